@@ -1,0 +1,84 @@
+"""What a detector found in one image: the value that passes from detect to combine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """N detections in one image, in the detector's order (best score first).
+
+    Attributes:
+        boxes: (N, 4) float32; x1, y1, x2, y2 in pixels of the original image.
+        labels: (N,) int64; the detector's class ids.
+        scores: (N,) float32 in [0, 1].
+        masks: (N, M, M) float32 in [0, 1]; soft masks, each relative to its own box.
+        height: Of the original image, in pixels.
+        width: Of the original image, in pixels.
+
+    Raises:
+        ValueError: Where a field has another shape, type or range.
+    """
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        n = len(self.scores)
+        side = self.masks.shape[-1] if self.masks.ndim else 0
+        _expect("scores", self.scores, (n,), "(n,) float32")
+        _expect("boxes", self.boxes, (n, 4), "(n, 4) float32")
+        _expect("labels", self.labels, (n,), "(n,) int64")
+        _expect("masks", self.masks, (n, side, side), "(n, m, m) float32")
+        _expect_unit("scores", self.scores)
+        _expect_unit("masks", self.masks)
+        _expect_corners(self.boxes)
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"height, width: expected at least 1, got {self.height}, {self.width}")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(
+        self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int] | Sequence[bool]
+    ) -> "Detections":
+        """Returns only the detections that an index array or an (N,) bool array names."""
+        rows = np.asarray(which)
+        if rows.dtype != np.bool_:
+            rows = rows.astype(np.int64)  # an empty list comes as float64
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            labels=self.labels[rows],
+            scores=self.scores[rows],
+            masks=self.masks[rows],
+        )
+
+
+def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], expected: str) -> None:
+    if array.shape != shape or array.dtype.name != expected.rsplit(" ", 1)[1]:
+        n = f" with n = {shape[0]}" if name != "scores" else ""
+        raise ValueError(f"{name}: expected {expected}{n}, got {array.shape} {array.dtype}")
+
+
+def _expect_unit(name: str, array: NDArray[np.float32]) -> None:
+    # Written so that NaN fails too.
+    if array.size and not (array.min() >= 0 and array.max() <= 1):
+        raise ValueError(
+            f"{name}: expected values in [0, 1], got {array.min():g} to {array.max():g}"
+        )
+
+
+def _expect_corners(boxes: NDArray[np.float32]) -> None:
+    bad = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1))
+    if bad.any():
+        raise ValueError(
+            f"boxes: expected finite x1 <= x2 and y1 <= y2, got {boxes[bad][0].tolist()}"
+        )

@@ -1,0 +1,240 @@
+"""Composites: cut-outs pasted on backgrounds, with the exact truth of each object.
+
+Each composite follows from (seed, index) alone, so any worker, order or restart gives the same
+pictures. Clutter, blurred objects and polygons of foreign texture belong to the background: they
+teach the detector what is not the subject.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from bgexp.errors import UserError
+
+Image = npt.NDArray[np.uint8]
+Generator = np.random.Generator
+
+# How often an object comes from a folder of cut-outs of this name; others share what is left.
+FOLDER_SHARES = {"large": 0.45, "small": 0.25, "rendered": 0.30}
+VISIBLE = 0.5  # alpha above this is object
+MIN_VISIBLE_PIXELS = 64
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One composite: image HxWx3 uint8 RGB; masks NxHxW bool, each object's visible part."""
+
+    image: Image
+    masks: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Cut-outs (RGBA files) by folder, and backgrounds (RGB files)."""
+
+    cutouts: dict[str, tuple[Path, ...]]
+    backgrounds: tuple[Path, ...]
+
+    @classmethod
+    def from_folders(cls, cutouts: Path, backgrounds: Path) -> "Sources":
+        """Finds the files; a folder of cut-outs may hold sub-folders, each a pool of its own."""
+        pools: dict[str, tuple[Path, ...]] = {}
+        for path in sorted(cutouts.rglob("*.png")):
+            pools[path.parent.name] = (*pools.get(path.parent.name, ()), path)
+        photos = tuple(sorted(p for p in backgrounds.rglob("*") if p.suffix in {".jpg", ".png"}))
+        if not pools:
+            raise UserError(f"dataset.cutouts: no .png cut-outs under {cutouts}")
+        if not photos:
+            raise UserError(f"dataset.backgrounds: no .jpg or .png pictures under {backgrounds}")
+        return cls(pools, photos)
+
+    def pick(self, rng: Generator) -> Image:
+        """A random cut-out, HxWx4 uint8 RGBA."""
+        names = list(self.cutouts)
+        weights = np.array([FOLDER_SHARES.get(name, 0.3) for name in names])
+        pool = self.cutouts[names[rng.choice(len(names), p=weights / weights.sum())]]
+        return _read(pool[rng.integers(len(pool))])
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path) -> Image:
+    """A file as RGB or RGBA uint8. These are the trainer's own prepared files."""
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None or image.ndim != 3:
+        raise UserError(f"{path}: not a colour picture that can be read")
+    code = cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+
+def compose(sources: Sources, size: int, rng: Generator) -> Scene:
+    """One scene of size x size pixels: background, clutter, objects, camera."""
+    canvas = _background(sources, size, rng).astype(np.float32)
+    _add_clutter(canvas, sources, rng)
+    count = rng.choice([0, 1, 2, 3], p=[0.05, 0.55, 0.25, 0.15])
+    alphas: list[npt.NDArray[np.float32]] = []
+    for number in range(count):
+        layer = _place(_vary(sources.pick(rng), sources, rng), size, _span(number, count, rng), rng)
+        if rng.random() < 0.35:
+            _cast_shadow(canvas, layer[..., 3], rng)
+        _paste(canvas, layer)
+        alphas = [earlier * (1 - layer[..., 3]) for earlier in alphas] + [layer[..., 3]]
+    visible = [alpha > VISIBLE for alpha in alphas]
+    masks = [mask for mask in visible if mask.sum() >= MIN_VISIBLE_PIXELS]
+    stacked = np.stack(masks) if masks else np.zeros((0, size, size), bool)
+    return Scene(_photograph(canvas, rng), stacked)
+
+
+def _span(number: int, count: int, rng: Generator) -> float:
+    """The object's longer side as a share of the picture: a lone subject is mostly large."""
+    if count == 1:
+        return float(rng.uniform(0.3, 1.1))
+    return float(rng.uniform(0.3, 0.8) if number == 0 else rng.uniform(0.15, 0.6))
+
+
+# -- background ------------------------------------------------------------------------------
+
+
+def _background(sources: Sources, size: int, rng: Generator) -> Image:
+    kind = rng.random()
+    if kind < 0.12:
+        picture = _gradient(size, rng)
+    else:
+        picture = _crop(sources, size, rng)
+        if kind < 0.35:  # two scenes meet: a floor and a wall, a table and a room
+            other, edge = _crop(sources, size, rng), _horizon(size, rng)
+            picture = np.where(edge[..., None], other, picture)
+    picture = _shift_colours(picture, rng, hue=90 if rng.random() < 0.3 else 15)
+    if rng.random() < 0.45:
+        picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 6)), np.uint8)
+    return picture
+
+
+def _crop(sources: Sources, size: int, rng: Generator) -> Image:
+    picture = _read(sources.backgrounds[rng.integers(len(sources.backgrounds))])[..., :3]
+    side = int(min(picture.shape[:2]) * rng.uniform(0.2, 1.0))
+    y = rng.integers(picture.shape[0] - side + 1)
+    x = rng.integers(picture.shape[1] - side + 1)
+    crop = cv2.resize(picture[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA)
+    crop = np.rot90(crop, rng.integers(4)) if rng.random() < 0.3 else crop
+    return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
+
+
+def _gradient(size: int, rng: Generator) -> Image:
+    ends = rng.uniform(0, 255, (2, 3))
+    if rng.random() < 0.5:  # a studio: one light grey or white, hardly changing
+        ends = np.full((2, 3), rng.uniform(150, 255)) + rng.uniform(-15, 15, (2, 1))
+    y, x = np.mgrid[0:size, 0:size] / size
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)[..., None]
+    noise = rng.normal(0, rng.uniform(0, 4), (size, size, 1))
+    return np.clip(ends[0] * (1 - ramp) + ends[1] * ramp + noise, 0, 255).astype(np.uint8)
+
+
+def _horizon(size: int, rng: Generator) -> npt.NDArray[np.bool_]:
+    y, x = np.mgrid[0:size, 0:size] / size
+    return np.asarray(y > rng.uniform(0.3, 0.8) + rng.uniform(-0.15, 0.15) * (x - 0.5))
+
+
+def _add_clutter(canvas: npt.NDArray[np.float32], sources: Sources, rng: Generator) -> None:
+    """Things that are not the subject: straight-edged shapes, and objects out of focus."""
+    size = canvas.shape[0]
+    if rng.random() < 0.3:
+        for _ in range(rng.integers(1, 6)):
+            shape = np.zeros((size, size), np.uint8)
+            cv2.fillPoly(shape, [_polygon(size, rng)], 255)
+            texture = _shift_colours(_crop(sources, size, rng), rng, hue=90)
+            canvas[shape > 0] = texture[shape > 0]
+    if rng.random() < 0.25:
+        for _ in range(rng.integers(1, 4)):
+            layer = _place(sources.pick(rng), size, rng.uniform(0.15, 0.7), rng)
+            _paste(canvas, np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(4, 9)), np.float32))
+    if rng.random() < 0.3:
+        canvas[:] = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 3))
+
+
+def _polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
+    """A turned rectangle, often long and thin (a pole, a plank), often cut by the frame."""
+    centre, angle = rng.uniform(0, size, 2), rng.choice([0, 0, 90, rng.uniform(0, 180)])
+    sides = size * rng.uniform(0.03, 0.5, 2)
+    return np.asarray(cv2.boxPoints((tuple(centre), tuple(sides), float(angle))), np.int32)
+
+
+# -- objects ---------------------------------------------------------------------------------
+
+
+def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
+    """Colour, flip; sometimes a foreign texture, so that shape and edge count, not the object."""
+    colours = _shift_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.25 else 8)
+    if rng.random() < 0.12:
+        texture = cv2.resize(_crop(sources, 256, rng), cutout.shape[1::-1])
+        colours = cv2.addWeighted(colours, 0.4, texture, 0.6, 0)
+    varied = np.dstack([colours, cutout[..., 3]])
+    return np.ascontiguousarray(varied[:, ::-1] if rng.random() < 0.5 else varied)
+
+
+def _place(
+    cutout: Image, size: int, span: float, rng: Generator
+) -> npt.NDArray[np.float32]:
+    """The cut-out turned, scaled and moved into an empty picture: HxWx4, colour times alpha.
+
+    Colour is premultiplied so that resampling never mixes in what lies under the transparent part.
+    """
+    height, width = cutout.shape[:2]
+    scale = size * span / max(height, width)
+    angle = rng.normal(0, 12) if rng.random() < 0.85 else rng.uniform(-180, 180)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
+    matrix[0] *= rng.uniform(0.8, 1.25)
+    middle = matrix @ (width / 2, height / 2, 1)
+    spread = 0.12 if span > 0.75 else 0.25
+    matrix[:, 2] += np.clip(rng.normal(0.5, spread, 2), 0.05, 0.95) * size - middle
+    alpha = cutout[..., 3:].astype(np.float32) / 255
+    layer = np.dstack([cutout[..., :3] * alpha, alpha])
+    if scale < 0.7:  # warpAffine has no area filter: shrink with one first
+        small = (max(1, round(width * scale * 1.2)), max(1, round(height * scale * 1.2)))
+        layer = cv2.resize(layer, small, interpolation=cv2.INTER_AREA)
+        matrix[:, :2] @= np.diag([width / small[0], height / small[1]])
+    return np.asarray(cv2.warpAffine(layer, matrix, (size, size)), np.float32)
+
+
+def _paste(canvas: npt.NDArray[np.float32], layer: npt.NDArray[np.float32]) -> None:
+    canvas *= 1 - layer[..., 3:]
+    canvas += layer[..., :3]
+
+
+def _cast_shadow(
+    canvas: npt.NDArray[np.float32], alpha: npt.NDArray[np.float32], rng: Generator
+) -> None:
+    size = canvas.shape[0]
+    shift = np.array([[1, 0, rng.normal(0, 0.04) * size], [0, 1, rng.uniform(0, 0.06) * size]])
+    shadow = cv2.GaussianBlur(
+        cv2.warpAffine(alpha, shift, (size, size)), (0, 0), rng.uniform(0.01, 0.04) * size
+    )
+    canvas *= 1 - rng.uniform(0.2, 0.6) * shadow[..., None]
+
+
+# -- colour and camera -----------------------------------------------------------------------
+
+
+def _shift_colours(image: Image, rng: Generator, hue: float) -> Image:
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
+    hsv[..., 0] = (hsv[..., 0] + round(rng.uniform(-hue, hue))) % 180
+    hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.3), 0, 255)
+    hsv[..., 2] = np.clip(hsv[..., 2] * rng.uniform(0.65, 1.25) + rng.uniform(-15, 15), 0, 255)
+    return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def _photograph(canvas: npt.NDArray[np.float32], rng: Generator) -> Image:
+    """What a camera does to the whole picture: focus, tint, sensor noise, JPEG."""
+    if rng.random() < 0.35:
+        canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.2)), np.float32)
+    tint = rng.uniform(0.9, 1.1, 3) * rng.uniform(0.8, 1.15)
+    noise = rng.normal(0, rng.uniform(0, 6), canvas.shape[:2])[..., None]
+    picture = np.clip(canvas * tint + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.06:
+        picture = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(45, 98))]
+    return np.asarray(cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR))

@@ -1,0 +1,648 @@
+import io
+import os
+import pickle
+import random
+import struct
+import threading
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image, ImageCms
+
+from bgexp.images import (
+    FORMATS,
+    SUFFIXES,
+    ImageError,
+    decode_image,
+    decode_mask,
+    encode_mask,
+    encode_png,
+    load_image,
+    read_bytes,
+    thumbnail,
+)
+
+NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
+SMOOTH = np.stack(np.meshgrid(*[np.linspace(40, 220, 24)] * 2), -1).astype(np.uint8)
+SMOOTH = np.concatenate([SMOOTH, SMOOTH[::-1, :, :1]], axis=2)
+
+
+def encoded(pixels, format="PNG", mode=None, **options):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image = image.convert(mode) if mode else image
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def mpo():
+    return encoded(SMOOTH, "MPO", save_all=True, append_images=[Image.new("RGB", (24, 24), "lime")])
+
+
+def gif():
+    frames = [Image.fromarray(SMOOTH).quantize(32), Image.new("P", (24, 24))]
+    return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+def far(image, expected):
+    return int(np.abs(image.astype(int) - np.asarray(expected).astype(int)).max())
+
+
+# Formats and modes
+
+
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {}),
+        *[("TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_deflate", "packbits")],
+    ],
+)
+def test_lossless_formats_are_bit_equal(format, options):
+    image = decode_image(encoded(NOISE, format, **options))
+    assert image.dtype == np.uint8
+    assert image.flags.writeable
+    assert np.array_equal(image, NOISE)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "MPO"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_lossy_formats_are_close(format, options):
+    assert far(decode_image(encoded(SMOOTH, format, quality=95, **options)), SMOOTH) <= 8
+
+
+def test_an_mpo_is_its_first_frame():
+    assert Image.open(io.BytesIO(mpo())).format == "MPO"
+    assert far(decode_image(mpo()), SMOOTH) <= 24
+
+
+def test_a_gif_is_its_first_frame():
+    assert Image.open(io.BytesIO(gif())).n_frames == 2
+    expected = Image.fromarray(SMOOTH).quantize(32).convert("RGB")
+    assert np.array_equal(decode_image(gif()), expected)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "GIF"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA"])
+def test_modes_of_eight_bits_or_fewer(format, mode):
+    if (format, mode) == ("BMP", "LA"):
+        pytest.skip("no such file")
+    image = Image.fromarray(NOISE).convert("P" if format == "GIF" and "A" in mode else mode)
+    assert np.array_equal(decode_image(encoded(image, format)), image.convert("RGB"))
+
+
+def test_every_level_of_sixteen_bits_is_scaled():
+    levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    expected = np.repeat(np.rint(levels / 257)[..., None], 3, axis=2)
+    for data in (
+        encoded(levels),
+        encoded(levels, "TIFF"),
+        encoded(levels.astype(">u2"), "TIFF"),
+        encoded(levels.astype(np.int32), "TIFF"),
+    ):
+        assert np.array_equal(decode_image(data), expected)
+
+
+def test_deeper_integers_are_clipped_to_sixteen_bits():
+    deep = np.array([[-5, 0, 65535, 70000, 2**31 - 1]], np.int32)
+    assert decode_image(encoded(deep, "TIFF"))[0, :, 0].tolist() == [0, 0, 255, 255, 255]
+
+
+@pytest.mark.parametrize(("colour", "expected"), [(2, 0x12), (6, 238), (4, 238)])
+def test_sixteen_bits_of_png_with_colour_or_alpha(colour, expected):
+    """Alpha 0x12 over white: 0x12 * 0x12 / 255 + 255 - 0x12 = 238."""
+    channels = {2: 3, 6: 4, 4: 2}[colour]
+
+    def chunk(name, data):
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, colour, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + b"\x12\x34" * channels))
+    data = b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+    assert decode_image(data).tolist() == [[[expected] * 3]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([0.0, 127.6, 255.0], [0, 128, 255]),
+        ([np.nan, -np.inf, np.inf], [0, 0, 255]),
+        ([np.nan, -3.0, 1.0], [0, 0, 255]),
+    ],
+)
+def test_floats_are_in_one_or_in_255(values, expected):
+    data = encoded(np.array([values], np.float32), "TIFF")
+    assert decode_image(data)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_cmyk(format):
+    data = encoded(SMOOTH, format, mode="CMYK")
+    assert Image.open(io.BytesIO(data)).mode == "CMYK"
+    assert far(decode_image(data), SMOOTH) <= 30
+
+
+def test_ycbcr_and_lab_tiff():
+    assert far(decode_image(encoded(SMOOTH, "TIFF", mode="YCbCr")), SMOOTH) <= 3
+    profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
+    lab = ImageCms.profileToProfile(Image.fromarray(SMOOTH), *profiles, outputMode="LAB")
+    assert far(decode_image(encoded(lab, "TIFF", icc_profile=None)), SMOOTH) <= 6
+
+
+# Transparency
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_transparent_pixels_lie_over_white(format):
+    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+    alpha = np.repeat(np.array([[[0], [51], [255]]], np.uint8), 2, axis=0)
+    rgba = np.concatenate([np.full((2, 3, 3), [10, 20, 250], np.uint8), alpha], axis=2)
+    row = decode_image(encoded(rgba, format, **options))[0].tolist()
+    assert row == [[255, 255, 255], [206, 208, 254], [10, 20, 250]]
+
+
+def test_opaque_alpha_changes_nothing():
+    rgba = np.dstack([NOISE, np.full(NOISE.shape[:2], 255, np.uint8)])
+    assert np.array_equal(decode_image(encoded(rgba)), NOISE)
+
+
+@pytest.mark.parametrize("format", ["PNG", "GIF"])
+@pytest.mark.parametrize("transparency", [0, b"\0\xff"])
+def test_a_palette_with_transparency(format, transparency):
+    if (format, transparency) == ("GIF", b"\0\xff"):
+        pytest.skip("no such file")
+    image = Image.new("P", (2, 1))
+    image.putpalette([9, 9, 9, 50, 60, 70])
+    image.putpixel((1, 0), 1)
+    row = decode_image(encoded(image, format, transparency=transparency))[0].tolist()
+    assert row == [[255, 255, 255], [50, 60, 70]]
+
+
+@pytest.mark.parametrize(("mode", "key"), [("L", 7), ("RGB", (7, 7, 7)), ("1", 0)])
+def test_a_colour_that_counts_as_transparent(mode, key):
+    image = Image.new(mode, (2, 1), key)
+    image.putpixel((1, 0), 1 if mode == "1" else 200 if mode == "L" else (200, 200, 200))
+    row = decode_image(encoded(image, transparency=key))[0, :, 0].tolist()
+    assert row == [255, 255 if mode == "1" else 200]
+
+
+# Orientation
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: np.rot90(a, 2),
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+def turned(format, orientation, pixels=NOISE):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return encoded(pixels, format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_orientation(format, orientation):
+    stored = decode_image(turned(format, 1))
+    expected = UPRIGHT[orientation](stored)
+    assert np.array_equal(decode_image(turned(format, orientation)), expected)
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_deep_grey_and_masks_are_turned_too(orientation):
+    grey = NOISE[..., 0].astype(np.uint16) * 257
+    expected = UPRIGHT[orientation](NOISE[..., 0])
+    assert np.array_equal(decode_image(turned("PNG", orientation, grey))[..., 0], expected)
+    assert np.array_equal(decode_mask(turned("PNG", orientation, grey)), expected > 127)
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0nonsense",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
+    ],
+)
+def test_broken_exif_is_no_orientation(exif):
+    assert np.array_equal(
+        decode_image(encoded(NOISE, "JPEG", exif=exif)), decode_image(encoded(NOISE, "JPEG"))
+    )
+
+
+# Colour profiles
+
+
+def icc(space, tags, pcs=b"XYZ ", device=b"mntr"):
+    """A version 2 profile: 128 bytes of header, a table of tags, their data."""
+    table, body, offset = struct.pack(">I", len(tags)), b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, offset + len(body), len(data))
+        body += data + b"\0" * (-len(data) % 4)
+    white = struct.pack(">3i", *[round(v * 65536) for v in (0.9642, 1, 0.8249)])
+    head = struct.pack(">II4s4s4s4s", offset + len(body), 0, b"\x02\x10\0\0", device, space, pcs)
+    head += bytes(12) + b"acsp" + bytes(28) + white
+    return head.ljust(128, b"\0") + table + body
+
+
+def xyz(*values):
+    return b"XYZ \0\0\0\0" + struct.pack(">3i", *[round(v * 65536) for v in values])
+
+
+def curve(gamma):
+    return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256))
+
+
+# Columns: red, green, blue in XYZ, adapted to D50. From Adobe's specification of Adobe RGB (1998)
+# and from Lindbloom's table for sRGB.
+ADOBE = [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]]
+SRGB = [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
+
+
+def adobe_rgb():
+    tags = {name: xyz(*column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), zip(*ADOBE))}
+    return icc(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve(563 / 256)))
+
+
+def to_srgb(linear):
+    linear = np.clip(linear, 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_a_wide_profile_becomes_srgb(format):
+    options = {"lossless": True} if format == "WEBP" else {}
+    linear = (SMOOTH / 255) ** (563 / 256)
+    expected = to_srgb(linear @ (np.linalg.inv(SRGB) @ ADOBE).T)
+    image = decode_image(encoded(SMOOTH, format, icc_profile=adobe_rgb(), **options))
+    assert far(image, SMOOTH) > 20
+    assert far(image, np.rint(expected)) <= 2
+
+
+def test_transparent_pixels_with_a_profile():
+    rgba = np.dstack([SMOOTH, np.where(SMOOTH[..., 0] > 99, 255, 0)]).astype(np.uint8)
+    image = decode_image(encoded(rgba, icc_profile=adobe_rgb()))
+    opaque = decode_image(encoded(SMOOTH, icc_profile=adobe_rgb()))
+    assert np.array_equal(image, np.where(rgba[..., 3:] > 0, opaque, 255))
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "LA"])
+def test_a_grey_profile_becomes_srgb(mode):
+    profile = icc(b"GRAY", {b"wtpt": xyz(0.9642, 1, 0.8249), b"kTRC": curve(1)})
+    grey = SMOOTH[..., 0]
+    image = Image.fromarray(grey.astype(np.uint16) * 257 if mode == "I;16" else grey)
+    image = image.convert("LA") if mode == "LA" else image
+    decoded = decode_image(encoded(image, icc_profile=profile))
+    assert far(decoded, np.rint(to_srgb(grey / 255))[..., None]) <= 1
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_a_cmyk_profile_is_used(format):
+    """The profile says: black ink is black, the other inks are invisible."""
+    ramp = bytes(range(256))
+    table = b"".join(bytes([255 * (1 - entry % 2), 128, 128]) for entry in range(16))
+    identity = struct.pack(">9i", *[65536, 0, 0, 0, 65536, 0, 0, 0, 65536])
+    lut = b"mft1\0\0\0\0\x04\x03\x02\0" + identity + ramp * 4 + table + ramp * 3
+    profile = icc(b"CMYK", {b"A2B0": lut}, pcs=b"Lab ", device=b"prtr")
+    for ink, expected in (((255, 90, 0, 0), 255), ((0, 0, 0, 255), 0)):
+        data = encoded(Image.new("CMYK", (8, 8), ink), format, icc_profile=profile, quality=95)
+        assert far(decode_image(data), np.full((8, 8, 3), expected)) <= 3
+
+
+def test_an_srgb_profile_keeps_every_bit():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert np.array_equal(decode_image(encoded(NOISE, icc_profile=profile)), NOISE)
+
+
+@pytest.mark.parametrize(
+    "profile", [b"junk" * 50, adobe_rgb()[:200], icc(b"CMYK", {}), icc(b"RGB ", {})]
+)
+def test_an_unusable_profile_is_ignored(profile):
+    assert np.array_equal(decode_image(encoded(NOISE, icc_profile=profile)), NOISE)
+
+
+# Broken and hostile files
+
+WHOLE = {
+    "jpeg": encoded(SMOOTH, "JPEG"),
+    "progressive": encoded(SMOOTH, "JPEG", progressive=True),
+    "mpo": mpo(),
+    "png": encoded(SMOOTH),
+    "webp": encoded(SMOOTH, "WEBP"),
+    "webp lossless": encoded(SMOOTH, "WEBP", lossless=True),
+    "tiff": encoded(SMOOTH, "TIFF"),
+    "tiff lzw": encoded(SMOOTH, "TIFF", compression="tiff_lzw"),
+    "gif": gif(),
+    "bmp": encoded(SMOOTH, "BMP"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_truncated_file_is_refused_or_complete(name):
+    whole = decode_image(WHOLE[name])
+    size = len(WHOLE[name])
+    refused = 0
+    for cut in random.Random(name).sample(range(size), min(size, 300)):
+        try:
+            assert np.array_equal(decode_image(WHOLE[name][:cut]), whole), cut
+        except ImageError:
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("name", ["png"])
+def test_a_flipped_bit_in_png_pixels_is_refused(name):
+    data = WHOLE[name]
+    start, end = data.index(b"IDAT") + 4, data.index(b"IEND") - 4
+    for place in random.Random(1).sample(range(start, end), 40):
+        broken = bytearray(data)
+        broken[place] ^= 1 << place % 8
+        with pytest.raises(ImageError):
+            decode_image(bytes(broken))
+
+
+@given(
+    st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"BM"]),
+    st.binary(max_size=200),
+)
+@settings(max_examples=300, deadline=None)
+def test_garbage_is_an_image_error(magic, garbage):
+    for decode in (decode_image, decode_mask):
+        try:
+            decode(magic + garbage)
+        except ImageError as error:
+            assert str(error).isprintable()
+
+
+@given(st.sampled_from(sorted(WHOLE)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255))))
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_file_is_an_image_or_an_image_error(name, changes):
+    data = bytearray(WHOLE[name])
+    for place, value in changes:
+        data[int(place * (len(data) - 1))] = value
+    try:
+        image = decode_image(bytes(data), max_megapixels=1)
+    except ImageError as error:
+        assert str(error).isprintable()
+    else:
+        assert image.shape[2:] == (3,)
+
+
+@pytest.mark.parametrize(
+    "error", [SyntaxError("a\nb\x1b[31m"), ValueError(), KeyError(3), MemoryError()]
+)
+def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(ImageError, match="^broken: .") as caught:
+        decode_image(WHOLE["bmp"])
+    assert str(caught.value).isprintable()
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "^empty: no bytes$"),
+        (b"I am only called x.jpg", "^not an image of an accepted format .JPEG, MPO, PNG"),
+        (WHOLE["bmp"][:-9], r"^truncated: image file is truncated \(\d+ bytes not processed\)$"),
+        (WHOLE["png"][:300], "^truncated: image file is truncated$"),
+    ],
+)
+def test_reasons(data, reason):
+    with pytest.raises(ImageError, match=reason):
+        decode_image(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>',
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
+        *[encoded(SMOOTH, format) for format in ("PDF", "ICO", "PPM", "TGA", "PCX", "AVIF")],
+    ],
+)
+def test_other_formats_never_reach_a_decoder(monkeypatch, data):
+    def reached(*_):
+        pytest.fail("a decoder of a format that is not accepted")
+
+    Image.init()
+    for name in set(Image.OPEN) - set(FORMATS):
+        monkeypatch.setitem(Image.OPEN, name, (reached, None))
+    with pytest.raises(ImageError, match="not an image of an accepted format"):
+        decode_image(data)
+
+
+def test_a_bomb_is_refused_from_its_header():
+    bomb = b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;"
+    start = time.perf_counter()
+    for decode in (decode_image, decode_mask):
+        with pytest.raises(
+            ImageError, match="^too large: 65535x65535 = 4295 megapixels, the limit"
+        ):
+            decode(bomb)
+    assert time.perf_counter() - start < 1
+
+
+def test_the_limit_is_ours_and_not_pillows(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # warns over 50 pixels, raises over 100
+    assert decode_image(encoded(NOISE)).shape == NOISE.shape
+    assert Image.MAX_IMAGE_PIXELS == 50
+    pixels = NOISE.shape[0] * NOISE.shape[1]
+    assert decode_image(encoded(NOISE), max_megapixels=pixels / 1e6).shape == NOISE.shape
+    with pytest.raises(
+        ImageError, match="too large: 13x9 = 0.000117 megapixels, the limit is 0.0001"
+    ):
+        decode_image(encoded(NOISE), max_megapixels=1e-4)
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_threads_stay_quiet_and_restore_what_is_global(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    corrupt_exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06"
+    data = encoded(NOISE, "JPEG", exif=corrupt_exif)
+    before = list(warnings.filters)
+    failures = []
+
+    def work():
+        try:
+            for _ in range(40):
+                decode_image(data)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert warnings.filters == before
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+# Paths
+
+
+def test_load_image(tmp_path):
+    (tmp_path / "ü x.png").write_bytes(encoded(NOISE))
+    assert np.array_equal(load_image(tmp_path / "ü x.png"), NOISE)
+    assert np.array_equal(load_image(str(tmp_path / "ü x.png")), NOISE)
+    (tmp_path / "link.png").symlink_to("ü x.png")
+    assert np.array_equal(load_image(tmp_path / "link.png"), NOISE)
+
+
+def test_only_regular_files_are_opened(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "fifo.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"opened {path}"))
+    for path in (tmp_path / "fifo.jpg", tmp_path / "folder.jpg", "/dev/zero"):
+        with pytest.raises(ImageError, match="^not a regular file$"):
+            load_image(path)
+
+
+def test_unreadable_files(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for path, reason in (("none.jpg", "No such file"), ("loop", "symbolic"), ("a\0b", "null byte")):
+        with pytest.raises(ImageError, match=f"^unreadable: .*{reason}"):
+            read_bytes(tmp_path / path)
+
+
+def test_suffixes_cover_the_formats():
+    by_pillow = {
+        suffix for suffix, format in Image.registered_extensions().items() if format in FORMATS
+    }
+    assert by_pillow - SUFFIXES <= {".apng"}
+    assert all(suffix == suffix.lower() for suffix in SUFFIXES)
+
+
+# Encoding
+
+PIXELS = st.one_of(
+    *[
+        arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), *channels))
+        for channels in ([], [st.just(3)], [st.just(4)])
+    ]
+)
+
+
+@given(PIXELS)
+@settings(max_examples=150, deadline=None)
+def test_png_is_lossless_and_deterministic(image):
+    data = encode_png(image)
+    assert encode_png(image.copy()) == data
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), image)
+    if image.ndim == 3 and image.shape[2] == 3:
+        assert np.array_equal(decode_image(data), image)
+
+
+def test_png_of_a_view():
+    assert np.array_equal(decode_image(encode_png(NOISE[::-2, ::3])), NOISE[::-2, ::3])
+    assert np.array_equal(decode_image(encode_png(NOISE.swapaxes(0, 1))), NOISE.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((2, 2), np.float32),
+        np.zeros((2, 2, 2), np.uint8),
+        np.zeros((0, 2, 3), np.uint8),
+        np.zeros(3, np.uint8),
+        np.zeros((1, 2, 2, 3), np.uint8),
+    ],
+)
+def test_png_of_something_else(image):
+    with pytest.raises(ValueError, match="expected"):
+        encode_png(image)
+    with pytest.raises(ValueError, match="expected"):
+        encode_mask(image)
+
+
+def test_a_mask_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="expected"):
+        encode_mask(np.zeros((0, 2), bool))
+
+
+# Masks
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 20), st.integers(1, 20))))
+@settings(max_examples=150, deadline=None)
+def test_a_mask_survives(mask):
+    data = encode_mask(mask)
+    assert np.array_equal(decode_mask(data), mask)
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == "L"
+    assert np.array_equal(np.asarray(image), np.where(mask, 255, 0))
+
+
+MASK = np.random.default_rng(3).random((7, 5)) > 0.5
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "CMYK"])
+def test_masks_of_other_people(mode):
+    grey = Image.fromarray(np.where(MASK, 255, 0).astype(np.uint8))
+    image = Image.fromarray(np.where(MASK, 65535, 0).astype(np.uint16)) if mode == "I;16" else None
+    data = encoded(image or grey.convert(mode), "TIFF")
+    assert np.array_equal(decode_mask(data), MASK)
+
+
+def test_the_threshold_is_127():
+    assert decode_mask(encoded(np.array([[0, 127, 128, 255]], np.uint8))).tolist() == [
+        [False, False, True, True]
+    ]
+
+
+def test_a_varying_alpha_is_the_mask():
+    alpha = np.where(MASK, 200, 20).astype(np.uint8)
+    for colour in (np.zeros((7, 5, 3), np.uint8), np.full((7, 5, 3), 255, np.uint8)):
+        assert np.array_equal(decode_mask(encoded(np.dstack([colour, alpha]))), MASK)
+    for constant in (0, 255):
+        colour = np.where(MASK, 255, 0).astype(np.uint8)
+        rgba = np.dstack([colour] * 3 + [np.full((7, 5), constant, np.uint8)])
+        assert np.array_equal(decode_mask(encoded(rgba)), MASK)
+
+
+# Thumbnails
+
+
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.integers(1, 40), st.sampled_from([(), (3,), (4,)])
+)
+@settings(max_examples=100, deadline=None)
+def test_a_thumbnail_fits(height, width, size, channels):
+    image = np.full((height, width, *channels), 255, np.uint8)
+    small = thumbnail(image, size)
+    assert max(small.shape[:2]) == min(size, max(height, width))
+    assert small.shape[2:] == channels
+    assert small.min() == 255
+    if max(height, width) <= size:
+        assert np.array_equal(small, image)
+
+
+def test_a_thumbnail_averages_areas():
+    blocks = NOISE[:8, :12].reshape(4, 2, 6, 2, 3).mean(axis=(1, 3))
+    assert far(thumbnail(NOISE[:8, :12], 6), np.rint(blocks)) <= 1
