@@ -5,7 +5,6 @@ frames the first counts. Transparent pixels lie over white, as viewers show them
 or EXIF that cannot be read is ignored.
 """
 
-import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
 SUFFIXES |= {".tif", ".tiff", ".bmp", ".gif"}
 MAX_MEGAPIXELS = 200.0
-StrPath = str | os.PathLike[str]
 
 _OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
 # From the EXIF orientation to the way upright; the keys are in the order of Image.Transpose.
@@ -37,7 +35,7 @@ class ImageError(Exception):
     """Why a file is not a usable image: a reason of one line, without the file's name."""
 
 
-def read_bytes(path: StrPath) -> bytes:
+def read_bytes(path: Path | str) -> bytes:
     """Return a regular file's bytes or raise ImageError; a FIFO or a device is never opened."""
     try:
         if not S_ISREG(Path(path).stat().st_mode):
@@ -47,7 +45,7 @@ def read_bytes(path: StrPath) -> bytes:
         raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error!r}") from error
 
 
-def load_image(path: StrPath, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+def load_image(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Return `decode_image` of `read_bytes`; raises ImageError as they do."""
     return decode_image(read_bytes(path), max_megapixels)
 
@@ -87,7 +85,8 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
         ValueError: another shape or dtype, or no pixels.
     """
     channels = image.shape[2:]
-    if image.dtype != np.uint8 or image.size == 0 or channels not in [(), (3,), (4,)]:
+    good = image.dtype == np.uint8 and image.ndim > 1 and channels in [(), (3,), (4,)]
+    if not good or image.size == 0:
         raise ValueError(f"expected HxW, HxWx3 or HxWx4 uint8, got {image.shape} {image.dtype}")
     if channels:
         code = cv2.COLOR_RGB2BGR if channels == (3,) else cv2.COLOR_RGBA2BGRA
@@ -164,7 +163,7 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     """Return deep grey (16 or 32 bits, float) as L, anything else as it is."""
     if not image.mode.startswith(("I", "F")):
         return image
-    values = np.nan_to_num(np.asarray(image, np.float32), nan=0.0)
+    values = np.nan_to_num(np.asarray(image, np.float32))
     top = 65535 if image.mode != "F" else 255 if values.max() > 1 else 1
     return Image.fromarray(np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8))
 

@@ -105,7 +105,7 @@ def _refined(image: ByteArray, mask: BoolArray, settings: GrabCut, seed: int) ->
     picture, old = image[where], mask[where]
     scale = min(1.0, settings.size / max(old.shape))
     small, coarse = _shrunk(picture, old, scale)
-    regions = _regions(coarse, band * scale)
+    regions = _regions(coarse, max(band * scale, 1.0))  # the edge's own pixels at least
     found = _grabcut(small, regions, settings.iterations, seed)
     new = _enlarged(picture, small, found, regions, old)
     changed = np.count_nonzero(new ^ old) / np.count_nonzero(old)
@@ -142,7 +142,6 @@ def _regions(mask: BoolArray, band: float) -> ByteArray:
     """
     if not mask.any() or mask.all():
         raise _RefusedError("the mask or its background is too thin at working size")
-    band = max(band, 1.0)  # the pixels on both sides of the edge, at least
     inside, outside = _depth(mask), _depth(~mask)
     parts = np.asarray(cv2.connectedComponents(mask.view(np.uint8))[1], np.int32)
     deepest = np.zeros(parts.max() + 1, np.float32)

@@ -92,12 +92,15 @@ def test_a_gif_is_its_first_frame():
     assert np.array_equal(decode_image(gif()), expected)
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP", "GIF"])
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGBA"])
+@pytest.mark.parametrize(
+    ("format", "mode"),
+    [
+        *[(format, mode) for format in ("PNG", "TIFF", "BMP", "GIF") for mode in ("1", "L", "P")],
+        *[("PNG", "LA"), ("TIFF", "LA"), ("PNG", "RGBA"), ("TIFF", "RGBA"), ("BMP", "RGBA")],
+    ],
+)
 def test_modes_of_eight_bits_or_fewer(format, mode):
-    if (format, mode) == ("BMP", "LA"):
-        pytest.skip("no such file")
-    image = Image.fromarray(NOISE).convert("P" if format == "GIF" and "A" in mode else mode)
+    image = Image.fromarray(NOISE).convert(mode)
     assert np.array_equal(decode_image(encoded(image, format)), image.convert("RGB"))
 
 
@@ -159,7 +162,9 @@ def test_ycbcr_and_lab_tiff():
     assert far(decode_image(encoded(SMOOTH, "TIFF", mode="YCbCr")), SMOOTH) <= 3
     profiles = [ImageCms.createProfile(name) for name in ("sRGB", "LAB")]
     lab = ImageCms.profileToProfile(Image.fromarray(SMOOTH), *profiles, outputMode="LAB")
-    assert far(decode_image(encoded(lab, "TIFF", icc_profile=None)), SMOOTH) <= 6
+    image = decode_image(encoded(lab, "TIFF", icc_profile=None))
+    assert far(image, SMOOTH) <= 16  # eight bits of Lab are coarse where colours are strong
+    assert np.abs(image.astype(int) - SMOOTH).mean() < 1
 
 
 # Transparency
@@ -179,11 +184,8 @@ def test_opaque_alpha_changes_nothing():
     assert np.array_equal(decode_image(encoded(rgba)), NOISE)
 
 
-@pytest.mark.parametrize("format", ["PNG", "GIF"])
-@pytest.mark.parametrize("transparency", [0, b"\0\xff"])
+@pytest.mark.parametrize(("format", "transparency"), [("PNG", 0), ("PNG", b"\0\xff"), ("GIF", 0)])
 def test_a_palette_with_transparency(format, transparency):
-    if (format, transparency) == ("GIF", b"\0\xff"):
-        pytest.skip("no such file")
     image = Image.new("P", (2, 1))
     image.putpalette([9, 9, 9, 50, 60, 70])
     image.putpixel((1, 0), 1)
@@ -245,10 +247,10 @@ def test_deep_grey_and_masks_are_turned_too(orientation):
         b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
     ],
 )
-def test_broken_exif_is_no_orientation(exif):
-    assert np.array_equal(
-        decode_image(encoded(NOISE, "JPEG", exif=exif)), decode_image(encoded(NOISE, "JPEG"))
-    )
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_is_no_orientation(format, exif):
+    whole = decode_image(encoded(NOISE, format))
+    assert np.array_equal(decode_image(encoded(NOISE, format, exif=exif)), whole)
 
 
 # Colour profiles
@@ -280,9 +282,21 @@ ADOBE = [[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.0
 SRGB = [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]
 
 
+def matrix_profile(columns, tone):
+    names = (b"rXYZ", b"gXYZ", b"bXYZ")
+    tags = {name: xyz(*column) for name, column in zip(names, np.transpose(columns), strict=True)}
+    return icc(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), tone))
+
+
 def adobe_rgb():
-    tags = {name: xyz(*column) for name, column in zip((b"rXYZ", b"gXYZ", b"bXYZ"), zip(*ADOBE))}
-    return icc(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve(563 / 256)))
+    return matrix_profile(ADOBE, curve(563 / 256))
+
+
+def sampled_srgb_curve():
+    levels = np.linspace(0, 1, 1024)
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    samples = np.rint(linear * 65535).astype(">u2").tobytes()
+    return b"curv\0\0\0\0" + struct.pack(">I", 1024) + samples
 
 
 def to_srgb(linear):
@@ -330,9 +344,12 @@ def test_a_cmyk_profile_is_used(format):
         assert far(decode_image(data), np.full((8, 8, 3), expected)) <= 3
 
 
-def test_an_srgb_profile_keeps_every_bit():
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert np.array_equal(decode_image(encoded(NOISE, icc_profile=profile)), NOISE)
+def test_an_srgb_profile_of_whatever_make_keeps_every_bit():
+    every = np.arange(2**18).reshape(512, 512, 1) >> np.array([0, 5, 10])
+    every = every.astype(np.uint8)
+    builtin = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (builtin, matrix_profile(SRGB, sampled_srgb_curve())):
+        assert np.array_equal(decode_image(encoded(every, icc_profile=profile)), every)
 
 
 @pytest.mark.parametrize(
@@ -371,15 +388,22 @@ def test_a_truncated_file_is_refused_or_complete(name):
     assert refused > 50
 
 
-@pytest.mark.parametrize("name", ["png"])
-def test_a_flipped_bit_in_png_pixels_is_refused(name):
-    data = WHOLE[name]
+def test_a_flipped_bit_in_png_pixels_is_refused():
+    data = WHOLE["png"]
     start, end = data.index(b"IDAT") + 4, data.index(b"IEND") - 4
     for place in random.Random(1).sample(range(start, end), 40):
         broken = bytearray(data)
         broken[place] ^= 1 << place % 8
         with pytest.raises(ImageError):
             decode_image(bytes(broken))
+
+
+def outcome(decode, data, **options):
+    """The array, or the reason why there is none; any other exception is a failed test."""
+    try:
+        return decode(data, **options)
+    except ImageError as error:
+        return str(error)
 
 
 @given(
@@ -389,10 +413,8 @@ def test_a_flipped_bit_in_png_pixels_is_refused(name):
 @settings(max_examples=300, deadline=None)
 def test_garbage_is_an_image_error(magic, garbage):
     for decode in (decode_image, decode_mask):
-        try:
-            decode(magic + garbage)
-        except ImageError as error:
-            assert str(error).isprintable()
+        result = outcome(decode, magic + garbage)
+        assert isinstance(result, np.ndarray) or result.isprintable()
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255))))
@@ -401,12 +423,8 @@ def test_a_damaged_file_is_an_image_or_an_image_error(name, changes):
     data = bytearray(WHOLE[name])
     for place, value in changes:
         data[int(place * (len(data) - 1))] = value
-    try:
-        image = decode_image(bytes(data), max_megapixels=1)
-    except ImageError as error:
-        assert str(error).isprintable()
-    else:
-        assert image.shape[2:] == (3,)
+    result = outcome(decode_image, bytes(data), max_megapixels=1)
+    assert result.isprintable() if isinstance(result, str) else result.shape[2:] == (3,)
 
 
 @pytest.mark.parametrize(
@@ -417,7 +435,7 @@ def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
         raise error
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
-    with pytest.raises(ImageError, match="^broken: .") as caught:
+    with pytest.raises(ImageError, match=r"^broken: .") as caught:
         decode_image(WHOLE["bmp"])
     assert str(caught.value).isprintable()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
@@ -429,7 +447,7 @@ def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
         (b"", "^empty: no bytes$"),
         (b"I am only called x.jpg", "^not an image of an accepted format .JPEG, MPO, PNG"),
         (WHOLE["bmp"][:-9], r"^truncated: image file is truncated \(\d+ bytes not processed\)$"),
-        (WHOLE["png"][:300], "^truncated: image file is truncated$"),
+        (WHOLE["png"][:70], "^truncated: image file is truncated$"),
     ],
 )
 def test_reasons(data, reason):
@@ -461,7 +479,7 @@ def test_a_bomb_is_refused_from_its_header():
     start = time.perf_counter()
     for decode in (decode_image, decode_mask):
         with pytest.raises(
-            ImageError, match="^too large: 65535x65535 = 4295 megapixels, the limit"
+            ImageError, match=r"^too large: 65535x65535 = 4295 megapixels, the limit"
         ):
             decode(bomb)
     assert time.perf_counter() - start < 1
@@ -474,7 +492,7 @@ def test_the_limit_is_ours_and_not_pillows(monkeypatch):
     pixels = NOISE.shape[0] * NOISE.shape[1]
     assert decode_image(encoded(NOISE), max_megapixels=pixels / 1e6).shape == NOISE.shape
     with pytest.raises(
-        ImageError, match="too large: 13x9 = 0.000117 megapixels, the limit is 0.0001"
+        ImageError, match=r"too large: 13x9 = 0.000117 megapixels, the limit is 0.0001"
     ):
         decode_image(encoded(NOISE), max_megapixels=1e-4)
     assert Image.MAX_IMAGE_PIXELS == 50
@@ -520,7 +538,7 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch):
     (tmp_path / "folder.jpg").mkdir()
     monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"opened {path}"))
     for path in (tmp_path / "fifo.jpg", tmp_path / "folder.jpg", "/dev/zero"):
-        with pytest.raises(ImageError, match="^not a regular file$"):
+        with pytest.raises(ImageError, match=r"^not a regular file$"):
             load_image(path)
 
 

@@ -5,7 +5,11 @@ MobileNetV2 with an FPN of 128 channels on strides 8, 16 and 32. Stride 4 is lef
 of the arithmetic.
 """
 
+from collections.abc import Iterable
+
 import torch
+from torch import nn
+from torch.nn import functional
 from torchvision.models import mobilenet_v2
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -23,9 +27,56 @@ ANCHOR_SIZES = ((32, 48), (64, 96), (128, 192), (256, 360))
 ASPECT_RATIOS = ((0.5, 1.0, 2.0),) * len(ANCHOR_SIZES)
 
 
+class FoldedSequential(nn.Sequential):
+    """A Sequential that runs each convolution and the frozen norm after it as one convolution.
+
+    The norm's scale goes into the weights, which are small, and not over the picture, which is
+    large. Parameter names stay those of a plain Sequential.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """NxCxHxW float32 to NxCxHxW float32."""
+        layers = list(self)
+        for layer, following in zip(layers, [*layers[1:], None], strict=True):
+            if isinstance(following, FrozenBatchNorm2d):
+                x = _convolve(x, layer, following)
+            elif not isinstance(layer, FrozenBatchNorm2d):
+                x = layer(x)
+        return x
+
+
+def _convolve(x: torch.Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> torch.Tensor:
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return functional.conv2d(
+        x,
+        conv.weight * scale[:, None, None, None],
+        norm.bias - norm.running_mean * scale,
+        conv.stride,
+        conv.padding,
+        conv.dilation,
+        conv.groups,
+    )
+
+
+def _folded(blocks: Iterable[nn.Module]) -> FoldedSequential:
+    """MobileNetV2's blocks with every Sequential in them replaced by a folded one."""
+    blocks = list(blocks)
+    for block in blocks:
+        for name, child in block.named_children():
+            if isinstance(child, nn.Sequential):
+                setattr(block, name, _folded(child))
+    return FoldedSequential(
+        *(
+            FoldedSequential(*block) if isinstance(block, nn.Sequential) else block
+            for block in blocks
+        )
+    )
+
+
 def build_demo_model(image_size: int = 384) -> MaskRCNN:
     """The model with random weights; pictures are scaled to a longer side of image_size pixels."""
-    features = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features[: max(BLOCKS) + 1]
+    plain = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
+    features = _folded(plain[: max(BLOCKS) + 1])
     for block in features[:FROZEN_BLOCKS]:
         block.requires_grad_(False)
     levels = [str(number) for number in range(len(BLOCKS))]
@@ -46,7 +97,8 @@ def build_demo_model(image_size: int = 384) -> MaskRCNN:
         rpn_pre_nms_top_n_test=300,
         rpn_post_nms_top_n_test=150,
         rpn_batch_size_per_image=128,
-        box_batch_size_per_image=64,
+        box_batch_size_per_image=48,
+        box_positive_fraction=0.2,
         box_roi_pool=MultiScaleRoIAlign(levels, output_size=7, sampling_ratio=2),
         box_head=TwoMLPHead(CHANNELS * 7 * 7, 256),
         box_predictor=FastRCNNPredictor(256, num_classes=2),

@@ -61,7 +61,9 @@ def pick_device(wanted: str) -> torch.device:
         UserError: CUDA was asked for and there is none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: 'cuda' was asked for and this machine has none (allowed: auto, cpu)")
+        raise UserError(
+            "device: 'cuda' was asked for and this machine has none (allowed: auto, cpu)"
+        )
     use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if use_cuda else "cpu")
 

@@ -118,7 +118,9 @@ def _crop(sources: Sources, size: int, rng: Generator) -> Image:
     side = int(min(picture.shape[:2]) * rng.uniform(0.2, 1.0))
     y = rng.integers(picture.shape[0] - side + 1)
     x = rng.integers(picture.shape[1] - side + 1)
-    crop = cv2.resize(picture[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA)
+    crop = cv2.resize(
+        picture[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA
+    )
     crop = np.rot90(crop, rng.integers(4)) if rng.random() < 0.3 else crop
     return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
 
@@ -151,7 +153,9 @@ def _add_clutter(canvas: npt.NDArray[np.float32], sources: Sources, rng: Generat
     if rng.random() < 0.25:
         for _ in range(rng.integers(1, 4)):
             layer = _place(sources.pick(rng), size, rng.uniform(0.15, 0.7), rng)
-            _paste(canvas, np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(4, 9)), np.float32))
+            _paste(
+                canvas, np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(4, 9)), np.float32)
+            )
     if rng.random() < 0.3:
         canvas[:] = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 3))
 
@@ -176,9 +180,7 @@ def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
     return np.ascontiguousarray(varied[:, ::-1] if rng.random() < 0.5 else varied)
 
 
-def _place(
-    cutout: Image, size: int, span: float, rng: Generator
-) -> npt.NDArray[np.float32]:
+def _place(cutout: Image, size: int, span: float, rng: Generator) -> npt.NDArray[np.float32]:
     """The cut-out turned, scaled and moved into an empty picture: HxWx4, colour times alpha.
 
     Colour is premultiplied so that resampling never mixes in what lies under the transparent part.
