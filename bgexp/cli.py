@@ -15,6 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = compose(command, overrides, return_hydra_config=True)
     from bgexp.config import TrainSettings, check_settings
     from bgexp.train.command import train_detector
+
     HydraConfig.instance().set_config(config)
     folder = Path(config.hydra.run.dir)
     plain = OmegaConf.to_container(config, resolve=False)

@@ -1,51 +1,17 @@
 """Detections to one foreground mask: choose, paste, unite, clean."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from bgexp.config import Combine
 from bgexp.detections import Detections
 
-Instances = Literal["all", "largest", "central"]
 BoolArray = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Combine:
-    """How detections become one mask.
-
-    Attributes:
-        mask_threshold: A pixel is foreground where the soft mask is above it (strictly).
-        score_threshold: A detection counts where its score is above it (strictly).
-        labels: Class ids that count; None for all.
-        instances: "all" unites every detection that counts. "largest" takes the one whose pasted
-            mask has most pixels. "central" takes the one whose box centre is nearest to the image
-            centre in pixels, whatever its size or score. A tie goes to the first.
-        fill_holes: The largest hole that is filled, as a share of the image area; 0 fills none.
-            A hole is all that a part encloses (its islands too), never what touches the border.
-        min_area: Parts that, holes included, are smaller than this share of the image area are
-            removed; 0 removes none.
-    """
-
-    mask_threshold: float = 0.5
-    score_threshold: float = 0.5
-    labels: tuple[int, ...] | None = None
-    instances: Instances = "all"
-    fill_holes: float = 0.0
-    min_area: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("mask_threshold", "score_threshold", "fill_holes", "min_area"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
-        if self.instances not in get_args(Instances):
-            allowed = ", ".join(get_args(Instances))
-            raise ValueError(f"instances: expected one of {allowed}, got {self.instances!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +56,17 @@ def combine_detections(detections: Detections, settings: Combine = _DEFAULTS) ->
     return CombinedMask(plane, used)
 
 
-def above(detections: Detections, score_threshold: float) -> BoolArray:
-    """Says which detections count: (N,) bool, score strictly above the threshold."""
-    return detections.scores > float(score_threshold)
+def select_detections(
+    detections: Detections, score_threshold: float, labels: Collection[int] | None = None
+) -> Detections:
+    """The detections that count: score strictly above the threshold, class id among the labels.
+
+    The one place where a score threshold is applied.
+    """
+    counts = detections.scores > float(score_threshold)
+    if labels is not None:
+        counts &= np.isin(detections.labels, list(labels))
+    return detections.select(counts)
 
 
 def paste_mask(
@@ -144,17 +118,14 @@ def _pasted(detections: Detections, which: NDArray[np.int64], threshold: float) 
 
 def _chosen(detections: Detections, settings: Combine) -> NDArray[np.int64]:
     """Indices of the detections that go into the mask."""
-    counts = above(detections, settings.score_threshold)
-    if settings.labels is not None:
-        counts &= np.isin(detections.labels, settings.labels)
-    which = np.flatnonzero(counts)
-    if settings.instances == "all" or len(which) == 0:
+    which = np.arange(len(detections))
+    if settings.instances == "all" or len(detections) == 0:
         return which
     if settings.instances == "largest":
         pasted = _pasted(detections, which, settings.mask_threshold)
         best = np.argmax([np.count_nonzero(one.window) for one in pasted])
     else:
-        best = np.argmin(_off_centre(detections)[which])
+        best = np.argmin(_off_centre(detections))
     return which[[best]]
 
 

@@ -1,13 +1,15 @@
 """The one typed schema of all settings. A composed config becomes it once and goes no further.
 
-Unknown keys are refused, and a config is data: `_target_` is an unknown key like any other.
+Unknown keys are refused, and a config is data: `_target_` is an unknown key like any other. The
+defaults stand in `conf/`; what has one here too is what a library call may leave out.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from bgexp.color import parse_color
 from bgexp.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -20,7 +22,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-# -- shared by every command -----------------------------------------------------------------
+# -- shared by every tracked command ---------------------------------------------------------
 
 
 class Tracking(Section):
@@ -37,6 +39,138 @@ class Common(Section):
     tracking: Tracking
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     device: Literal["auto", "cpu", "cuda"]
+
+
+# -- bgexp run: one section a stage ----------------------------------------------------------
+
+
+class Folder(Section):
+    """Images in a folder, categories by sub-folder, no truth."""
+
+    name: Literal["folder"]
+    root: Path
+    subset: Positive | None = None
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
+
+
+class Pairs(Section):
+    """Images and their masks, found by the same path: same stem, or full name plus `.png`."""
+
+    name: Literal["pairs"]
+    images: Path
+    masks: Path
+    subset: Positive | None = None
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
+
+
+class Sample(Section):
+    """The 24 images with masks inside the package."""
+
+    name: Literal["sample"]
+    subset: Positive | None = None
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
+
+
+Dataset = Annotated[Folder | Pairs | Sample, Field(discriminator="name")]
+
+
+class Demo(Section):
+    """The shipped class-agnostic Mask R-CNN; weights null: the shipped file."""
+
+    name: Literal["demo"]
+    weights: Path | None
+    score_threshold: Share
+    labels: tuple[str | int, ...] | None
+    image_size: Annotated[int, Field(ge=64, le=4096)]
+
+
+class MaskRcnnResnet50Fpn(Section):
+    """Torchvision's model; weights: COCO_V1 or a .pth or .safetensors file of a state dict."""
+
+    name: Literal["maskrcnn_resnet50_fpn"]
+    weights: str
+    score_threshold: Share
+    labels: tuple[str | int, ...] | None
+    norm: Literal["frozen_batch_norm", "batch_norm"]
+    norm_eps: Annotated[float, Field(ge=0)]
+    min_size: Annotated[int, Field(ge=64, le=4096)]
+    max_size: Annotated[int, Field(ge=64, le=8192)]
+    detections_per_image: Positive
+
+
+DetectorSettings = Annotated[Demo | MaskRcnnResnet50Fpn, Field(discriminator="name")]
+
+
+class Combine(Section):
+    """How detections become one mask.
+
+    Attributes:
+        mask_threshold: A pixel is foreground where the soft mask is above it (strictly).
+        instances: "all" unites every detection. "largest" takes the one whose pasted mask has
+            most pixels. "central" takes the one whose box centre is nearest to the image centre
+            in pixels, whatever its size or score. A tie goes to the first.
+        fill_holes: The largest hole that is filled, as a share of the image area; 0 fills none.
+            A hole is all that a part encloses (its islands too), never what touches the border.
+        min_area: Parts that, holes included, are smaller than this share of the image area are
+            removed; 0 removes none.
+    """
+
+    mask_threshold: Share = 0.5
+    instances: Literal["all", "largest", "central"] = "all"
+    fill_holes: Share = 0.0
+    min_area: Share = 0.0
+
+
+class NoRefinement(Section):
+    """The mask stays as the detector made it."""
+
+    name: Literal["none"] = "none"
+
+
+class GrabCut(Section):
+    """How GrabCut refines a mask.
+
+    Attributes:
+        iterations: Of GrabCut.
+        band: Pixels this near to the mask's edge are uncertain; a share of the longer side of
+            the mask's bounding box, and not of the picture, as a detector's error grows with its
+            box and not with the scene around it.
+        size: GrabCut works on the mask's surroundings with at most this longer side in pixels.
+        max_change: A result that changes more pixels than this share of the mask is refused.
+    """
+
+    name: Literal["grabcut"] = "grabcut"
+    iterations: Annotated[int, Field(ge=1, le=50)] = 3
+    band: Share = 0.05
+    size: Annotated[int, Field(ge=16, le=8192)] = 512
+    max_change: Annotated[float, Field(ge=0)] = 0.5
+
+
+Refine = Annotated[NoRefinement | GrabCut, Field(discriminator="name")]
+
+
+def _color(text: str) -> str:
+    parse_color(text)
+    return text
+
+
+class Cutout(Section):
+    """What lies behind the foreground: black, white, transparent or #rrggbb."""
+
+    background: Annotated[str, AfterValidator(_color)] = "black"
+
+
+class RunSettings(Common):
+    """Settings of `bgexp run`."""
+
+    dataset: Dataset
+    detector: DetectorSettings
+    combine: Combine
+    refine: Refine
+    cutout: Cutout
+    samples: Annotated[int, Field(ge=0)]
+    max_failed: Share
+    force: bool
 
 
 # -- bgexp train -----------------------------------------------------------------------------
@@ -77,8 +211,8 @@ class TrainSettings(Common):
 Settings = TypeVar("Settings", bound=Section)
 
 
-def check_settings(kind: type[Settings], config: dict[str, Any]) -> Settings:
-    """The typed settings of a composed config.
+def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN401
+    """The typed settings of a composed config (nested dicts).
 
     Raises:
         UserError: one line for each wrong setting, with the key, what came and what is allowed.
@@ -86,13 +220,30 @@ def check_settings(kind: type[Settings], config: dict[str, Any]) -> Settings:
     try:
         return kind.model_validate(config)
     except ValidationError as error:
-        raise UserError("\n".join(map(_line, error.errors()))) from error
+        raise UserError("\n".join(_line(wrong) for wrong in error.errors())) from error
 
 
-def _line(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+def _line(wrong: Any) -> str:  # noqa: ANN401
+    # The location of a group with alternatives holds the alternative's name: no key of the user's.
+    parts = [str(part) for part in wrong["loc"]]
+    alternatives = {"folder", "pairs", "sample", "demo", "maskrcnn_resnet50_fpn", "none", "grabcut"}
+    key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
+    if wrong["type"] == "extra_forbidden":
         return f"{key}: no such setting"
-    if error["type"] == "missing":
+    if wrong["type"] == "missing":
         return f"{key}: a value is needed"
-    return f"{key}: {error['msg']} (got {error['input']!r})"
+    return f"{key}: {wrong['msg']} (got {wrong['input']!r})"
+
+
+def flattened(section: Section) -> dict[str, Any]:
+    """All settings by their dotted names, as parameters of a tracked run."""
+
+    def walk(prefix: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
+        if not isinstance(value, dict):
+            return {prefix: value}
+        found: dict[str, Any] = {}
+        for key, inner in value.items():
+            found |= walk(f"{prefix}.{key}" if prefix else key, inner)
+        return found
+
+    return walk("", section.model_dump(mode="json"))

@@ -1,40 +1,11 @@
 """Image and mask to the image on a plain background; kept pixels stay bit-equal."""
 
-import re
-from typing import Literal
-
 import cv2
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-Color = tuple[int, int, int] | Literal["transparent"]
-
-_NAMED: dict[str, Color] = {
-    "black": (0, 0, 0),
-    "white": (255, 255, 255),
-    "transparent": "transparent",
-}
-
-
-def parse_color(text: str) -> Color:
-    """Reads a background: black, white, transparent or #rrggbb.
-
-    Returns:
-        Red, green and blue from 0 to 255, or "transparent".
-
-    Raises:
-        ValueError: For anything else.
-
-    >>> parse_color("#ff8000")
-    (255, 128, 0)
-    """
-    if text in _NAMED:
-        return _NAMED[text]
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise ValueError(f"background: expected {', '.join(_NAMED)} or #rrggbb, got {text!r}")
-    red, green, blue = bytes.fromhex(text[1:])
-    return red, green, blue
+from bgexp.color import Color, parse_color
 
 
 def cut_out(

@@ -154,8 +154,9 @@ def _load(data: bytes, limit: float) -> Image.Image:
         Image.open(BytesIO(data), formats=["PNG"]).verify()
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken EXIF; exif_transpose() would also trip over what it rewrites
+    except Exception:  # broken EXIF
         return image
+    # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 

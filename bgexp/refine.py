@@ -12,6 +12,8 @@ import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
+from bgexp.config import GrabCut
+
 BoolArray = NDArray[np.bool_]
 ByteArray = NDArray[np.uint8]
 
@@ -20,30 +22,6 @@ _CONTEXT = 0.1
 # The guided filter's window in working pixels and its smoothing in squared grey levels of 0 to 1.
 _WINDOW = (3, 3)
 _SMOOTHING = 1e-3
-
-
-@dataclass(frozen=True, kw_only=True)
-class GrabCut:
-    """How a mask is refined.
-
-    Attributes:
-        iterations: Of GrabCut.
-        band: Pixels this near to the mask's edge are uncertain; a share of the longer side of
-            the mask's bounding box, and not of the picture, as a detector's error grows with its
-            box and not with the scene around it.
-        size: GrabCut works on the mask's surroundings with at most this longer side in pixels.
-        max_change: A result that changes more pixels than this share of the mask is refused.
-    """
-
-    iterations: int = 3
-    band: float = 0.05
-    size: int = 512
-    max_change: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name, least in (("iterations", 1), ("size", 16), ("band", 0), ("max_change", 0)):
-            if not (value := getattr(self, name)) >= least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
 @dataclass(frozen=True, eq=False)

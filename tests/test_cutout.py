@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from bgexp.cutout import cut_out, parse_color
+from bgexp.color import parse_color
+from bgexp.cutout import cut_out
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from bgexp.images import (
     FORMATS,
@@ -251,6 +251,16 @@ def test_deep_grey_and_masks_are_turned_too(orientation):
 def test_broken_exif_is_no_orientation(format, exif):
     whole = decode_image(encoded(NOISE, format))
     assert np.array_equal(decode_image(encoded(NOISE, format, exif=exif)), whole)
+
+
+def test_an_odd_tag_beside_the_orientation():
+    """A camera's make that is a float: Pillow's own exif_transpose raises on it."""
+    tags = struct.pack("<HHIf", 0x010F, 11, 1, 1.5) + struct.pack("<HHII", 0x0112, 3, 1, 6)
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0" + tags + bytes(4)
+    data = encoded(NOISE, "JPEG", exif=exif)
+    with pytest.raises(AttributeError):
+        ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode_image(data), np.rot90(decode_image(encoded(NOISE, "JPEG")), -1))
 
 
 # Colour profiles

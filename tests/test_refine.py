@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgexp.refine import GrabCut, refine_mask_grabcut
+from bgexp.config import GrabCut
+from bgexp.refine import refine_mask_grabcut
 
 
 def iou(one, other):
@@ -212,5 +213,5 @@ def test_wrong_input_is_refused(image, mask, message):
 )
 def test_wrong_settings_are_refused(change):
     (name,) = change
-    with pytest.raises(ValueError, match=f"{name}: expected at least"):
+    with pytest.raises(ValueError, match=name):
         GrabCut(**change)
