@@ -1,27 +1,256 @@
-"""`bgexp COMMAND overrides…`: composes and checks the settings, then hands over."""
+"""`bgexp COMMAND overrides…`: composes and checks the settings, then hands over. Thin."""
 
+import argparse
+import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
-from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from bgexp import __version__
+from bgexp.errors import Interrupted, UserError
+
+COMMANDS = {
+    "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
+    "train": "trains the small detector on composites",
+    "doctor": "what this machine has, and what to do about what is missing",
+    "ui": "opens the tracking UI on the local store",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    command, *overrides = sys.argv[1:] if arguments is None else arguments
-    with initialize_config_dir(str(Path(__file__).parents[1] / "conf"), version_base="1.3"):
-        config = compose(command, overrides, return_hydra_config=True)
+    """Runs a command; returns the exit code.
+
+    0 all good; 1 finished but something failed; 2 wrong use or settings; 130 Ctrl-C; 143 SIGTERM.
+    """
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        signal.signal(number, _interrupter(code))
+    try:
+        return _main(list(sys.argv[1:] if arguments is None else arguments))
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"bgexp: {line}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print("bgexp: interrupted; what was finished is kept", file=sys.stderr)
+        return stop.exit_code
+
+
+def _interrupter(code: int) -> Callable[[int, FrameType | None], None]:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        # Closing runs takes moments; a second Ctrl-C must not leave them open.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Interrupted(code)
+
+    return stop
+
+
+def _main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"bgexp {__version__}")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        raise UserError(f"no such command: {command!r} (allowed: {', '.join(COMMANDS)})")
+    options = _options(command, rest)
+    if options.help:
+        print(_help(command))
+        return 0
+    from bgexp.compose import compose_config
+
+    config = compose_config(command, _shared(options), options.config_dir)
+    if options.cfg:
+        _show_config(config, options)
+        return 0
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return _START[command](config, options)
+
+
+def _options(command: str, arguments: list[str]) -> argparse.Namespace:
+    parser = _Parser(prog=f"bgexp {command}", add_help=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-m", "--multirun", action="store_true")
+    parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_intermixed_args(arguments)
+    for override in options.overrides:
+        if "=" not in override and not override.startswith("~"):
+            raise UserError(f"{override}: a setting is given as key=value")
+    if options.config_dir is not None and not options.config_dir.is_dir():
+        raise UserError(f"--config-dir: no such folder: {options.config_dir}")
+    if options.multirun and command != "run":
+        raise UserError(f"-m: only `bgexp run` sweeps, not `bgexp {command}`")
+    options.overrides = [_bare_uri(override) for override in options.overrides]
+    return options
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:  # noqa: ANN401
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _bare_uri(override: str) -> str:
+    """Takes credentials out of an address before Hydra or anyone writes it down."""
+    key, _, value = override.partition("=")
+    if key.lstrip("+") != "tracking.uri" or "@" not in value:
+        return override
+    from bgexp.tracking import use_credentials
+
+    return f"{key}={use_credentials(value)}"
+
+
+def _shared(options: argparse.Namespace) -> list[str]:
+    """The overrides to compose the first config from: all, but in a sweep where to put things.
+
+    In a sweep another shared one may need a swept one (refine.iterations a refine): the jobs'.
+    """
+    if not options.multirun:
+        return list(options.overrides)
+    from bgexp.compose import parse_overrides
+
+    return [
+        override.input_line
+        for override in parse_overrides(options.overrides)
+        if override.input_line.startswith(("hydra", "runs=", "experiment="))
+        and not override.is_sweep_override()
+    ]
+
+
+def _show_config(config: Any, options: argparse.Namespace) -> None:  # noqa: ANN401
+    from omegaconf import OmegaConf
+
+    keys = [k for k in config if options.cfg == "all" or (k == "hydra") == (options.cfg == "hydra")]
+    shown = OmegaConf.masked_copy(config, keys)
+    print(OmegaConf.to_yaml(shown, resolve=options.resolve), end="")
+
+
+def _overview() -> str:
+    lines = [f"  {name:<8} {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        ["bgexp COMMAND KEY=VALUE …", "", *lines, "", "bgexp COMMAND --help tells the settings."]
+    )
+
+
+def _help(command: str) -> str:
+    """The command's settings are its config with the comments in it, and those of its groups."""
+    from bgexp.compose import conf_dir
+
+    text = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", ""]
+    text += [(conf_dir() / f"{command}.yaml").read_text()]
+    if command == "run":
+        for path in sorted(conf_dir().glob("*/*.yaml")):
+            text += [f"# -- {path.parent.name}={path.stem} " + "-" * 40, path.read_text()]
+    text += ["Flags: -m (sweep)  --cfg job (shows the composed settings)  --config-dir DIR"]
+    return "\n".join(text)
+
+
+# -- the commands ------------------------------------------------------------------------------
+
+
+def _run(config: Any, options: argparse.Namespace) -> int:  # noqa: ANN401
+    from bgexp.compose import combinations, compose_config, plain
+    from bgexp.config import RunSettings, check_settings
+
+    sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
+    jobs = combinations(config, options.overrides) if sweep else [options.overrides]
+    checked = [
+        check_settings(RunSettings, plain(compose_config("run", job, options.config_dir)))
+        for job in jobs
+    ]
+    from bgexp.experiment import check_ready
+    from bgexp.sweep import run_sweep, show_results
+
+    check_ready(checked)
+    place = config.hydra.sweep.dir if sweep else config.hydra.run.dir
+    folder = Path(place).resolve()
+    if sweep:
+        folders = run_sweep(
+            checked[0], folder, lambda: _hydra(options, f"hydra.sweep.dir={folder}")
+        )
+    else:
+        _hydra(options, f"hydra.run.dir={folder}")
+        folders = [folder]
+    return 0 if show_results(folders, checked[0]) else 1
+
+
+def _hydra(options: argparse.Namespace, place: str) -> None:
+    """Lets Hydra run the job or, by its launcher, the jobs."""
+    import hydra
+
+    from bgexp.compose import conf_dir
+
+    key, _, folder = place.partition("=")
+    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
+    overrides = [o for o in options.overrides if not o.startswith(f"{key}=")]
+    sys.argv = ["bgexp run", *overrides, f"{key}='{quoted}'"]
+    sys.argv += ["--multirun"] * options.multirun
+    sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_job)()
+
+
+def _job(composed: DictConfig) -> None:
+    from bgexp.compose import plain
+    from bgexp.config import RunSettings, check_settings
+    from bgexp.sweep import run_job
+
+    hydra_config = HydraConfig.get()
+    sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
+    run_job(
+        check_settings(RunSettings, plain(composed)),
+        Path(hydra_config.runtime.output_dir),
+        list(hydra_config.overrides.task),
+        sweep,
+    )
+
+
+def _train(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
+    from bgexp.compose import plain
     from bgexp.config import TrainSettings, check_settings
+
+    settings = check_settings(TrainSettings, plain(config))
     from bgexp.train.command import train_detector
 
-    HydraConfig.instance().set_config(config)
-    folder = Path(config.hydra.run.dir)
-    plain = OmegaConf.to_container(config, resolve=False)
-    plain.pop("hydra")
-    train_detector(check_settings(TrainSettings, plain), folder)
+    weights = train_detector(settings, Path(config.hydra.run.dir).resolve())
+    print(f"Weights: {weights}")
+    print(f"Next:    bgexp run detector=demo detector.weights={weights}")
     return 0
+
+
+def _doctor(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
+    from bgexp.compose import plain
+    from bgexp.config import DoctorSettings, check_settings
+    from bgexp.doctor import run_doctor
+
+    return run_doctor(check_settings(DoctorSettings, plain(config)))
+
+
+def _ui(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
+    from bgexp.compose import plain
+    from bgexp.config import UiSettings, check_settings
+    from bgexp.ui import serve_ui
+
+    return serve_ui(check_settings(UiSettings, plain(config)))
+
+
+_START: dict[str, Callable[[Any, argparse.Namespace], int]] = {
+    "run": _run,
+    "train": _train,
+    "doctor": _doctor,
+    "ui": _ui,
+}
 
 
 if __name__ == "__main__":

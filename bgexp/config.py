@@ -247,3 +247,24 @@ def flattened(section: Section) -> dict[str, Any]:
         return found
 
     return walk("", section.model_dump(mode="json"))
+
+
+# -- bgexp doctor, bgexp ui ------------------------------------------------------------------
+
+
+class DoctorSettings(Section):
+    """Settings of `bgexp doctor`: what it looks at is what a run with the same ones would use."""
+
+    runs: Path
+    tracking: Tracking
+    device: Literal["auto", "cpu", "cuda"]
+    detector: DetectorSettings
+
+
+class UiSettings(Section):
+    """Settings of `bgexp ui`."""
+
+    runs: Path
+    tracking: Tracking
+    port: Annotated[int, Field(ge=1, le=65535)]
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

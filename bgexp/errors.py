@@ -1,5 +1,17 @@
-"""Errors that are the user's to mend: shown as one line, never as a traceback."""
+"""What ends a command other than success: the user's mistakes, and being told to stop."""
 
 
 class UserError(Exception):
     """Wrong use or settings; the command line prints the message and exits with 2."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. No Exception: nothing on the way may take it for a failure of its own.
+
+    Attributes:
+        exit_code: 130 or 143.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"interrupted (exit code {exit_code})")
+        self.exit_code = exit_code

@@ -3,19 +3,23 @@
 MLflow is imported late: it takes seconds, and `--help` must be quick.
 """
 
+import json
 import os
+import re
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+import numpy as np
 import psutil
 from filelock import FileLock
 
 from bgexp.config import Common
-from bgexp.errors import UserError
+from bgexp.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,31 +28,36 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 
 MAX_PARAM_LENGTH = 6000
+BATCH = 100  # MLflow's limit for parameters in one call; for metrics it is higher
+SYSTEM_METRICS_SECONDS = 2
 
 
 class Run:
     """One tracked run that is going on."""
 
-    def __init__(self, client: "MlflowClient", run_id: str, artifacts: Path | None) -> None:
-        self._client, self.run_id, self._artifacts = client, run_id, artifacts
+    def __init__(self, client: "MlflowClient", run_id: str, artifact_uri: str) -> None:
+        parts = urlsplit(artifact_uri)
+        local = parts.scheme in {"", "file"}
+        self._client, self.run_id = client, run_id
+        self._artifacts = Path(unquote(parts.path)) if local else None
+        self.failed = False  # set where the work ended by itself and counts as failed
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Records settings; a value is cut at MLflow's limit."""
         from mlflow.entities import Param
 
-        pairs = [Param(key, str(value)[:MAX_PARAM_LENGTH]) for key, value in params.items()]
-        for start in range(0, len(pairs), 100):
-            self._client.log_batch(self.run_id, params=pairs[start : start + 100])
+        pairs = [Param(_key(k), str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
+        for start in range(0, len(pairs), BATCH):
+            self._client.log_batch(self.run_id, params=pairs[start : start + BATCH])
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Records numbers in one call; NaN is left out: MLflow would show it as 0."""
+        """Records numbers; NaN is left out, since MLflow would show it as 0."""
         from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
 
-        now = get_current_time_millis()
-        entries = [Metric(k, float(v), now, step) for k, v in metrics.items() if v == v]
-        for start in range(0, len(entries), 1000):
-            self._client.log_batch(self.run_id, metrics=entries[start : start + 1000])
+        now = int(1000 * time())
+        entries = [Metric(_key(k), float(v), now, step) for k, v in metrics.items() if v == v]
+        for start in range(0, len(entries), BATCH):
+            self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Sets tags."""
@@ -62,67 +71,147 @@ class Run:
             target = self._artifacts / folder / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            try:
+            with suppress(OSError):  # another file system: MLflow copies
                 target.hardlink_to(path)
-            except OSError:  # another file system
-                self._client.log_artifact(self.run_id, str(path), folder or None)
-        else:
-            self._client.log_artifact(self.run_id, str(path), folder or None)
+                return
+        self._client.log_artifact(self.run_id, str(path), folder or None)
+
+    def log_folder(self, root: Path) -> None:
+        """Makes every file under a folder an artifact, sub-folders kept."""
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            folder = path.parent.relative_to(root).as_posix()
+            self.log_file(path, "" if folder == "." else folder)
+
+    def log_table(self, columns: Mapping[str, Sequence[Any]], name: str) -> None:
+        """Logs a table that the run list can compare; an HxWx3 uint8 array becomes a picture."""
+        from mlflow import Image
+
+        def cell(value: Any) -> Any:  # noqa: ANN401
+            return Image(value) if isinstance(value, np.ndarray) else value
+
+        data = {key: [cell(value) for value in values] for key, values in columns.items()}
+        self._client.log_table(self.run_id, data, name)
+
+    def log_dataset(self, name: str, digest: str, source: str, n_images: int) -> None:
+        """Names the data that the run used, for MLflow's dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        where, size = json.dumps({"uri": source}), json.dumps({"num_rows": n_images})
+        dataset = Dataset(name, digest[:32], "local", where, profile=size)
+        tags = [InputTag("mlflow.data.context", "evaluation")]
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+
+    def copy_artifacts(self, run_id: str) -> None:
+        """Takes over all artifacts of another run."""
+        self.log_folder(Path(self._client.download_artifacts(run_id, "")))
 
 
 @contextmanager
 def tracked_run(
     settings: Common, name: str, folder: Path, parent_run_id: str | None = None
 ) -> Iterator[Run]:
-    """Opens a run, closes it in every case: FINISHED, FAILED, or KILLED when interrupted."""
+    """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted."""
     client, experiment_id = open_store(settings)
+    close_dead_runs(client, experiment_id)
     tags = {"bgexp.folder": str(folder.resolve()), **_owner_tags()}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     entity = client.create_run(experiment_id, tags=tags, run_name=name)
-    run = Run(client, entity.info.run_id, _local_path(entity.info.artifact_uri))
+    run, status = Run(client, entity.info.run_id, entity.info.artifact_uri), "FAILED"
     try:
-        yield run
-    except (KeyboardInterrupt, SystemExit):
-        client.set_terminated(run.run_id, "KILLED")
+        with _system_metrics(run.run_id):
+            yield run
+        status = "FAILED" if run.failed else "FINISHED"
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
         raise
-    except BaseException:
-        client.set_terminated(run.run_id, "FAILED")
+    except Exception as error:
+        run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
         raise
-    client.set_terminated(run.run_id, "FINISHED")
+    finally:
+        client.set_terminated(run.run_id, status)
 
 
 def open_store(settings: Common) -> tuple["MlflowClient", str]:
     """The client and the experiment's id; a fresh store is set up under a lock.
 
     A store that several processes open for the first time at once breaks, hence the lock.
+
+    Raises:
+        UserError: the store or the server cannot be reached.
     """
     import mlflow
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     runs = settings.runs.resolve()
-    runs.mkdir(parents=True, exist_ok=True)
     uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
     try:
+        runs.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
             client = MlflowClient(uri)
             name = settings.tracking.experiment
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
-                return client, experiment.experiment_id
+                return client, str(experiment.experiment_id)
             place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
-            return client, client.create_experiment(name, artifact_location=place)
-    except MlflowException as error:
-        reason = str(error).splitlines()[0][:200]
+            return client, str(client.create_experiment(name, artifact_location=place))
+    except (MlflowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"tracking.uri: {without_credentials(uri)}: {reason}") from error
+
+
+def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
+    """Closes runs left RUNNING by processes of this host that are no more; returns their ids."""
+    ours = f"attributes.status = 'RUNNING' and tags.`bgexp.host` = '{socket.gethostname()}'"
+    dead = [
+        run.info.run_id
+        for run in client.search_runs([experiment_id], ours)
+        if not _is_alive(run.data.tags)
+    ]
+    for run_id in dead:
+        client.set_tag(run_id, "bgexp.error", "its process died")
+        client.set_terminated(run_id, "KILLED")
+    return dead
+
+
+def find_finished(settings: Common, identity: str) -> tuple[str, Path] | None:
+    """The id and folder of the newest finished run with this identity whose results are there."""
+    client, experiment_id = open_store(settings)
+    same = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
+    for run in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
+        folder = Path(run.data.tags["bgexp.folder"])
+        if (folder / "summary.json").is_file() and (folder / "masks.zip").is_file():
+            return run.info.run_id, folder
+    return None
 
 
 def without_credentials(uri: str) -> str:
     """The address without user and password, as it may be shown and written."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def use_credentials(uri: str) -> str:
+    """Moves user and password from an address into MLflow's environment variables."""
+    parts = urlsplit(uri)
+    if parts.username:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    return without_credentials(uri)
+
+
+@contextmanager
+def _system_metrics(run_id: str) -> Iterator[None]:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=SYSTEM_METRICS_SECONDS)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
 
 
 def _owner_tags() -> dict[str, str]:
@@ -134,6 +223,15 @@ def _owner_tags() -> dict[str, str]:
     }
 
 
-def _local_path(uri: str) -> Path | None:
-    parts = urlsplit(uri)
-    return Path(parts.path) if parts.scheme in {"", "file"} else None
+def _is_alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process that the tags name still runs; a reused process id is another one."""
+    try:
+        process = psutil.Process(int(tags.get("bgexp.pid", "-1")))
+        return str(process.create_time()) == tags.get("bgexp.process_started")
+    except (psutil.Error, ValueError):
+        return False
+
+
+def _key(name: str) -> str:
+    """A name as MLflow takes it: letters, digits, `_ - . / :` and spaces."""
+    return re.sub(r"[^\w\-./: ]", "_", name, flags=re.ASCII)

@@ -6,6 +6,7 @@ of the arithmetic.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,6 +19,10 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+# The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
+WEIGHTS = Path(__file__).parent / "demo.safetensors"
+WEIGHTS_SHA256 = "0" * 64
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.

@@ -1,43 +1,120 @@
 """Weights: found, verified by SHA-256, and loaded without running any code of the file."""
 
-import hashlib
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from bgexp.errors import UserError
+from bgexp.files import sha256_bytes, sha256_file, write_whole
 
 State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights: what it is called, where it lies, and the SHA-256 of its bytes."""
+
+    name: str
+    path: Path
+    sha256: str
+
+
+def local_file(path: str | Path, name: str = "", sha256: str = "") -> Weights:
+    """A file on this machine; `sha256`, where given, has to be the file's.
+
+    Raises:
+        UserError: no such file, or another one than expected.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"detector.weights: no such file: {path}")
+    found = sha256_file(path)
+    if not found.startswith(sha256):
+        raise UserError(
+            f"detector.weights: {path} is damaged: its SHA-256 begins with {found[:16]} and not "
+            f"with {sha256[:16]}; delete it and try again"
+        )
+    return Weights(name or path.name, path, found)
+
+
+def downloaded(url: str, name: str) -> Weights:
+    """Torchvision's weights in torch's cache, fetched there at the first use.
+
+    The published file name ends with the first 8 digits of its SHA-256, which is all that is
+    known beforehand; they are checked at every load, not only while downloading.
+
+    Raises:
+        UserError: it is not there and cannot be fetched, or it is damaged.
+    """
+    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    digits = target.stem.rpartition("-")[2]
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(target), digits, progress=True)
+        except (URLError, OSError, RuntimeError) as error:
+            raise UserError(
+                f"detector.weights: {name} is not at {target} and cannot be fetched ({error}). "
+                f"Bring {url} there, set detector.weights=FILE, or use detector=demo"
+            ) from error
+    return local_file(target, name, digits)
+
+
+def load_into(model: torch.nn.Module, weights: Weights) -> None:
+    """Puts the weights into the model, which has to have exactly these names and shapes.
+
+    Raises:
+        UserError: the file is no state dict, or one of another model.
+    """
+    state = read_state(weights.path)
+    # Norms that are frozen count no batches; files written with ones that do still fit.
+    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
+    wanted = {k for k in model.state_dict() if not k.endswith("num_batches_tracked")}
+    if state.keys() != wanted:
+        missing, unknown = len(wanted - state.keys()), len(state.keys() - wanted)
+        raise UserError(
+            f"detector.weights: {weights.path} belongs to another model "
+            f"({missing} of {len(wanted)} tensors missing, {unknown} unknown)"
+        )
+    try:
+        model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"detector.weights: {weights.path}: {reason}") from error
 
 
 def read_state(path: Path) -> State:
     """Reads a state dict from a `.safetensors` or a torch file (`weights_only=True`, always).
 
     Raises:
-        UserError: the file is missing or is no file of weights.
+        UserError: it is no file of weights that can be read.
     """
-    if not path.is_file():
-        raise UserError(f"detector.weights: no such file: {path}")
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as stored:
-                return {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            return load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(
-            f"detector.weights: {path} is no file of weights that can be read ({reason})"
-        ) from error
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise UserError(f"detector.weights: {path} is no file of weights ({reason})") from error
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise UserError(f"detector.weights: {path} holds no plain state dict of tensors")
     return state
 
 
 def save_state(state: State, path: Path, metadata: dict[str, str]) -> str:
-    """Writes weights as fp16 and norm statistics as fp32; returns the file's SHA-256.
+    """Writes weights as fp16 and norm statistics as fp32, whole; returns the file's SHA-256.
 
     Running variances reach below fp16's smallest number, so every norm entry stays fp32.
     """
@@ -46,6 +123,6 @@ def save_state(state: State, path: Path, metadata: dict[str, str]) -> str:
         name: (value.float() if name.rpartition(".")[0] in norms else value.half()).contiguous()
         for name, value in state.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(stored, path, metadata)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    data = save(stored, metadata)
+    write_whole(path, data)
+    return sha256_bytes(data)

@@ -13,6 +13,7 @@ from bgexp import __version__
 from bgexp.config import TrainSettings
 from bgexp.detect.demo import build_demo_model, load_imagenet_backbone
 from bgexp.detect.weights import read_state, save_state
+from bgexp.device import pick_device
 from bgexp.errors import UserError
 from bgexp.tracking import Run, tracked_run
 from bgexp.train.composites import Scene, Sources, compose
@@ -52,20 +53,6 @@ def train_detector(settings: TrainSettings, folder: Path) -> Path:
         save_state(trainer.average.module.state_dict(), weights, watch.card(settings))
         run.log_file(weights)
     return weights
-
-
-def pick_device(wanted: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`.
-
-    Raises:
-        UserError: CUDA was asked for and there is none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "device: 'cuda' was asked for and this machine has none (allowed: auto, cpu)"
-        )
-    use_cuda = wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available())
-    return torch.device("cuda" if use_cuda else "cpu")
 
 
 class _Watch:

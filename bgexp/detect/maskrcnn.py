@@ -1,0 +1,69 @@
+"""Runs a torchvision Mask R-CNN on one image, without ever pasting a mask at full size."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+
+from bgexp.detections import Detections
+
+
+class _BoxesOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """Torchvision's transform whose post-processing rescales boxes and leaves masks at MxM."""
+
+    def postprocess(
+        self,
+        result: list[dict[str, torch.Tensor]],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, torch.Tensor]]:
+        """Boxes in pixels of the original images; masks stay N x 1 x M x M."""
+        for found, shape, original in zip(result, image_shapes, original_image_sizes, strict=True):
+            found["boxes"] = resize_boxes(found["boxes"], shape, original)
+        return result
+
+
+class MaskRCNNDetector:
+    """A Mask R-CNN ready to detect: weights loaded, in evaluation mode, on its device.
+
+    Attributes:
+        weights_sha256: Of the file of weights.
+        labels: Class ids that count; None for all.
+        score_threshold: Detections count where their score is above it; the mask head runs for
+            these only.
+    """
+
+    def __init__(
+        self,
+        model: MaskRCNN,
+        device: torch.device,
+        *,
+        weights_sha256: str,
+        score_threshold: float,
+        labels: frozenset[int] | None,
+    ) -> None:
+        old = model.transform
+        model.transform = _BoxesOnly(
+            old.min_size, old.max_size, old.image_mean, old.image_std, old.size_divisible
+        )
+        model.roi_heads.score_thresh = score_threshold
+        self._model = model.eval().to(device)
+        self._device = device
+        self.weights_sha256 = weights_sha256
+        self.score_threshold, self.labels = score_threshold, labels
+
+    @torch.inference_mode()
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """What the network finds in an image, HxWx3 uint8 RGB."""
+        height, width = image.shape[:2]
+        tensor = torch.from_numpy(image).to(self._device).permute(2, 0, 1).float().div_(255)
+        found = {key: value.cpu().numpy() for key, value in self._model([tensor])[0].items()}
+        return Detections(
+            boxes=found["boxes"].astype(np.float32),
+            labels=found["labels"].astype(np.int64),
+            scores=found["scores"].astype(np.float32),
+            masks=found["masks"][:, 0].astype(np.float32),
+            height=height,
+            width=width,
+        )

@@ -1,0 +1,31 @@
+"""Torchvision's Mask R-CNN with ResNet-50 and FPN, in the norm that its weights were trained in."""
+
+from functools import partial
+
+from torch import nn
+from torchvision.models import resnet50
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.ops import FrozenBatchNorm2d
+
+from bgexp.config import MaskRcnnResnet50Fpn
+
+N_CLASSES = 91  # COCO's ids reach 90; 0 is the background
+NORMS = {"frozen_batch_norm": FrozenBatchNorm2d, "batch_norm": nn.BatchNorm2d}
+
+
+def build_resnet50_model(settings: MaskRcnnResnet50Fpn) -> MaskRCNN:
+    """The model with random weights.
+
+    Torchvision's own builder picks norm type and epsilon by whether it is given its own weights;
+    here they are settings, since a file with the same names loads into either and scores otherwise.
+    """
+    norm = partial(NORMS[settings.norm], eps=settings.norm_eps)
+    backbone = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=norm), trainable_layers=5)
+    return MaskRCNN(
+        backbone,
+        num_classes=N_CLASSES,
+        min_size=settings.min_size,
+        max_size=settings.max_size,
+        box_detections_per_img=settings.detections_per_image,
+    )
