@@ -101,14 +101,13 @@ def counted(rows: Sequence[Row], total: int) -> dict[str, int]:
 def summarised(rows: Sequence[Row], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
     """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
 
-    A metric without a single scored row is left out: a dataset without truth has no metrics.
+    All of them or, where no row has any, none: a dataset without truth has no metrics.
     """
     values = [getattr(row, kind) for row in rows if row.status == "ok"]
-    found = {
-        key: asdict(aggregate([value.get(key, math.nan) for value in values]))
-        for key in (METRICS if kind == "metrics" else CHECKS)
+    keys = (METRICS if kind == "metrics" else CHECKS) if any(values) else ()
+    return {
+        key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys
     }
-    return {key: value for key, value in found.items() if value["n_scored"]}
 
 
 def by_category(rows: Sequence[Row]) -> dict[str, Any]:

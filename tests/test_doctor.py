@@ -360,5 +360,5 @@ def test_a_real_store_and_the_command_that_mends_it(tmp_path):
     opened, runs = store.look_at_store(settings)
     assert opened.status == "ok"
     assert "1 left RUNNING" in runs.found
-    exec(shlex.split(runs.mend)[2])
+    exec(shlex.split(runs.mend)[2], {})
     assert list(store.look_at_store(settings))[1].status == "ok"

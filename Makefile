@@ -1,0 +1,50 @@
+# bgexp: everything from a fresh machine with nothing but Python (>= 3.11) and make.
+PYTHON ?= python3
+RUNS ?= runs
+ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format lock ui doctor clean
+
+help:  ## shows this text
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
+
+setup: $(INSTALLED)  ## makes .venv with the locked packages and bgexp in it
+
+$(INSTALLED): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bgexp needs Python 3.11 or later")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: $(INSTALLED)  ## sweeps the sample images: two score thresholds, with and without refinement (RUNS=, ARGS=)
+	$(BIN)/bgexp run experiment=first_sweep runs=$(RUNS) $(ARGS)
+
+test: $(INSTALLED)  ## runs the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)  ## checks format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## formats the code and mends what lint can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: $(INSTALLED)  ## writes requirements.txt anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
+
+ui: $(INSTALLED)  ## opens the tracking UI (RUNS=)
+	$(BIN)/bgexp ui runs=$(RUNS)
+
+doctor: $(INSTALLED)  ## says what this machine has and lacks
+	$(BIN)/bgexp doctor
+
+clean:  ## removes .venv and caches; runs/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
