@@ -7,6 +7,7 @@ of the arithmetic.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -44,7 +45,7 @@ class FoldedSequential(nn.Sequential):
         layers = list(self)
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
             if isinstance(following, FrozenBatchNorm2d):
-                x = _convolve(x, layer, following)
+                x = _convolve(x, cast(nn.Conv2d, layer), following)
             elif not isinstance(layer, FrozenBatchNorm2d):
                 x = layer(x)
         return x

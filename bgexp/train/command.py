@@ -76,7 +76,7 @@ class _Watch:
         masks = [_foreground(model, scene.image, self.trainer.device) for scene in self.scenes]
         for threshold in SCORE_THRESHOLDS:
             ious = [
-                _iou(by_score[threshold], scene.masks.any(axis=0))
+                _iou(by_score[threshold], np.any(scene.masks, axis=0))
                 for by_score, scene in zip(masks, self.scenes, strict=True)
             ]
             self.scores[f"validation_iou_at_{threshold}"] = float(np.nanmean(ious))

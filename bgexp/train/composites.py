@@ -16,6 +16,8 @@ import numpy.typing as npt
 from bgexp.errors import UserError
 
 Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 Generator = np.random.Generator
 
 # How often an object comes from a folder of cut-outs of this name; others share what is left.
@@ -29,7 +31,7 @@ class Scene:
     """One composite: image HxWx3 uint8 RGB; masks NxHxW bool, each object's visible part."""
 
     image: Image
-    masks: npt.NDArray[np.bool_]
+    masks: Mask
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     canvas = _background(sources, size, rng).astype(np.float32)
     _add_clutter(canvas, sources, rng)
     count = rng.choice([0, 1, 2, 3], p=[0.05, 0.55, 0.25, 0.15])
-    alphas: list[npt.NDArray[np.float32]] = []
+    alphas: list[Floats] = []
     for number in range(count):
         layer = _place(_vary(sources.pick(rng), sources, rng), size, _span(number, count, rng), rng)
         if rng.random() < 0.35:
@@ -115,13 +117,13 @@ def _background(sources: Sources, size: int, rng: Generator) -> Image:
 
 def _crop(sources: Sources, size: int, rng: Generator) -> Image:
     picture = _read(sources.backgrounds[rng.integers(len(sources.backgrounds))])[..., :3]
-    side = int(min(picture.shape[:2]) * rng.uniform(0.2, 1.0))
+    side = max(1, int(min(picture.shape[:2]) * rng.uniform(0.2, 1.0)))
     y = rng.integers(picture.shape[0] - side + 1)
     x = rng.integers(picture.shape[1] - side + 1)
     crop = cv2.resize(
         picture[y : y + side, x : x + side], (size, size), interpolation=cv2.INTER_AREA
     )
-    crop = np.rot90(crop, rng.integers(4)) if rng.random() < 0.3 else crop
+    crop = np.rot90(crop, int(rng.integers(4))) if rng.random() < 0.3 else crop
     return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
 
 
@@ -133,15 +135,16 @@ def _gradient(size: int, rng: Generator) -> Image:
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.clip(0.5 + (x - 0.5) * np.cos(angle) + (y - 0.5) * np.sin(angle), 0, 1)[..., None]
     noise = rng.normal(0, rng.uniform(0, 4), (size, size, 1))
-    return np.clip(ends[0] * (1 - ramp) + ends[1] * ramp + noise, 0, 255).astype(np.uint8)
+    picture = np.clip(ends[0] * (1 - ramp) + ends[1] * ramp + noise, 0, 255)
+    return np.asarray(picture, np.uint8)
 
 
-def _horizon(size: int, rng: Generator) -> npt.NDArray[np.bool_]:
+def _horizon(size: int, rng: Generator) -> Mask:
     y, x = np.mgrid[0:size, 0:size] / size
     return np.asarray(y > rng.uniform(0.3, 0.8) + rng.uniform(-0.15, 0.15) * (x - 0.5))
 
 
-def _add_clutter(canvas: npt.NDArray[np.float32], sources: Sources, rng: Generator) -> None:
+def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
     """Things that are not the subject: straight-edged shapes, and objects out of focus."""
     size = canvas.shape[0]
     if rng.random() < 0.3:
@@ -175,12 +178,12 @@ def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
     colours = _shift_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.25 else 8)
     if rng.random() < 0.12:
         texture = cv2.resize(_crop(sources, 256, rng), cutout.shape[1::-1])
-        colours = cv2.addWeighted(colours, 0.4, texture, 0.6, 0)
+        colours = np.asarray(cv2.addWeighted(colours, 0.4, texture, 0.6, 0), np.uint8)
     varied = np.dstack([colours, cutout[..., 3]])
     return np.ascontiguousarray(varied[:, ::-1] if rng.random() < 0.5 else varied)
 
 
-def _place(cutout: Image, size: int, span: float, rng: Generator) -> npt.NDArray[np.float32]:
+def _place(cutout: Image, size: int, span: float, rng: Generator) -> Floats:
     """The cut-out turned, scaled and moved into an empty picture: HxWx4, colour times alpha.
 
     Colour is premultiplied so that resampling never mixes in what lies under the transparent part.
@@ -188,28 +191,26 @@ def _place(cutout: Image, size: int, span: float, rng: Generator) -> npt.NDArray
     height, width = cutout.shape[:2]
     scale = size * span / max(height, width)
     angle = rng.normal(0, 12) if rng.random() < 0.85 else rng.uniform(-180, 180)
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale)
+    matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale), np.float64)
     matrix[0] *= rng.uniform(0.8, 1.25)
     middle = matrix @ (width / 2, height / 2, 1)
     spread = 0.12 if span > 0.75 else 0.25
     matrix[:, 2] += np.clip(rng.normal(0.5, spread, 2), 0.05, 0.95) * size - middle
     alpha = cutout[..., 3:].astype(np.float32) / 255
-    layer = np.dstack([cutout[..., :3] * alpha, alpha])
+    layer: Floats = np.dstack([cutout[..., :3] * alpha, alpha])
     if scale < 0.7:  # warpAffine has no area filter: shrink with one first
         small = (max(1, round(width * scale * 1.2)), max(1, round(height * scale * 1.2)))
-        layer = cv2.resize(layer, small, interpolation=cv2.INTER_AREA)
+        layer = np.asarray(cv2.resize(layer, small, interpolation=cv2.INTER_AREA), np.float32)
         matrix[:, :2] @= np.diag([width / small[0], height / small[1]])
     return np.asarray(cv2.warpAffine(layer, matrix, (size, size)), np.float32)
 
 
-def _paste(canvas: npt.NDArray[np.float32], layer: npt.NDArray[np.float32]) -> None:
+def _paste(canvas: Floats, layer: Floats) -> None:
     canvas *= 1 - layer[..., 3:]
     canvas += layer[..., :3]
 
 
-def _cast_shadow(
-    canvas: npt.NDArray[np.float32], alpha: npt.NDArray[np.float32], rng: Generator
-) -> None:
+def _cast_shadow(canvas: Floats, alpha: Floats, rng: Generator) -> None:
     size = canvas.shape[0]
     shift = np.array([[1, 0, rng.normal(0, 0.04) * size], [0, 1, rng.uniform(0, 0.06) * size]])
     shadow = cv2.GaussianBlur(
@@ -229,7 +230,7 @@ def _shift_colours(image: Image, rng: Generator, hue: float) -> Image:
     return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
 
 
-def _photograph(canvas: npt.NDArray[np.float32], rng: Generator) -> Image:
+def _photograph(canvas: Floats, rng: Generator) -> Image:
     """What a camera does to the whole picture: focus, tint, sensor noise, JPEG."""
     if rng.random() < 0.35:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.2)), np.float32)

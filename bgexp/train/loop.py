@@ -53,9 +53,8 @@ class Trainer:
     def __init__(self, model: MaskRCNN, settings: TrainLoop, device: torch.device) -> None:
         self.settings, self.device, self.step = settings, device, 0
         self.model = model.to(device, memory_format=torch.channels_last)
-        self.average = AveragedModel(
-            self.model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay)
-        )
+        ema = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(self.model, multi_avg_fn=ema)
         trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(
             trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
