@@ -1,21 +1,24 @@
 """`bgexp COMMAND overrides…`: composes and checks the settings, then hands over. Thin."""
 
 import argparse
-import logging
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bgexp import __version__
 from bgexp.errors import Interrupted, UserError
 
+CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
     "train": "trains the small detector on composites",
@@ -29,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 all good; 1 finished but something failed; 2 wrong use or settings; 130 Ctrl-C; 143 SIGTERM.
     """
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        signal.signal(number, _interrupter(code))
+    stop = _interrupter()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         return _main(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
@@ -42,12 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.exit_code
 
 
-def _interrupter(code: int) -> Callable[[int, FrameType | None], None]:
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        # Closing runs takes moments; a second Ctrl-C must not leave them open.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Interrupted(code)
+def _interrupter() -> Callable[[int, FrameType | None], None]:
+    last = -math.inf
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        # Closing runs takes moments; an impatient second Ctrl-C must not leave them open.
+        if monotonic() - last > CLOSING_SECONDS:
+            last = monotonic()
+            raise Interrupted(128 + number)
 
     return stop
 
@@ -72,8 +79,6 @@ def _main(arguments: list[str]) -> int:
     if options.cfg:
         _show_config(config, options)
         return 0
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     return _START[command](config, options)
 
 
@@ -104,12 +109,11 @@ class _Parser(argparse.ArgumentParser):
 
 def _bare_uri(override: str) -> str:
     """Takes credentials out of an address before Hydra or anyone writes it down."""
-    key, _, value = override.partition("=")
-    if key.lstrip("+") != "tracking.uri" or "@" not in value:
+    if not override.lstrip("+").startswith("tracking") or "@" not in override:
         return override
     from bgexp.tracking import use_credentials
 
-    return f"{key}={use_credentials(value)}"
+    return use_credentials(override)
 
 
 def _shared(options: argparse.Namespace) -> list[str]:
@@ -122,19 +126,20 @@ def _shared(options: argparse.Namespace) -> list[str]:
     from bgexp.compose import parse_overrides
 
     return [
-        override.input_line
+        str(override.input_line)
         for override in parse_overrides(options.overrides)
-        if override.input_line.startswith(("hydra", "runs=", "experiment="))
+        if str(override.input_line).startswith(("hydra", "runs=", "experiment="))
         and not override.is_sweep_override()
     ]
 
 
 def _show_config(config: Any, options: argparse.Namespace) -> None:  # noqa: ANN401
-    from omegaconf import OmegaConf
-
     keys = [k for k in config if options.cfg == "all" or (k == "hydra") == (options.cfg == "hydra")]
     shown = OmegaConf.masked_copy(config, keys)
-    print(OmegaConf.to_yaml(shown, resolve=options.resolve), end="")
+    try:
+        print(OmegaConf.to_yaml(shown, resolve=options.resolve), end="")
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from error
 
 
 def _overview() -> str:
@@ -173,29 +178,31 @@ def _run(config: Any, options: argparse.Namespace) -> int:  # noqa: ANN401
     from bgexp.experiment import check_ready
     from bgexp.sweep import run_sweep, show_results
 
+    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    folder = Path(OmegaConf.select(config, key)).resolve()
+    if any((folder / name).exists() for name in ("summary.json", "sweep.json")):
+        raise UserError(f"{key}: {folder} holds the results of an earlier run")
     check_ready(checked)
-    place = config.hydra.sweep.dir if sweep else config.hydra.run.dir
-    folder = Path(place).resolve()
+    # What the configs say of these was read already: an address without its credentials.
+    given = {key: str(folder)}
+    if checked[0].tracking.uri is not None:
+        given["tracking.uri"] = checked[0].tracking.uri
     if sweep:
-        folders = run_sweep(
-            checked[0], folder, lambda: _hydra(options, f"hydra.sweep.dir={folder}")
-        )
+        folders = run_sweep(checked[0], folder, lambda: _hydra(options, given))
     else:
-        _hydra(options, f"hydra.run.dir={folder}")
+        _hydra(options, given)
         folders = [folder]
     return 0 if show_results(folders, checked[0]) else 1
 
 
-def _hydra(options: argparse.Namespace, place: str) -> None:
-    """Lets Hydra run the job or, by its launcher, the jobs."""
+def _hydra(options: argparse.Namespace, given: dict[str, str]) -> None:
+    """Lets Hydra run the job or, by its launcher, the jobs; `given` overrides what was given."""
     import hydra
 
-    from bgexp.compose import conf_dir
+    from bgexp.compose import conf_dir, quoted
 
-    key, _, folder = place.partition("=")
-    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-    overrides = [o for o in options.overrides if not o.startswith(f"{key}=")]
-    sys.argv = ["bgexp run", *overrides, f"{key}='{quoted}'"]
+    kept = [o for o in options.overrides if o.partition("=")[0].lstrip("+") not in given]
+    sys.argv = ["bgexp run", *kept, *(f"{key}={quoted(value)}" for key, value in given.items())]
     sys.argv += ["--multirun"] * options.multirun
     sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_job)()

@@ -4,17 +4,24 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from bgexp.errors import UserError
+
+_OWN = re.compile(
+    r"hydra(_plugins|\._internal)\.[\w.]+\.\w+(Launcher|Sweeper)|logging\.(Stream|File)Handler"
+)
+_MAKES_CONFIG = re.compile(r"\$\{\s*oc\.(create|decode)")  # resolvers that turn text into config
 
 
 def conf_dir() -> Path:
@@ -32,14 +39,23 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
     Raises:
         UserError: an override or a config that cannot be; one line.
     """
-    path = [f"hydra.searchpath=[file://{extra.resolve()}]"] if extra else []
+    parse_overrides(overrides)
+    path = [f"hydra.searchpath=[{quoted(f'file://{extra.resolve()}')}]"] if extra else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             config = compose(command, [*overrides, *path], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_one_line(command, overrides, error)) from error
+        except (YAMLError, OSError, UnicodeError) as error:
+            raise UserError(f"--config-dir: {' '.join(str(error).split())}") from error
     _refuse_code(config.hydra, "hydra")
+    _hide_credentials(config)
     return config
+
+
+def quoted(text: str) -> str:
+    """A text as a value in an override, whatever is in it."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -50,7 +66,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """
     try:
         values = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]),
+            OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
             resolve=True,
             throw_on_missing=True,
         )
@@ -68,10 +84,14 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     Raises:
         UserError: one that it cannot read.
     """
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise UserError(" ".join(str(error).split())) from error
+    parser, parsed = OverridesParser.create(), []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            reason = " ".join(str(error).partition("\nSee ")[0].split())
+            raise UserError(f"{override}: cannot be read ({reason})") from error
+    return parsed
 
 
 def combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -84,7 +104,7 @@ def combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[
     choices = []
     for override in parse_overrides([*stored, *overrides]):
         if not override.is_sweep_override():
-            choices.append([override.input_line])
+            choices.append([str(override.input_line)])
         elif override.is_discrete_sweep():
             key = override.get_key_element()
             choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
@@ -94,16 +114,31 @@ def combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[
 
 
 def _refuse_code(value: Any, key: str) -> None:  # noqa: ANN401
-    """A config is data: of targets only Hydra's own launchers and sweepers pass."""
-    if isinstance(value, DictConfig):
-        for name in value:
-            if OmegaConf.is_missing(value, name) or OmegaConf.is_interpolation(value, name):
-                continue
-            inner = value[name]
-            own = str(inner).startswith(("hydra._internal.", "hydra_plugins."))
-            if name == "()" or (name == "_target_" and not own):
-                raise UserError(f"{key}.{name}: a config names no code (got {inner!r})")
-            _refuse_code(inner, f"{key}.{name}")
+    """A config is data: of what names code only Hydra's own launchers, sweepers and handlers pass.
+
+    `hydra` is looked at whole: its `_target_` is instantiated, its logging's `class` and `()` too.
+    """
+    if isinstance(value, ListConfig):
+        value = DictConfig({str(number): value._get_node(number) for number in range(len(value))})
+    if not isinstance(value, DictConfig) or value._is_missing() or value._is_none():
+        return
+    for name in value:
+        key_of, text = f"{key}.{name!s}", str(value._get_node(name))
+        names_code = name in ("_target_", "()", "class") and not _OWN.fullmatch(text)
+        if names_code or _MAKES_CONFIG.search(text):
+            raise UserError(f"{key_of}: a config names no code (got {text!r})")
+        with suppress(OmegaConfBaseException):  # what is not known before a job has started
+            _refuse_code(value[name], key_of)
+
+
+def _hide_credentials(config: DictConfig) -> None:
+    """Takes user and password out of the tracking address, wherever it comes from."""
+    with suppress(OmegaConfBaseException):
+        uri = OmegaConf.select(config, "tracking.uri")
+        if "@" in str(uri):
+            from bgexp.tracking import use_credentials
+
+            config.tracking.uri = use_credentials(str(uri))
 
 
 def _one_line(command: str, overrides: Sequence[str], error: Exception) -> str:

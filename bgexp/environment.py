@@ -1,5 +1,6 @@
 """What a run was computed with: versions, the state of bgexp's own sources, memory."""
 
+import functools
 import platform
 import re
 import subprocess
@@ -14,8 +15,12 @@ from bgexp.files import source_hash
 PACKAGES = ("torch", "torchvision", "opencv-python", "numpy", "pillow", "mlflow", "hydra-core")
 
 
+@functools.cache
 def bgexp_state() -> dict[str, Any]:
-    """Version, hash of the sources, and git commit and state where bgexp runs from a checkout."""
+    """Version, hash of the sources, and git commit and state where bgexp runs from a checkout.
+
+    Read once in a process, like the code that runs.
+    """
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--", "bgexp", "conf")
     return {
@@ -38,7 +43,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """The peak of this process's resident memory in bytes, since the last reset if there was one."""
+    """The peak of this process's resident memory in bytes, since the last reset if any."""
     with suppress(OSError):
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         if found:

@@ -2,33 +2,28 @@
 
 import json
 import logging
-import math
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-import torch
 import yaml
-from numpy.typing import NDArray
 from rich.progress import track
 
-from bgexp import samples
 from bgexp.config import RunSettings, flattened
-from bgexp.dataset import Dataset, Item, read_dataset
-from bgexp.detect import Detector, build_detector, find_weights
-from bgexp.detect.weights import Weights
-from bgexp.device import device_name, pick_device
+from bgexp.dataset import Item
+from bgexp.detect import Detector, build_detector
+from bgexp.device import device_name
 from bgexp.environment import bgexp_state, package_versions, peak_memory, reset_peak_memory
 from bgexp.errors import Interrupted
-from bgexp.files import TEMPORARY, sha256_bytes, write_whole
-from bgexp.images import ImageError, decode_mask, encode_mask, encode_png, load_image, read_bytes
-from bgexp.images import thumbnail as small
+from bgexp.files import TEMPORARY, write_whole
+from bgexp.images import ImageError, encode_mask
+from bgexp.inputs import Prepared, check_ready, load_item, prepare
 from bgexp.metrics import evaluate_performance, mask_checks
+from bgexp.pictures import Pictures, draw_samples
 from bgexp.pipeline import Removed, remove_background
 from bgexp.results import (
     Row,
@@ -43,52 +38,9 @@ from bgexp.results import (
 )
 from bgexp.tracking import Run, find_finished, tracked_run
 
+__all__ = ["check_ready", "prepare", "process", "run_experiment"]
+
 log = logging.getLogger(__name__)
-
-TABLE_IMAGES, TABLE_PIXELS = 100, 200  # rows with pictures in the tracked table; their longer side
-# Settings that cannot change a result; where the data lie is no part of what they are.
-NOT_IDENTITY = {
-    "tracking": True,
-    "runs": True,
-    "force": True,
-    "device": True,
-    "max_failed": True,
-    "dataset": {"root", "images", "masks"},
-}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Settings that were checked against the machine: data and weights are there."""
-
-    settings: RunSettings
-    device: torch.device
-    dataset: Dataset
-    weights: Weights
-
-    @property
-    def identity(self) -> str:
-        """SHA-256 over everything that can change the result."""
-        parts = {
-            "settings": self.settings.model_dump(mode="json", exclude=NOT_IDENTITY),
-            "dataset": self.dataset.digest,
-            "weights": self.weights.sha256,
-            "sources": bgexp_state()["source_hash"],
-            "versions": package_versions(),
-            "device": device_name(self.device),
-        }
-        return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
-
-
-def prepare(settings: RunSettings) -> Prepared:
-    """Looks for device, data and weights.
-
-    Raises:
-        UserError: one of them is missing.
-    """
-    device = pick_device(settings.device)
-    dataset = read_dataset(settings.dataset, settings.seed)
-    return Prepared(settings, device, dataset, find_weights(settings.detector))
 
 
 def run_experiment(
@@ -107,8 +59,8 @@ def run_experiment(
         _log_setup(run, prepared)
         earlier = None if settings.force else find_finished(settings, prepared.identity)
         if earlier is not None:
-            return _reuse(run, folder, *earlier, parent_run_id)
-        return _compute(run, prepared, folder, parent_run_id)
+            return _reuse(run, folder, *earlier, settings)
+        return _compute(run, prepared, folder)
 
 
 def _run_name(settings: RunSettings) -> str:
@@ -133,50 +85,41 @@ def _log_setup(run: Run, prepared: Prepared) -> None:
     run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
 
 
-def _reuse(run: Run, folder: Path, run_id: str, source: Path, parent_run_id: str | None) -> Summary:
+def _reuse(run: Run, folder: Path, run_id: str, source: Path, settings: RunSettings) -> Summary:
     log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
     run.copy_artifacts(run_id)
-    stored = json.loads((source / "summary.json").read_text())
-    summary = Summary(**stored).renamed(run.run_id, parent_run_id, run_id)
+    summary = Summary(**json.loads((source / "summary.json").read_text()))
+    summary = replace(
+        summary,
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        reused_from=run_id,
+        status=run_status(summary.counts, settings.max_failed),
+    )
     for path in (p for p in source.rglob("*") if p.is_file()):
         target = folder / path.relative_to(source)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(path)
-    summary.write(folder / "summary.json")
-    run.log_folder(folder)
     run.set_tags({"bgexp.reused_from": run_id})
-    run.log_metrics(numbers(summary))
+    _record(run, summary, folder)
     return summary
 
 
-def _compute(run: Run, prepared: Prepared, folder: Path, parent_run_id: str | None) -> Summary:
+def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
     settings, dataset = prepared.settings, prepared.dataset
     reset_peak_memory()
     detector = build_detector(settings.detector, prepared.device)
-    pictures = _Pictures()
-    rows: list[Row] = []
-    stopped: Interrupted | None = None
+    pictures = Pictures()
     started = perf_counter()
-    try:
-        with _mask_archive(folder / "masks.zip") as archive:
-            for item in _shown(dataset.items):
-                row, removed = process(item, detector, settings)
-                if removed is not None:
-                    archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), encode_mask(removed.mask))
-                    pictures.add(item, removed)
-                else:
-                    log.warning("%s: %s", item.path, row.reason)
-                rows.append(row)
-    except Interrupted as signal:
-        stopped = signal
+    rows, stopped = _work_through(prepared, detector, folder, pictures)
     seconds = perf_counter() - started
     counts = counted(rows, len(dataset.items))
     summary = Summary(
         command="run",
-        status=run_status(counts, settings.max_failed),
+        status="interrupted" if stopped else run_status(counts, settings.max_failed),
         run_id=run.run_id,
-        parent_run_id=parent_run_id,
+        parent_run_id=run.parent_run_id,
         reused_from=None,
         identity=prepared.identity,
         bgexp=bgexp_state(),
@@ -202,41 +145,64 @@ def _compute(run: Run, prepared: Prepared, folder: Path, parent_run_id: str | No
         timings=timings(rows),
         images_per_s=len(rows) / seconds,
         peak_rss_bytes=peak_memory(),
-        error="" if stopped is None else str(stopped),
+        error=str(stopped or ""),
     )
     write_rows(rows, folder / "per_image.parquet")
-    summary.write(folder / "summary.json")
-    run.log_metrics(numbers(summary))
     if stopped is None:
-        _draw_samples(rows, dataset, settings, folder)
+        draw_samples(rows, dataset, settings, folder)
         run.log_table(pictures.table(rows), "per_image.json")
-    run.log_folder(folder)
-    run.failed = summary.status == "failed"
+    _record(run, summary, folder)
     if stopped is not None:
         raise stopped
     return summary
 
 
+def _work_through(
+    prepared: Prepared, detector: Detector, folder: Path, pictures: Pictures
+) -> tuple[list[Row], Interrupted | None]:
+    """The images to rows and masks; when it is interrupted, what there is so far."""
+    rows: list[Row] = []
+    with _mask_archive(folder / "masks.zip") as archive:
+        try:
+            for item in _shown(prepared.dataset.items):
+                row, removed = process(item, detector, prepared.settings)
+                if removed is not None:
+                    archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), encode_mask(removed.mask))
+                    pictures.add(item, removed)
+                else:
+                    log.warning("%s: %s", item.path, row.reason)
+                rows.append(row)
+        except Interrupted as signal:
+            return rows, signal
+    return rows, None
+
+
+def _record(run: Run, summary: Summary, folder: Path) -> None:
+    """The summary comes last: where it lies, all else does."""
+    summary.write(folder / "summary.json")
+    run.log_metrics(numbers(summary))
+    run.log_folder(folder)
+    run.failed = summary.status == "failed"
+
+
 def process(item: Item, detector: Detector, settings: RunSettings) -> tuple[Row, Removed | None]:
     """One image to its row; whatever is wrong with it becomes the row's reason."""
-    named = {"path": item.path, "category": item.category, "sha256": item.sha256}
+    row = Row(item.path, item.category, item.sha256, "ok")
     started = perf_counter()
     try:
-        image = load_image(item.file, settings.dataset.max_megapixels)
+        image, truth = load_item(item, settings.dataset.max_megapixels)
         loading = 1000 * (perf_counter() - started)
-        truth = _truth(item, image)
         removed = remove_background(
             image, detector, settings.combine, settings.refine, settings.cutout, settings.seed
         )
     except ImageError as error:
-        return Row(**named, status="failed", reason=str(error)), None
+        return replace(row, status="failed", reason=str(error)), None
     except Exception as error:
         log.debug("%s", item.path, exc_info=True)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return Row(**named, status="failed", reason=reason), None
-    row = Row(
-        **named,
-        status="ok",
+        return replace(row, status="failed", reason=reason), None
+    row = replace(
+        row,
         width=image.shape[1],
         height=image.shape[0],
         metrics={} if truth is None else evaluate_performance(removed.mask, truth),
@@ -245,19 +211,6 @@ def process(item: Item, detector: Detector, settings: RunSettings) -> tuple[Row,
         timings_ms={"load": loading, **removed.timings_ms},
     )
     return row, removed
-
-
-def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    if item.mask is None:
-        return None
-    try:
-        truth = decode_mask(read_bytes(item.mask))
-    except ImageError as error:
-        raise ImageError(f"its mask: {error}") from error
-    if truth.shape != image.shape[:2]:
-        (h, w), (height, width) = truth.shape, image.shape[:2]
-        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
-    return truth
 
 
 def _shown(items: tuple[Item, ...]) -> Iterator[Item]:
@@ -271,67 +224,13 @@ def _shown(items: tuple[Item, ...]) -> Iterator[Item]:
             log.info("%d of %d images", number, len(items))
 
 
-class _Pictures:
-    """Small pictures of the first images, for the tracked table."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
-
-    def add(self, item: Item, removed: Removed) -> None:
-        if len(self._found) < TABLE_IMAGES:
-            mask = removed.mask.astype(np.uint8) * np.uint8(255)
-            pair = small(removed.cutout[..., :3], TABLE_PIXELS), small(mask, TABLE_PIXELS)
-            self._found[item.path] = pair
-
-    def table(self, rows: list[Row]) -> dict[str, list[object]]:
-        """Columns: the row's, and cut-out and mask as pictures."""
-        shown = [row for row in rows if row.path in self._found]
-        columns: dict[str, list[object]] = {
-            "path": [row.path for row in shown],
-            "cutout": [self._found[row.path][0] for row in shown],
-            "mask": [self._found[row.path][1] for row in shown],
-        }
-        for key in ("iou", "boundary_iou", "foreground_recall", "background_leakage"):
-            columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in shown]
-        for key in ("coverage", "parts", "confidence"):
-            columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
-        return columns
-
-
 @contextmanager
 def _mask_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive of masks; it takes its name when it is complete, interrupted or not."""
+    """The archive of masks; it takes its name when it is complete."""
     temporary = path.parent / TEMPORARY.replace("*", "masks")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             yield archive
-    finally:
         temporary.replace(path)
-
-
-def _draw_samples(rows: list[Row], dataset: Dataset, settings: RunSettings, folder: Path) -> None:
-    """Draws them from the files anew: which images are the worst is known only at the end."""
-    items = {item.path: item for item in dataset.items}
-    with zipfile.ZipFile(folder / "masks.zip") as archive:
-        for number, row in enumerate(samples.choose_samples(rows, settings.samples)):
-            item = items[row.path]
-            image = load_image(item.file, settings.dataset.max_megapixels)
-            mask = decode_mask(archive.read(f"{item.path}.png"))
-            picture = samples.draw_sample(image, mask, _truth(item, image))
-            name = f"{number + 1:02d}-{Path(item.path).name[:100]}.png"
-            write_whole(folder / "samples" / name, encode_png(picture))
-
-
-def check_ready(jobs: Sequence[RunSettings]) -> None:
-    """Looks for all that can be known to be missing before the first job starts.
-
-    Raises:
-        UserError: device, data, weights or labels are not there.
-    """
-    for device in {settings.device for settings in jobs}:
-        pick_device(device)
-    for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
-        read_dataset(dataset, seed)
-    # A threshold does not change what is loaded.
-    for detector in {s.detector.model_copy(update={"score_threshold": 0.0}) for s in jobs}:
-        build_detector(detector, torch.device("cpu"))
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -105,9 +105,7 @@ def summarised(rows: Sequence[Row], kind: Literal["metrics", "checks"]) -> dict[
     """
     values = [getattr(row, kind) for row in rows if row.status == "ok"]
     keys = (METRICS if kind == "metrics" else CHECKS) if any(values) else ()
-    return {
-        key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys
-    }
+    return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
 
 
 def by_category(rows: Sequence[Row]) -> dict[str, Any]:
@@ -145,16 +143,19 @@ def run_status(counts: dict[str, int], max_failed: float) -> Status:
     """The one place that decides whether failed images fail the run."""
     if counts["skipped"]:
         return "interrupted"
-    return "failed" if counts["failed"] > max_failed * counts["total"] else "finished"
+    # Divided, not multiplied: 0.29 * 100 is below 29.
+    return "failed" if counts["failed"] / max(1, counts["total"]) > max_failed else "finished"
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Writes the rows as Parquet, whole or not at all."""
-    write_whole(path, pd.DataFrame([row.flat() for row in rows]).to_parquet(index=False))
+    columns = Row("", "", "", "ok").flat()  # a run that was interrupted at once has no row
+    table = pd.DataFrame([row.flat() for row in rows], columns=list(columns))
+    write_whole(path, table.to_parquet(index=False))
 
 
 def numbers(summary: Summary) -> dict[str, float]:
-    """What a tracking store shows of a summary: `iou.mean`, `timings.refine.p95_ms`, …"""
+    """What a tracking store shows of a summary: `iou.mean`, `timings.refine.p95_ms` and so on."""
     found = {f"{key}.{name}": v for key, m in summary.metrics.items() for name, v in m.items()}
     found |= {f"checks.{k}.{name}": v for k, m in summary.checks.items() for name, v in m.items()}
     found |= {f"timings.{k}.{name}": v for k, m in summary.timings.items() for name, v in m.items()}

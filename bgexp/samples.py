@@ -18,9 +18,9 @@ LOST, LEAKED = (220, 40, 40), (40, 110, 230)  # true foreground that is missing;
 
 
 def choose_samples(rows: Sequence[Row], count: int) -> list[Row]:
-    """Half of them the worst by IoU (without truth: those that found least), the rest evenly spread.
+    """Half of them the worst by IoU, the rest evenly spread over the others.
 
-    Failed rows have no picture to show and are left out.
+    Without truth the worst are those that found least. Failed rows have no picture to show.
     """
     shown = [row for row in rows if row.status == "ok"]
     worst = sorted(shown, key=_goodness)[: math.ceil(count / 2)]
@@ -30,10 +30,10 @@ def choose_samples(rows: Sequence[Row], count: int) -> list[Row]:
 
 
 def _goodness(row: Row) -> float:
-    value = row.metrics.get("iou", math.nan)
-    if math.isnan(value):
-        value = row.checks.get("coverage", 0.0)
-    return value
+    if not row.metrics:
+        return row.checks["coverage"]
+    # Undefined where truth and mask are both empty: nothing could be better.
+    return 1.0 if math.isnan(row.metrics["iou"]) else row.metrics["iou"]
 
 
 def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:

@@ -1,20 +1,26 @@
 """A sweep: checks every combination, opens and closes the parent, tells how the jobs ended."""
 
 import json
-from collections.abc import Callable, Sequence
+import shlex
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from bgexp.config import RunSettings
+from bgexp.errors import Interrupted, UserError
 from bgexp.experiment import run_experiment
-from bgexp.files import write_json
+from bgexp.files import write_json, write_whole
+from bgexp.results import SCHEMA_VERSION
 from bgexp.tracking import tracked_run
 
 PARENT = "sweep.json"  # in the sweep's folder: how jobs in other processes find their parent
+_NOTHING: Mapping[str, Any] = {}
 
 
 def run_sweep(settings: RunSettings, folder: Path, launch: Callable[[], None]) -> list[Path]:
@@ -46,7 +52,8 @@ def run_job(
 ) -> None:
     """One job of a sweep, or the only one: never raises for what goes wrong inside it.
 
-    Its folder gets summary.json in every case; a failed one's has `status` and `error`.
+    Its folder gets summary.json in every case; where the work itself broke, it has `status` and
+    `error`, and error.txt tells the place in the code.
     """
     parent = json.loads((sweep / PARENT).read_text())["run_id"] if sweep is not None else None
     shown = [o for o in overrides if not o.startswith(("runs=", "force=", "tracking.", "hydra."))]
@@ -55,10 +62,20 @@ def run_job(
     write_json(folder / "overrides.json", shown)
     try:
         run_experiment(settings, folder, parent, name)
+    except Interrupted as stop:
+        found = read_summary(folder) if (folder / "summary.json").exists() else {}
+        _write_end(folder, "interrupted", str(stop), found)
+        raise
+    except UserError as error:
+        _write_end(folder, "failed", str(error))
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        failed = {"schema_version": 1, "command": "run", "status": "failed", "error": reason}
-        write_json(folder / "summary.json", failed)
+        write_whole(folder / "error.txt", traceback.format_exc().encode(errors="replace"))
+        _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _write_end(folder: Path, status: str, error: str, found: Mapping[str, Any] = _NOTHING) -> None:
+    ended = {"schema_version": SCHEMA_VERSION, "command": "run", **found}
+    write_json(folder / "summary.json", {**ended, "status": status, "error": error})
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -68,25 +85,45 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 def show_results(jobs: Sequence[Path], settings: RunSettings) -> bool:
     """Prints the jobs as a table, where to look and what to type next; whether all finished."""
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
-    rows = [_cells(job, read_summary(job)) for job in jobs]
-    table = Table(title=f"{len(rows)} job{'s' * (len(rows) != 1)}", title_justify="left")
-    for key in rows[0]:
-        table.add_column(key, justify="left" if key in ("job", "status", "error") else "right")
-    for row in rows:
-        table.add_row(*(Text(value) for value in row.values()))
-    console.print(table)
+    summaries = [read_summary(job) for job in jobs]
+    rows = [_cells(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
+    print_table(rows)
+    for row, summary in zip(rows, summaries, strict=True):
+        if summary["status"] != "finished":
+            failed = summary.get("counts", {}).get("failed", 0)
+            print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see log.txt)'}")
     folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
     print(f"Files:   {folder}  (summary.json, samples/, masks.zip)")
     print(f"Compare: bgexp ui runs={settings.runs}   then open the runs in a browser")
-    best = max(rows, key=lambda row: row["IoU"] if row["IoU"] != "-" else "")
-    if best["IoU"] != "-" and len(rows) > 1:
-        print(f"Best by mean IoU: bgexp run {best['job']}")
-    if all(row["IoU"] == "-" for row in rows):
+    scored = [row for row in rows if row["IoU"] != "-"]
+    if len(scored) > 1:
+        print(f"Best by mean IoU: bgexp run {max(scored, key=lambda row: row['IoU'])['job']}")
+    if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
-    return all(row["status"] == "finished" for row in rows)
+    return all(summary["status"] == "finished" for summary in summaries)
+
+
+def print_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """The jobs by what tells them apart; what they share stands below, once."""
+    settings = [shlex.split(row["job"]) for row in rows]
+    shared = [o for o in settings[0] if all(o in job for job in settings)]
+    table = Table(
+        title=f"{len(rows)} job{'s' * (len(rows) != 1)}", title_justify="left", box=SIMPLE_HEAD
+    )
+    keys = [key for key in rows[0] if key not in ("job", "status", "error")]
+    keys = [key for key in keys if any(row[key] != "-" for row in rows)]
+    if len(rows) > 1:
+        table.add_column("job")
+    for key in keys:
+        table.add_column(key, justify="right")
+    for row, job in zip(rows, settings, strict=True):
+        own = [o.partition("=") for o in job if o not in shared]
+        label = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in own)
+        labels = [Text(label)] * (len(rows) > 1)
+        table.add_row(*labels, *(Text(row[key]) for key in keys))
+    Console().print(table)
+    if shared:
+        print(f"Shared:  {shlex.join(shared)}")
 
 
 def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
@@ -96,10 +133,9 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
         value = summary.get(kind, {}).get(key, {}).get("mean")
         return "-" if value is None else f"{value:.3f}"
 
-    counts = summary.get("counts", {})
-    reused = " (reused)" if summary.get("reused_from") else ""
+    counts, speed = summary.get("counts", {}), summary.get("images_per_s", 0)
     return {
-        "job": " ".join(json.loads((job / "overrides.json").read_text())) or job.name,
+        "job": shlex.join(json.loads((job / "overrides.json").read_text())) or job.name,
         "status": summary["status"],
         "images": f"{counts.get('ok', 0)} of {counts.get('total', 0)}",
         "IoU": mean("metrics", "iou"),
@@ -107,7 +143,7 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
         "fg recall": mean("metrics", "foreground_recall"),
         "bg leakage": mean("metrics", "background_leakage"),
         "nothing found": mean("checks", "nothing_found"),
-        "images/s": f"{summary.get('images_per_s', 0):.2f}{reused}",
+        "images/s": "reused" if summary.get("reused_from") else f"{speed:.2f}",
         "error": summary.get("error", ""),
     }
 

@@ -4,6 +4,8 @@ MLflow is imported late: it takes seconds, and `--help` must be quick.
 """
 
 import json
+import logging
+import math
 import os
 import re
 import socket
@@ -12,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import psutil
@@ -22,23 +24,33 @@ from bgexp.config import Common
 from bgexp.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
+    import mlflow.entities
     from mlflow import MlflowClient
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
 
 MAX_PARAM_LENGTH = 6000
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+MAX_KEY_LENGTH = 250
 BATCH = 100  # MLflow's limit for parameters in one call; for metrics it is higher
 SYSTEM_METRICS_SECONDS = 2
+CLOCK_SECONDS = 5  # a set clock moves the start of a process by its correction, seen from outside
+
+_CREDENTIALS = re.compile(r"(?<=://)([^/?#]*)@")
+
+log = logging.getLogger(__name__)
 
 
 class Run:
     """One tracked run that is going on."""
 
-    def __init__(self, client: "MlflowClient", run_id: str, artifact_uri: str) -> None:
-        parts = urlsplit(artifact_uri)
+    def __init__(self, client: "MlflowClient", entity: "mlflow.entities.Run") -> None:
+        parts = urlsplit(entity.info.artifact_uri)
         local = parts.scheme in {"", "file"}
-        self._client, self.run_id = client, run_id
+        self._client, self.run_id = client, str(entity.info.run_id)
+        self.parent_run_id: str | None = entity.data.tags.get("mlflow.parentRunId")
         self._artifacts = Path(unquote(parts.path)) if local else None
         self.failed = False  # set where the work ended by itself and counts as failed
 
@@ -50,12 +62,13 @@ class Run:
         for start in range(0, len(pairs), BATCH):
             self._client.log_batch(self.run_id, params=pairs[start : start + BATCH])
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        """Records numbers; NaN is left out, since MLflow would show it as 0."""
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
+        """Records numbers; an undefined one is left out, since MLflow would show it as 0."""
         from mlflow.entities import Metric
 
         now = int(1000 * time())
-        entries = [Metric(_key(k), float(v), now, step) for k, v in metrics.items() if v == v]
+        known = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
+        entries = [Metric(_key(k), v, now, step) for k, v in known.items()]
         for start in range(0, len(entries), BATCH):
             self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
 
@@ -111,13 +124,15 @@ def tracked_run(
     settings: Common, name: str, folder: Path, parent_run_id: str | None = None
 ) -> Iterator[Run]:
     """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted."""
+    from mlflow.exceptions import MlflowException
+
     client, experiment_id = open_store(settings)
     close_dead_runs(client, experiment_id)
     tags = {"bgexp.folder": str(folder.resolve()), **_owner_tags()}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
-    entity = client.create_run(experiment_id, tags=tags, run_name=name)
-    run, status = Run(client, entity.info.run_id, entity.info.artifact_uri), "FAILED"
+    entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
+    run, status = Run(client, entity), "FAILED"
     try:
         with _system_metrics(run.run_id):
             yield run
@@ -126,10 +141,16 @@ def tracked_run(
         status = "KILLED"
         raise
     except Exception as error:
-        run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
+        with suppress(MlflowException):
+            run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
+        if isinstance(error, MlflowException):
+            raise _unreachable(client.tracking_uri, error) from error
         raise
     finally:
-        client.set_terminated(run.run_id, status)
+        try:
+            client.set_terminated(run.run_id, status)
+        except MlflowException as error:
+            log.warning("run %s stays open: %s", run.run_id, _reason(error))
 
 
 def open_store(settings: Common) -> tuple["MlflowClient", str]:
@@ -144,10 +165,18 @@ def open_store(settings: Common) -> tuple["MlflowClient", str]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     runs = settings.runs.resolve()
     uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
     try:
         runs.mkdir(parents=True, exist_ok=True)
+        (runs / ".mlflow.lock").touch()
+    except OSError as error:
+        raise UserError(f"runs: {runs}: {error.strerror}") from error
+    if uri.partition("://")[0].partition("+")[0] not in STORES:
+        kinds = ", ".join(f"{kind}://…" for kind in STORES)
+        raise UserError(f"tracking.uri: {without_credentials(uri)}: no store (allowed: {kinds})")
+    try:
         mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
             client = MlflowClient(uri)
@@ -158,8 +187,16 @@ def open_store(settings: Common) -> tuple["MlflowClient", str]:
             place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
             return client, str(client.create_experiment(name, artifact_location=place))
     except (MlflowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"tracking.uri: {without_credentials(uri)}: {reason}") from error
+        raise _unreachable(uri, error) from error
+
+
+def _unreachable(uri: str, error: Exception) -> UserError:
+    return UserError(f"tracking.uri: {without_credentials(uri)}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """Its first line, short."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
@@ -188,17 +225,21 @@ def find_finished(settings: Common, identity: str) -> tuple[str, Path] | None:
 
 
 def without_credentials(uri: str) -> str:
-    """The address without user and password, as it may be shown and written."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    """The address without user and password, as it may be shown and written.
+
+    >>> without_credentials("https://me:secret@host:5000/path")
+    'https://host:5000/path'
+    """
+    return _CREDENTIALS.sub("", uri)
 
 
 def use_credentials(uri: str) -> str:
     """Moves user and password from an address into MLflow's environment variables."""
-    parts = urlsplit(uri)
-    if parts.username:
-        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
-        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password or "")
+    found = _CREDENTIALS.search(uri)
+    if found:
+        user, _, password = found[1].partition(":")
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(user)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
     return without_credentials(uri)
 
 
@@ -206,7 +247,9 @@ def use_credentials(uri: str) -> str:
 def _system_metrics(run_id: str) -> Iterator[None]:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-    monitor = SystemMetricsMonitor(run_id, sampling_interval=SYSTEM_METRICS_SECONDS)
+    monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+        run_id, sampling_interval=SYSTEM_METRICS_SECONDS
+    )
     monitor.start()
     try:
         yield
@@ -227,11 +270,12 @@ def _is_alive(tags: Mapping[str, str]) -> bool:
     """Whether the process that the tags name still runs; a reused process id is another one."""
     try:
         process = psutil.Process(int(tags.get("bgexp.pid", "-1")))
-        return str(process.create_time()) == tags.get("bgexp.process_started")
+        started = float(tags.get("bgexp.process_started", "nan"))
+        return abs(process.create_time() - started) < CLOCK_SECONDS
     except (psutil.Error, ValueError):
         return False
 
 
 def _key(name: str) -> str:
-    """A name as MLflow takes it: letters, digits, `_ - . / :` and spaces."""
-    return re.sub(r"[^\w\-./: ]", "_", name, flags=re.ASCII)
+    """A name as MLflow takes it: letters and digits of any script, `_ - . / :` and spaces."""
+    return re.sub(r"[^\w\-./: ]", "_", name)[:MAX_KEY_LENGTH]

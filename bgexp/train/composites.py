@@ -59,7 +59,11 @@ class Sources:
         names = list(self.cutouts)
         weights = np.array([FOLDER_SHARES.get(name, 0.3) for name in names])
         pool = self.cutouts[names[rng.choice(len(names), p=weights / weights.sum())]]
-        return _read(pool[rng.integers(len(pool))])
+        path = pool[rng.integers(len(pool))]
+        cutout = _read(path)
+        if cutout.shape[2] != 4:
+            raise UserError(f"{path}: a cut-out needs an alpha channel")
+        return cutout
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,106 @@
+"""What a run takes in: device, dataset and weights, checked, and each image with its truth."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bgexp.config import RunSettings
+from bgexp.dataset import Dataset, Item, read_dataset
+from bgexp.detect import build_detector, find_weights
+from bgexp.detect.weights import Weights
+from bgexp.device import device_name, pick_device
+from bgexp.environment import package_versions
+from bgexp.files import sha256_bytes, source_hash
+from bgexp.images import ImageError, decode_mask, load_image, read_bytes
+from bgexp.tracking import open_store
+
+# Settings that cannot change a result; where data and weights lie is no part of what they are.
+NOT_IDENTITY: dict[str, bool | set[str]] = {
+    "tracking": True,
+    "runs": True,
+    "force": True,
+    "device": True,
+    "max_failed": True,
+    "dataset": {"root", "images", "masks"},
+    "detector": {"weights"},
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Settings that were checked against the machine: data and weights are there."""
+
+    settings: RunSettings
+    device: torch.device
+    dataset: Dataset
+    weights: Weights
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over everything that can change the result."""
+        parts = {
+            "settings": self.settings.model_dump(mode="json", exclude=NOT_IDENTITY),
+            "dataset": self.dataset.digest,
+            "weights": self.weights.sha256,
+            "sources": source_hash(),
+            "versions": package_versions(),
+            "device": device_name(self.device),
+        }
+        return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+
+
+def prepare(settings: RunSettings) -> Prepared:
+    """Looks for device, data and weights.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    device = pick_device(settings.device)
+    dataset = read_dataset(settings.dataset, settings.seed)
+    return Prepared(settings, device, dataset, find_weights(settings.detector))
+
+
+def check_ready(jobs: Sequence[RunSettings]) -> None:
+    """Looks for all that can be known to be missing before the first job starts.
+
+    Raises:
+        UserError: device, data, weights or labels are not there, or the store cannot be opened.
+    """
+    for device in {settings.device for settings in jobs}:
+        pick_device(device)
+    for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
+        read_dataset(dataset, seed)
+    # A threshold does not change what is loaded.
+    for detector in {s.detector.model_copy(update={"score_threshold": 0.0}) for s in jobs}:
+        build_detector(detector, torch.device("cpu"))
+    for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
+        open_store(store)
+
+
+def load_item(
+    item: Item, max_megapixels: float
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """An image, HxWx3 uint8 RGB, upright, and its truth, HxW bool, True = foreground, if any.
+
+    Raises:
+        ImageError: one of them cannot be read, or they are not of one size.
+    """
+    image = load_image(item.file, max_megapixels)
+    return image, _truth(item, image)
+
+
+def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    if item.mask is None:
+        return None
+    try:
+        truth = decode_mask(read_bytes(item.mask))
+    except ImageError as error:
+        raise ImageError(f"its mask: {error}") from error
+    if truth.shape != image.shape[:2]:
+        (h, w), (height, width) = truth.shape, image.shape[:2]
+        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
+    return truth

@@ -1,0 +1,66 @@
+"""The pictures that a run leaves behind: those of its tracked table, and its samples."""
+
+import math
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.config import RunSettings
+from bgexp.dataset import Dataset, Item
+from bgexp.files import write_whole
+from bgexp.images import ImageError, decode_mask, encode_png, thumbnail
+from bgexp.inputs import load_item
+from bgexp.pipeline import Removed
+from bgexp.results import Row
+from bgexp.samples import choose_samples, draw_sample
+
+TABLE_IMAGES, TABLE_PIXELS = 100, 200  # rows with pictures in the tracked table; their longer side
+
+
+class Pictures:
+    """Small pictures of the first images, for the tracked table."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
+
+    def add(self, item: Item, removed: Removed) -> None:
+        """Keeps the pictures of an image if they are not enough yet."""
+        if len(self._found) < TABLE_IMAGES:
+            mask = removed.mask.astype(np.uint8) * np.uint8(255)
+            pair = thumbnail(removed.cutout[..., :3], TABLE_PIXELS), thumbnail(mask, TABLE_PIXELS)
+            self._found[item.path] = pair
+
+    def table(self, rows: list[Row]) -> dict[str, list[object]]:
+        """Columns: the row's, and cut-out and mask as pictures."""
+        shown = [row for row in rows if row.path in self._found]
+        columns: dict[str, list[object]] = {
+            "path": [row.path for row in shown],
+            "cutout": [self._found[row.path][0] for row in shown],
+            "mask": [self._found[row.path][1] for row in shown],
+        }
+        for key in ("iou", "boundary_iou", "foreground_recall", "background_leakage"):
+            columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in shown]
+        for key in ("coverage", "parts", "confidence"):
+            columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
+        return columns
+
+
+def draw_samples(rows: list[Row], dataset: Dataset, settings: RunSettings, folder: Path) -> None:
+    """Draws them from the files anew: which images are the worst is known only at the end.
+
+    An image that changed or vanished meanwhile has none.
+    """
+    items = {item.path: item for item in dataset.items}
+    with zipfile.ZipFile(folder / "masks.zip") as archive:
+        for number, row in enumerate(choose_samples(rows, settings.samples), 1):
+            # A name has up to 255 bytes, a character up to 4 of them.
+            name = f"{number:02d}-{Path(row.path).name[:60]}.png"
+            with suppress(ImageError):
+                image, truth = load_item(items[row.path], settings.dataset.max_megapixels)
+                mask = decode_mask(archive.read(f"{row.path}.png"))
+                if mask.shape == image.shape[:2]:
+                    picture = draw_sample(image, mask, truth)
+                    write_whole(folder / "samples" / name, encode_png(picture))

@@ -1,0 +1,91 @@
+"""What the tests of the command line share: it runs in this process, so that imports cost once."""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import bgexp
+from bgexp import cli
+
+SAMPLE = Path(bgexp.__file__).parent / "sample"
+
+
+def _run_cli(*arguments: str) -> int:
+    """`bgexp ARGUMENTS` in this process; what it changes in the process is put back."""
+    root = logging.getLogger()
+    before = list(root.handlers), root.level, sys.argv, dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # Hydra's way out
+        return int(stop.code or 0)
+    finally:
+        for handler in [h for h in root.handlers if h not in before[0]]:
+            handler.close()
+        root.handlers[:], sys.argv = before[0], before[2]
+        root.setLevel(before[1])
+        os.environ.clear()
+        os.environ.update(before[3])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def run_cli() -> Callable[..., int]:
+    """Runs the command line in this process; returns the exit code."""
+    return _run_cli
+
+
+@pytest.fixture
+def bgexp_cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command line in this process; returns exit code, stdout, stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = _run_cli(*arguments)
+        return code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of the demo detector that find about a third of every image, scores near 0.64."""
+    import torch
+
+    from bgexp.detect.demo import build_demo_model
+    from bgexp.detect.weights import save_state
+
+    torch.manual_seed(0)
+    model = build_demo_model()
+    with torch.no_grad():
+        model.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([0.0, 0.6]))
+        model.roi_heads.mask_predictor.mask_fcn_logits.bias.fill_(0.3)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save_state(model.state_dict(), path, {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def fast(weights: Path) -> list[str]:
+    """Settings of a quick run: two images, a small network input, no refinement."""
+    return [
+        f"detector.weights={weights}",
+        "detector.score_threshold=0.5",
+        "detector.image_size=64",
+        "dataset.subset=2",
+        "refine=none",
+        "device=cpu",
+    ]
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of the 24 sample images without their masks."""
+    return Path(shutil.copytree(SAMPLE / "images", tmp_path / "photographs"))

@@ -1,0 +1,143 @@
+"""Every shipped config is composed and checked; nothing is computed."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from bgexp import compose
+from bgexp.compose import combinations, compose_config, conf_dir, plain
+from bgexp.config import (
+    Combine,
+    Cutout,
+    DoctorSettings,
+    GrabCut,
+    NoRefinement,
+    RunSettings,
+    TrainSettings,
+    UiSettings,
+    check_settings,
+    flattened,
+)
+
+CONF = Path(__file__).parents[1] / "conf"
+COMMANDS = {
+    "doctor": DoctorSettings,
+    "run": RunSettings,
+    "train": TrainSettings,
+    "ui": UiSettings,
+}
+# What a choice has to be given.
+NEEDED = {
+    "dataset=folder": ["dataset.root=/photographs"],
+    "dataset=pairs": ["dataset.images=/photographs", "dataset.masks=/masks"],
+}
+
+
+def choices(group):
+    return [f"{group}={path.stem}" for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def leaves(value, prefix=""):
+    """Dotted names of all settings in nested dicts."""
+    if not isinstance(value, dict):
+        return {prefix}
+    return {name for key in value for name in leaves(value[key], f"{prefix}.{key}".strip("."))}
+
+
+def composed(command, *overrides):
+    needed = [extra for choice in overrides for extra in NEEDED.get(choice, [])]
+    return plain(compose_config(command, [*overrides, *needed], None))
+
+
+CASES = [
+    *(
+        ("run", *chosen)
+        for chosen in itertools.product(*map(choices, ["dataset", "detector", "refine"]))
+    ),
+    *(("doctor", chosen) for chosen in choices("detector")),
+    ("train",),
+    ("ui",),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_configs_and_schema_have_the_same_settings(case):
+    config = composed(*case)
+    settings = check_settings(COMMANDS[case[0]], config)
+    assert leaves(config) == flattened(settings).keys()
+    for choice in case[1:]:
+        group, _, name = choice.partition("=")
+        assert config[group]["name"] == name
+
+
+def test_every_config_is_tested():
+    groups = {"dataset", "detector", "refine", "experiment"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
+    assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
+    assert len(CASES) == 3 * 2 * 2 + 2 + 1 + 1
+
+
+@pytest.mark.parametrize("experiment", choices("experiment"))
+def test_every_job_of_every_experiment(experiment):
+    config = compose_config("run", [experiment], None)
+    jobs = list(combinations(config, [experiment]))
+    settings = [check_settings(RunSettings, composed("run", *job)) for job in jobs]
+    assert len(jobs) > 1
+    assert len({one.model_dump_json() for one in settings}) == len(jobs)
+
+
+def test_the_first_sweep_is_of_two_thresholds_with_and_without_refinement():
+    config = compose_config("run", ["experiment=first_sweep"], None)
+    assert str(config.hydra.mode).endswith("MULTIRUN")
+    found = [
+        check_settings(RunSettings, composed("run", *job))
+        for job in combinations(config, ["experiment=first_sweep"])
+    ]
+    assert {(s.detector.score_threshold, s.refine.name) for s in found} == {
+        (threshold, refine) for threshold in (0.5, 0.8) for refine in ("none", "grabcut")
+    }
+
+
+def test_a_call_without_settings_does_what_the_configs_say():
+    settings = check_settings(RunSettings, composed("run"))
+    assert settings.combine == Combine()
+    assert settings.refine == GrabCut()
+    assert settings.cutout == Cutout()
+    assert check_settings(RunSettings, composed("run", "refine=none")).refine == NoRefinement()
+
+
+def test_settings_never_change():
+    settings = check_settings(RunSettings, composed("run"))
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.combine.mask_threshold = 0.1
+
+
+# -- where configs come from -----------------------------------------------------------------
+
+
+def test_a_checkout_uses_its_own_folder():
+    assert conf_dir() == CONF
+
+
+def test_an_installed_package_uses_the_folder_inside_it(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages" / "bgexp"
+    (installed / "conf").mkdir(parents=True)
+    (tmp_path / "site-packages" / "conf").mkdir()  # of another package
+    monkeypatch.setattr(compose, "__file__", str(installed / "compose.py"))
+    assert conf_dir() == installed / "conf"
+
+
+def test_a_conf_in_the_current_folder_is_never_picked_up(tmp_path, monkeypatch):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "conf" / "ui.yaml").write_text("port: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert conf_dir() == CONF
+    assert composed("ui")["port"] == 5000
+
+
+def test_the_wheel_takes_conf_along():
+    project = (CONF.parent / "pyproject.toml").read_text()
+    assert '[tool.hatch.build.targets.wheel.force-include]\n"conf" = "bgexp/conf"\n' in project

@@ -1,0 +1,174 @@
+"""What is promised about the sources: who imports whom, and that no file is trusted with code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import yaml
+
+import bgexp
+from bgexp.compose import conf_dir
+
+PACKAGE = Path(bgexp.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports go from a line to lines below it, never upwards or sideways. A folder is one name.
+LAYERS = [
+    {"cli"},
+    {"compose", "sweep"},
+    {"experiment", "train", "doctor", "ui"},
+    {"pictures"},
+    {"inputs"},
+    {"tracking", "pipeline", "dataset"},
+    {"detect", "combine", "refine", "samples"},
+    {"cutout", "results"},
+    {"metrics", "environment"},
+    {"config", "detections", "device", "files", "images"},
+    {"color", "errors"},
+    {"__init__"},  # the version
+]
+LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
+
+# Who may import these: heavy, or the way to something outside.
+OWNERS = {
+    "mlflow": {"tracking", "doctor/store"},
+    "hydra": {"cli", "compose"},
+    "omegaconf": {"cli", "compose"},
+    "PIL": {"images"},
+    "torch": {"detect", "train", "device", "inputs", "experiment", "doctor"},
+    "torchvision": {"detect", "train", "doctor"},
+    "safetensors": {"detect/weights"},
+}
+
+
+def name_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").as_posix()
+
+
+def tree_of(path):
+    return ast.parse(path.read_text(), str(path))
+
+
+def imported(tree):
+    """Full names of all that a module imports, wherever it does."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_module(name):
+    """The layer's name behind `bgexp.…`; `bgexp.__version__` is of `__init__`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in LEVEL else "__init__"
+
+
+def upwards(module, tree):
+    """Imports that do not go downwards."""
+    own = module.partition("/")[0]
+    for name in imported(tree):
+        target = own_module(name)
+        inside = target == own and "/" in module
+        if name.partition(".")[0] == "bgexp" and not inside and LEVEL[own] >= LEVEL[target]:
+            yield name
+
+
+def strangers(module, tree):
+    """Imports that only other modules may have."""
+    places = {module, module.partition("/")[0]}
+    for name in imported(tree):
+        owners = OWNERS.get(name.partition(".")[0])
+        if owners is not None and not places & owners:
+            yield name
+
+
+def loads_code(tree):
+    """Calls that would run what is in a file."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        call = ast.unparse(node.func)
+        safe = any(
+            word.arg == "weights_only" and ast.unparse(word.value) == "True"
+            for word in node.keywords
+        )
+        risky = {"torch.load", "get_state_dict", "yaml.load", "eval", "exec", "joblib.load"}
+        if (call in risky or call.endswith(".get_state_dict")) and not safe:
+            yield call
+        if call.endswith("instantiate") or call.startswith(("pickle.", "dill.", "cloudpickle.")):
+            yield call
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_source_file(path):
+    tree, module = tree_of(path), name_of(path)
+    assert ast.get_docstring(tree), "a module says what it is for"
+    assert module.partition("/")[0] in LEVEL, "a new module needs a layer"
+    assert list(upwards(module, tree)) == []
+    assert list(strangers(module, tree)) == []
+    assert list(loads_code(tree)) == []
+    assert not {"pickle", "cloudpickle", "dill", "joblib"} & {
+        name.partition(".")[0] for name in imported(tree)
+    }
+    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
+
+
+def test_every_layer_is_there():
+    modules = {name_of(path).partition("/")[0] for path in SOURCES}
+    assert modules == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.name)
+def test_configs_are_data(path):
+    def keys(value):
+        if isinstance(value, dict):
+            yield from value
+            value = list(value.values())
+        if isinstance(value, list):
+            for inner in value:
+                yield from keys(inner)
+
+    assert "_target_" not in set(keys(yaml.safe_load(path.read_text())))
+
+
+# -- the checks themselves -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "module", "source"),
+    [
+        (upwards, "images", "from bgexp.pipeline import remove_background"),
+        (upwards, "files", "import bgexp.images"),
+        (upwards, "combine", "def f():\n    from bgexp import detect"),
+        (upwards, "detect/demo", "from bgexp.train.loop import train"),
+        (strangers, "detect/demo", "import mlflow"),
+        (strangers, "sweep", "from hydra import compose"),
+        (strangers, "metrics", "if x:\n    import torch.nn"),
+        (strangers, "samples", "from PIL import Image"),
+    ],
+)
+def test_what_would_be_found_among_imports(check, module, source):
+    assert len(list(check(module, ast.parse(source)))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "pickle.loads(data)",
+        "COCO.get_state_dict()",
+        "hydra.utils.instantiate(config)",
+        "yaml.load(text, yaml.Loader)",
+    ],
+)
+def test_what_would_be_found_among_calls(source):
+    assert len(list(loads_code(ast.parse(source)))) == 1
+
+
+def test_what_is_allowed():
+    assert not list(loads_code(ast.parse("torch.load(path, weights_only=True); yaml.safe_load(x)")))
+    assert not list(upwards("cli", ast.parse("from bgexp.errors import UserError")))
+    assert not list(upwards("train/loop", ast.parse("from bgexp.train.composites import compose")))

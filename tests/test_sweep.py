@@ -1,0 +1,295 @@
+"""A real sweep, two thresholds by two refinements on two images, and everything it leaves."""
+
+import io
+import json
+import shutil
+import zipfile
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bgexp import experiment, sweep
+from bgexp.images import decode_mask, load_image
+from bgexp.metrics import METRICS, evaluate_performance
+
+pytestmark = pytest.mark.slow
+SAMPLE = Path(experiment.__file__).parent / "sample"
+GRID = ["detector.score_threshold=0.5,0.9", "refine=none,grabcut"]
+CONTRACT = {
+    "schema_version": {},
+    "command": {},
+    "status": {},
+    "run_id": {},
+    "parent_run_id": {},
+    "reused_from": {},
+    "identity": {},
+    "bgexp": {"version", "source_hash", "git_commit", "git_dirty"},
+    "versions": {"python", "torch", "mlflow"},
+    "device": {"requested", "used", "name"},
+    "weights": {"name", "sha256"},
+    "dataset": {"name", "root", "digest", "n_images", "n_with_truth", "n_population"},
+    "counts": {"total", "ok", "failed", "skipped"},
+    "metrics": set(METRICS),
+    "checks": {"coverage", "nothing_found"},
+    "timings": {"load", "detect", "combine", "refine", "cutout"},
+    "images_per_s": {},
+    "peak_rss_bytes": {},
+}
+
+
+def run_sweep(run_cli, runs, given, *more):
+    """The sweep in this process: exit code, output, its folder, its jobs' summaries."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run_cli("run", "-m", f"runs={runs}", *given, *GRID, *more)
+    assert (runs / "sweep").is_dir(), err.getvalue()
+    folder = max((runs / "sweep").iterdir())
+    jobs = sorted(path.parent for path in folder.glob("*/summary.json"))
+    return SimpleNamespace(
+        code=code,
+        out=out.getvalue(),
+        err=err.getvalue(),
+        folder=folder,
+        jobs=jobs,
+        summaries=[sweep.read_summary(job) for job in jobs],
+    )
+
+
+@pytest.fixture(scope="module")
+def given(fast):
+    kept = [o for o in fast if not o.startswith(("refine", "detector.score_threshold"))]
+    return [*kept, "samples=2"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep") / "runs"
+
+
+@pytest.fixture(scope="module")
+def swept(run_cli, runs, given):
+    return run_sweep(run_cli, runs, given)
+
+
+@pytest.fixture(scope="module")
+def store(swept, runs):
+    assert swept.jobs
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+
+
+def test_runs(swept, store):
+    assert swept.code == 0, swept.err
+    found = {summary["run_id"]: summary for summary in swept.summaries}
+    parents = {summary["parent_run_id"] for summary in swept.summaries}
+    assert len(found) == 4
+    assert len(parents) == 1
+    runs = store.search_runs(["1"])
+    assert {run.info.run_id for run in runs} == found.keys() | parents
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags.get("mlflow.parentRunId", None) in (
+            parents if run.info.run_id in found else {None}
+        )
+    [parent] = parents
+    assert json.loads((swept.folder / "sweep.json").read_text()) == {"run_id": parent}
+    names = [artifact.path for artifact in store.list_artifacts(parent)]
+    assert "jobs.json" in names
+    assert store.get_run(parent).data.params["jobs"] == "4"
+    assert "system/cpu_utilization_percentage" in store.get_run(parent).data.metrics
+
+
+def test_output(swept):
+    assert swept.err == ""
+    assert "Traceback" not in swept.out
+    table = swept.out[swept.out.rindex("4 jobs") :]
+    assert max(len(line) for line in table[: table.index("Shared")].splitlines()) <= 80
+    lines = table.splitlines()
+    assert sum("refine=grabcut" in line for line in lines) == 3  # two jobs, and the best's command
+    assert sum("image_size=64" in line for line in lines) == 2  # said once, and in the command
+    assert f"Files:   {swept.folder}" in table
+    assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
+
+
+def test_summary_contract(swept):
+    for job, summary in zip(swept.jobs, swept.summaries, strict=True):
+        for key, inner in CONTRACT.items():
+            assert set(inner) <= set(summary[key] if inner else ()), (job, key)
+        assert summary["status"] == "finished"
+        assert summary["counts"] == {"total": 2, "ok": 2, "failed": 0, "skipped": 0}
+        assert summary["dataset"]["n_with_truth"] == 2
+        assert summary["dataset"]["n_population"] == 24
+        assert summary["reused_from"] is None
+        for metric in summary["metrics"].values():
+            assert set(metric) == {"mean", "median", "p05", "p95", "n_scored", "n_undefined"}
+            assert metric["n_scored"] + metric["n_undefined"] == 2
+    assert len({summary["identity"] for summary in swept.summaries}) == 4
+    seen = [summary["checks"]["nothing_found"]["mean"] for summary in swept.summaries]
+    assert seen == [0, 0, 1, 1]  # no score of these weights reaches 0.9
+    assert swept.summaries[2]["metrics"]["precision"]["mean"] is None
+    assert not list(swept.folder.rglob(".bgexp-*"))
+
+
+def test_tracked_metrics_are_those_of_the_summary(swept, store):
+    for summary in swept.summaries:
+        tracked = store.get_run(summary["run_id"]).data.metrics
+        told = {f"{k}.{n}": v for k, m in summary["metrics"].items() for n, v in m.items()}
+        told |= {f"checks.{k}.{n}": v for k, m in summary["checks"].items() for n, v in m.items()}
+        told |= {f"counts.{key}": value for key, value in summary["counts"].items()}
+        assert "iou.mean" in told
+        for key, value in told.items():
+            assert tracked.get(key) == value, key
+        category = next(iter(summary["categories"]))
+        expected = summary["categories"][category]["metrics"]["iou"]["mean"]
+        assert tracked[f"category.{category}.iou.mean"] == expected
+
+
+def test_masks_give_the_scores(swept):
+    for job in swept.jobs:
+        rows = pd.read_parquet(job / "per_image.parquet").set_index("path")
+        with zipfile.ZipFile(job / "masks.zip") as archive:
+            assert archive.testzip() is None
+            assert sorted(archive.namelist()) == sorted(f"{path}.png" for path in rows.index)
+            for path, row in rows.iterrows():
+                mask = decode_mask(archive.read(f"{path}.png"))
+                assert mask.shape == load_image(SAMPLE / "images" / path, 200).shape[:2]
+                assert mask.shape == (row["height"], row["width"])
+                truth = SAMPLE / "masks" / path.rpartition(".")[0]
+                scores = evaluate_performance(
+                    mask, decode_mask((f := truth.parent / f"{truth.name}.png").read_bytes())
+                )
+                assert f.is_file()
+                for key, value in scores.items():
+                    np.testing.assert_allclose(row[key], value, atol=1e-6, err_msg=key)
+
+
+def test_artifacts_are_stored_once(swept, runs):
+    for job, summary in zip(swept.jobs, swept.summaries, strict=True):
+        root = runs / "artifacts" / summary["run_id"] / "artifacts"
+        files = [path.relative_to(job) for path in job.rglob("*") if path.is_file()]
+        assert {"config.yaml", "summary.json", "per_image.parquet", "masks.zip", "log.txt"} <= {
+            str(name) for name in files
+        }
+        assert sum(name.parts[0] == "samples" for name in files) == 2
+        for name in files:
+            assert (root / name).samefile(job / name), name
+        assert (root / "per_image.json").is_file()
+
+
+def test_what_is_tracked_besides(swept, store):
+    for summary in swept.summaries:
+        run = store.get_run(summary["run_id"])
+        assert run.data.params["detector.image_size"] == "64"
+        assert run.data.params["refine.name"] in ("none", "grabcut")
+        assert run.data.params["combine.mask_threshold"] == "0.5"
+        tags = run.data.tags
+        assert tags["bgexp.weights_sha256"] == summary["weights"]["sha256"]
+        assert tags["bgexp.git_commit"] == str(summary["bgexp"]["git_commit"])
+        assert tags["bgexp.device_requested"] == "cpu"
+        assert tags["bgexp.device_used"].startswith("CPU")
+        assert tags["version.torch"] == summary["versions"]["torch"]
+        [data] = run.inputs.dataset_inputs
+        assert data.dataset.name == "sample"
+        assert summary["dataset"]["digest"].startswith(data.dataset.digest)
+
+
+def never(*_args):
+    raise AssertionError("the network ran")
+
+
+def test_an_identical_sweep_is_reused(run_cli, swept, runs, given, store, monkeypatch):
+    monkeypatch.setattr(experiment, "build_detector", never)
+    again = run_sweep(
+        run_cli, runs, given, "device=auto", "max_failed=0.1", "dataset.max_megapixels=200"
+    )
+    assert again.code == 0, again.out
+    assert again.out.count("reused") >= 4
+    for old, new, job in zip(swept.summaries, again.summaries, again.jobs, strict=True):
+        changed = {"run_id", "parent_run_id", "reused_from"}
+        assert {k: v for k, v in old.items() if k not in changed} == {
+            k: v for k, v in new.items() if k not in changed
+        }
+        assert new["reused_from"] == old["run_id"] != new["run_id"]
+        run = store.get_run(new["run_id"])
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["bgexp.reused_from"] == old["run_id"]
+        assert run.data.tags["mlflow.parentRunId"] == new["parent_run_id"] != old["parent_run_id"]
+        assert run.data.metrics["iou.mean"] == new["metrics"]["iou"]["mean"]
+        assert run.data.metrics == pytest.approx(
+            {
+                k: v
+                for k, v in store.get_run(old["run_id"]).data.metrics.items()
+                if k[:6] != "system"
+            }
+            | {k: v for k, v in run.data.metrics.items() if k[:6] == "system"}
+        )
+        artifact = runs / "artifacts" / new["run_id"] / "artifacts"
+        assert json.loads((artifact / "summary.json").read_text())["run_id"] == new["run_id"]
+        assert (artifact / "masks.zip").samefile(job / "masks.zip")
+        assert (artifact / "per_image.json").is_file()
+    # The earlier run's own files still tell of the earlier run.
+    assert [sweep.read_summary(job) for job in swept.jobs] == swept.summaries
+
+
+def test_force_computes_the_same_anew(run_cli, swept, runs, given):
+    again = run_sweep(run_cli, runs, given, "force=true")
+    assert again.code == 0
+    for old, new in zip(swept.jobs, again.jobs, strict=True):
+        assert sweep.read_summary(new)["reused_from"] is None
+        assert not (new / "masks.zip").samefile(old / "masks.zip")
+        assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
+
+
+def test_a_crash_ends_its_job_only(run_cli, runs, given, store, monkeypatch):
+    real = experiment.build_detector
+
+    def fragile(settings, device):
+        if settings.score_threshold == 0.9:
+            raise ZeroDivisionError("boom\nand more")
+        return real(settings, device)
+
+    monkeypatch.setattr(experiment, "build_detector", fragile)
+    crashed = run_sweep(run_cli, runs, given, "force=true")
+    assert crashed.code == 1
+    assert [summary["status"] for summary in crashed.summaries] == ["finished"] * 2 + ["failed"] * 2
+    assert crashed.summaries[2]["error"] == "ZeroDivisionError: boom and more"
+    assert crashed.out.count("ZeroDivisionError: boom and more") == 2
+    assert "Traceback" not in crashed.out + crashed.err
+    assert "fragile" in (crashed.jobs[2] / "error.txt").read_text()
+    parent = crashed.summaries[0]["parent_run_id"]
+    assert store.get_run(parent).info.status == "FAILED"
+    children = store.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert sorted(run.info.status for run in children) == ["FAILED"] * 2 + ["FINISHED"] * 2
+    errors = [run.data.tags.get("bgexp.error", "") for run in children]
+    assert sum("ZeroDivisionError: boom" in error for error in errors) == 2
+
+
+def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, swept, given, tmp_path):
+    job = swept.jobs[1]  # refine=grabcut
+    with zipfile.ZipFile(job / "masks.zip") as archive:
+        names = [name.removesuffix(".png") for name in archive.namelist()]
+        archive.extractall(tmp_path / "masks")
+    for name in names:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SAMPLE / "images" / name, tmp_path / "images" / name)
+    place = [f"dataset.images={tmp_path / 'images'}", f"dataset.masks={tmp_path / 'masks'}"]
+    code = run_cli(
+        "run",
+        f"runs={tmp_path / 'runs'}",
+        *given,
+        "dataset=pairs",
+        *place,
+        "detector.score_threshold=0.5",
+        "refine=grabcut",
+    )
+    assert code == 0
+    [folder] = (tmp_path / "runs/run").iterdir()
+    summary = sweep.read_summary(folder)
+    assert summary["metrics"]["iou"]["mean"] == 1
+    assert summary["metrics"]["iou"]["n_scored"] == 2
+    assert summary["metrics"]["mae"]["mean"] == 0
