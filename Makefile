@@ -24,8 +24,9 @@ $(INSTALLED): requirements.txt pyproject.toml
 run: $(INSTALLED)  ## sweeps the sample images: two score thresholds, with and without refinement (RUNS=, ARGS=)
 	$(BIN)/bgexp run experiment=first_sweep runs=$(RUNS) $(ARGS)
 
-test: $(INSTALLED)  ## runs the tests
-	$(BIN)/python -m pytest $(ARGS)
+# One thread a process: two tests at once whose threads wait for each other take many times as long.
+test: $(INSTALLED)  ## runs the tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: $(INSTALLED)  ## checks format, lint and types
 	$(BIN)/ruff format --check .

@@ -1,5 +1,6 @@
-"""Fails unless a runs folder holds a whole, finished sweep over the sample with the same numbers
-in its files, in the tracking store, and recomputed from its masks.
+"""Fails unless a runs folder holds a whole, finished sweep over the sample.
+
+The numbers have to be the same in its files, in the tracking store, and recomputed from its masks.
 
 Usage: python .ci/check_sweep.py RUNS
 """

@@ -141,7 +141,7 @@ class GrabCut(Section):
 
     name: Literal["grabcut"] = "grabcut"
     iterations: Annotated[int, Field(ge=1, le=50)] = 3
-    band: Share = 0.05
+    band: Share = 0.1
     size: Annotated[int, Field(ge=16, le=8192)] = 512
     max_change: Annotated[float, Field(ge=0)] = 0.5
 

@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,10 +85,6 @@ class Summary:
         """Writes it as strict JSON, whole or not at all; undefined numbers are null."""
         fields = asdict(self)
         write_json(path, {"schema_version": fields.pop("schema_version"), **fields})
-
-    def renamed(self, run_id: str, parent_run_id: str | None, reused_from: str) -> "Summary":
-        """The same results as those of another run."""
-        return replace(self, run_id=run_id, parent_run_id=parent_run_id, reused_from=reused_from)
 
 
 def counted(rows: Sequence[Row], total: int) -> dict[str, int]:

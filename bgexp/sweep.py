@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -41,9 +42,9 @@ def run_sweep(settings: RunSettings, folder: Path, launch: Callable[[], None]) -
             parent.log_params({"jobs": len(jobs)})
             parent.failed = any(summary["status"] != "finished" for summary in summaries)
             rows = [_cells(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
-            if rows:
-                columns = {key: [row[key] for row in rows] for key in rows[0]}
-                parent.log_table(columns, "jobs.json")
+            # No tracked table: in the run list's table view it would hide those of the jobs.
+            write_whole(folder / "jobs.csv", pd.DataFrame(rows).to_csv(index=False).encode())
+            parent.log_file(folder / "jobs.csv")
     return jobs
 
 
@@ -113,9 +114,9 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     keys = [key for key in rows[0] if key not in ("job", "status", "error")]
     keys = [key for key in keys if any(row[key] != "-" for row in rows)]
     if len(rows) > 1:
-        table.add_column("job")
+        table.add_column("job", no_wrap=True)
     for key in keys:
-        table.add_column(key, justify="right")
+        table.add_column(key.replace(" ", "\n"), justify="right", no_wrap=True)
     for row, job in zip(rows, settings, strict=True):
         own = [o.partition("=") for o in job if o not in shared]
         label = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in own)
@@ -137,7 +138,7 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
     return {
         "job": shlex.join(json.loads((job / "overrides.json").read_text())) or job.name,
         "status": summary["status"],
-        "images": f"{counts.get('ok', 0)} of {counts.get('total', 0)}",
+        "images": f"{counts.get('ok', 0)}/{counts.get('total', 0)}",
         "IoU": mean("metrics", "iou"),
         "boundary IoU": mean("metrics", "boundary_iou"),
         "fg recall": mean("metrics", "foreground_recall"),

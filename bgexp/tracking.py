@@ -35,6 +35,7 @@ MAX_PARAM_LENGTH = 6000
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MAX_KEY_LENGTH = 250
 BATCH = 100  # MLflow's limit for parameters in one call; for metrics it is higher
+SOURCE_TAGS = {"mlflow.source.name": "bgexp", "mlflow.source.type": "LOCAL"}
 SYSTEM_METRICS_SECONDS = 2
 CLOCK_SECONDS = 5  # a set clock moves the start of a process by its correction, seen from outside
 
@@ -128,7 +129,7 @@ def tracked_run(
 
     client, experiment_id = open_store(settings)
     close_dead_runs(client, experiment_id)
-    tags = {"bgexp.folder": str(folder.resolve()), **_owner_tags()}
+    tags = {"bgexp.folder": str(folder.resolve()), **_owner_tags(), **SOURCE_TAGS}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])

@@ -215,10 +215,11 @@ def start(runs, settings, photographs):
         )
 
 
-def wait_for_images(process, log):
-    end = time.monotonic() + 240
-    while b"6 of 24 images" not in log.read_bytes():
-        assert process.poll() is None, log.read_text()
+def wait_for(process, log, text, seconds):
+    end = time.monotonic() + seconds
+    while text not in log.read_bytes():
+        ended = process.poll() is not None and text not in log.read_bytes()
+        assert not ended, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)
 
@@ -233,12 +234,14 @@ def test_signals(run_cli, settings, photographs, tmp_path):
     codes = {}
     try:
         for name, process in started.items():
-            wait_for_images(process, tmp_path / f"{name}.log")
+            wait_for(process, tmp_path / f"{name}.log", b"6 of 24 images", seconds=240)
         for name, process in started.items():
             for number in signals[name]:
                 os.kill(process.pid, number)
                 time.sleep(0.05)
-            codes[name] = process.wait(10)
+            if name != "kill":
+                wait_for(process, tmp_path / f"{name}.log", b"bgexp: interrupted", seconds=10)
+            codes[name] = process.wait(30)  # how long Python takes to unload is not ours
     finally:
         for process in started.values():
             process.kill()

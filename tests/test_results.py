@@ -192,9 +192,3 @@ def test_the_summary_has_the_keys_of_the_contract(tmp_path):
     assert list(stored["metrics"]["iou"]) == STATISTICS
     assert list(stored["timings"]["refine"]) == PERCENTILES
     assert Summary(**json.loads(path.read_text())).metrics == summary().metrics
-
-
-def test_a_reused_summary_keeps_the_results():
-    renamed = summary().renamed("new", "parent", "r")
-    assert (renamed.run_id, renamed.parent_run_id, renamed.reused_from) == ("new", "parent", "r")
-    assert renamed.metrics == summary().metrics

@@ -99,7 +99,7 @@ def test_runs(swept, store):
     [parent] = parents
     assert json.loads((swept.folder / "sweep.json").read_text()) == {"run_id": parent}
     names = [artifact.path for artifact in store.list_artifacts(parent)]
-    assert "jobs.json" in names
+    assert "jobs.csv" in names
     assert store.get_run(parent).data.params["jobs"] == "4"
     assert "system/cpu_utilization_percentage" in store.get_run(parent).data.metrics
 
