@@ -98,7 +98,9 @@ def show_results(jobs: Sequence[Path], settings: RunSettings) -> bool:
     print(f"Compare: bgexp ui runs={settings.runs}   then open the runs in a browser")
     scored = [row for row in rows if row["IoU"] != "-"]
     if len(scored) > 1:
-        print(f"Best by mean IoU: bgexp run {max(scored, key=lambda row: row['IoU'])['job']}")
+        best = max(scored, key=lambda row: row["IoU"])["job"]
+        alone = " hydra.mode=RUN" * ("experiment=" in best)  # an experiment may sweep by itself
+        print(f"Best by mean IoU: bgexp run {best}{alone}")
     if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
     return all(summary["status"] == "finished" for summary in summaries)
@@ -109,7 +111,11 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     settings = [shlex.split(row["job"]) for row in rows]
     shared = [o for o in settings[0] if all(o in job for job in settings)]
     table = Table(
-        title=f"{len(rows)} job{'s' * (len(rows) != 1)}", title_justify="left", box=SIMPLE_HEAD
+        title=f"{len(rows)} job{'s' * (len(rows) != 1)}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     keys = [key for key in rows[0] if key not in ("job", "status", "error")]
     keys = [key for key in keys if any(row[key] != "-" for row in rows)]
@@ -142,9 +148,9 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
         "IoU": mean("metrics", "iou"),
         "boundary IoU": mean("metrics", "boundary_iou"),
         "fg recall": mean("metrics", "foreground_recall"),
-        "bg leakage": mean("metrics", "background_leakage"),
+        "bg leak": mean("metrics", "background_leakage"),
         "nothing found": mean("checks", "nothing_found"),
-        "images/s": "reused" if summary.get("reused_from") else f"{speed:.2f}",
+        "img/s": "reused" if summary.get("reused_from") else f"{speed:.2f}",
         "error": summary.get("error", ""),
     }
 

@@ -186,7 +186,9 @@ def open_store(settings: Common) -> tuple["MlflowClient", str]:
             if experiment is not None:
                 return client, str(experiment.experiment_id)
             place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
-            return client, str(client.create_experiment(name, artifact_location=place))
+            # The UI opens on its views for training then, not on those for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
     except (MlflowException, OSError) as error:
         raise _unreachable(uri, error) from error
 

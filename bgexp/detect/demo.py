@@ -23,7 +23,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
-WEIGHTS_SHA256 = "577e24ad4747b45eb5bb79325ef36d16e90427f22ebb669ad3a4540cf201ae1f"
+WEIGHTS_SHA256 = "c9acc4e8009ebdb01aa7e7582ea0687afb1bdfd798587c5f49e763d14814a0b5"
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.
