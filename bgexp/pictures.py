@@ -17,7 +17,7 @@ from bgexp.pipeline import Removed
 from bgexp.results import Row
 from bgexp.samples import choose_samples, draw_sample
 
-TABLE_IMAGES, TABLE_PIXELS = 100, 200  # rows with pictures in the tracked table; their longer side
+TABLE_IMAGES, TABLE_PIXELS = 100, 340  # rows with pictures in the tracked table; their longer side
 
 
 class Pictures:
@@ -30,8 +30,7 @@ class Pictures:
         """Keeps the pictures of an image if they are not enough yet."""
         if len(self._found) < TABLE_IMAGES:
             mask = removed.mask.astype(np.uint8) * np.uint8(255)
-            pair = thumbnail(removed.cutout[..., :3], TABLE_PIXELS), thumbnail(mask, TABLE_PIXELS)
-            self._found[item.path] = pair
+            self._found[item.path] = _cell(removed.cutout[..., :3]), _cell(mask)
 
     def table(self, rows: list[Row]) -> dict[str, list[object]]:
         """Columns: the row's, and cut-out and mask as pictures."""
@@ -46,6 +45,18 @@ class Pictures:
         for key in ("coverage", "parts", "confidence"):
             columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
         return columns
+
+
+def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small picture in the upper half of a white square: HxW or HxWx3 to SxSx3 uint8.
+
+    The tracking UI centres a picture in a square and shows the square's upper half.
+    """
+    tallness = picture.shape[0] / max(picture.shape[:2])
+    small = thumbnail(picture, int(TABLE_PIXELS * min(1, 0.5 / tallness)))
+    cell = np.full((TABLE_PIXELS, TABLE_PIXELS, 3), 255, np.uint8)
+    cell[: small.shape[0], : small.shape[1]] = small if small.ndim == 3 else small[..., None]
+    return cell
 
 
 def draw_samples(rows: list[Row], dataset: Dataset, settings: RunSettings, folder: Path) -> None:

@@ -8,10 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import bgexp
 from bgexp import cli
+
+# A busy machine takes its time: what a test measures is never how long it took.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 SAMPLE = Path(bgexp.__file__).parent / "sample"
 
