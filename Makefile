@@ -41,7 +41,7 @@ lock: $(INSTALLED)  ## writes requirements.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 
-ui: $(INSTALLED)  ## opens the tracking UI (RUNS=)
+ui: $(INSTALLED)  ## serves the tracking UI (RUNS=)
 	$(BIN)/bgexp ui runs=$(RUNS)
 
 doctor: $(INSTALLED)  ## says what this machine has and lacks
