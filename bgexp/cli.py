@@ -133,8 +133,9 @@ def _shared(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _show_config(config: Any, options: argparse.Namespace) -> None:  # noqa: ANN401
-    keys = [k for k in config if options.cfg == "all" or (k == "hydra") == (options.cfg == "hydra")]
+def _show_config(config: DictConfig, options: argparse.Namespace) -> None:
+    names = [str(name) for name in config]
+    keys = [n for n in names if options.cfg in ("all", "hydra" if n == "hydra" else "job")]
     shown = OmegaConf.masked_copy(config, keys)
     try:
         print(OmegaConf.to_yaml(shown, resolve=options.resolve), end="")
@@ -165,7 +166,7 @@ def _help(command: str) -> str:
 # -- the commands ------------------------------------------------------------------------------
 
 
-def _run(config: Any, options: argparse.Namespace) -> int:  # noqa: ANN401
+def _run(config: DictConfig, options: argparse.Namespace) -> int:
     from bgexp.compose import combinations, compose_config, plain
     from bgexp.config import RunSettings, check_settings
 
@@ -223,7 +224,7 @@ def _job(composed: DictConfig) -> None:
     )
 
 
-def _train(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
+def _train(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import TrainSettings, check_settings
 
@@ -236,7 +237,7 @@ def _train(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
     return 0
 
 
-def _doctor(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
+def _doctor(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import DoctorSettings, check_settings
     from bgexp.doctor import run_doctor
@@ -244,7 +245,7 @@ def _doctor(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
     return run_doctor(check_settings(DoctorSettings, plain(config)))
 
 
-def _ui(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
+def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import UiSettings, check_settings
     from bgexp.ui import serve_ui
@@ -252,7 +253,7 @@ def _ui(config: Any, _options: argparse.Namespace) -> int:  # noqa: ANN401
     return serve_ui(check_settings(UiSettings, plain(config)))
 
 
-_START: dict[str, Callable[[Any, argparse.Namespace], int]] = {
+_START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "run": _run,
     "train": _train,
     "doctor": _doctor,
