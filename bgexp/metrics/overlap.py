@@ -1,0 +1,89 @@
+"""Scores from how many pixels two masks share: over the whole image, or along their boundaries."""
+
+import math
+
+import cv2
+import numpy as np
+
+from bgexp.metrics.counts import BoolMask, check, count, ratio
+
+
+def iou(mask: BoolMask, truth: BoolMask) -> float:
+    """Intersection over union, |P & G| / |P | G| (Jaccard 1912): 0 worst, 1 best.
+
+    Truth or mask empty: 0. Both empty: NaN.
+    """
+    n_mask, n_truth, both = count(mask, truth)
+    return ratio(both, n_mask + n_truth - both)
+
+
+def dice(mask: BoolMask, truth: BoolMask) -> float:
+    """Dice coefficient, 2 |P & G| / (|P| + |G|) (Dice 1945): 0 worst, 1 best.
+
+    Truth or mask empty: 0. Both empty: NaN.
+    """
+    n_mask, n_truth, both = count(mask, truth)
+    return ratio(2 * both, n_mask + n_truth)
+
+
+def precision(mask: BoolMask, truth: BoolMask) -> float:
+    """Share of the kept pixels that are true foreground, |P & G| / |P|: 0 worst, 1 best.
+
+    Truth empty: 0. Mask or both empty: NaN.
+    """
+    n_mask, _, both = count(mask, truth)
+    return ratio(both, n_mask)
+
+
+def foreground_recall(mask: BoolMask, truth: BoolMask) -> float:
+    """Share of the true foreground that is kept, |P & G| / |G|: 0 worst, 1 best.
+
+    Mask empty: 0. Truth or both empty: NaN.
+    """
+    _, n_truth, both = count(mask, truth)
+    return ratio(both, n_truth)
+
+
+def background_leakage(mask: BoolMask, truth: BoolMask) -> float:
+    """Share of the kept pixels that are background, 1 - precision: 0 best, 1 worst.
+
+    Truth empty: 1. Mask or both empty: NaN.
+    """
+    n_mask, _, both = count(mask, truth)
+    return ratio(n_mask - both, n_mask)
+
+
+def mae(mask: BoolMask, truth: BoolMask) -> float:
+    """Mean absolute error, mean |P - G|; of bools, the share of wrong pixels: 0 best, 1 worst.
+
+    Always defined. Truth empty: the mask's share of the image. Mask empty: the truth's. Both: 0.
+    """
+    n_mask, n_truth, both = count(mask, truth)
+    return ratio(n_mask + n_truth - 2 * both, mask.size)
+
+
+def boundary_iou(mask: BoolMask, truth: BoolMask) -> float:
+    """IoU of the two inner boundary bands (Cheng et al., CVPR 2021): 0 worst, 1 best.
+
+    A band is d = max(1, round(0.02 diagonal)) pixels wide, a half rounded to even as in their code;
+    the image's edge counts as boundary. Not the min(mask IoU, boundary IoU) of their COCO scores.
+
+    Truth or mask empty: 0. Both empty: NaN.
+    """
+    check(mask, truth)
+    width = max(1, round(0.02 * math.hypot(*mask.shape)))
+    return iou(_band(mask, width), _band(truth, width))
+
+
+def _band(mask: BoolMask, width: int) -> BoolMask:
+    """Mask minus its erosion by ``width`` steps of 3x3, with zeros around the image."""
+    if not mask.any():
+        return mask
+    pixels = mask.astype(np.uint8)
+    left, top, columns, rows = cv2.boundingRect(pixels)
+    box = np.s_[top : top + rows, left : left + columns]
+    square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)  # erodes as much as all the steps
+    eroded = cv2.erode(pixels[box], square, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    band = mask.copy()
+    band[box] &= eroded == 0
+    return band

@@ -1,0 +1,174 @@
+"""Scores from the study of salient objects: structure, alignment and weighted F-measure.
+
+They equal the authors' code, as PySODMetrics ports it with ``normalize=False``, wherever that gives
+a number. So its epsilon is kept, which changes a score by more than 1e-6 only where mask and truth
+both cover less than about 1 / 1000, or nearly all, of the image or of a quadrant.
+"""
+
+import math
+from itertools import product
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.metrics.counts import BoolMask, count
+
+EPSILON = float(np.finfo(float).eps)
+
+# The weighted F-measure's window of 7x7 pixels, and where a pixel's nearest true one can lie if a
+# true one is in the window: nearest first, of equally near ones the leftmost, then the uppermost,
+# which is the choice of scipy's distance_transform_edt.
+RADIUS, SIGMA = 3, 5.0
+REACH = math.isqrt(2 * RADIUS**2)
+WINDOW = cv2.getGaussianKernel(2 * RADIUS + 1, SIGMA, cv2.CV_64F)
+NEAREST_FIRST = sorted(
+    (
+        (row, column)
+        for row, column in product(range(-REACH, REACH + 1), repeat=2)
+        if 0 < row**2 + column**2 <= 2 * RADIUS**2
+    ),
+    key=lambda step: (step[0] ** 2 + step[1] ** 2, step[1], step[0]),
+)
+
+
+def s_measure(mask: BoolMask, truth: BoolMask) -> float:
+    """Structure measure (Fan et al., ICCV 2017): 0 worst, 1 best; half object, half region.
+
+    Object: 2 m / (m^2 + 1 + s), of the mean m and the sample deviation s of P inside G, and of ~P
+    outside it, weighted by area. Region: SSIM in the four quadrants around the truth's centroid,
+    weighted by area; where P and G are each constant it is 1, even if they differ. A sum below 0
+    is 0. The inverse of a good mask may therefore score above 0.
+
+    Truth empty: 1 - mean P. Truth full: mean P. Mask empty: half the background's share, or more.
+    Both empty: 1. A quadrant without pixels has no weight (in PySODMetrics it makes the score NaN).
+    """
+    n_mask, n_truth, both = count(mask, truth)
+    if n_truth in (0, truth.size):
+        right = n_mask if n_truth else mask.size - n_mask
+        return right / mask.size
+    n_background = truth.size - n_truth
+    left_out = n_background - (n_mask - both)
+    similar = n_truth * _object(both, n_truth) + n_background * _object(left_out, n_background)
+    return max(0.0, (similar / mask.size + _region(mask, truth)) / 2)
+
+
+def e_measure(mask: BoolMask, truth: BoolMask) -> float:
+    """Enhanced-alignment measure (Fan et al., IJCAI 2018): 0 worst, N / (N - 1) best of N pixels.
+
+    With a and b for P and G minus their means: the sum of (2ab / (a^2 + b^2) + 1)^2 / 4 over N - 1,
+    as in the authors' code, so that a perfect score is above 1 by 1 / (N - 1).
+
+    The mask is the binary map: no threshold is searched. That is the adaptive variant, but for an
+    empty mask, which the adaptive threshold makes full. Of a bool mask the variant over 256
+    thresholds has this value at all but the lowest, at which the map is full: their maximum is
+    max(E, E of a full mask) and their mean (255 E + E of a full mask) / 256.
+
+    Truth empty: the pixels left out, over N - 1. Truth full: the pixels kept, over N - 1.
+    Mask empty or full, truth neither: a quarter of the best. Both empty: the best. N = 1: NaN.
+    """
+    n_mask, n_truth, both = count(mask, truth)
+    n = mask.size
+    if n == 1:
+        return math.nan
+    if n_truth in (0, n):
+        return (n_mask if n_truth else n - n_mask) / (n - 1)
+    p, g = n_mask / n, n_truth / n
+    aligned = (
+        both * _alignment(1 - p, 1 - g)
+        + (n_mask - both) * _alignment(1 - p, -g)
+        + (n_truth - both) * _alignment(-p, 1 - g)
+        + (n - n_mask - n_truth + both) * _alignment(-p, -g)
+    )
+    return aligned / (n - 1)
+
+
+def weighted_f(mask: BoolMask, truth: BoolMask) -> float:
+    """Weighted F-measure with beta^2 = 1 (Margolin et al., CVPR 2014): 0 worst, 1 best.
+
+    A lost pixel of the foreground costs the Gaussian mean of the errors around it (7x7, sigma 5;
+    0 beyond the image), where a background pixel has the error of the true pixel nearest to it.
+    A kept pixel of the background costs 2 - 0.5^(d / 5) at a distance of d pixels from the truth.
+
+    Truth empty: 0. Mask empty: 0, or more where truth within 3 pixels of the image's edge is
+    forgiven a part of its loss. Both empty: NaN.
+    """
+    n_mask, n_truth, _ = count(mask, truth)
+    if n_truth == 0:
+        return 0.0 if n_mask else math.nan
+    box = _surroundings(mask | truth)
+    mask, truth = mask[box], truth[box]
+    kept = max(0.0, n_truth - _cost_of_lost(truth & ~mask, truth))
+    return 2 * kept / (n_truth + kept + _cost_of_extra(mask & ~truth, truth))
+
+
+def _object(right: int, n: int) -> float:
+    """Similarity of n bools, of which so many are right, to n that all are."""
+    mean = right / n
+    deviation = math.sqrt(right * (n - right) / (n * max(n - 1, 1)))
+    return 2 * mean / (mean**2 + 1 + deviation)
+
+
+def _region(mask: BoolMask, truth: BoolMask) -> float:
+    """Mean SSIM of the quadrants; the centroid's own row and column are in the upper left."""
+    halves = []
+    for axis in (0, 1):
+        line = np.count_nonzero(truth, axis=1 - axis)
+        middle = round(int(np.arange(line.size) @ line) / int(line.sum())) + 1
+        halves.append((slice(0, middle), slice(middle, None)))
+    parts = [(mask[quadrant], truth[quadrant]) for quadrant in product(*halves)]
+    return sum(p.size * _ssim(p, g) for p, g in parts if p.size) / mask.size
+
+
+def _ssim(mask: BoolMask, truth: BoolMask) -> float:
+    n = mask.size
+    n_mask, n_truth, both = count(mask, truth)
+    scale = n * max(n - 1, 1)
+    covariance = (n * both - n_mask * n_truth) / scale
+    variances = (n_mask * (n - n_mask) + n_truth * (n - n_truth)) / scale
+    x, y = n_mask / n, n_truth / n
+    bound = (x**2 + y**2) * variances
+    return 4 * x * y * covariance / (bound + EPSILON) if bound else 1.0
+
+
+def _alignment(a: float, b: float) -> float:
+    return (2 * a * b / (a**2 + b**2 + EPSILON) + 1) ** 2 / 4
+
+
+def _surroundings(mask: BoolMask) -> tuple[slice, slice]:
+    """The box of a mask and what its windows reach: outside it neither cost has a part."""
+    left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8))
+    return np.s_[
+        max(top - RADIUS, 0) : top + rows + RADIUS, max(left - RADIUS, 0) : left + columns + RADIUS
+    ]
+
+
+def _cost_of_lost(lost: BoolMask, truth: BoolMask) -> float:
+    if not lost.any():
+        return 0.0
+    errors = _errors_by_nearest(lost, truth)
+    blurred = cv2.sepFilter2D(errors, cv2.CV_64F, WINDOW, WINDOW, borderType=cv2.BORDER_CONSTANT)
+    return float(blurred[lost].sum())
+
+
+def _errors_by_nearest(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
+    """HxW, 1 = lost, or nearest to a true pixel that is; right within 3 pixels of a lost one."""
+    square = np.ones(2 * (2 * RADIUS + 1,), np.uint8)
+    near = cv2.dilate(lost.view(np.uint8), square).view(np.bool_) & ~truth
+    was_lost, is_true, is_near = (np.pad(a, REACH).ravel() for a in (lost, truth, near))
+    rows, columns = (side + 2 * REACH for side in lost.shape)
+    errors, waiting = was_lost.astype(np.uint8), np.flatnonzero(is_near)
+    for row, column in NEAREST_FIRST:
+        there = waiting + row * columns + column
+        found = is_true[there]
+        errors[waiting[found]] = was_lost[there[found]]
+        waiting = waiting[~found]
+    return errors.reshape(rows, columns)[REACH:-REACH, REACH:-REACH]
+
+
+def _cost_of_extra(extra: BoolMask, truth: BoolMask) -> float:
+    if not extra.any():
+        return 0.0
+    background = (~truth).view(np.uint8)
+    distances = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[extra]
+    return 2.0 * distances.size - float(np.exp2(distances.astype(float) / -5).sum())
