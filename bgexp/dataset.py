@@ -8,15 +8,19 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 
-from bgexp.config import Folder, Pairs, Sample
+from bgexp.coco import CocoImage, read_coco
+from bgexp.config import Coco, Folder, Pairs, Sample
 from bgexp.errors import UserError
 from bgexp.files import sha256_bytes, sha256_file
 from bgexp.images import SUFFIXES
+from bgexp.subset import choose
 
 _HERE = Path(__file__).parent / "sample"
 _SAMPLE = Pairs(name="pairs", images=_HERE / "images", masks=_HERE / "masks")
@@ -35,7 +39,8 @@ class Item:
     file: Path  # absolute, as is the mask
     mask: Path | None
     sha256: str
-    mask_sha256: str | None  # None without a mask
+    mask_sha256: str | None  # of the mask or the annotations; None without truth
+    annotations: CocoImage | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -55,27 +60,34 @@ class Dataset:
 
     @property
     def n_with_truth(self) -> int:
-        """How many items have a mask."""
-        return sum(item.mask is not None for item in self.items)
+        """How many items have a mask or annotations, be it that there is nothing in them."""
+        return sum(item.mask_sha256 is not None for item in self.items)
 
 
-def read_dataset(settings: Folder | Pairs | Sample, seed: int) -> Dataset:
+def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset:
     """List a dataset, choose `settings.subset` of it by the seed, and hash what was chosen.
 
     Raises:
-        UserError: a folder is missing, without images or unreadable, or the masks do not fit.
+        UserError: a folder is missing, without images or unreadable, or the truth does not fit.
     """
     source = _SAMPLE if isinstance(settings, Sample) else settings
+    root = _real(source.root if isinstance(source, Folder) else source.images)
+    masks: dict[str, Path] = {}
+    annotations: dict[str, CocoImage] = {}
     if isinstance(source, Folder):
-        root = _real(source.root)
-        images, masks = _listing("dataset.root", root), dict[str, Path]()
-    else:
-        root = _real(source.images)
+        images = _listing("dataset.root", root)
+    elif isinstance(source, Pairs):
         images, masks = _pairs(root, _real(source.masks))
+    else:
+        annotations = _annotations(root, source)
+        images = {path: root / path for path in annotations}
+
+    def item(path: str) -> Item:
+        return _item(path, images[path], masks.get(path), annotations.get(path))
+
     chosen = choose(images, settings.subset or len(images), seed)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        items = tuple(pool.map(lambda path: _item(path, images[path], masks.get(path)), chosen))
-    return Dataset(settings.name, root, items, len(images))
+        return Dataset(settings.name, root, tuple(pool.map(item, chosen)), len(images))
 
 
 def escaped(path: str) -> str:
@@ -87,45 +99,39 @@ def escaped(path: str) -> str:
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
 
 
-def choose(paths: Collection[str], n: int, seed: int) -> list[str]:
-    """Return n of the paths (all where there are fewer), sorted, each category by its share.
-
-    The same seed and set of paths give the same choice, in whatever order they come.
-    """
-    groups = defaultdict(list)
-    for path in sorted(paths, key=lambda path: sha256_bytes(f"{seed} {path}".encode())):
-        groups[Path(path).parent].append(path)
-    counts = _shares({name: len(group) for name, group in groups.items()}, min(n, len(paths)))
-    return sorted(path for name, group in groups.items() for path in group[: counts[name]])
-
-
-def _shares(sizes: dict[Path, int], n: int) -> dict[Path, int]:
-    """Return how many to take of each category by largest remainder, the first before a tie.
-
-    Where n allows one of each, categories whose share is less get one; the rest is shared.
-    """
-    total = sum(sizes.values())
-    small = {name for name, size in sizes.items() if size * n < total}
-    if small and n >= len(sizes):
-        others = {name: size for name, size in sizes.items() if name not in small}
-        return dict.fromkeys(small, 1) | _shares(others, n - len(small))
-    counts = {name: size * n // total for name, size in sizes.items()}
-    by_remainder = sorted(sizes, key=lambda name: -(sizes[name] * n % total))
-    for name in by_remainder[: n - sum(counts.values())]:
-        counts[name] += 1
-    return counts
-
-
-def _item(path: str, file: Path, mask: Path | None) -> Item:
-    category = Path(path).parent.as_posix()
-    return Item(path, category, file, mask, _hash(file), _hash(mask) if mask else None)
+def _item(path: str, file: Path, mask: Path | None, annotations: CocoImage | None) -> Item:
+    truth = _hash(mask) if mask else annotations.sha256 if annotations else None
+    return Item(path, Path(path).parent.as_posix(), file, mask, _hash(file), truth, annotations)
 
 
 def _hash(file: Path) -> str:
     try:
-        return sha256_file(file)
+        found = file.stat()
+        if not S_ISREG(found.st_mode):  # a FIFO would never end
+            return ""
+        return _known_hash(file, found.st_size, found.st_mtime_ns, found.st_ino)
     except OSError:  # it becomes a failed row where it is read again
         return ""
+
+
+@lru_cache(maxsize=1_000_000)
+def _known_hash(file: Path, *_state: int) -> str:
+    """Hash each file once for all jobs of a sweep; a run checks again what it decodes."""
+    return sha256_file(file)
+
+
+def _annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
+    """Return what the file says of each image, by the image's path."""
+    try:
+        os.scandir(root).close()
+        found = read_coco(settings.annotations, root, settings.categories)
+    except OSError as error:
+        raise _unreadable("dataset.images", error) from error
+    except UserError as error:  # with names out of the file
+        raise _wrong(str(error)) from error
+    if not any(os.path.exists(root / path) for path in found):  # noqa: PTH110  # never raises
+        raise _wrong(f"dataset.images: no image of {settings.annotations} is in {root}")
+    return found
 
 
 def _pairs(root: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -168,8 +174,7 @@ def _listing(key: str, root: Path, without: Path | None = None) -> dict[str, Pat
                 raise _wrong(f"{key}: two files would be called {path}, one of them not in UTF-8")
             found[path] = file
     except OSError as error:
-        reason = _REASONS.get(type(error), error.strerror)
-        raise _wrong(f"{key}: {reason}: {error.filename}") from error
+        raise _unreadable(key, error) from error
     if not found:
         suffixes = " ".join(sorted(SUFFIXES))
         raise _wrong(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
@@ -192,6 +197,11 @@ def _walk(root: Path, without: Path | None) -> Iterator[Path]:
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve() raises on a loop of links
+
+
+def _unreadable(key: str, error: OSError) -> UserError:
+    reason = _REASONS.get(type(error), error.strerror)
+    return _wrong(f"{key}: {reason}: {error.filename}")
 
 
 def _wrong(message: str) -> UserError:

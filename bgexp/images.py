@@ -16,19 +16,22 @@ from stat import S_ISREG
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from pillow_heif import register_heif_opener
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+from bgexp.srgb import to_8_bit, to_rgb
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
-SUFFIXES |= {".tif", ".tiff", ".bmp", ".gif"}
+SUFFIXES |= {".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".hif"}
 MAX_MEGAPIXELS = 200.0
 
 _OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
 # From the EXIF orientation to the way upright; the keys are in the order of Image.Transpose.
 _UPRIGHT = dict(zip((2, 4, 8, 3, 6, 5, 7), Image.Transpose, strict=True))
-_PROBE = np.mgrid[:256:15, :256:15, :256:15].astype(np.uint8).reshape(3, 18, -1).transpose(1, 2, 0)
 _lock, _restore = threading.Lock(), ExitStack()
 _decoders = 0
+register_heif_opener()
 
 
 class ImageError(Exception):
@@ -60,7 +63,7 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
         ImageError: not an image of an accepted format, broken, or over the limit of pixels.
     """
     with _decoding():
-        return np.array(_to_rgb(_load(data, max_megapixels)))
+        return np.array(to_rgb(_load(data, max_megapixels)))
 
 
 def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.bool_]:
@@ -70,7 +73,7 @@ def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[
     of 255, whatever the palette or depth. Colour profiles are ignored.
     """
     with _decoding():
-        image = _to_8_bit(_load(data, max_megapixels))
+        image = to_8_bit(_load(data, max_megapixels))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             alpha = image.getchannel("A")
@@ -93,6 +96,14 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
         image = np.asarray(cv2.cvtColor(image, code), np.uint8)
     # With OpenCV's own settings: as small as Pillow's and 8 times as fast; other settings lose.
     return cv2.imencode(".png", image)[1].tobytes()
+
+
+def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """Return HxWx3 RGB uint8 as a small, lossy JPEG to look at; raise as `encode_png`."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"expected HxWx3 uint8, got {image.shape} {image.dtype}")
+    bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
 
 
 def encode_mask(mask: NDArray[np.bool_]) -> bytes:
@@ -137,7 +148,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of an accepted format ({', '.join(FORMATS)}), or a broken header"
     text = repr(str(error))[1:-1][:200] or type(error).__name__
-    return f"{'truncated' if 'truncated' in text.lower() else 'broken'}: {text}"
+    cut = any(words in text.lower() for words in ("truncated", "end of file"))
+    return f"{'truncated' if cut else 'broken'}: {text}"
 
 
 def _load(data: bytes, limit: float) -> Image.Image:
@@ -152,48 +164,21 @@ def _load(data: bytes, limit: float) -> Image.Image:
     image.load()  # once: after an error a second try returns partial pixels
     if image.format == "PNG":  # load() ignores the checksums of the pixel data
         Image.open(BytesIO(data), formats=["PNG"]).verify()
+    if image.size != (width, height):  # a damaged HEIC: the limit was held against its header
+        size = f"{image.width}x{image.height}"
+        raise ImageError(f"broken: {width}x{height} by its header, {size} by its pixels")
+    return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Return the image turned by its EXIF; HEIF and AVIF by the container alone (ISO 23008-12)."""
+    if image.format == "HEIF":  # libheif has turned it
+        return image
+    if image.format == "AVIF":  # Pillow has put what the container says into EXIF
+        image.info.pop("xmp", None)  # or getexif() would take an orientation from there
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # broken EXIF
         return image
     # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Return deep grey (16 or 32 bits, float) as L, anything else as it is."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.nan_to_num(np.asarray(image, np.float32))
-    top = 65535 if image.mode != "F" else 255 if values.max() > 1 else 1
-    return Image.fromarray(np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    image = _to_8_bit(image)
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image.convert("RGBA"))
-        # Grey stays grey, so that a grey profile still fits.
-        image = white.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
-    elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
-        image = image.convert("RGB")
-    if profile or image.mode == "LAB":
-        image = _to_srgb(image, profile)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return the image in sRGB by its profile; as it is where the profile is sRGB or unusable."""
-    try:
-        source = BytesIO(profile or b"") if image.mode != "LAB" else ImageCms.createProfile("LAB")
-        srgb = ImageCms.createProfile("sRGB")
-        transform = ImageCms.buildTransform(source, srgb, image.mode, "RGB")
-        if image.mode == "RGB":  # many profiles are sRGB by some name: what counts is what they do
-            probed = np.asarray(ImageCms.applyTransform(Image.fromarray(_PROBE), transform))
-            if np.abs(probed.astype(int) - _PROBE).max() <= 2:
-                return image
-        return ImageCms.applyTransform(image, transform) or image
-    except Exception:  # PyCMSError, OSError, ValueError
-        return image

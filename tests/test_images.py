@@ -1,3 +1,4 @@
+import base64
 import io
 import os
 import pickle
@@ -10,11 +11,12 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, ImageCms, ImageOps
+from PIL import AvifImagePlugin, Image, ImageCms, ImageOps
 
 from bgexp.images import (
     FORMATS,
@@ -22,6 +24,7 @@ from bgexp.images import (
     ImageError,
     decode_image,
     decode_mask,
+    encode_jpeg,
     encode_mask,
     encode_png,
     load_image,
@@ -49,6 +52,13 @@ def mpo():
 def gif():
     frames = [Image.fromarray(SMOOTH).quantize(32), Image.new("P", (24, 24))]
     return encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+
+
+EXACT = {  # as near to lossless as each format comes; HEIF and AVIF round to YCbCr
+    "WEBP": {"lossless": True, "exact": True},
+    "HEIF": {"quality": -1, "chroma": 444},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
 
 
 def far(image, expected):
@@ -79,6 +89,69 @@ def test_lossless_formats_are_bit_equal(format, options):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 def test_lossy_formats_are_close(format, options):
     assert far(decode_image(encoded(SMOOTH, format, quality=95, **options)), SMOOTH) <= 8
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_heif_and_avif_are_close(format):
+    assert far(decode_image(encoded(SMOOTH, format, quality=95)), SMOOTH) <= 8
+    assert far(decode_image(encoded(NOISE, format, **EXACT[format])), NOISE) <= 3
+    grey = decode_image(encoded(SMOOTH[..., 0], format, **EXACT[format]))
+    assert far(grey, SMOOTH[..., :1]) <= 1
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_the_brand_of_any_heif_says_nothing_of_the_codec(format):
+    """`mif1` is the first brand of both: what is inside counts."""
+    data = encoded(SMOOTH, format)
+    general = data[:8] + b"mif1" + data[12:]
+    assert np.array_equal(decode_image(general), decode_image(data))
+
+
+def test_of_several_pictures_in_a_heif_the_primary_one_counts():
+    others = [Image.new("RGB", (16, 32), "lime"), Image.fromarray(SMOOTH), Image.new("RGB", (8, 8))]
+    options = {"save_all": True, "append_images": others[1:], "primary_index": 1}
+    data = encoded(others[0], "HEIF", **options, quality=95)
+    assert Image.open(io.BytesIO(data)).n_frames == 3
+    assert far(decode_image(data), SMOOTH) <= 8
+
+
+def test_an_avif_sequence_is_its_first_frame():
+    options = {"save_all": True, "append_images": [Image.new("RGB", (24, 24), "lime")]}
+    data = encoded(SMOOTH, "AVIF", **options, quality=95)
+    assert Image.open(io.BytesIO(data)).n_frames == 2
+    assert far(decode_image(data), SMOOTH) <= 8
+
+
+# Ten bits, 8x8, left 0x1000 0x8080 0xF0F0, right 0xFFFF 0x4040 0x2000 of sixteen bits, made by
+# avifenc -d 10 -y 444 --min 0 --max 0: Pillow writes eight bits only.
+TEN_BIT_AVIF = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADybWV0YQAAAAAAAAAoaGRscgAAAAAAAAAAcGljdAAAAAAA"
+    "AAAAAAAAAGxpYmF2aWYAAAAADnBpdG0AAAAAAAEAAAAeaWxvYwAAAABEAAABAAEAAAABAAABGgAAAC4AAAAoaWluZgAA"
+    "AAAAAQAAABppbmZlAgAAAAABAABhdjAxQ29sb3IAAAAAamlwcnAAAABLaXBjbwAAABRpc3BlAAAAAAAAAAgAAAAIAAAA"
+    "EHBpeGkAAAAAAwoKCgAAAAxhdjFDgSBAAAAAABNjb2xybmNseAABAA0ABoAAAAAXaXBtYQAAAAAAAAABAAEEAQKDBAAA"
+    "ADZtZGF0EgAKCDgIv+cBDQaQMiAQAACLo9NLQuCAoU4Gt15xydXqJsqsOpdAIGZdd/0ccA=="
+)
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_ten_bits_of_colour(format):
+    deep = np.repeat(np.array([[[0x1000, 0x8080, 0xF0F0], [0xFFFF, 0x4040, 0x2000]]]), 4, axis=1)
+    deep = np.repeat(deep, 8, axis=0).astype(np.uint16)
+    file = io.BytesIO(TEN_BIT_AVIF)
+    if format == "HEIF":
+        pillow_heif.encode("RGB;16", (8, 8), deep.tobytes(), file, **EXACT["HEIF"])
+        assert pillow_heif.open_heif(file).info["bit_depth"] == 10
+    image = decode_image(file.getvalue())
+    assert image.shape == (8, 8, 3)
+    assert far(image, np.rint(deep / 257)) <= 2
+
+
+def test_ten_bits_of_grey():
+    deep = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    file = io.BytesIO()
+    pillow_heif.encode("I;16", (8, 8), deep.tobytes(), file, **EXACT["HEIF"])
+    assert Image.open(file).mode == "I;16"
+    assert far(decode_image(file.getvalue()), np.rint(deep / 257)[..., None]) <= 1
 
 
 def test_an_mpo_is_its_first_frame():
@@ -170,13 +243,20 @@ def test_ycbcr_and_lab_tiff():
 # Transparency
 
 
-@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
 def test_transparent_pixels_lie_over_white(format):
-    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     alpha = np.repeat(np.array([[[0], [51], [255]]], np.uint8), 2, axis=0)
     rgba = np.concatenate([np.full((2, 3, 3), [10, 20, 250], np.uint8), alpha], axis=2)
-    row = decode_image(encoded(rgba, format, **options))[0].tolist()
-    assert row == [[255, 255, 255], [206, 208, 254], [10, 20, 250]]
+    row = decode_image(encoded(rgba, format, **EXACT.get(format, {})))[:1]
+    expected = [[[255, 255, 255], [206, 208, 254], [10, 20, 250]]]
+    assert far(row, expected) <= (1 if format in ("HEIF", "AVIF") else 0)
+
+
+def test_premultiplied_alpha():
+    rgba = np.dstack([SMOOTH, SMOOTH[..., :1]])
+    premultiplied = encoded(Image.fromarray(rgba).convert("RGBa"), "HEIF", **EXACT["HEIF"])
+    assert Image.open(io.BytesIO(premultiplied)).mode == "RGBa"
+    assert far(decode_image(premultiplied), decode_image(encoded(rgba))) <= 3
 
 
 def test_opaque_alpha_changes_nothing():
@@ -218,15 +298,55 @@ UPRIGHT = {
 def turned(format, orientation, pixels=NOISE):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return encoded(pixels, format, exif=exif, **({"lossless": True} if format == "WEBP" else {}))
+    exif = exif.tobytes() if format == "HEIF" else exif  # pillow_heif looks into bytes only
+    return encoded(pixels, format, exif=exif, **EXACT.get(format, {}))
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
 def test_orientation(format, orientation):
     stored = decode_image(turned(format, 1))
     expected = UPRIGHT[orientation](stored)
     assert np.array_equal(decode_image(turned(format, orientation)), expected)
+
+
+def with_exif_and_xmp(format, turn, said):
+    """A picture that its container turns one way; EXIF and XMP say another (or the same) one.
+
+    The encoders make an orientation in EXIF or XMP the container's: it is put in afterwards.
+    """
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0103] = turn, said
+    xmp = f'<x tiff:0rientation="{said}"/>'.encode()
+    data = encoded(SMOOTH, format, exif=exif.tobytes(), xmp=xmp, **EXACT[format])
+    entries = [struct.pack(">HHIH", tag, 3, 1, said) for tag in (0x0103, 0x0112)]
+    assert (data.count(entries[0]), data.count(xmp)) == (1, 1)
+    return data.replace(*entries).replace(b"tiff:0", b"tiff:O")
+
+
+@pytest.mark.parametrize("turn", UPRIGHT)
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_what_exif_says_beside_the_container_is_a_copy_of_it(format, turn):
+    """ISO/IEC 23008-12: the picture is turned by the container's own properties alone."""
+    upright = UPRIGHT[turn](decode_image(with_exif_and_xmp(format, 1, 1)))
+    for said in {1, 6, turn}:
+        assert np.array_equal(decode_image(with_exif_and_xmp(format, turn, said)), upright)
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_xmp_alone_turns_neither_heif_nor_avif(format):
+    plain = encoded(SMOOTH, format, xmp=b'<x tiff:0rientation="6"/>')
+    said = plain.replace(b"tiff:0", b"tiff:O")
+    assert said != plain
+    assert np.array_equal(decode_image(said), decode_image(plain))
+
+
+def test_a_heif_is_turned_once_whatever_xmp_looks_like():
+    """The encoder turns by XMP; Pillow would too, where the reader of HEIF fails to remove it."""
+    xmp = b"<tiff:Orientation>6 </tiff:Orientation>"
+    data = encoded(SMOOTH, "HEIF", xmp=xmp, **EXACT["HEIF"])
+    assert Image.open(io.BytesIO(data)).getexif()[0x0112] == 6
+    assert np.array_equal(decode_image(data), np.rot90(decode_image(turned("HEIF", 1, SMOOTH)), -1))
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -247,7 +367,7 @@ def test_deep_grey_and_masks_are_turned_too(orientation):
         b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x09\0\0\0\0\0\0\0",
     ],
 )
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "HEIF"])
 def test_broken_exif_is_no_orientation(format, exif):
     whole = decode_image(encoded(NOISE, format))
     assert np.array_equal(decode_image(encoded(NOISE, format, exif=exif)), whole)
@@ -314,10 +434,11 @@ def to_srgb(linear):
     return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
-@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "HEIF", "AVIF"])
 def test_a_wide_profile_becomes_srgb(format):
-    options = {"lossless": True} if format == "WEBP" else {}
-    linear = (SMOOTH / 255) ** (563 / 256)
+    options = EXACT.get(format, {})
+    stored = decode_image(encoded(SMOOTH, format, **options))
+    linear = (stored / 255) ** (563 / 256)
     expected = to_srgb(linear @ (np.linalg.inv(SRGB) @ ADOBE).T)
     image = decode_image(encoded(SMOOTH, format, icc_profile=adobe_rgb(), **options))
     assert far(image, SMOOTH) > 20
@@ -382,6 +503,8 @@ WHOLE = {
     "tiff lzw": encoded(SMOOTH, "TIFF", compression="tiff_lzw"),
     "gif": gif(),
     "bmp": encoded(SMOOTH, "BMP"),
+    "heic": turned("HEIF", 6, SMOOTH),
+    "avif": turned("AVIF", 6, SMOOTH),
 }
 
 
@@ -458,6 +581,8 @@ def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
         (b"I am only called x.jpg", "^not an image of an accepted format .JPEG, MPO, PNG"),
         (WHOLE["bmp"][:-9], r"^truncated: image file is truncated \(\d+ bytes not processed\)$"),
         (WHOLE["png"][:70], "^truncated: image file is truncated$"),
+        (encoded(SMOOTH, "HEIF")[:-9], "^truncated: Invalid input: Unexpected end of file"),
+        (WHOLE["avif"][:-9], "^truncated: Failed to decode frame 0: Truncated data"),
     ],
 )
 def test_reasons(data, reason):
@@ -470,7 +595,7 @@ def test_reasons(data, reason):
     [
         b'<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1"/>',
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n",
-        *[encoded(SMOOTH, format) for format in ("PDF", "ICO", "PPM", "TGA", "PCX", "AVIF")],
+        *[encoded(SMOOTH, format) for format in ("PDF", "ICO", "PPM", "TGA", "PCX", "JPEG2000")],
     ],
 )
 def test_other_formats_never_reach_a_decoder(monkeypatch, data):
@@ -495,6 +620,39 @@ def test_a_bomb_is_refused_from_its_header():
     assert time.perf_counter() - start < 1
 
 
+def with_size_in_header(format, pixels, width, height):
+    data = encoded(pixels, format)
+    place = data.index(b"ispe") + 8
+    return data[:place] + struct.pack(">II", width, height) + data[place + 8 :]
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+def test_a_large_heif_or_avif_is_refused_before_it_is_decoded(monkeypatch, format):
+    for plugin in (pillow_heif.HeifImageFile, AvifImagePlugin.AvifImageFile):
+        monkeypatch.setattr(plugin, "load", lambda _: pytest.fail("decoded"))
+    bomb = with_size_in_header(format, np.zeros((64, 64, 3), np.uint8), 15000, 16000)
+    with pytest.raises(ImageError, match=r"^too large: 15000x16000 = 240 megapixels, the limit"):
+        decode_image(bomb)
+
+
+def test_no_more_pixels_come_out_than_the_header_of_a_heif_or_avif_promised():
+    large = np.zeros((960, 960, 3), np.uint8)
+    lying = with_size_in_header("AVIF", large, 64, 64)
+    assert decode_image(lying, max_megapixels=0.01).shape == (64, 64, 3)  # libavif scales
+    with pytest.raises(ImageError, match=r"^broken: .* exceeds the maximum image size"):
+        decode_image(with_size_in_header("HEIF", large, 64, 64), max_megapixels=0.01)
+
+
+def test_a_heif_that_decodes_to_another_size_is_broken():
+    data = encoded(np.tile(SMOOTH, (2, 2, 1)), "HEIF")
+    place = data.index(b"clap") + 4  # the part of the coded 64x64 that counts
+    shown = struct.unpack(">8i", data[place : place + 32])
+    assert shown == (48, 1, 48, 1, -16, 2, -16, 2)  # width, height, offset of the centre
+    moved = struct.pack(">8i", *shown[:6], -256, 2)
+    with pytest.raises(ImageError, match=r"^broken: 48x48 by its header, 48x\d+ by its pixels$"):
+        decode_image(data[:place] + moved + data[place + 32 :])
+
+
 def test_the_limit_is_ours_and_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)  # warns over 50 pixels, raises over 100
     assert decode_image(encoded(NOISE)).shape == NOISE.shape
@@ -511,14 +669,15 @@ def test_the_limit_is_ours_and_not_pillows(monkeypatch):
 def test_threads_stay_quiet_and_restore_what_is_global(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     corrupt_exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06"
-    data = encoded(NOISE, "JPEG", exif=corrupt_exif)
+    files = [encoded(NOISE, "JPEG", exif=corrupt_exif), WHOLE["heic"], WHOLE["avif"]]
+    expected = [decode_image(data) for data in files]
     before = list(warnings.filters)
     failures = []
 
     def work():
         try:
-            for _ in range(40):
-                decode_image(data)
+            for data, image in zip(files * 20, expected * 20, strict=True):
+                assert np.array_equal(decode_image(data), image)
         except Exception as error:
             failures.append(error)
 
@@ -563,7 +722,7 @@ def test_suffixes_cover_the_formats():
     by_pillow = {
         suffix for suffix, format in Image.registered_extensions().items() if format in FORMATS
     }
-    assert by_pillow - SUFFIXES <= {".apng"}
+    assert by_pillow - SUFFIXES <= {".apng", ".avifs", ".heics", ".heifs"}  # the last: sequences
     assert all(suffix == suffix.lower() for suffix in SUFFIXES)
 
 
@@ -607,6 +766,21 @@ def test_png_of_something_else(image):
         encode_png(image)
     with pytest.raises(ValueError, match="expected"):
         encode_mask(image)
+
+
+def test_jpeg_is_near_and_small():
+    wave = np.sin(np.mgrid[:60, :80] / 9).sum(0)
+    smooth = (127 + 60 * wave[..., None] * (1.0, 0.5, -1.0)).round().astype(np.uint8)
+    data = encode_jpeg(smooth)
+    assert np.abs(decode_image(data).astype(int) - smooth).mean() < 3
+    assert len(data) < smooth.size / 6
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 4), (0, 2, 3), (2, 2, 3)])
+def test_jpeg_of_something_else(shape):
+    image = np.zeros(shape, np.float32 if shape == (2, 2, 3) else np.uint8)
+    with pytest.raises(ValueError, match="expected"):
+        encode_jpeg(image)
 
 
 def test_a_mask_without_pixels_is_refused():

@@ -1,0 +1,48 @@
+"""Decoded pixels to 8-bit sRGB, whatever their depth, transparency and ICC profile."""
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_PROBE = np.mgrid[:256:15, :256:15, :256:15].astype(np.uint8).reshape(3, 18, -1).transpose(1, 2, 0)
+
+
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """Return deep grey (16 or 32 bits, float) as L, anything else as it is."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image, np.float32))
+    top = 65535 if image.mode != "F" else 255 if values.max() > 1 else 1
+    return Image.fromarray(np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as RGB, in sRGB, its transparent pixels over white."""
+    profile = image.info.get("icc_profile")
+    image = to_8_bit(image)
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image.convert("RGBA"))
+        # Grey stays grey, so that a grey profile still fits.
+        image = white.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB")
+    elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
+        image = image.convert("RGB")
+    if profile or image.mode == "LAB":
+        image = _to_srgb(image, profile)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return the image in sRGB by its profile; as it is where the profile is sRGB or unusable."""
+    try:
+        source = BytesIO(profile or b"") if image.mode != "LAB" else ImageCms.createProfile("LAB")
+        srgb = ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, srgb, image.mode, "RGB")
+        if image.mode == "RGB":  # many profiles are sRGB by some name: what counts is what they do
+            probed = np.asarray(ImageCms.applyTransform(Image.fromarray(_PROBE), transform))
+            if np.abs(probed.astype(int) - _PROBE).max() <= 2:
+                return image
+        return ImageCms.applyTransform(image, transform) or image
+    except Exception:  # PyCMSError, OSError, ValueError
+        return image
