@@ -1,0 +1,73 @@
+"""What the findings of a run and of a sweep have in common."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+MOST = 5  # findings on a page: more are not read
+_ORDER = ("problem", "result", "warning", "note")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the numbers say, and what to try about it.
+
+    Attributes:
+        severity: A problem spoils the result, a warning may, a note is worth knowing; a result
+            is what was asked for.
+        title: One line without a full stop.
+        evidence: The numbers behind it, in sentences.
+        paths: The images concerned, worst first.
+        setting: An override to try, such as `detector.score_threshold=0.5`; empty for none.
+        weight: How much it matters among its like: mean IoU lost, or the share of the images.
+    """
+
+    severity: Literal["problem", "result", "warning", "note"]
+    title: str
+    evidence: str
+    paths: tuple[str, ...] = ()
+    setting: str = ""
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A job of a sweep.
+
+    Attributes:
+        name: What it is called on a page; unique in its sweep.
+        overrides: Each `key=value`.
+        summary: Its summary.json; only `status` and `error` where the work itself broke.
+        rows: Its per_image.parquet, the columns of `Row.flat`; empty where there is none.
+        link: To its report, relative to the sweep's folder.
+    """
+
+    name: str
+    overrides: Sequence[str]
+    summary: Mapping[str, Any]
+    rows: pd.DataFrame
+    link: str = ""
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """At most five, by severity and then by weight."""
+    ordered = sorted(findings, key=lambda found: (_ORDER.index(found.severity), -found.weight))
+    return ordered[:MOST]
+
+
+def column(rows: pd.DataFrame, key: str) -> "pd.Series[float]":
+    """A column of numbers; NaN in every row where an earlier version did not write it."""
+    if key in rows:
+        return rows[key].astype(float)
+    return pd.Series(float("nan"), rows.index, dtype=float)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "image"), counted(4431, "image")
+    ('1 image', '4,431 images')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -1,0 +1,147 @@
+"""What is drawn when a run or a sweep has ended: samples/ and report.html, from its files."""
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bgexp.config import RunSettings
+from bgexp.dataset import Dataset, read_dataset
+from bgexp.errors import UserError
+from bgexp.files import write_whole
+from bgexp.findings import Job, job_names, run_findings
+from bgexp.images import ImageError, decode_mask, encode_png
+from bgexp.inputs import load_item
+from bgexp.report import (
+    choose_disagreeing,
+    choose_gallery,
+    choose_variants,
+    draw_cutout,
+    draw_picture,
+    render_run,
+    render_sweep,
+)
+from bgexp.samples import draw_sample
+
+PAGE = "report.html"
+GALLERY, DISAGREEING = 18, 6  # images on the page of a run, and of a sweep
+LINKS = ("summary.json", "per_image.parquet", "masks.zip", "samples", "config.yaml", "log.txt")
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """An image, HxWx3 uint8 RGB, and its truth and masks by job folder, HxW bool."""
+
+    image: NDArray[np.uint8]
+    truth: NDArray[np.bool_] | None
+    masks: dict[Path, NDArray[np.bool_]]
+
+
+def draw_run(
+    folder: Path,
+    summary: Mapping[str, Any],
+    dataset: Dataset,
+    settings: RunSettings,
+    when: datetime,
+) -> None:
+    """Writes samples/ and report.html of a run from its rows and masks.
+
+    Images are read anew: which are the worst is known only at the end. One that changed or
+    vanished meanwhile is shown nowhere.
+    """
+    rows = pd.read_parquet(folder / "per_image.parquet")
+    plain = settings.model_dump(mode="json")
+    listed = choose_gallery(rows, GALLERY, run_findings(rows, summary, plain))
+    numbers = {choice.path: n for n, choice in enumerate(choose_gallery(rows, settings.samples), 1)}
+    pictures = {}
+    background = settings.cutout.background
+    wanted = dict.fromkeys([*numbers, *(choice.path for choice in listed)])
+    for path, shown in _reload(wanted, [folder], dataset, settings):
+        mask = shown.masks[folder]
+        if path in numbers:
+            # A name has up to 255 bytes, a character up to 4 of them.
+            name = f"{numbers[path]:02d}-{Path(path).name[:60]}.png"
+            drawn = draw_sample(shown.image, mask, shown.truth)
+            write_whole(folder / "samples" / name, encode_png(drawn))
+        for choice in (choice for choice in listed if choice.path == path):
+            pictures[choice] = draw_picture(choice, shown.image, mask, shown.truth, background)
+    drawn_ones = [pictures[choice] for choice in listed if choice in pictures]
+    links = {name: name for name in LINKS if name == "summary.json" or (folder / name).exists()}
+    write_whole(folder / PAGE, render_run(summary, plain, rows, drawn_ones, when=when, links=links))
+
+
+def draw_sweep(
+    folder: Path, settings: RunSettings, folders: Sequence[Path], when: datetime
+) -> None:
+    """Writes report.html of a sweep, with the images on which its jobs disagree most.
+
+    Args:
+        folder: Of the sweep.
+        settings: Of one of its jobs, for where the images are.
+        folders: Of its jobs.
+        when: When it began.
+    """
+    jobs, place = _jobs(folder, folders)
+    chosen = choose_variants(jobs)
+    paths = choose_disagreeing(jobs, DISAGREEING)
+    pictures = {}
+    with suppress(UserError):  # the images are gone: a page without pictures
+        dataset = read_dataset(settings.dataset, settings.seed)
+        variants = [place[job.name] for job in chosen]
+        for path, shown in _reload(paths, variants, dataset, settings):
+            cutouts = {
+                job.name: draw_cutout(shown.image, shown.masks[place[job.name]]) for job in chosen
+            }
+            pictures[path] = {"original": draw_cutout(shown.image, _all(shown.image)), **cutouts}
+    page = render_sweep(
+        f"Sweep {folder.name}", jobs, pictures, when=when, links={"jobs.csv": "jobs.csv"}
+    )
+    write_whole(folder / PAGE, page)
+
+
+def _all(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return np.ones(image.shape[:2], np.bool_)
+
+
+def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[Job], dict[str, Path]]:
+    """The jobs as a page shows them, and the folder of each by its name there."""
+    overrides = [json.loads((job / "overrides.json").read_text()) for job in folders]
+    names = job_names(overrides)
+    jobs = []
+    for name, given, job in zip(names, overrides, folders, strict=True):
+        rows = job / "per_image.parquet"
+        table = pd.read_parquet(rows) if rows.exists() else pd.DataFrame()
+        page = job / PAGE
+        link = page.relative_to(folder).as_posix() if page.exists() else ""
+        summary = json.loads((job / "summary.json").read_text())
+        jobs.append(Job(name, given, summary, table, link))
+    return jobs, dict(zip(names, folders, strict=True))
+
+
+def _reload(
+    paths: Iterable[str], folders: Sequence[Path], dataset: Dataset, settings: RunSettings
+) -> Iterator[tuple[str, _Shown]]:
+    """The images with these paths and their masks in each folder, where all of them fit."""
+    items = {item.path: item for item in dataset.items}
+    archives = {folder: zipfile.ZipFile(folder / "masks.zip") for folder in folders}
+    try:
+        for path in paths:
+            with suppress(ImageError, KeyError):
+                image, truth = load_item(items[path], settings.dataset.max_megapixels)
+                masks = {
+                    folder: decode_mask(archive.read(f"{path}.png"))
+                    for folder, archive in archives.items()
+                }
+                if all(mask.shape == image.shape[:2] for mask in masks.values()):
+                    yield path, _Shown(image, truth, masks)
+    finally:
+        for archive in archives.values():
+            archive.close()

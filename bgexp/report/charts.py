@@ -1,0 +1,218 @@
+"""Numbers to the geometry of charts, which a template draws as SVG. Pure; units of a viewBox."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, TOP, FLOOR = 300, 10, 110  # of a histogram: its width, and the bars' room
+SIDE = 300  # of the paired scatter
+WIDE, HIGH = 460, 300  # of the scatter of jobs
+MOST_POINTS = 500
+_LEFT, _RIGHT, _ABOVE, _BELOW = 46, 14, 14, 34  # margins of the scatter of jobs
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A rectangle and what it stands for."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A place on an axis, its text, and on which side of the place that stands."""
+
+    at: float
+    label: str
+    anchor: str = "middle"  # SVG's text-anchor
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bars, an axis below them, and lines at marked values."""
+
+    title: str
+    bars: Sequence[Bar]
+    ticks: Sequence[Tick]
+    marks: Sequence[Tick]
+    n: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A dot, what it stands for, and where its text goes; no text where there was no room."""
+
+    x: float
+    y: float
+    label: str
+    kind: str = ""
+    text: Tick | None = None
+    text_y: float = 0.0
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Dots on two axes."""
+
+    points: Sequence[Point]
+    across: Sequence[Tick] = field(default_factory=list)
+    upward: Sequence[Tick] = field(default_factory=list)
+    n: int = 0
+
+
+def histogram(
+    title: str, values: NDArray[np.float64], marks: Mapping[str, float], whole: bool = False
+) -> Histogram:
+    """How often values occur: shares from 0 to 1 in steps of 0.05, or whole numbers up to 10.
+
+    Args:
+        title: What they are.
+        values: (N,) float; NaN is left out, numbers over 10 count as 10.
+        marks: Values to point out, by name; NaN is left out.
+        whole: Whether they are whole numbers.
+    """
+    low, high, bins = (-0.5, 10.5, 11) if whole else (0.0, 1.0, 20)
+
+    def place(value: float) -> float:
+        return (min(max(value, low), high) - low) / (high - low) * WIDTH
+
+    values = values[~np.isnan(values)]
+    counts, edges = np.histogram(np.clip(values, 0, 10 if whole else 1), bins, (low, high))
+    scale = (FLOOR - TOP) / max(1, counts.max())
+    bars = [
+        Bar(place(left) + 1, FLOOR - n * scale, WIDTH / bins - 2, n * scale, _span(left, n, whole))
+        for left, n in zip(edges[:-1].tolist(), counts.tolist(), strict=True)
+        if n
+    ]
+    ticks = [Tick(place(0), "0", "start"), Tick(place(0.5), "0.5"), Tick(place(1), "1", "end")]
+    if whole:
+        ticks = [Tick(place(0), "0"), Tick(place(5), "5"), Tick(place(10), "10+")]
+    found = [
+        Tick(place(value), f"{name} {value:.2f}")
+        for name, value in marks.items()
+        if not math.isnan(value)
+    ]
+    return Histogram(title, bars, ticks, found, len(values))
+
+
+def _span(left: float, count: int, whole: bool) -> str:
+    if whole:
+        number = round(left + 0.5)
+        return f"{number}{' or more' if number == 10 else ''}: {count:,}"
+    return f"{left:.2f} to {left + 0.05:.2f}: {count:,}"
+
+
+def paired(
+    before: NDArray[np.float64], after: NDArray[np.float64], names: Sequence[str]
+) -> Scatter:
+    """A dot an image, from 0 to 1 on both axes: above the diagonal it became better.
+
+    At most 500 dots: evenly chosen by the change, its extremes among them.
+    """
+    defined = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
+    order = defined[np.argsort((after - before)[defined], kind="stable")]
+    if len(order) > MOST_POINTS:
+        order = order[np.linspace(0, len(order) - 1, MOST_POINTS).round().astype(int)]
+    points = [
+        Point(
+            before[n] * SIDE,
+            SIDE - after[n] * SIDE,
+            f"{names[n]}: {before[n]:.3f} to {after[n]:.3f}",
+            "better" if after[n] > before[n] else "worse" if after[n] < before[n] else "same",
+        )
+        for n in order
+    ]
+    return Scatter(points, n=len(defined))
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A job in a scatter: its name, its number in the table, and a kind for its looks."""
+
+    name: str
+    number: str
+    seconds: float
+    score: float
+    kind: str = ""
+
+
+def tradeoff(jobs: Sequence[Dot]) -> Scatter:
+    """Quality upward against seconds an image across, a dot a job; NaN is left out.
+
+    A dot has its name where that hits nothing, else its number, else no text.
+    """
+    jobs = [job for job in jobs if not math.isnan(job.seconds + job.score)]
+    if not jobs:
+        return Scatter([])
+    slowest, scores = 1.1 * max(job.seconds for job in jobs), [job.score for job in jobs]
+    room = max(0.02, 0.15 * (max(scores) - min(scores)))
+    low, high = max(0.0, min(scores) - room), min(1.0, max(scores) + room)
+    right, floor = WIDE - _RIGHT, HIGH - _BELOW
+
+    def across(seconds: float) -> float:
+        return _LEFT + seconds / slowest * (right - _LEFT)
+
+    def upward(score: float) -> float:
+        return floor - (score - low) / (high - low) * (floor - _ABOVE)
+
+    dots = [(across(job.seconds), upward(job.score)) for job in jobs]
+    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
+    points = []
+    for job, (x, y) in zip(jobs, dots, strict=True):
+        text, text_y = _label((job.name, job.number), x, y, taken)
+        label = f"{job.number}, {job.name}: {job.score:.3f} at {job.seconds:.3g} s an image"
+        points.append(Point(x, y, label, job.kind, text, text_y))
+    return Scatter(
+        points,
+        [Tick(across(value), f"{value:g}") for value in _round_steps(0, slowest)],
+        [Tick(upward(value), f"{value:g}") for value in _round_steps(low, high)],
+        len(jobs),
+    )
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _label(names: Sequence[str], x: float, y: float, taken: list[Box]) -> tuple[Tick | None, float]:
+    """The first name, and its place beside a dot, that hits nothing; its room is then taken."""
+    for name, shift, side in product(names, (0, -16, 16, -32, 32), (10, -10)):
+        width = 6.6 * len(name)  # of 12 px text, a wide estimate
+        left = x + side - (width if side < 0 else 0)
+        box = (left, y + shift - 7, left + width, y + shift + 7)
+        inside = left > _LEFT and box[2] < WIDE and box[1] > 0 and box[3] < HIGH - _BELOW
+        if inside and not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            return Tick(x + side, name, "start" if side > 0 else "end"), y + shift + 4
+    return None, 0.0
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    apart = one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+    return not apart
+
+
+def _round_steps(low: float, high: float) -> Iterable[float]:
+    """About five round numbers between two bounds."""
+    rough = (high - low) / 5
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def stacked(parts: Mapping[str, float]) -> list[Bar]:
+    """Parts of a whole side by side, in percent of the width; none where all are 0."""
+    total, bars, x = sum(parts.values()), [], 0.0
+    for name, part in parts.items():
+        if total > 0:
+            width = 100 * part / total
+            bars.append(Bar(x, 0, width, 10, f"{name}: {width:.1f} %"))
+            x += width
+    return bars

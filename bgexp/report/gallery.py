@@ -1,0 +1,158 @@
+"""Which images a page shows, and their small pictures."""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bgexp.cutout import cut_out
+from bgexp.findings.finding import Finding, column
+from bgexp.images import encode_jpeg, encode_png, thumbnail
+
+ByteArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
+
+PANEL = 400  # pixels, the longer side of a small picture
+LOST, LEAKED = (214, 48, 49), (43, 108, 230)  # true foreground that is missing; background kept
+WORST, BEST, BETWEEN, NAMED = "Worst", "Best", "In between", "Named in the findings"
+_SQUARE = 8  # pixels, of the checkerboard behind what is transparent
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An image to show (its path in the rows), and under which heading."""
+
+    path: str
+    group: str
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Small pictures of one image.
+
+    Attributes:
+        choice: Which image, and under which heading.
+        original, cutout: HxWx3 uint8 RGB.
+        mask: HxW uint8, 255 where foreground is.
+        difference: HxWx3 uint8 RGB: LOST and LEAKED pixels over the dimmed image; None without
+            truth.
+    """
+
+    choice: Choice
+    original: ByteArray
+    mask: ByteArray
+    cutout: ByteArray
+    difference: ByteArray | None = None
+
+
+def choose_gallery(
+    rows: pd.DataFrame, count: int, findings: Sequence[Finding] = ()
+) -> list[Choice]:
+    """The images of a run's page: half of `count` the worst, a quarter the best, some in between.
+
+    On top come, a third as many at most, the first three images of each finding. Without truth the
+    worst are those in which nothing was found, then those of the least confidence. Failed images
+    have no picture to show.
+    """
+    if rows.empty:
+        return []
+    shown = rows[rows["status"] == "ok"]
+    order = list(shown["path"][_goodness(shown).sort_values(kind="stable").index])
+    worst = order[: math.ceil(count / 2)]
+    rest = order[len(worst) :]
+    n_best = min(len(rest), math.ceil((count - len(worst)) / 2))
+    best = rest[len(rest) - n_best :][::-1]
+    between = rest[: len(rest) - n_best]
+    n_between = min(len(between), count - len(worst) - n_best)
+    steps = [(2 * n + 1) * len(between) // (2 * n_between) for n in range(n_between)]
+    chosen = {WORST: worst, BEST: best, BETWEEN: [between[n] for n in steps]}
+    free = set(order).difference(*chosen.values())
+    named = dict.fromkeys(path for finding in findings for path in finding.paths[:3])
+    chosen[NAMED] = [path for path in named if path in free][: math.ceil(count / 3)]
+    return [Choice(path, group) for group, paths in chosen.items() for path in paths]
+
+
+def _goodness(rows: pd.DataFrame) -> "pd.Series[float]":
+    """IoU, where it is known of any; 1 where truth and mask are both empty: nothing is better."""
+    if rows["iou"].notna().any():
+        return rows["iou"].fillna(1.0)
+    return column(rows, "check.confidence").fillna(0.0) - column(rows, "check.nothing_found")
+
+
+def draw_picture(
+    choice: Choice,
+    image: ByteArray,
+    mask: BoolArray,
+    truth: BoolArray | None = None,
+    background: str = "black",
+) -> Picture:
+    """The small pictures of an image.
+
+    Args:
+        choice: Which image it is.
+        image: HxWx3 uint8 RGB.
+        mask: HxW bool, True = foreground.
+        truth: As the mask; None without truth.
+        background: Of the cut-out; a checkerboard stands for "transparent".
+    """
+    difference = None
+    if truth is not None:
+        difference = image // 3
+        difference[truth & ~mask] = LOST
+        difference[mask & ~truth] = LEAKED
+        difference = thumbnail(difference, PANEL)
+    return Picture(
+        choice,
+        thumbnail(image, PANEL),
+        thumbnail(mask.astype(np.uint8) * np.uint8(255), PANEL),
+        draw_cutout(image, mask, background),
+        difference,
+    )
+
+
+def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") -> ByteArray:
+    """The small picture of a cut-out, HxWx3 uint8 RGB; arguments as of `draw_picture`."""
+    small = thumbnail(cut_out(image, mask, background), PANEL)
+    if small.shape[2] == 3:
+        return small
+    rows, columns = np.indices(small.shape[:2]) // _SQUARE
+    board = np.where((rows + columns) % 2, 204, 255)[..., None]
+    alpha = small[..., 3:] / 255
+    return np.rint(small[..., :3] * alpha + (1 - alpha) * board).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A picture as a page holds it: a data URI and its size in pixels."""
+
+    title: str
+    source: str
+    width: int
+    height: int
+    kind: str = ""
+    score: str = ""
+
+
+def panels(picture: Picture) -> list[Panel]:
+    """What a page shows of an image, side by side."""
+    found = [
+        panel("original", picture.original, kind="original"),
+        panel("cut-out", picture.cutout, kind="cutout"),
+        panel("mask", picture.mask, kind="mask"),
+    ]
+    if picture.difference is not None:
+        found.append(panel("difference", picture.difference, kind="difference"))
+    return found
+
+
+def panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
+    """A picture as a data URI: HxWx3 uint8 as JPEG, HxW uint8 (a mask) as PNG."""
+    form, data = (
+        ("png", encode_png(picture)) if picture.ndim == 2 else ("jpeg", encode_jpeg(picture))
+    )
+    source = f"data:image/{form};base64,{base64.b64encode(data).decode()}"
+    return Panel(title, source, picture.shape[1], picture.shape[0], kind, score)

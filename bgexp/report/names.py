@@ -1,0 +1,64 @@
+"""What metrics, checks and settings are called on a page."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NAMES = {
+    "iou": "IoU",
+    "boundary_iou": "Boundary IoU",
+    "foreground_recall": "Foreground recall",
+    "background_leakage": "Background leakage",
+    "mae": "MAE",
+    "s_measure": "S-measure",
+    "e_measure": "E-measure",
+    "weighted_f": "Weighted F",
+    "nothing_found": "Nothing found",
+    "border_contact": "Border contact",
+    "refined_share": "Changed by refinement",
+    "ap": "Mask AP",
+    "ap50": "Mask AP at IoU 0.5",
+    "ap75": "Mask AP at IoU 0.75",
+}
+MEANINGS = {
+    "foreground_recall": "of the true foreground is kept",
+    "background_leakage": "of what is kept is background",
+    "coverage": "of the picture is kept",
+    "nothing_found": "of the images have an empty mask",
+    "confidence": "the detector's mean score",
+    "parts": "separate pieces in a mask",
+    "border_contact": "of the picture's border is in the mask",
+}
+
+
+def named(key: str) -> str:
+    """A metric's or check's name."""
+    words = key.replace("_", " ").capitalize()
+    return NAMES.get(key, re.sub("^(Ap|Ar) ", lambda found: f"Mask {found[0].upper()}", words))
+
+
+def settings_lines(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """All settings by their dotted names, as overrides have them.
+
+    >>> list(settings_lines({"seed": 0, "detector": {"labels": ["cat", "dog"], "weights": None}}))
+    [('seed', '0'), ('detector.labels', '[cat,dog]'), ('detector.weights', 'null')]
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from settings_lines(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _value(value)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_value, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def described(section: Mapping[str, Any], besides: str) -> str:
+    """What a section of the settings says besides one of its keys, in one line."""
+    said = [(key, value) for key, value in section.items() if key != besides and value is not None]
+    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in said)

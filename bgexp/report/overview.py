@@ -1,0 +1,106 @@
+"""The head of a page: what the run is, how it ended, and where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from bgexp.findings.finding import counted
+from bgexp.report.names import described
+from bgexp.report.page import number
+
+_SECTIONS = (
+    ("detector", "Detector", "name"),
+    ("combine", "Instances", "instances"),
+    ("refine", "Refinement", "name"),
+)
+_TONES = {"finished": "good", "failed": "problem", "interrupted": "warning"}
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What a reader has to know before anything else."""
+
+    severity: Literal["problem", "warning", "note"]
+    title: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name and what it stands for, with a second line in small; tone: a class of page.css."""
+
+    name: str
+    text: str
+    detail: str = ""
+    tone: str = ""
+
+
+def banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Banner]:
+    """That a run failed, was interrupted, or has its results from another one."""
+    counts, error = summary.get("counts") or {}, summary.get("error") or ""
+    found = []
+    if summary.get("status") == "failed":
+        said = error
+        if not error:
+            said = f"{counts.get('failed', 0):,} of {counts.get('total', 0):,} images failed, "
+            said += f"more than max_failed={settings.get('max_failed', 0):g} allows."
+        found.append(Banner("problem", "This run failed.", said))
+    if summary.get("status") == "interrupted":
+        done = counts.get("total", 0) - counts.get("skipped", 0)
+        said = (
+            f"{done:,} of {counts.get('total', 0):,} images were worked through; all numbers are "
+        )
+        found.append(Banner("warning", "This run was interrupted.", f"{said}of these. {error}"))
+    if summary.get("reused_from"):
+        said = f"Run {summary['reused_from']} had the same settings, data, weights and code."
+        found.append(Banner("note", "The results are those of an earlier run.", said))
+    return found
+
+
+def facts(
+    summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
+) -> list[Fact]:
+    """What a run is, in a few words each; what is not known is left out."""
+    status = str(summary.get("status", "unknown"))
+    found = [Fact("Status", status, tone=_TONES.get(status, "")), *started(when)]
+    found += data_and_device(summary)
+    for key, name, first in _SECTIONS:
+        if section := settings.get(key):
+            found.append(Fact(name, str(section.get(first, "")), described(section, first)))
+    if summary.get("images_per_s"):
+        speed = f"{number(summary['images_per_s'], 2)} images/s"
+        found.append(Fact("Speed", speed, _cached(summary)))
+    return found
+
+
+def started(when: datetime | None) -> list[Fact]:
+    """When it began, where that is known."""
+    return [] if when is None else [Fact("Started", f"{when:%Y-%m-%d %H:%M}", when.tzname() or "")]
+
+
+def data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
+    """What was worked on and what did the work, where the summary says so."""
+    found = []
+    if data := summary.get("dataset"):
+        chosen = "" if data["n_images"] == data["n_population"] else f" of {data['n_population']:,}"
+        truth = f"{data['n_with_truth']:,} with truth" if data["n_with_truth"] else "no truth"
+        found.append(Fact("Dataset", data["name"], f"{data['n_images']:,}{chosen} images, {truth}"))
+    if device := summary.get("device"):
+        found.append(Fact("Device", device["name"], device["used"]))
+    return found
+
+
+def _cached(summary: Mapping[str, Any]) -> str:
+    cached = (summary.get("detections") or {}).get("cached", 0)
+    return f"detections of {counted(cached, 'image')} from the cache" if cached else ""
+
+
+def footer(summary: Mapping[str, Any]) -> str:
+    """Which code made it, and the run's identity."""
+    state = summary.get("bgexp") or {}
+    version = state.get("version", "")
+    commit = f", commit {state['git_commit'][:12]}" if state.get("git_commit") else ""
+    changed = " with changes" if state.get("git_dirty") else ""
+    run = f" Run {summary['run_id']}." if summary.get("run_id") else ""
+    return f"Written by bgexp{f' {version}' if version else ''}{commit}{changed}.{run}"

@@ -1,0 +1,122 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgexp.report.charts import (
+    FLOOR,
+    HIGH,
+    MOST_POINTS,
+    SIDE,
+    TOP,
+    WIDE,
+    WIDTH,
+    Dot,
+    histogram,
+    paired,
+    stacked,
+    tradeoff,
+)
+
+SHARES = st.lists(st.floats(0, 1) | st.just(math.nan), max_size=50)
+
+
+def test_a_histogram_by_hand():
+    found = histogram("IoU", np.array([0.0, 0.51, 0.52, 1.0, math.nan]), {"mean": 0.5, "p05": 0.0})
+    assert [bar.label for bar in found.bars] == [
+        "0.00 to 0.05: 1",
+        "0.50 to 0.55: 2",
+        "0.95 to 1.00: 1",
+    ]
+    assert [bar.height for bar in found.bars] == [(FLOOR - TOP) / 2, FLOOR - TOP, (FLOOR - TOP) / 2]
+    assert [bar.x for bar in found.bars] == pytest.approx([1, WIDTH / 2 + 1, 0.95 * WIDTH + 1])
+    assert [(mark.at, mark.label) for mark in found.marks] == [
+        (WIDTH / 2, "mean 0.50"),
+        (0, "p05 0.00"),
+    ]
+    assert found.n == 4
+
+
+def test_whole_numbers():
+    found = histogram("Parts", np.array([0.0, 3.0, 10.0, 40.0]), {"mean": math.nan}, whole=True)
+    assert [bar.label for bar in found.bars] == ["0: 1", "3: 1", "10 or more: 2"]
+    assert found.marks == []
+
+
+@given(SHARES)
+def test_a_histogram_stays_in_its_frame_and_counts_all(values):
+    found = histogram("", np.array(values, float), {})
+    assert sum(int(bar.label.rpartition(": ")[2]) for bar in found.bars) == found.n
+    assert found.n == sum(not math.isnan(value) for value in values)
+    for bar in found.bars:
+        assert 0 <= bar.x <= bar.x + bar.width <= WIDTH
+        assert bar.y + bar.height == pytest.approx(FLOOR)
+        assert bar.y >= TOP - 1e-9
+
+
+def test_a_paired_scatter_by_hand():
+    before, after = np.array([0.5, 0.25, 0.5, math.nan]), np.array([0.75, 0.25, 0.0, 1.0])
+    found = paired(before, after, ["a", "b", "c", "d"])
+    dots = {point.label[0]: (point.x, point.y, point.kind) for point in found.points}
+    assert dots == {
+        "a": (0.5 * SIDE, 0.25 * SIDE, "better"),
+        "b": (0.25 * SIDE, 0.75 * SIDE, "same"),
+        "c": (0.5 * SIDE, SIDE, "worse"),
+    }
+    assert found.n == 3
+
+
+def test_of_many_pairs_the_extremes_are_drawn():
+    random = np.random.default_rng(0)
+    before, after = random.random((2, 4000))
+    found = paired(before, after, [str(n) for n in range(4000)])
+    labels = {point.label.partition(":")[0] for point in found.points}
+    assert (len(labels), found.n) == (MOST_POINTS, 4000)
+    change = after - before
+    assert {str(change.argmax()), str(change.argmin())} <= labels
+
+
+JOBS = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 1)), min_size=1, max_size=12)
+
+
+@given(JOBS)
+def test_jobs_stay_in_the_frame_and_texts_do_not_collide(numbers):
+    jobs = [Dot(f"refine=grabcut band={n}", str(n), *pair) for n, pair in enumerate(numbers)]
+    found = tradeoff(jobs)
+    assert len(found.points) == len(jobs)
+    boxes = []
+    for point in found.points:
+        assert 0 <= point.x <= WIDE
+        assert 0 <= point.y <= HIGH
+        if point.text is not None:
+            width = 6.6 * len(point.text.label)
+            left = point.text.at - (width if point.text.anchor == "end" else 0)
+            boxes.append((left, left + width, point.text_y))
+    for (a, b, y), (c, d, z) in itertools.combinations(boxes, 2):
+        assert b <= c or d <= a or abs(y - z) >= 14
+    assert len(found.across) >= 2
+
+
+def test_faster_is_left_and_better_is_up():
+    found = tradeoff(
+        [Dot("a", "0", 1.0, 0.8), Dot("b", "1", 2.0, 0.9), Dot("c", "2", 1.0, math.nan)]
+    )
+    a, b = found.points
+    assert a.x < b.x
+    assert a.y > b.y
+    assert a.label == "0, a: 0.800 at 1 s an image"
+    assert tradeoff([]).points == []
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1000), min_size=1, max_size=6))
+def test_parts_of_a_whole(parts):
+    bars = stacked(parts)
+    if sum(parts.values()) == 0:
+        assert bars == []
+        return
+    assert sum(bar.width for bar in bars) == pytest.approx(100)
+    for one, following in itertools.pairwise(bars):
+        assert following.x == pytest.approx(one.x + one.width)
