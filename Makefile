@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock ui doctor clean
+.PHONY: help setup run test check format lock docs bench bench-docs ui doctor clean
 
 help:  ## shows this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -40,6 +40,17 @@ format: $(INSTALLED)  ## formats the code and mends what lint can mend
 lock: $(INSTALLED)  ## writes requirements.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
+
+docs: $(INSTALLED)  ## writes docs/api.md anew from the docstrings
+	$(BIN)/python docs/api/build.py
+
+bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, into runs/bench: a quarter of an hour
+	$(BIN)/python -m tests.bench.run $(RUNS)/bench
+	$(BIN)/python -m pytest tests/bench/bench_stages.py --benchmark-only --benchmark-sort=fullname \
+		--benchmark-columns=median,min,max,rounds --benchmark-json=$(RUNS)/bench/stages.json
+
+bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
+	$(BIN)/python -m tests.bench.present $(RUNS)/bench
 
 ui: $(INSTALLED)  ## serves the tracking UI (RUNS=)
 	$(BIN)/bgexp ui runs=$(RUNS)

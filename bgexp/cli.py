@@ -189,7 +189,7 @@ def _run(config: DictConfig, options: argparse.Namespace) -> int:
     if checked[0].tracking.uri is not None:
         given["tracking.uri"] = checked[0].tracking.uri
     if sweep:
-        folders = run_sweep(checked[0], folder, lambda: _hydra(options, given))
+        folders = run_sweep(checked, folder, lambda: _hydra(options, given))
     else:
         _hydra(options, given)
         folders = [folder]

@@ -70,7 +70,7 @@ def select_detections(
 
 
 def paste_mask(
-    mask: NDArray[np.float32], box: NDArray[np.float32], size: tuple[int, int], threshold: float
+    mask: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int], threshold: float
 ) -> Pasted:
     """Places one soft mask in the image as torchvision's `paste_masks_in_image` does.
 
@@ -78,16 +78,17 @@ def paste_mask(
     pixels, bilinear interpolation without aligned corners, clipped to the image.
 
     Args:
-        mask: MxM float32 in [0, 1], relative to the box.
+        mask: MxM uint8, 0 to 255 for 0 to 1, relative to the box.
         box: (4,) float32; x1, y1, x2, y2 in pixels of the image.
         size: Height and width of the image in pixels.
-        threshold: A pixel is True where the interpolated mask is above it.
+        threshold: A pixel is True where the interpolated mask is above it; 0 to 1.
     """
     left, top, right, bottom = _grown(box, mask.shape[0])
     shape = max(right - left + 1, 1), max(bottom - top + 1, 1)
-    soft = cv2.resize(np.pad(mask, 1), shape, interpolation=cv2.INTER_LINEAR)
+    cells = np.pad(mask, 1).astype(np.float32)
+    soft = cv2.resize(cells, shape, interpolation=cv2.INTER_LINEAR)
     rows, columns = _inside(top, bottom, size[0]), _inside(left, right, size[1])
-    window = soft[_shifted(rows, top), _shifted(columns, left)] > float(threshold)
+    window = soft[_shifted(rows, top), _shifted(columns, left)] > 255 * float(threshold)
     return Pasted((rows, columns), window)
 
 

@@ -5,9 +5,17 @@ defaults stand in `conf/`; what has one here too is what a library call may leav
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from bgexp.color import parse_color
 from bgexp.errors import UserError
@@ -71,34 +79,88 @@ class Sample(Section):
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 
-Dataset = Annotated[Folder | Pairs | Sample, Field(discriminator="name")]
+class Coco(Section):
+    """Images with a COCO annotation file, by the names in it.
+
+    Attributes:
+        categories: Names or ids of those in the file that count as foreground; null: all.
+    """
+
+    name: Literal["coco"]
+    images: Path
+    annotations: Path
+    categories: tuple[str | int, ...] | None = None
+    subset: Positive | None = None
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 
-class Demo(Section):
+Dataset = Annotated[Folder | Pairs | Sample | Coco, Field(discriminator="name")]
+
+
+class _Detector(Section):
+    """What every detector has.
+
+    Attributes:
+        score_threshold: A detection counts where its score is above it (strictly).
+        score_floor: The network keeps what is above it, for other thresholds to come; null: the
+            lowest threshold of the sweep, or the run's own.
+        labels: Names or ids of the classes that count; null: all.
+    """
+
+    score_threshold: Share
+    score_floor: Share | None = None
+    labels: tuple[str | int, ...] | None
+
+    @model_validator(mode="after")
+    def _floor_is_below(self) -> Self:
+        if self.floor > self.score_threshold:
+            raise PydanticCustomError(
+                "score_floor",
+                "score_floor: {floor} is above score_threshold ({threshold})",
+                {"floor": self.floor, "threshold": self.score_threshold},
+            )
+        return self
+
+    @property
+    def floor(self) -> float:
+        """The score floor as it is used."""
+        return self.score_threshold if self.score_floor is None else self.score_floor
+
+
+class Demo(_Detector):
     """The shipped class-agnostic Mask R-CNN; weights null: the shipped file."""
 
     name: Literal["demo"]
     weights: Path | None
-    score_threshold: Share
-    labels: tuple[str | int, ...] | None
     image_size: Annotated[int, Field(ge=64, le=4096)]
 
 
-class MaskRcnnResnet50Fpn(Section):
-    """Torchvision's model; weights: COCO_V1 or a .pth or .safetensors file of a state dict."""
+class _CocoDetector(_Detector):
+    """Torchvision's models; weights: COCO_V1 or a .pth or .safetensors file of a state dict."""
 
-    name: Literal["maskrcnn_resnet50_fpn"]
     weights: str
-    score_threshold: Share
-    labels: tuple[str | int, ...] | None
-    norm: Literal["frozen_batch_norm", "batch_norm"]
-    norm_eps: Annotated[float, Field(ge=0)]
     min_size: Annotated[int, Field(ge=64, le=4096)]
     max_size: Annotated[int, Field(ge=64, le=8192)]
     detections_per_image: Positive
 
 
-DetectorSettings = Annotated[Demo | MaskRcnnResnet50Fpn, Field(discriminator="name")]
+class MaskRcnnResnet50Fpn(_CocoDetector):
+    """The first version; its weights were trained with frozen norms."""
+
+    name: Literal["maskrcnn_resnet50_fpn"]
+    norm: Literal["frozen_batch_norm", "batch_norm"]
+    norm_eps: Annotated[float, Field(ge=0)]
+
+
+class MaskRcnnResnet50FpnV2(_CocoDetector):
+    """The second version: better and slower."""
+
+    name: Literal["maskrcnn_resnet50_fpn_v2"]
+
+
+DetectorSettings = Annotated[
+    Demo | MaskRcnnResnet50Fpn | MaskRcnnResnet50FpnV2, Field(discriminator="name")
+]
 
 
 class Combine(Section):
@@ -160,6 +222,12 @@ class Cutout(Section):
     background: Annotated[str, AfterValidator(_color)] = "black"
 
 
+class Cache(Section):
+    """Detections kept between runs, in the runs folder; max_gb: their limit, 0 keeps none."""
+
+    max_gb: Annotated[float, Field(ge=0)]
+
+
 class RunSettings(Common):
     """Settings of `bgexp run`."""
 
@@ -168,6 +236,7 @@ class RunSettings(Common):
     combine: Combine
     refine: Refine
     cutout: Cutout
+    cache: Cache
     samples: Annotated[int, Field(ge=0)]
     max_failed: Share
     force: bool
@@ -226,8 +295,20 @@ def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN4
 def _line(wrong: Any) -> str:  # noqa: ANN401
     # The location of a group with alternatives holds the alternative's name: no key of the user's.
     parts = [str(part) for part in wrong["loc"]]
-    alternatives = {"folder", "pairs", "sample", "demo", "maskrcnn_resnet50_fpn", "none", "grabcut"}
+    alternatives = {
+        "folder",
+        "pairs",
+        "sample",
+        "coco",
+        "demo",
+        "maskrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn_v2",
+        "none",
+        "grabcut",
+    }
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
+    if wrong["type"] == "score_floor":
+        return f"{key}.{wrong['msg']}"
     if wrong["type"] == "extra_forbidden":
         return f"{key}: no such setting"
     if wrong["type"] == "missing":

@@ -15,7 +15,8 @@ class Detections:
         boxes: (N, 4) float32; x1, y1, x2, y2 in pixels of the original image.
         labels: (N,) int64; the detector's class ids.
         scores: (N,) float32 in [0, 1].
-        masks: (N, M, M) float32 in [0, 1]; soft masks, each relative to its own box.
+        masks: (N, M, M) uint8; soft masks, 0 to 255 for 0 to 1, each relative to its own box.
+            Rounded so that what kernels do to the last digits shows in no result.
         height: Of the original image, in pixels.
         width: Of the original image, in pixels.
 
@@ -26,7 +27,7 @@ class Detections:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
-    masks: NDArray[np.float32]
+    masks: NDArray[np.uint8]
     height: int
     width: int
 
@@ -36,9 +37,8 @@ class Detections:
         _expect("scores", self.scores, (n,), "(n,) float32")
         _expect("boxes", self.boxes, (n, 4), "(n, 4) float32")
         _expect("labels", self.labels, (n,), "(n,) int64")
-        _expect("masks", self.masks, (n, side, side), "(n, m, m) float32")
+        _expect("masks", self.masks, (n, side, side), "(n, m, m) uint8")
         _expect_unit("scores", self.scores)
-        _expect_unit("masks", self.masks)
         _expect_corners(self.boxes)
         if self.height < 1 or self.width < 1:
             raise ValueError(f"height, width: expected at least 1, got {self.height}, {self.width}")

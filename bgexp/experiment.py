@@ -2,43 +2,39 @@
 
 import json
 import logging
-import sys
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
-from time import perf_counter
 
 import yaml
-from rich.progress import track
 
+from bgexp.average_precision import MaskAveragePrecision
 from bgexp.config import RunSettings, flattened
 from bgexp.dataset import Item
-from bgexp.detect import Detector, build_detector
+from bgexp.detect import class_names
 from bgexp.device import device_name
 from bgexp.environment import bgexp_state, package_versions, peak_memory, reset_peak_memory
 from bgexp.errors import Interrupted
-from bgexp.files import TEMPORARY, write_whole
-from bgexp.images import ImageError, encode_mask
-from bgexp.inputs import Prepared, check_ready, load_item, prepare
-from bgexp.metrics import evaluate_performance, mask_checks
-from bgexp.pictures import Pictures, draw_samples
-from bgexp.pipeline import Removed, remove_background
-from bgexp.results import (
-    Row,
-    Summary,
+from bgexp.evaluate import work_through
+from bgexp.files import write_whole
+from bgexp.inputs import Prepared, check_ready, prepare
+from bgexp.pages import draw_run
+from bgexp.pictures import Pictures
+from bgexp.pipeline import Removed
+from bgexp.results import Row, Summary, numbers, run_status, write_rows
+from bgexp.summarise import (
     by_category,
+    check_ranks,
     counted,
-    numbers,
-    run_status,
+    images_per_s,
+    known,
+    refinement,
     summarised,
     timings,
-    write_rows,
 )
 from bgexp.tracking import Run, find_finished, tracked_run
 
-__all__ = ["check_ready", "prepare", "process", "run_experiment"]
+__all__ = ["check_ready", "prepare", "run_experiment"]
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +55,7 @@ def run_experiment(
         _log_setup(run, prepared)
         earlier = None if settings.force else find_finished(settings, prepared.identity)
         if earlier is not None:
-            return _reuse(run, folder, *earlier, settings)
+            return _reuse(run, prepared, folder, *earlier)
         return _compute(run, prepared, folder)
 
 
@@ -85,7 +81,7 @@ def _log_setup(run: Run, prepared: Prepared) -> None:
     run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
 
 
-def _reuse(run: Run, folder: Path, run_id: str, source: Path, settings: RunSettings) -> Summary:
+def _reuse(run: Run, prepared: Prepared, folder: Path, run_id: str, source: Path) -> Summary:
     log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
     run.copy_artifacts(run_id)
     summary = Summary(**json.loads((source / "summary.json").read_text()))
@@ -94,28 +90,60 @@ def _reuse(run: Run, folder: Path, run_id: str, source: Path, settings: RunSetti
         run_id=run.run_id,
         parent_run_id=run.parent_run_id,
         reused_from=run_id,
-        status=run_status(summary.counts, settings.max_failed),
+        status=run_status(summary.counts, prepared.settings.max_failed),
     )
+    began = datetime.now().astimezone()
     for path in (p for p in source.rglob("*") if p.is_file()):
         target = folder / path.relative_to(source)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(path)
     run.set_tags({"bgexp.reused_from": run_id})
+    _draw(folder, summary, prepared, began)
     _record(run, summary, folder)
     return summary
 
 
 def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
-    settings, dataset = prepared.settings, prepared.dataset
     reset_peak_memory()
-    detector = build_detector(settings.detector, prepared.device)
-    pictures = Pictures()
-    started = perf_counter()
-    rows, stopped = _work_through(prepared, detector, folder, pictures)
-    seconds = perf_counter() - started
+    began = datetime.now().astimezone()
+    pictures, precision = Pictures(), _mask_precision(prepared)
+
+    def watch(item: Item, removed: Removed) -> None:
+        pictures.add(item, removed)
+        if precision is not None:
+            precision.add(item, removed.found, prepared.settings.combine.mask_threshold)
+
+    rows, stopped = work_through(prepared, folder, watch)
+    mask_ap = {} if precision is None or stopped is not None else precision.result()
+    summary = _summary(run, prepared, rows, mask_ap, stopped)
+    write_rows(rows, folder / "per_image.parquet")
+    if stopped is None:
+        _draw(folder, summary, prepared, began)
+        run.log_table(pictures.table(rows), "per_image.json")
+    _record(run, summary, folder)
+    if stopped is not None:
+        raise stopped
+    return summary
+
+
+def _mask_precision(prepared: Prepared) -> MaskAveragePrecision | None:
+    """What gathers single objects, where the truth tells them apart."""
+    if prepared.settings.dataset.name != "coco":
+        return None
+    return MaskAveragePrecision(prepared.dataset, class_names(prepared.settings.detector))
+
+
+def _summary(
+    run: Run,
+    prepared: Prepared,
+    rows: list[Row],
+    mask_ap: dict[str, float],
+    stopped: Interrupted | None,
+) -> Summary:
+    settings, dataset = prepared.settings, prepared.dataset
     counts = counted(rows, len(dataset.items))
-    summary = Summary(
+    return Summary(
         command="run",
         status="interrupted" if stopped else run_status(counts, settings.max_failed),
         run_id=run.run_id,
@@ -142,39 +170,23 @@ def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
         metrics=summarised(rows, "metrics"),
         checks=summarised(rows, "checks"),
         categories=by_category(rows),
+        refinement=refinement(rows),
+        check_ranks=check_ranks(rows),
+        mask_ap=mask_ap,
+        detections=known(rows),
         timings=timings(rows),
-        images_per_s=len(rows) / seconds,
+        images_per_s=images_per_s(rows),
         peak_rss_bytes=peak_memory(),
         error=str(stopped or ""),
     )
-    write_rows(rows, folder / "per_image.parquet")
-    if stopped is None:
-        draw_samples(rows, dataset, settings, folder)
-        run.log_table(pictures.table(rows), "per_image.json")
-    _record(run, summary, folder)
-    if stopped is not None:
-        raise stopped
-    return summary
 
 
-def _work_through(
-    prepared: Prepared, detector: Detector, folder: Path, pictures: Pictures
-) -> tuple[list[Row], Interrupted | None]:
-    """The images to rows and masks; when it is interrupted, what there is so far."""
-    rows: list[Row] = []
-    with _mask_archive(folder / "masks.zip") as archive:
-        try:
-            for item in _shown(prepared.dataset.items):
-                row, removed = process(item, detector, prepared.settings)
-                if removed is not None:
-                    archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), encode_mask(removed.mask))
-                    pictures.add(item, removed)
-                else:
-                    log.warning("%s: %s", item.path, row.reason)
-                rows.append(row)
-        except Interrupted as signal:
-            return rows, signal
-    return rows, None
+def _draw(folder: Path, summary: Summary, prepared: Prepared, began: datetime) -> None:
+    """Numbers that took hours are not lost to a page that cannot be drawn."""
+    try:
+        draw_run(folder, asdict(summary), prepared.dataset, prepared.settings, began)
+    except Exception as error:
+        log.warning("no report.html: %s: %s", type(error).__name__, error, exc_info=True)
 
 
 def _record(run: Run, summary: Summary, folder: Path) -> None:
@@ -183,54 +195,3 @@ def _record(run: Run, summary: Summary, folder: Path) -> None:
     run.log_metrics(numbers(summary))
     run.log_folder(folder)
     run.failed = summary.status == "failed"
-
-
-def process(item: Item, detector: Detector, settings: RunSettings) -> tuple[Row, Removed | None]:
-    """One image to its row; whatever is wrong with it becomes the row's reason."""
-    row = Row(item.path, item.category, item.sha256, "ok")
-    started = perf_counter()
-    try:
-        image, truth = load_item(item, settings.dataset.max_megapixels)
-        loading = 1000 * (perf_counter() - started)
-        removed = remove_background(
-            image, detector, settings.combine, settings.refine, settings.cutout, settings.seed
-        )
-    except ImageError as error:
-        return replace(row, status="failed", reason=str(error)), None
-    except Exception as error:
-        log.debug("%s", item.path, exc_info=True)
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return replace(row, status="failed", reason=reason), None
-    row = replace(
-        row,
-        width=image.shape[1],
-        height=image.shape[0],
-        metrics={} if truth is None else evaluate_performance(removed.mask, truth),
-        checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
-        fallback=removed.fallback,
-        timings_ms={"load": loading, **removed.timings_ms},
-    )
-    return row, removed
-
-
-def _shown(items: tuple[Item, ...]) -> Iterator[Item]:
-    """The items with a progress bar on a terminal, plain lines elsewhere."""
-    if sys.stdout.isatty():
-        yield from track(items, description="images")
-        return
-    for number, item in enumerate(items, 1):
-        yield item
-        if number * 4 // len(items) > (number - 1) * 4 // len(items):
-            log.info("%d of %d images", number, len(items))
-
-
-@contextmanager
-def _mask_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive of masks; it takes its name when it is complete."""
-    temporary = path.parent / TEMPORARY.replace("*", "masks")
-    try:
-        with zipfile.ZipFile(temporary, "w") as archive:
-            yield archive
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -90,12 +90,16 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 
 @functools.cache
-def source_hash() -> str:
+def source_hash(*parts: str) -> str:
     """Return the SHA-256 over bgexp's own .py files and their names relative to the package.
 
     Read once in a process: it names the code that runs, not what is edited meanwhile.
+
+    Args:
+        parts: The files and folders of the package that count; none for all.
     """
     package = Path(__file__).parent
     names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    lines = [f"{sha256_file(package / name)}  {name}\n" for name in names]
+    chosen = [name for name in names if not parts or name.partition("/")[0] in parts]
+    lines = [f"{sha256_file(package / name)}  {name}\n" for name in chosen]
     return sha256_bytes("".join(lines).encode())

@@ -8,14 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bgexp.coco_masks import truth_mask
 from bgexp.config import RunSettings
 from bgexp.dataset import Dataset, Item, read_dataset
-from bgexp.detect import build_detector, find_weights
+from bgexp.detect import (
+    CachedDetector,
+    DetectionCache,
+    build_detector,
+    cached_detector,
+    find_weights,
+)
 from bgexp.detect.weights import Weights
 from bgexp.device import device_name, pick_device
 from bgexp.environment import package_versions
 from bgexp.files import sha256_bytes, source_hash
-from bgexp.images import ImageError, decode_mask, load_image, read_bytes
+from bgexp.images import ImageError, decode_image, decode_mask, read_bytes
 from bgexp.tracking import open_store
 
 # Settings that cannot change a result; where data and weights lie is no part of what they are.
@@ -23,10 +30,11 @@ NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
     "runs": True,
     "force": True,
+    "cache": True,
     "device": True,
     "max_failed": True,
-    "dataset": {"root", "images", "masks"},
-    "detector": {"weights"},
+    "dataset": {"root", "images", "masks", "annotations"},
+    "detector": {"weights", "score_floor"},
 }
 
 
@@ -38,12 +46,14 @@ class Prepared:
     device: torch.device
     dataset: Dataset
     weights: Weights
+    detector: CachedDetector
 
     @property
     def identity(self) -> str:
         """SHA-256 over everything that can change the result."""
         parts = {
             "settings": self.settings.model_dump(mode="json", exclude=NOT_IDENTITY),
+            "score_floor": self.settings.detector.floor,
             "dataset": self.dataset.digest,
             "weights": self.weights.sha256,
             "sources": source_hash(),
@@ -61,7 +71,15 @@ def prepare(settings: RunSettings) -> Prepared:
     """
     device = pick_device(settings.device)
     dataset = read_dataset(settings.dataset, settings.seed)
-    return Prepared(settings, device, dataset, find_weights(settings.detector))
+    weights = find_weights(settings.detector)
+    cache = _cache(settings)
+    detector = cached_detector(settings.detector, device, weights, cache)
+    return Prepared(settings, device, dataset, weights, detector)
+
+
+def _cache(settings: RunSettings) -> DetectionCache | None:
+    folder, limit = settings.runs.resolve() / "cache" / "detections", settings.cache.max_gb
+    return DetectionCache(folder, round(1e9 * limit)) if limit else None
 
 
 def check_ready(jobs: Sequence[RunSettings]) -> None:
@@ -75,7 +93,9 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
         read_dataset(dataset, seed)
     # A threshold does not change what is loaded.
-    for detector in {s.detector.model_copy(update={"score_threshold": 0.0}) for s in jobs}:
+    for detector in {
+        s.detector.model_copy(update={"score_threshold": 0.0, "score_floor": None}) for s in jobs
+    }:
         build_detector(detector, torch.device("cpu"))
     for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
         open_store(store)
@@ -89,11 +109,16 @@ def load_item(
     Raises:
         ImageError: one of them cannot be read, or they are not of one size.
     """
-    image = load_image(item.file, max_megapixels)
+    data = read_bytes(item.file)
+    if sha256_bytes(data) != item.sha256:
+        raise ImageError("the file changed after the run had begun")
+    image = decode_image(data, max_megapixels)
     return image, _truth(item, image)
 
 
 def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    if item.annotations is not None:
+        return truth_mask(item.annotations, (image.shape[0], image.shape[1]))
     if item.mask is None:
         return None
     try:

@@ -1,21 +1,14 @@
-"""The pictures that a run leaves behind: those of its tracked table, and its samples."""
+"""The pictures of a run's tracked table."""
 
 import math
-import zipfile
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.config import RunSettings
-from bgexp.dataset import Dataset, Item
-from bgexp.files import write_whole
-from bgexp.images import ImageError, decode_mask, encode_png, thumbnail
-from bgexp.inputs import load_item
+from bgexp.dataset import Item
+from bgexp.images import thumbnail
 from bgexp.pipeline import Removed
 from bgexp.results import Row
-from bgexp.samples import choose_samples, draw_sample
 
 TABLE_IMAGES, TABLE_PIXELS = 100, 340  # rows with pictures in the tracked table; their longer side
 
@@ -57,21 +50,3 @@ def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     cell = np.full((TABLE_PIXELS, TABLE_PIXELS, 3), 255, np.uint8)
     cell[: small.shape[0], : small.shape[1]] = small if small.ndim == 3 else small[..., None]
     return cell
-
-
-def draw_samples(rows: list[Row], dataset: Dataset, settings: RunSettings, folder: Path) -> None:
-    """Draws them from the files anew: which images are the worst is known only at the end.
-
-    An image that changed or vanished meanwhile has none.
-    """
-    items = {item.path: item for item in dataset.items}
-    with zipfile.ZipFile(folder / "masks.zip") as archive:
-        for number, row in enumerate(choose_samples(rows, settings.samples), 1):
-            # A name has up to 255 bytes, a character up to 4 of them.
-            name = f"{number:02d}-{Path(row.path).name[:60]}.png"
-            with suppress(ImageError):
-                image, truth = load_item(items[row.path], settings.dataset.max_megapixels)
-                mask = decode_mask(archive.read(f"{row.path}.png"))
-                if mask.shape == image.shape[:2]:
-                    picture = draw_sample(image, mask, truth)
-                    write_whole(folder / "samples" / name, encode_png(picture))

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.combine import combine_detections, select_detections
-from bgexp.config import Combine, Cutout, GrabCut, NoRefinement
+from bgexp.config import Combine, Cutout, NoRefinement, Refine
 from bgexp.cutout import cut_out
 from bgexp.detect import Detector
 from bgexp.detections import Detections
-from bgexp.refine import Refined, refine_mask_grabcut
+from bgexp.refine import refine_mask
 
 T = TypeVar("T")
 ByteArray = NDArray[np.uint8]
@@ -30,15 +30,19 @@ class Removed:
         cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
         mask: HxW bool, True = foreground.
         unrefined: HxW bool, the mask before refinement.
+        found: The detections that count, in the mask or not.
         scores: (K,) float32 of the detections in the mask.
-        fallback: Why the refined mask was not taken; empty where it was, or none was asked for.
+        refined: "off", "applied", "skipped" or "refused", as in `Refined`.
+        fallback: Why refinement was skipped or refused; else empty.
         timings_ms: Milliseconds by stage.
     """
 
     cutout: ByteArray
     mask: BoolArray
     unrefined: BoolArray
+    found: Detections
     scores: NDArray[np.float32]
+    refined: str
     fallback: str
     timings_ms: dict[str, float]
 
@@ -47,36 +51,39 @@ def remove_background(
     image: ByteArray,
     detector: Detector,
     combine: Combine = _COMBINE,
-    refine: NoRefinement | GrabCut = _REFINE,
+    refine: Refine = _REFINE,
     cutout: Cutout = _CUTOUT,
     seed: int = 0,
 ) -> Removed:
-    """Cuts the objects that the detector finds out of an image, HxWx3 uint8 RGB."""
+    """Cuts the objects that a detector finds out of an image.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        detector: What `build_detector` gives, or anything with its `detect`.
+        combine: How the detections become one mask.
+        refine: How the mask's edge is moved to the image's; by itself not at all.
+        cutout: What lies behind the foreground.
+        seed: Of what is random in the refinement.
+    """
     clock = _Clock()
     found = clock.time("detect", lambda: _detect(image, detector))
     combined = clock.time("combine", lambda: combine_detections(found, combine))
-    refined = clock.time("refine", lambda: _refine(image, combined.mask, refine, seed))
+    refined = clock.time("refine", lambda: refine_mask(image, combined.mask, refine, seed=seed))
     result = clock.time("cutout", lambda: cut_out(image, refined.mask, cutout.background))
     return Removed(
-        result,
-        refined.mask,
-        combined.mask,
-        found.scores[combined.used],
-        refined.reason,
-        clock.timings_ms,
+        cutout=result,
+        mask=refined.mask,
+        unrefined=combined.mask,
+        found=found,
+        scores=found.scores[combined.used],
+        refined=refined.status,
+        fallback=refined.reason,
+        timings_ms=clock.timings_ms,
     )
 
 
 def _detect(image: ByteArray, detector: Detector) -> Detections:
     return select_detections(detector.detect(image), detector.score_threshold, detector.labels)
-
-
-def _refine(
-    image: ByteArray, mask: BoolArray, settings: NoRefinement | GrabCut, seed: int
-) -> Refined:
-    if isinstance(settings, NoRefinement):
-        return Refined(mask, applied=False)
-    return refine_mask_grabcut(image, mask, settings, seed=seed)
 
 
 class _Clock:

@@ -1,19 +1,18 @@
-"""What a run finds: a row an image, their summary, and when a run counts as failed."""
+"""What a run leaves: a row an image, a summary, and when a run counts as failed."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from bgexp.files import write_json, write_whole
-from bgexp.metrics import CHECKS, METRICS, aggregate
+from bgexp.metrics import CHECKS, METRICS
 
 SCHEMA_VERSION = 1
+UNREFINED = ("iou", "boundary_iou")  # metrics that are also taken before refinement
 STAGES = ("load", "detect", "combine", "refine", "cutout", "write")
 
 Status = Literal["finished", "failed", "interrupted"]
@@ -28,8 +27,11 @@ class Row:
         status: ok, or failed with a reason of one line.
         metrics: By METRICS; empty without truth or result.
         checks: By CHECKS; empty without result.
-        fallback: Why the unrefined mask was kept; empty where it was not.
-        timings_ms: By STAGES.
+        unrefined: By UNREFINED, of the mask before refinement; empty without truth or refinement.
+        refined: "off", "applied", "skipped" or "refused", as in `refine.Refined`.
+        fallback: Why refinement was skipped or refused; else empty.
+        cached: Whether the detections were known already.
+        timings_ms: By STAGES; of detections that were known, the time when they were computed.
     """
 
     path: str
@@ -41,7 +43,10 @@ class Row:
     height: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     checks: dict[str, float] = field(default_factory=dict)
+    unrefined: dict[str, float] = field(default_factory=dict)
+    refined: str = "off"
     fallback: str = ""
+    cached: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
@@ -49,9 +54,10 @@ class Row:
         columns = {
             key: value
             for key, value in asdict(self).items()
-            if key not in ("metrics", "checks", "timings_ms")
+            if key not in ("metrics", "checks", "unrefined", "timings_ms")
         }
         columns |= {key: self.metrics.get(key, math.nan) for key in METRICS}
+        columns |= {f"unrefined.{k}": self.unrefined.get(k, math.nan) for k in UNREFINED}
         columns |= {f"check.{key}": self.checks.get(key, math.nan) for key in CHECKS}
         return columns | {f"ms.{key}": self.timings_ms.get(key, math.nan) for key in STAGES}
 
@@ -75,6 +81,10 @@ class Summary:
     metrics: dict[str, dict[str, float]]
     checks: dict[str, dict[str, float]]
     categories: dict[str, dict[str, Any]]
+    refinement: dict[str, Any]
+    check_ranks: dict[str, dict[str, float]]
+    mask_ap: dict[str, float]
+    detections: dict[str, int]
     timings: dict[str, dict[str, float]]
     images_per_s: float
     peak_rss_bytes: int
@@ -85,54 +95,6 @@ class Summary:
         """Writes it as strict JSON, whole or not at all; undefined numbers are null."""
         fields = asdict(self)
         write_json(path, {"schema_version": fields.pop("schema_version"), **fields})
-
-
-def counted(rows: Sequence[Row], total: int) -> dict[str, int]:
-    """How many images there are, worked out, failed, and (interrupted) were never reached."""
-    failed = sum(row.status == "failed" for row in rows)
-    ok = len(rows) - failed
-    return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
-
-
-def summarised(rows: Sequence[Row], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
-    """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
-
-    All of them or, where no row has any, none: a dataset without truth has no metrics.
-    """
-    values = [getattr(row, kind) for row in rows if row.status == "ok"]
-    keys = (METRICS if kind == "metrics" else CHECKS) if any(values) else ()
-    return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
-
-
-def by_category(rows: Sequence[Row]) -> dict[str, Any]:
-    """For each category its counts, metrics and checks."""
-    groups: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        groups[row.category].append(row)
-    return {
-        name: {
-            "counts": counted(group, len(group)),
-            "metrics": summarised(group, "metrics"),
-            "checks": summarised(group, "checks"),
-        }
-        for name, group in sorted(groups.items())
-    }
-
-
-def timings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """For each stage its total in seconds and mean, median and 95th percentile in milliseconds."""
-    found = {}
-    for stage in STAGES:
-        times = [row.timings_ms[stage] for row in rows if stage in row.timings_ms]
-        if times:
-            p50, p95 = np.percentile(times, (50, 95))
-            found[stage] = {
-                "total_s": sum(times) / 1000,
-                "mean_ms": float(np.mean(times)),
-                "p50_ms": float(p50),
-                "p95_ms": float(p95),
-            }
-    return found
 
 
 def run_status(counts: dict[str, int], max_failed: float) -> Status:
@@ -156,6 +118,15 @@ def numbers(summary: Summary) -> dict[str, float]:
     found |= {f"checks.{k}.{name}": v for k, m in summary.checks.items() for name, v in m.items()}
     found |= {f"timings.{k}.{name}": v for k, m in summary.timings.items() for name, v in m.items()}
     found |= {f"counts.{key}": value for key, value in summary.counts.items()}
+    for key in UNREFINED:
+        change = summary.refinement.get(key, {})
+        found |= {f"refinement.{key}.{name}": value for name, value in change.items()}
+    for key in ("n_applied", "n_skipped", "n_refused", "added_ms", "added_share"):
+        if key in summary.refinement:
+            found[f"refinement.{key}"] = summary.refinement[key]
+    found |= {f"check_ranks.{k}": ranks["spearman"] for k, ranks in summary.check_ranks.items()}
+    found |= {f"mask_ap.{key}": value for key, value in summary.mask_ap.items()}
+    found |= {f"detections.{key}": value for key, value in summary.detections.items()}
     for category, group in summary.categories.items():
         if "iou" in group["metrics"]:
             found[f"category.{category}.iou.mean"] = group["metrics"]["iou"]["mean"]

@@ -1,39 +1,16 @@
 """Sample pictures: original, mask, cut-out and the difference to the truth, side by side."""
 
-import math
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.cutout import cut_out
-from bgexp.results import Row
 
 ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
 PANEL = 360  # pixels, the longer side of each panel
 LOST, LEAKED = (220, 40, 40), (40, 110, 230)  # true foreground that is missing; background kept
-
-
-def choose_samples(rows: Sequence[Row], count: int) -> list[Row]:
-    """Half of them the worst by IoU, the rest evenly spread over the others.
-
-    Without truth the worst are those that found least. Failed rows have no picture to show.
-    """
-    shown = [row for row in rows if row.status == "ok"]
-    worst = sorted(shown, key=_goodness)[: math.ceil(count / 2)]
-    others = [row for row in shown if row not in worst]
-    spread = np.linspace(0, len(others) - 1, min(count - len(worst), len(others))).round()
-    return worst + [others[int(n)] for n in spread]
-
-
-def _goodness(row: Row) -> float:
-    if not row.metrics:
-        return row.checks["coverage"]
-    # Undefined where truth and mask are both empty: nothing could be better.
-    return 1.0 if math.isnan(row.metrics["iou"]) else row.metrics["iou"]
 
 
 def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:

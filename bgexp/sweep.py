@@ -4,6 +4,7 @@ import json
 import shlex
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +18,26 @@ from bgexp.config import RunSettings
 from bgexp.errors import Interrupted, UserError
 from bgexp.experiment import run_experiment
 from bgexp.files import write_json, write_whole
+from bgexp.pages import PAGE, draw_sweep
 from bgexp.results import SCHEMA_VERSION
 from bgexp.tracking import tracked_run
 
-PARENT = "sweep.json"  # in the sweep's folder: how jobs in other processes find their parent
+SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
 _NOTHING: Mapping[str, Any] = {}
 
 
-def run_sweep(settings: RunSettings, folder: Path, launch: Callable[[], None]) -> list[Path]:
-    """Lets `launch` run the jobs under one parent run; returns the folders of the jobs.
+def run_sweep(
+    planned: Sequence[RunSettings], folder: Path, launch: Callable[[], None]
+) -> list[Path]:
+    """Lets `launch` run the planned jobs under one parent run; returns the folders of the jobs.
 
     A job that fails does not end the sweep; the parent is closed in every case.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(settings, f"sweep {folder.name}", folder) as parent:
-        write_json(folder / PARENT, {"run_id": parent.run_id})
+    with tracked_run(planned[0], f"sweep {folder.name}", folder) as parent:
+        shared = {"run_id": parent.run_id, "score_floors": _score_floors(planned)}
+        write_json(folder / SHARED, shared)
+        began = datetime.now().astimezone()
         try:
             launch()
         finally:
@@ -44,6 +50,9 @@ def run_sweep(settings: RunSettings, folder: Path, launch: Callable[[], None]) -
             rows = [_cells(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
             # No tracked table: in the run list's table view it would hide those of the jobs.
             write_whole(folder / "jobs.csv", pd.DataFrame(rows).to_csv(index=False).encode())
+            if jobs:
+                draw_sweep(folder, planned[0], jobs, began)
+                parent.log_file(folder / PAGE)
             parent.log_file(folder / "jobs.csv")
     return jobs
 
@@ -56,13 +65,14 @@ def run_job(
     Its folder gets summary.json in every case; where the work itself broke, it has `status` and
     `error`, and error.txt tells the place in the code.
     """
-    parent = json.loads((sweep / PARENT).read_text())["run_id"] if sweep is not None else None
+    shared = json.loads((sweep / SHARED).read_text()) if sweep is not None else {}
+    settings = _with_floor(settings, shared.get("score_floors", {}))
     shown = [o for o in overrides if not o.startswith(("runs=", "force=", "tracking.", "hydra."))]
     name = " ".join(shown) if sweep is not None else ""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "overrides.json", shown)
     try:
-        run_experiment(settings, folder, parent, name)
+        run_experiment(settings, folder, shared.get("run_id"), name)
     except Interrupted as stop:
         found = read_summary(folder) if (folder / "summary.json").exists() else {}
         _write_end(folder, "interrupted", str(stop), found)
@@ -72,6 +82,24 @@ def run_job(
     except Exception as error:
         write_whole(folder / "error.txt", traceback.format_exc().encode(errors="replace"))
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
+    """For each detector the lowest score threshold of the jobs: one pass serves them all."""
+    floors: dict[str, float] = {}
+    for detector in (settings.detector for settings in planned):
+        lowest = floors.get(detector.name, detector.score_threshold)
+        floors[detector.name] = min(lowest, detector.score_threshold)
+    return floors
+
+
+def _with_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunSettings:
+    """The settings with the sweep's score floor, where none was set."""
+    detector = settings.detector
+    if detector.score_floor is not None or detector.name not in floors:
+        return settings
+    lowered = detector.model_copy(update={"score_floor": floors[detector.name]})
+    return settings.model_copy(update={"detector": lowered})
 
 
 def _write_end(folder: Path, status: str, error: str, found: Mapping[str, Any] = _NOTHING) -> None:
@@ -94,6 +122,7 @@ def show_results(jobs: Sequence[Path], settings: RunSettings) -> bool:
             failed = summary.get("counts", {}).get("failed", 0)
             print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see log.txt)'}")
     folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
+    print(f"Report:  {folder / PAGE}")
     print(f"Files:   {folder}  (summary.json, samples/, masks.zip)")
     print(f"Compare: bgexp ui runs={settings.runs}   then open the runs in a browser")
     scored = [row for row in rows if row["IoU"] != "-"]
@@ -140,7 +169,7 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
         value = summary.get(kind, {}).get(key, {}).get("mean")
         return "-" if value is None else f"{value:.3f}"
 
-    counts, speed = summary.get("counts", {}), summary.get("images_per_s", 0)
+    counts, speed = summary.get("counts", {}), summary.get("images_per_s")
     return {
         "job": shlex.join(json.loads((job / "overrides.json").read_text())) or job.name,
         "status": summary["status"],
@@ -150,7 +179,11 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
         "fg recall": mean("metrics", "foreground_recall"),
         "bg leak": mean("metrics", "background_leakage"),
         "nothing found": mean("checks", "nothing_found"),
-        "img/s": "reused" if summary.get("reused_from") else f"{speed:.2f}",
+        "img/s": "reused"
+        if summary.get("reused_from")
+        else "-"
+        if speed is None
+        else f"{speed:.2f}",
         "error": summary.get("error", ""),
     }
 

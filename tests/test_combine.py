@@ -23,7 +23,7 @@ def make(boxes, *, masks=None, scores=None, labels=None, size=(20, 30)):
         boxes=np.array(boxes, np.float32).reshape(n, 4),
         labels=np.array([1] * n if labels is None else labels, np.int64),
         scores=np.array([0.9] * n if scores is None else scores, np.float32),
-        masks=np.ones((n, 4, 4), np.float32) if masks is None else masks,
+        masks=np.full((n, 4, 4), 255, np.uint8) if masks is None else masks,
         height=size[0],
         width=size[1],
     )
@@ -39,7 +39,7 @@ def random_detections(seed, n, size, cells=28):
     soft = [cv2.resize(rng.random((5, 5), np.float32), (cells, cells)) for _ in range(n)]
     return make(
         boxes,
-        masks=np.array(soft, np.float32).reshape(n, cells, cells),
+        masks=np.rint(255 * np.array(soft)).astype(np.uint8).reshape(n, cells, cells),
         scores=rng.random(n, np.float32),
         labels=rng.integers(1, 4, n),
         size=size,
@@ -58,9 +58,8 @@ def full_size(pasted, size):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("masks", np.zeros((2, 3, 4), np.float32), r"masks: expected \(n, m, m\) float32"),
-        ("masks", np.zeros((2, 4, 4)), r"got \(2, 4, 4\) float64"),
-        ("masks", np.full((2, 4, 4), 1.5, np.float32), r"masks: expected values in \[0, 1\]"),
+        ("masks", np.zeros((2, 3, 4), np.uint8), r"masks: expected \(n, m, m\) uint8"),
+        ("masks", np.zeros((2, 4, 4), np.float32), r"got \(2, 4, 4\) float32"),
         ("scores", np.full(2, np.nan, np.float32), r"scores: expected values in \[0, 1\]"),
         ("scores", np.zeros((2, 1), np.float32), r"scores: expected \(n,\) float32"),
         ("boxes", np.zeros((3, 4), np.float32), r"boxes: expected \(n, 4\) float32 with n = 2"),
@@ -97,8 +96,9 @@ def test_paste_is_that_of_torchvision(cells, size):
     half = np.exp(rng.uniform(np.log(0.005), np.log(scale * 0.7), (30, 2)))
     centre = rng.uniform(0, 1, (30, 2)) * (scale - 0.01)
     boxes = np.hstack([centre - half, centre + half]).astype(np.float32)
-    masks = rng.random((30, cells, cells), np.float32)
-    theirs = paste_masks_in_image(torch.tensor(masks)[:, None], torch.tensor(boxes), size)
+    masks = rng.integers(0, 256, (30, cells, cells), np.uint8)
+    soft = torch.tensor(masks)[:, None] / 255
+    theirs = paste_masks_in_image(soft, torch.tensor(boxes), size)
     theirs = theirs[:, 0].numpy() > 0.5
     ours = [paste_mask(m, b, size, 0.5) for m, b in zip(masks, boxes, strict=True)]
     ours = np.array([full_size(one, size) for one in ours])
@@ -112,7 +112,7 @@ def test_paste_of_a_case_worked_by_hand():
     # (6, 6) to 0..12, so 13 px. Along an axis the profile is a tent with its peak at pixel 6 and
     # a slope of 3/13 a pixel: pixels 6-2 to 6+2 are above 1/2. The product of two such tents is
     # above 1/2 where (1 - 3a/13)(1 - 3b/13) > 1/2 for distances a, b: a + b <= 2.
-    pasted = paste_mask(np.ones((1, 1), np.float32), np.float32([4, 4, 8, 8]), (20, 20), 0.5)
+    pasted = paste_mask(np.full((1, 1), 255, np.uint8), np.float32([4, 4, 8, 8]), (20, 20), 0.5)
     y, x = np.mgrid[:20, :20]
     expected = np.abs(y - 6) + np.abs(x - 6) <= 2
     np.testing.assert_array_equal(full_size(pasted, (20, 20)), expected)
@@ -175,7 +175,7 @@ def test_which_detections_are_used(change, used):
 
 
 def test_largest_is_by_pasted_area_and_not_by_box():
-    masks = np.stack([np.full((4, 4), 0.1), np.ones((4, 4))]).astype(np.float32)
+    masks = np.stack([np.full((4, 4), 25), np.full((4, 4), 255)]).astype(np.uint8)
     found = make([[0, 0, 29, 19], [10, 10, 15, 15]], masks=masks)
     assert combine_detections(found, Combine(instances="largest")).used.tolist() == [1]
 
@@ -210,7 +210,7 @@ _CELLS = """
 
 
 def drawn(change):
-    cells = np.array([[c == "#" for c in line] for line in _CELLS.split()], np.float32)
+    cells = np.array([[255 * (c == "#") for c in line] for line in _CELLS.split()], np.uint8)
     found = make([[1.9, 1.9, 17.1, 17.1]], masks=cells[None], size=(20, 20))
     return combine_detections(found, Combine(**change)).mask
 
@@ -234,7 +234,7 @@ def test_cleaning_of_a_case_worked_by_hand():
 
 
 def test_an_opening_at_the_image_border_is_no_hole():
-    cells = np.ones((8, 8), np.float32)
+    cells = np.full((8, 8), 255, np.uint8)
     cells[3:5, :5] = 0
     found = make([[-4, -4, 23, 23]], masks=cells[None], size=(20, 20))
     plain = combine_detections(found).mask
@@ -266,7 +266,7 @@ def enclosed(part):
 @given(st.integers(0, 10**6), st.floats(0, 0.1), st.floats(0, 0.1))
 def test_cleaning_agrees_with_the_obvious_way(seed, fill_holes, min_area):
     rng = np.random.default_rng(seed)
-    cells = (rng.random((1, 14, 14)) < rng.uniform(0.3, 0.8)).astype(np.float32)
+    cells = np.uint8(255) * (rng.random((1, 14, 14)) < rng.uniform(0.3, 0.8))
     found = make([[2, 2, 27, 17]], masks=cells)
     plain = combine_detections(found).mask
     ours = combine_detections(found, Combine(fill_holes=fill_holes, min_area=min_area)).mask

@@ -31,6 +31,7 @@ COMMANDS = {
 # What a choice has to be given.
 NEEDED = {
     "dataset=folder": ["dataset.root=/photographs"],
+    "dataset=coco": ["dataset.images=/photographs", "dataset.annotations=/a.json"],
     "dataset=pairs": ["dataset.images=/photographs", "dataset.masks=/masks"],
 }
 
@@ -76,7 +77,7 @@ def test_every_config_is_tested():
     groups = {"dataset", "detector", "refine", "experiment"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 3 * 2 * 2 + 2 + 1 + 1
+    assert len(CASES) == 4 * 3 * 2 + 3 + 1 + 1
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))

@@ -136,7 +136,7 @@ def some_detections(boxes, scores):
         boxes=np.array(boxes, np.float32).reshape(n, 4),
         labels=np.ones(n, np.int64),
         scores=np.array(scores, np.float32),
-        masks=np.zeros((n, 28, 28), np.float32),
+        masks=np.zeros((n, 28, 28), np.uint8),
         height=100,
         width=100,
     )

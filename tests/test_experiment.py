@@ -1,5 +1,6 @@
 """One experiment: broken files become rows, changed inputs are computed anew, signals are kept."""
 
+import html
 import json
 import os
 import signal
@@ -49,6 +50,9 @@ def bomb():
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
+EVIL = "<img src=x onerror=alert(1)>.jpg"
+
+
 @pytest.fixture
 def broken(photographs):
     """Eight good files, the name of one as long as a name can be, and four broken ones."""
@@ -56,6 +60,7 @@ def broken(photographs):
         path.unlink()
     good = sorted(path for path in photographs.rglob("*") if path.is_file())
     good[0].rename(photographs / ("写" * 83 + "a.jpg"))
+    good[7].rename(photographs / EVIL)
     (photographs / "cut.jpg").write_bytes(good[1].read_bytes()[:3000])
     (photographs / "text.jpg").write_text("no image\n" * 50)
     (photographs / "empty.jpg").touch()
@@ -87,6 +92,11 @@ def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
     with zipfile.ZipFile(strict / "masks.zip") as archive:
         assert len(archive.namelist()) == 8
     assert len(list((strict / "samples").iterdir())) == 8
+    page = (strict / "report.html").read_text()
+    assert EVIL not in page
+    assert page.count(html.escape(EVIL)) >= 1
+    assert page.count("cut.jpg") >= 1  # failed files are named too
+    assert page.count("data:image/") >= 8 * 3
     summary = read_summary(strict)
     assert summary["status"] == "failed"
     assert summary["counts"] == {"total": 12, "ok": 8, "failed": 4, "skipped": 0}
@@ -165,17 +175,43 @@ def test_a_changed_image_changes_the_identity(settings, photographs):
 def test_an_image_that_vanishes_has_no_sample(
     run_cli, settings, photographs, tmp_path, monkeypatch
 ):
-    real = experiment.draw_samples
+    real = experiment.draw_run
 
     def late(*args):
         for path in (photographs / "animals").iterdir():
             path.unlink()
         return real(*args)
 
-    monkeypatch.setattr(experiment, "draw_samples", late)
+    monkeypatch.setattr(experiment, "draw_run", late)
     given = ["run", f"runs={tmp_path / 'runs'}", *settings, f"dataset.root={photographs}"]
     assert run_cli(*given, "samples=24") == 0
     assert len(list((newest(tmp_path / "runs") / "samples").iterdir())) == 20
+
+
+def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, monkeypatch):
+    def broken(*_args):
+        raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr(experiment, "draw_run", broken)
+    assert run_cli("run", f"runs={tmp_path / 'runs'}", *fast) == 0
+    folder = newest(tmp_path / "runs")
+    assert read_summary(folder)["status"] == "finished"
+    assert "no report.html: ZeroDivisionError: boom" in (folder / "log.txt").read_text()
+
+
+def test_an_image_that_changes_meanwhile_is_a_row(settings, photographs):
+    from bgexp.compose import compose_config, plain
+    from bgexp.config import RunSettings, check_settings
+    from bgexp.evaluate import process
+
+    given = [*settings, f"dataset.root={photographs}", "cache.max_gb=0"]
+    checked = check_settings(RunSettings, plain(compose_config("run", given, None)))
+    prepared = experiment.prepare(checked)
+    item = prepared.dataset.items[0]
+    item.file.write_bytes(item.file.read_bytes() + b"\0")
+    row, removed = process(item, prepared.detector, checked)
+    assert (row.status, row.reason) == ("failed", "the file changed after the run had begun")
+    assert removed is None
 
 
 def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch, capfd):
@@ -194,13 +230,13 @@ def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch
 
 SLOW = """
 import itertools, sys, time
-from bgexp import cli, experiment
-process, count = experiment.process, itertools.count(1)
+from bgexp import cli, evaluate
+process, count = evaluate.process, itertools.count(1)
 def slow(*args):
     if next(count) > 6:
         time.sleep(3)
     return process(*args)
-experiment.process = slow
+evaluate.process = slow
 sys.exit(cli.main())
 """
 

@@ -6,7 +6,7 @@ import pytest
 from bgexp.config import Combine, Cutout, GrabCut
 from bgexp.detections import Detections
 from bgexp.pipeline import remove_background
-from bgexp.refine import refine_mask_grabcut
+from bgexp.refine import refine_mask
 
 HEIGHT, WIDTH = 60, 80
 
@@ -18,7 +18,6 @@ class Rectangles:
     found: tuple[tuple[tuple[int, int, int, int], int, float], ...]
     score_threshold: float = 0.5
     labels: frozenset[int] | None = None
-    weights_sha256: str = ""
 
     def detect(self, image):
         n = len(self.found)
@@ -26,7 +25,7 @@ class Rectangles:
             boxes=np.array([box for box, _, _ in self.found], np.float32).reshape(n, 4),
             labels=np.array([label for _, label, _ in self.found], np.int64),
             scores=np.array([score for _, _, score in self.found], np.float32),
-            masks=np.ones((n, 28, 28), np.float32),
+            masks=np.full((n, 28, 28), 255, np.uint8),
             height=image.shape[0],
             width=image.shape[1],
         )
@@ -58,7 +57,7 @@ def test_the_cutout_is_the_image_inside_and_black_outside():
     assert is_about(removed.mask, rectangle(LEFT[0]))
     assert (removed.cutout[removed.mask] == image[removed.mask]).all()
     assert not removed.cutout[~removed.mask].any()
-    assert removed.fallback == ""
+    assert (removed.refined, removed.fallback) == ("off", "")
     np.testing.assert_array_equal(image, before)
 
 
@@ -74,6 +73,7 @@ def test_nothing_found_is_a_black_picture():
     assert not removed.mask.any()
     assert not removed.cutout.any()
     assert removed.scores.shape == (0,)
+    assert (removed.refined, removed.fallback) == ("skipped", "the mask is empty")
 
 
 def test_every_stage_is_timed():
@@ -131,7 +131,7 @@ def test_grabcut_moves_the_mask_to_the_edge():
     after = (removed.mask & truth).sum() / (removed.mask | truth).sum()
     assert before < 0.75
     assert after > 0.9
-    assert removed.fallback == ""
+    assert (removed.refined, removed.fallback) == ("applied", "")
     assert (removed.cutout[removed.mask] == image[removed.mask]).all()
     assert not removed.cutout[~removed.mask].any()
 
@@ -139,6 +139,7 @@ def test_grabcut_moves_the_mask_to_the_edge():
 def test_a_refinement_that_changes_too_much_is_not_taken():
     image, _, detector = scene()
     removed = remove_background(image, detector, refine=GrabCut(band=0.15, max_change=0.01))
+    assert removed.refined == "refused"
     assert "would change" in removed.fallback
     np.testing.assert_array_equal(removed.mask, removed.unrefined)
 
@@ -149,9 +150,9 @@ def test_the_seed_reaches_the_refinement_and_decides_it(monkeypatch):
 
     def spy(*arguments, seed):
         seeds.append(seed)
-        return refine_mask_grabcut(*arguments, seed=seed)
+        return refine_mask(*arguments, seed=seed)
 
-    monkeypatch.setattr("bgexp.pipeline.refine_mask_grabcut", spy)
+    monkeypatch.setattr("bgexp.pipeline.refine_mask", spy)
     settings = GrabCut(band=0.15)
     one, two = (remove_background(image, detector, refine=settings, seed=7) for _ in range(2))
     assert seeds == [7, 7]

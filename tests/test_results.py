@@ -5,17 +5,15 @@ import pandas as pd
 import pytest
 
 from bgexp.metrics import CHECKS, METRICS
-from bgexp.results import (
-    STAGES,
-    Row,
-    Summary,
+from bgexp.results import STAGES, UNREFINED, Row, Summary, numbers, run_status, write_rows
+from bgexp.summarise import (
     by_category,
+    check_ranks,
     counted,
-    numbers,
-    run_status,
+    known,
+    refinement,
     summarised,
     timings,
-    write_rows,
 )
 
 # The contract of summary.json, in its order. `categories`, and `error` where a run was
@@ -23,7 +21,17 @@ from bgexp.results import (
 KEYS = [
     *("schema_version", "command", "status", "run_id", "parent_run_id", "reused_from", "identity"),
     *("bgexp", "versions", "device", "weights", "dataset", "counts", "metrics", "checks"),
-    *("categories", "timings", "images_per_s", "peak_rss_bytes", "error"),
+    *(
+        "categories",
+        "refinement",
+        "check_ranks",
+        "mask_ap",
+        "detections",
+        "timings",
+        "images_per_s",
+        "peak_rss_bytes",
+        "error",
+    ),
 ]
 STATISTICS = ["mean", "median", "p05", "p95", "n_scored", "n_undefined"]
 PERCENTILES = ["total_s", "mean_ms", "p50_ms", "p95_ms"]
@@ -44,7 +52,18 @@ def failed(path="bad.jpg", category="", reason="truncated"):
 
 
 def summary(**changes):
-    rows = [row("a/1.jpg", 0.5, "a", checks=checks(0.25), timings_ms={"refine": 4.0})]
+    rows = [
+        row(
+            f"a/{n}.jpg",
+            0.5,
+            "a",
+            checks=checks(0.25),
+            unrefined={"iou": 0.25, "boundary_iou": 0.5},
+            refined="applied",
+            timings_ms={"load": 2.0, "refine": 4.0},
+        )
+        for n in range(3)
+    ]
     values = {
         "command": "run",
         "status": "finished",
@@ -57,71 +76,19 @@ def summary(**changes):
         "device": {},
         "weights": {},
         "dataset": {},
-        "counts": counted(rows, 1),
+        "counts": counted(rows, 3),
         "metrics": summarised(rows, "metrics"),
         "checks": summarised(rows, "checks"),
         "categories": by_category(rows),
+        "refinement": refinement(rows),
+        "check_ranks": check_ranks(rows),
+        "mask_ap": {"ap": 0.5},
+        "detections": known(rows),
         "timings": timings(rows),
         "images_per_s": 2.0,
         "peak_rss_bytes": 10,
     }
     return Summary(**values | changes)
-
-
-def test_counts():
-    rows = [row(), failed(), row(), row()]
-    assert counted(rows, 6) == {"total": 6, "ok": 3, "failed": 1, "skipped": 2}
-    assert counted([], 0) == {"total": 0, "ok": 0, "failed": 0, "skipped": 0}
-
-
-def test_aggregation_by_hand():
-    rows = [row(iou=value) for value in (0.2, 0.4, 0.9, math.nan)]
-    iou = summarised(rows, "metrics")["iou"]
-    # Linear between the order statistics: 0.2 + 0.1 * (0.4 - 0.2), 0.4 + 0.9 * (0.9 - 0.4).
-    assert iou == pytest.approx(
-        {"mean": 0.5, "median": 0.4, "p05": 0.22, "p95": 0.85, "n_scored": 3, "n_undefined": 1}
-    )
-    assert list(summarised(rows, "metrics")) == list(METRICS)
-
-
-def test_failed_rows_are_in_no_mean():
-    broken = Row("x", "", "", "failed", metrics=dict.fromkeys(METRICS, 0.0))
-    iou = summarised([row(iou=0.8), broken, failed()], "metrics")["iou"]
-    assert (iou["mean"], iou["n_scored"], iou["n_undefined"]) == (0.8, 1, 0)
-
-
-def test_images_without_truth_have_checks_and_no_metrics():
-    rows = [row(checks=checks(value)) for value in (0.25, 0.75)]
-    assert summarised(rows, "metrics") == {}
-    assert list(summarised(rows, "checks")) == list(CHECKS)
-    assert summarised(rows, "checks")["coverage"]["mean"] == 0.5
-    assert summarised([failed()], "checks") == {}
-
-
-def test_a_metric_that_is_undefined_everywhere_is_still_counted():
-    found = summarised([row(iou=math.nan), row()], "metrics")["iou"]
-    assert (found["n_scored"], found["n_undefined"]) == (0, 2)
-    assert math.isnan(found["mean"])
-
-
-def test_categories():
-    rows = [row("b/1", 0.2, "b"), row("a/1", 0.4, "a"), failed("b/2", "b"), row("b/3", 0.6, "b")]
-    groups = by_category(rows)
-    assert list(groups) == ["a", "b"]
-    assert groups["b"]["counts"] == {"total": 3, "ok": 2, "failed": 1, "skipped": 0}
-    assert groups["b"]["metrics"]["iou"]["mean"] == pytest.approx(0.4)
-    assert groups["a"]["metrics"]["iou"]["n_scored"] == 1
-
-
-def test_timings_by_hand():
-    rows = [row(timings_ms={"detect": float(ms)}) for ms in (10, 20, 30, 40, 100)]
-    rows += [failed(), row(timings_ms={"load": 7.0})]
-    # 95th percentile: at 0.95 * 4 = 3.8 of the order statistics, 40 + 0.8 * 60.
-    assert timings(rows) == {
-        "load": pytest.approx({"total_s": 0.007, "mean_ms": 7, "p50_ms": 7, "p95_ms": 7}),
-        "detect": pytest.approx({"total_s": 0.2, "mean_ms": 40, "p50_ms": 30, "p95_ms": 88}),
-    }
-    assert timings([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -150,13 +117,24 @@ def test_numbers_for_the_tracking_store():
     found = numbers(summary())
     expected = {f"{key}.{name}" for key in METRICS for name in STATISTICS}
     expected |= {f"checks.{key}.{name}" for key in CHECKS for name in STATISTICS}
-    expected |= {f"timings.refine.{name}" for name in PERCENTILES}
+    expected |= {f"timings.{s}.{name}" for s in ("load", "refine") for name in PERCENTILES}
+    expected |= {
+        f"refinement.{key}.{name}"
+        for key in UNREFINED
+        for name in ("n", "before", "after", "change", "low", "high", "n_better", "n_worse")
+    }
+    expected |= {f"refinement.n_{name}" for name in ("applied", "skipped", "refused")}
+    expected |= {"refinement.added_ms", "refinement.added_share", "mask_ap.ap"}
+    expected |= {"detections.computed", "detections.cached"}
+    expected |= {f"check_ranks.{key}" for key in CHECKS}
     expected |= {f"counts.{name}" for name in ("total", "ok", "failed", "skipped")}
     expected |= {"category.a.iou.mean", "images_per_s", "peak_rss_bytes"}
     assert found.keys() == expected
     assert (found["iou.mean"], found["timings.refine.p95_ms"]) == (0.5, 4.0)
-    assert (found["checks.coverage.mean"], found["counts.total"]) == (0.25, 1)
-    assert all(math.isfinite(value) for value in found.values())
+    assert (found["checks.coverage.mean"], found["counts.total"]) == (0.25, 3)
+    assert (found["refinement.iou.change"], found["refinement.added_share"]) == (0.25, 2)
+    undefined = {key for key, value in found.items() if not math.isfinite(value)}
+    assert undefined == {f"check_ranks.{key}" for key in CHECKS}  # equal images rank nothing
 
 
 def test_rows_as_parquet(tmp_path):
@@ -164,14 +142,17 @@ def test_rows_as_parquet(tmp_path):
     good = row("käse/ü 1.jpg", 0.75, "käse", width=4, height=3, timings_ms={"load": 1.5})
     write_rows([good, failed("bad.jpg", reason="empty: no bytes")], path)
     table = pd.read_parquet(path)
-    named = ["path", "category", "sha256", "status", "reason", "width", "height", "fallback"]
+    named = ["path", "category", "sha256", "status", "reason", "width", "height"]
+    named += ["refined", "fallback", "cached"]
+    unrefined = [f"unrefined.{key}" for key in UNREFINED]
     checked, stages = [f"check.{key}" for key in CHECKS], [f"ms.{stage}" for stage in STAGES]
-    assert list(table.columns) == [*named, *METRICS, *checked, *stages]
+    assert list(table.columns) == [*named, *METRICS, *unrefined, *checked, *stages]
+    assert table.refined.tolist() == ["off", "off"]
     assert table.path.tolist() == ["käse/ü 1.jpg", "bad.jpg"]
     assert table.status.tolist() == ["ok", "failed"]
     assert table.reason.tolist() == ["", "empty: no bytes"]
     assert (table.iou[0], table["ms.load"][0], table.width[0]) == (0.75, 1.5, 4)
-    assert table.loc[1, [*METRICS, *checked, *stages]].isna().all()
+    assert table.loc[1, [*METRICS, *unrefined, *checked, *stages]].isna().all()
 
 
 def test_a_run_without_a_row_has_the_same_columns(tmp_path):

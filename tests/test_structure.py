@@ -17,14 +17,14 @@ LAYERS = [
     {"cli"},
     {"compose", "sweep"},
     {"experiment", "train", "doctor", "ui"},
-    {"pictures"},
-    {"inputs"},
-    {"tracking", "pipeline", "dataset"},
-    {"detect", "combine", "refine", "samples"},
-    {"cutout", "results"},
+    {"evaluate", "pages", "pictures"},
+    {"average_precision", "inputs"},
+    {"tracking", "pipeline", "dataset", "report"},
+    {"coco_masks", "combine", "detect", "findings", "refine", "samples", "summarise"},
+    {"coco", "cutout", "results", "statistics", "subset"},
     {"metrics", "environment"},
     {"config", "detections", "device", "files", "images"},
-    {"color", "errors"},
+    {"color", "errors", "srgb"},
     {"__init__"},  # the version
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
@@ -34,10 +34,14 @@ OWNERS = {
     "mlflow": {"tracking", "doctor/store"},
     "hydra": {"cli", "compose"},
     "omegaconf": {"cli", "compose"},
-    "PIL": {"images"},
-    "torch": {"detect", "train", "device", "inputs", "experiment", "doctor"},
+    "PIL": {"images", "srgb"},
+    "pillow_heif": {"images"},
+    "pycocotools": {"average_precision", "coco_masks"},
+    "torch": {"detect", "train", "device", "inputs", "doctor"},
     "torchvision": {"detect", "train", "doctor"},
     "safetensors": {"detect/weights"},
+    "jinja2": {"report"},
+    "markupsafe": {"report"},
 }
 
 

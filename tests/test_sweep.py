@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from contextlib import redirect_stderr, redirect_stdout
@@ -35,6 +36,9 @@ CONTRACT = {
     "counts": {"total", "ok", "failed", "skipped"},
     "metrics": set(METRICS),
     "checks": {"coverage", "nothing_found"},
+    "categories": {},
+    "check_ranks": {"coverage", "confidence"},
+    "detections": {"computed", "cached"},
     "timings": {"load", "detect", "combine", "refine", "cutout"},
     "images_per_s": {},
     "peak_rss_bytes": {},
@@ -97,7 +101,8 @@ def test_runs(swept, store):
             parents if run.info.run_id in found else {None}
         )
     [parent] = parents
-    assert json.loads((swept.folder / "sweep.json").read_text()) == {"run_id": parent}
+    shared = json.loads((swept.folder / "sweep.json").read_text())
+    assert shared == {"run_id": parent, "score_floors": {"demo": 0.5}}
     names = [artifact.path for artifact in store.list_artifacts(parent)]
     assert "jobs.csv" in names
     assert store.get_run(parent).data.params["jobs"] == "4"
@@ -133,6 +138,26 @@ def test_summary_contract(swept):
     assert seen == [0, 0, 1, 1]  # no score of these weights reaches 0.9
     assert swept.summaries[2]["metrics"]["precision"]["mean"] is None
     assert not list(swept.folder.rglob(".bgexp-*"))
+
+
+def test_the_network_ran_once_for_each_image(swept):
+    assert [summary["detections"]["computed"] for summary in swept.summaries] == [2, 0, 0, 0]
+    assert [summary["detections"]["cached"] for summary in swept.summaries] == [0, 2, 2, 2]
+    for job in swept.jobs:
+        assert "score_floor: 0.5" in (job / "config.yaml").read_text()
+    network = [pd.read_parquet(job / "per_image.parquet")["ms.detect"] for job in swept.jobs]
+    for times in network[1:]:  # what the network took when it ran
+        np.testing.assert_array_equal(times, network[0])
+
+
+def test_the_cache_changes_nothing(run_cli, swept, tmp_path, given):
+    plain = run_sweep(run_cli, tmp_path / "runs", given, "cache.max_gb=0")
+    assert not (tmp_path / "runs" / "cache").exists()
+    assert plain.code == 0
+    for old, new in zip(swept.jobs, plain.jobs, strict=True):
+        assert sweep.read_summary(new)["detections"] == {"computed": 2, "cached": 0}
+        assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
+    assert [s["identity"] for s in plain.summaries] == [s["identity"] for s in swept.summaries]
 
 
 def test_tracked_metrics_are_those_of_the_summary(swept, store):
@@ -181,6 +206,21 @@ def test_artifacts_are_stored_once(swept, runs):
         assert (root / "per_image.json").is_file()
 
 
+def test_pages(swept, runs):
+    page = (swept.folder / "report.html").read_text()
+    parent = swept.summaries[0]["parent_run_id"]
+    tracked = runs / "artifacts" / parent / "artifacts" / "report.html"
+    assert tracked.samefile(swept.folder / "report.html")
+    for job in swept.jobs:
+        assert f'href="{job.name}/report.html"' in page
+        own = (job / "report.html").read_text()
+        assert own.count("data:image/") >= 2 * 3
+        assert "<h2" in own
+    assert "score_threshold" in page
+    for text in (page, own):
+        assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # nothing from outside
+
+
 def test_what_is_tracked_besides(swept, store):
     for summary in swept.summaries:
         run = store.get_run(summary["run_id"])
@@ -203,7 +243,7 @@ def never(*_args):
 
 
 def test_an_identical_sweep_is_reused(run_cli, swept, runs, given, store, monkeypatch):
-    monkeypatch.setattr(experiment, "build_detector", never)
+    monkeypatch.setattr(experiment, "work_through", never)
     again = run_sweep(
         run_cli, runs, given, "device=auto", "max_failed=0.1", "dataset.max_megapixels=200"
     )
@@ -246,14 +286,14 @@ def test_force_computes_the_same_anew(run_cli, swept, runs, given):
 
 
 def test_a_crash_ends_its_job_only(run_cli, runs, given, store, monkeypatch):
-    real = experiment.build_detector
+    real = experiment.prepare
 
-    def fragile(settings, device):
-        if settings.score_threshold == 0.9:
+    def fragile(settings):
+        if settings.detector.score_threshold == 0.9:
             raise ZeroDivisionError("boom\nand more")
-        return real(settings, device)
+        return real(settings)
 
-    monkeypatch.setattr(experiment, "build_detector", fragile)
+    monkeypatch.setattr(experiment, "prepare", fragile)
     crashed = run_sweep(run_cli, runs, given, "force=true")
     assert crashed.code == 1
     assert [summary["status"] for summary in crashed.summaries] == ["finished"] * 2 + ["failed"] * 2

@@ -1,33 +1,45 @@
-"""Images to detections: one file a family of detectors, and one for weights."""
+"""Images to detections: one file a family of detectors, one for weights, one for the cache."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
+from torchvision.models import WeightsEnum
+from torchvision.models.detection import (
+    MaskRCNN,
+    MaskRCNN_ResNet50_FPN_V2_Weights,
+    MaskRCNN_ResNet50_FPN_Weights,
+)
 
-from bgexp.config import Demo, DetectorSettings
+from bgexp.config import Demo, DetectorSettings, MaskRcnnResnet50Fpn
+from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
+from bgexp.detect.detector import Detector
 from bgexp.detect.maskrcnn import MaskRCNNDetector
-from bgexp.detect.resnet50 import build_resnet50_model
+from bgexp.detect.resnet50 import build_resnet50_model, build_resnet50_v2_model
 from bgexp.detect.weights import Weights, downloaded, load_into, local_file
-from bgexp.detections import Detections
+from bgexp.environment import package_versions
 from bgexp.errors import UserError
+from bgexp.files import source_hash
 
-COCO = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+__all__ = [
+    "CachedDetector",
+    "DetectionCache",
+    "Detector",
+    "build_detector",
+    "cached_detector",
+    "class_names",
+    "find_weights",
+]
 
-
-class Detector(Protocol):
-    """Anything that finds objects in an image; the rest of bgexp knows no more of it."""
-
-    weights_sha256: str
-    score_threshold: float
-    labels: frozenset[int] | None
-
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """What is in an image, HxWx3 uint8 RGB."""
+COCO: dict[str, WeightsEnum] = {
+    "maskrcnn_resnet50_fpn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
+    "maskrcnn_resnet50_fpn_v2": MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
+}
+# The packages that decode images or compute with them.
+PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
+# What is chosen from the network's output, or where its weights lie, is no part of what it finds.
+NOT_NETWORK = {"weights", "score_threshold", "score_floor", "labels"}
 
 
 def build_detector(settings: DetectorSettings, device: torch.device) -> MaskRCNNDetector:
@@ -36,21 +48,50 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> MaskRCNN
     Raises:
         UserError: the weights are missing, damaged or of another model; an unknown label.
     """
-    model: MaskRCNN
-    if isinstance(settings, Demo):
-        model, names = build_demo_model(settings.image_size), ("background", "object")
-    else:
-        model, names = build_resnet50_model(settings), tuple(COCO.meta["categories"])
-    labels = _label_ids(settings.labels, names)
-    weights = find_weights(settings)
-    load_into(model, weights)
+    labels = label_ids(settings)
+    model = _model(settings)
+    load_into(model, find_weights(settings))
     return MaskRCNNDetector(
         model,
         device,
-        weights_sha256=weights.sha256,
+        score_floor=settings.floor,
         score_threshold=settings.score_threshold,
         labels=labels,
     )
+
+
+def cached_detector(
+    settings: DetectorSettings,
+    device: torch.device,
+    weights: Weights,
+    cache: DetectionCache | None,
+) -> CachedDetector:
+    """The configured detector behind a cache; the network is built when it is needed."""
+    identity: dict[str, Any] = {
+        "architecture": settings.model_dump(mode="json", exclude=NOT_NETWORK),
+        "weights": weights.sha256,
+        "backend": "eager",
+        "precision": "fp32",
+        "device": device.type,
+        "loader and network": source_hash("detect", "images.py", "srgb.py"),
+        "versions": {name: found for name, found in package_versions().items() if name in PACKAGES},
+    }
+    return CachedDetector(
+        lambda: build_detector(settings, device),
+        cache,
+        identity,
+        floor=settings.floor,
+        score_threshold=settings.score_threshold,
+        labels=label_ids(settings),
+    )
+
+
+def _model(settings: DetectorSettings) -> MaskRCNN:
+    if isinstance(settings, Demo):
+        return build_demo_model(settings.image_size)
+    if isinstance(settings, MaskRcnnResnet50Fpn):
+        return build_resnet50_model(settings)
+    return build_resnet50_v2_model(settings)
 
 
 def find_weights(settings: DetectorSettings) -> Weights:
@@ -64,14 +105,25 @@ def find_weights(settings: DetectorSettings) -> Weights:
             return local_file(WEIGHTS, "demo", WEIGHTS_SHA256)
         return local_file(settings.weights)
     if settings.weights == "COCO_V1":
-        return downloaded(COCO.url, "COCO_V1")
+        return downloaded(COCO[settings.name].url, "COCO_V1")
     return local_file(settings.weights)
 
 
-def _label_ids(wanted: Sequence[str | int] | None, names: Sequence[str]) -> frozenset[int] | None:
-    """Class ids of names or numbers; names are those of the detector's classes."""
+def class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
+    """The detector's classes by id; None where it knows no classes, only objects."""
+    return None if isinstance(settings, Demo) else tuple(COCO[settings.name].meta["categories"])
+
+
+def label_ids(settings: DetectorSettings) -> frozenset[int] | None:
+    """The class ids that count; None for all.
+
+    Raises:
+        UserError: the detector has no such label.
+    """
+    wanted: Sequence[str | int] | None = settings.labels
     if wanted is None:
         return None
+    names = class_names(settings) or ("background", "object")
     known = {
         name: number
         for number, name in enumerate(names)

@@ -28,10 +28,8 @@ class MaskRCNNDetector:
     """A Mask R-CNN ready to detect: weights loaded, in evaluation mode, on its device.
 
     Attributes:
-        weights_sha256: Of the file of weights.
+        score_threshold: Detections count where their score is above it.
         labels: Class ids that count; None for all.
-        score_threshold: Detections count where their score is above it; the mask head runs for
-            these only.
     """
 
     def __init__(
@@ -39,7 +37,7 @@ class MaskRCNNDetector:
         model: MaskRCNN,
         device: torch.device,
         *,
-        weights_sha256: str,
+        score_floor: float,
         score_threshold: float,
         labels: frozenset[int] | None,
     ) -> None:
@@ -47,23 +45,25 @@ class MaskRCNNDetector:
         model.transform = _BoxesOnly(
             old.min_size, old.max_size, old.image_mean, old.image_std, old.size_divisible
         )
-        model.roi_heads.score_thresh = score_threshold
+        # The mask head runs for what is above the floor only.
+        model.roi_heads.score_thresh = score_floor
         self._model = model.eval().to(device)
         self._device = device
-        self.weights_sha256 = weights_sha256
         self.score_threshold, self.labels = score_threshold, labels
 
     @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """What the network finds in an image, HxWx3 uint8 RGB."""
+        """What the network finds above its score floor in an image, HxWx3 uint8 RGB."""
         height, width = image.shape[:2]
         tensor = torch.from_numpy(image).to(self._device).permute(2, 0, 1).float().div_(255)
-        found = {key: value.cpu().numpy() for key, value in self._model([tensor])[0].items()}
+        found = self._model([tensor])[0]
+        found["masks"] = found["masks"][:, 0].mul(255).round().byte()
+        found = {key: value.cpu().numpy() for key, value in found.items()}
         return Detections(
             boxes=found["boxes"].astype(np.float32),
             labels=found["labels"].astype(np.int64),
             scores=found["scores"].astype(np.float32),
-            masks=found["masks"][:, 0].astype(np.float32),
+            masks=found["masks"],
             height=height,
             width=width,
         )

@@ -1,14 +1,14 @@
-"""Torchvision's Mask R-CNN with ResNet-50 and FPN, in the norm that its weights were trained in."""
+"""Torchvision's two Mask R-CNNs with ResNet-50 and FPN, in the norm of their weights."""
 
 from functools import partial
 
 from torch import nn
 from torchvision.models import resnet50
-from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
-from bgexp.config import MaskRcnnResnet50Fpn
+from bgexp.config import MaskRcnnResnet50Fpn, MaskRcnnResnet50FpnV2
 
 N_CLASSES = 91  # COCO's ids reach 90; 0 is the background
 NORMS = {"frozen_batch_norm": FrozenBatchNorm2d, "batch_norm": nn.BatchNorm2d}
@@ -24,6 +24,21 @@ def build_resnet50_model(settings: MaskRcnnResnet50Fpn) -> MaskRCNN:
     backbone = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=norm), trainable_layers=5)
     return MaskRCNN(
         backbone,
+        num_classes=N_CLASSES,
+        min_size=settings.min_size,
+        max_size=settings.max_size,
+        box_detections_per_img=settings.detections_per_image,
+    )
+
+
+def build_resnet50_v2_model(settings: MaskRcnnResnet50FpnV2) -> MaskRCNN:
+    """The second version with random weights: norms also in FPN and heads, a deeper box head.
+
+    Li et al., "Benchmarking Detection Transfer Learning with Vision Transformers", 2021.
+    """
+    return maskrcnn_resnet50_fpn_v2(
+        weights=None,
+        weights_backbone=None,
         num_classes=N_CLASSES,
         min_size=settings.min_size,
         max_size=settings.max_size,

@@ -79,8 +79,9 @@ def _mend_weights(settings: DetectorSettings) -> str:
 
         from bgexp.detect import COCO
 
-        target = Path(torch.hub.get_dir()) / "checkpoints" / COCO.url.rpartition("/")[2]
-        return f"curl --fail --create-dirs -o {shlex.quote(str(target))} {COCO.url}"
+        url = COCO[settings.name].url
+        target = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        return f"curl --fail --create-dirs -o {shlex.quote(str(target))} {url}"
     return "bgexp doctor detector=demo detector.weights=null"
 
 

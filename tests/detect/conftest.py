@@ -67,6 +67,11 @@ def picture():
 
 
 @pytest.fixture(scope="session")
+def state_of():
+    return fixed_state
+
+
+@pytest.fixture(scope="session")
 def demo_state():
     return fixed_state(build_demo_model(), class_scale=0.1, seed=3)
 

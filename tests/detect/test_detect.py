@@ -9,7 +9,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.transforms.functional import to_tensor
 
 from bgexp.config import Demo
-from bgexp.detect import COCO, build_detector, find_weights
+from bgexp.detect import COCO, build_detector, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256
 from bgexp.detect.weights import read_state, save_state
 from bgexp.errors import UserError
@@ -43,9 +43,8 @@ def test_labels_by_name_and_number(resnet_settings, resnet_file):
     wanted = {"weights": str(resnet_file), "labels": ("person", 18, "toothbrush")}
     detector = build_detector(resnet_settings.model_copy(update=wanted), CPU)
     assert detector.labels == {1, 18, 90}
-    assert COCO.meta["categories"][18] == "dog"
+    assert class_names(resnet_settings)[18] == "dog"
     assert detector.score_threshold == 0.2
-    assert detector.weights_sha256 == hashlib.sha256(resnet_file.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +89,7 @@ def test_missing_weights(tmp_path, resnet_settings):
 def test_coco_weights_come_from_torchs_cache(tmp_path, monkeypatch, resnet_settings):
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     torch.hub.set_dir(tmp_path)
-    cached = tmp_path / "checkpoints" / COCO.url.rpartition("/")[2]
+    cached = tmp_path / "checkpoints" / COCO["maskrcnn_resnet50_fpn"].url.rpartition("/")[2]
     cached.parent.mkdir()
     cached.write_bytes(b"not those")
     with pytest.raises(UserError, match=f"{cached.name} is damaged"):

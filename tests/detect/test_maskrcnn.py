@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from torchvision.transforms.functional import to_tensor
 
 from bgexp.combine import combine_detections, select_detections
+from bgexp.config import MaskRcnnResnet50FpnV2
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.maskrcnn import MaskRCNNDetector
-from bgexp.detect.resnet50 import build_resnet50_model
+from bgexp.detect.resnet50 import build_resnet50_model, build_resnet50_v2_model
 
 CPU = torch.device("cpu")
 SIZES = [(97, 160), (200, 300), (5, 3), (1, 1), (6, 240), (400, 9)]
@@ -24,21 +26,25 @@ def models(demo_state, uninitialised):
 
 def detector_of(model, threshold):
     return MaskRCNNDetector(
-        model, CPU, weights_sha256="", score_threshold=threshold, labels=frozenset({1})
+        model, CPU, score_floor=threshold, score_threshold=threshold, labels=frozenset({1})
     )
 
 
 def torchvisions_own(model, image, threshold):
-    """Boxes, labels, scores and the union of the masks that torchvision itself pastes."""
+    """Boxes, labels, scores, and the union of the masks that torchvision itself pastes.
+
+    The union comes twice, at both ends of what rounding masks to 255 levels can do to it.
+    """
     model.roi_heads.score_thresh = threshold
     with torch.inference_mode():
         found = model.eval()([to_tensor(image)])[0]
-    union = (found["masks"][:, 0] > 0.5).any(dim=0).numpy()
-    return *(found[key].numpy() for key in ("boxes", "labels", "scores")), union
+    soft = found["masks"][:, 0].numpy()
+    ends = [(soft > 0.5 + step).any(axis=0) for step in (0.501 / 255, -0.501 / 255)]
+    return *(found[key].numpy() for key in ("boxes", "labels", "scores")), *ends
 
 
 def assert_same(detector, model, image, threshold, at_least):
-    boxes, labels, scores, union = torchvisions_own(model, image, threshold)
+    boxes, labels, scores, least, most = torchvisions_own(model, image, threshold)
     found = detector.detect(image)
     assert len(found) >= at_least
     assert (found.height, found.width) == image.shape[:2]
@@ -46,9 +52,10 @@ def assert_same(detector, model, image, threshold, at_least):
     np.testing.assert_array_equal(found.labels, labels)
     np.testing.assert_array_equal(found.scores, scores)
     mask = combine_detections(found).mask
-    assert mask.shape == union.shape
-    assert (mask & union).sum() >= 0.999 * (mask | union).sum()
-    return union
+    assert mask.shape == least.shape
+    assert (least & ~mask).sum() <= 0.001 * least.sum()
+    assert (mask & ~most).sum() <= 0.001 * most.sum()
+    return least
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -60,16 +67,29 @@ def test_the_demo_model_finds_what_torchvision_finds(size, models, picture):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("few_proposals")
+@pytest.mark.parametrize("version", [1, 2])
 def test_resnet50_finds_what_torchvision_finds(
-    resnet_settings, resnet_state, uninitialised, picture
+    version, resnet_settings, resnet_state, uninitialised, picture, state_of
 ):
     with uninitialised():
-        pair = [build_resnet50_model(resnet_settings) for _ in range(2)]
+        if version == 1:
+            pair = [build_resnet50_model(resnet_settings) for _ in range(2)]
+            state = resnet_state
+        else:
+            given = resnet_settings.model_dump(exclude={"name", "norm", "norm_eps"})
+            settings = MaskRcnnResnet50FpnV2(name="maskrcnn_resnet50_fpn_v2", **given)
+            sizes = {"min_size": settings.min_size, "max_size": settings.max_size}
+            most = settings.detections_per_image
+            theirs = maskrcnn_resnet50_fpn_v2(
+                weights=None, weights_backbone=None, box_detections_per_img=most, **sizes
+            )
+            pair = [build_resnet50_v2_model(settings), theirs]
+            state = state_of(theirs, class_scale=0.05, seed=0)
     for model in pair:
-        model.load_state_dict(resnet_state)
+        model.load_state_dict(state)
     detector = detector_of(pair[0], 0.2)
     for size in [(97, 160), (33, 20)]:
-        assert_same(detector, pair[1], picture(*size), 0.2, at_least=3)
+        assert_same(detector, pair[1], picture(*size), 0.2, at_least=2)
 
 
 @pytest.mark.parametrize("threshold", [0.35, 0.6])
@@ -81,8 +101,8 @@ def test_a_threshold_inside_the_model_is_a_filter_on_a_lower_one(threshold, mode
     assert 0 < len(inside) < len(everything)
     np.testing.assert_array_equal(inside.boxes, filtered.boxes)
     np.testing.assert_array_equal(inside.scores, filtered.scores)
-    # Kernels that depend on how many there are: measured up to 6.5e-6.
-    np.testing.assert_allclose(inside.masks, filtered.masks, atol=1e-4)
+    # Kernels depend on how many there are: up to 6.5e-6 was measured, which moves a rounding.
+    assert np.abs(inside.masks.astype(int) - filtered.masks).max() <= 1
 
 
 def test_the_mask_head_sees_only_what_is_above_the_threshold(models, picture):

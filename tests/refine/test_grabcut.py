@@ -55,7 +55,7 @@ SMALL = GrabCut(size=128)
 def test_it_finds_the_edge(coarse, size):
     before = coarse.copy()
     result = refine_mask_grabcut(IMAGE, coarse, GrabCut(size=size, band=0.08))
-    assert result.applied
+    assert result.status == "applied"
     assert result.reason == ""
     assert iou(result.mask, TRUTH) > max(0.97, iou(coarse, TRUTH) + 0.05)
     np.testing.assert_array_equal(coarse, before)
@@ -65,7 +65,7 @@ def test_an_object_cut_off_by_the_border_is_not_eroded_from_there():
     truth = ellipse((200, 300), (0, 200), (150, 120))
     coarse = ellipse((200, 300), (3, 198), (160, 128))
     result = refine_mask_grabcut(picture_of(truth), coarse, GrabCut(size=128, band=0.1))
-    assert result.applied
+    assert result.status == "applied"
     assert iou(result.mask, truth) > max(0.97, iou(coarse, truth) + 0.05)
     assert result.mask[-1, :130].all()
     assert result.mask[100:, 0].all()
@@ -75,7 +75,7 @@ def test_thin_parts_keep_a_core():
     truth = ellipse((300, 400), (200, 150), (110, 80))
     truth[20:26, 40:360] = True  # a bar of 6 px, far thinner than the band of 32
     result = refine_mask_grabcut(picture_of(truth), truth, GrabCut(band=0.1))
-    assert result.applied
+    assert result.status == "applied"
     assert result.mask[22:24, 45:355].all()
 
 
@@ -151,16 +151,16 @@ def test_any_memory_layout():
 # -- falling back ------------------------------------------------------------------------------
 
 
-def refused(image, mask, how=SMALL):
+def refused(image, mask, how=SMALL, status="refused"):
     result = refine_mask_grabcut(image, mask, how)
-    assert not result.applied
+    assert result.status == status
     np.testing.assert_array_equal(result.mask, mask)
     return result.reason
 
 
 def test_an_empty_mask_and_a_full_one_come_back():
-    assert refused(IMAGE, np.zeros_like(TRUTH)) == "the mask is empty"
-    assert refused(IMAGE, np.ones_like(TRUTH)) == "the mask fills the image"
+    assert refused(IMAGE, np.zeros_like(TRUTH), status="skipped") == "the mask is empty"
+    assert refused(IMAGE, np.ones_like(TRUTH), status="skipped") == "the mask fills the image"
 
 
 def test_what_vanishes_at_working_size_comes_back():
@@ -188,7 +188,7 @@ def test_an_error_of_opencv_comes_back_as_the_reason(monkeypatch):
         raise cv2.error("no memory")
 
     monkeypatch.setattr(cv2, "grabCut", fails)
-    assert refused(IMAGE, SHIFTED) == "GrabCut failed: no memory"
+    assert refused(IMAGE, SHIFTED) == "OpenCV failed: no memory"
 
 
 # -- wrong use ---------------------------------------------------------------------------------

@@ -1,0 +1,187 @@
+"""Detections kept on disk, so that a sweep runs the network once for each image.
+
+An entry is what the network found above its score floor; whatever is chosen from it later (scores,
+labels, instances, thresholds) is no part of it.
+"""
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter, time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.detect.detector import Detector
+from bgexp.detections import Detections
+from bgexp.files import TEMPORARY, sha256_bytes, write_whole
+
+_ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
+_ARRAYS = ("boxes", "labels", "scores", "masks")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """Detections above a score floor, and how many milliseconds the network took for them."""
+
+    detections: Detections
+    network_ms: float
+
+
+class DetectionCache:
+    """Entries by key in a folder, the longest unused ones deleted beyond a number of bytes.
+
+    Any number of processes may use one folder: an entry is written whole or not at all, and one
+    that cannot be read is none. Nothing in it can run code.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+        self._unseen = math.inf  # bytes written since the folder was looked at
+
+    def get(self, key: str, floor: float) -> Entry | None:
+        """The entry, if its floor is at or below this one; what lies between is left out."""
+        path = self._path(key)
+        try:
+            entry, lowest = _decoded(path.read_bytes(), key)
+        except FileNotFoundError:
+            return None
+        except Exception:  # the type says nothing: damaged bytes raise nearly every one
+            log.debug("damaged cache entry %s", path, exc_info=True)
+            return None
+        if lowest > floor:
+            return None
+        with suppress(OSError):
+            os.utime(path)  # a file's time tells its last use
+        return Entry(entry.detections.select(entry.detections.scores > floor), entry.network_ms)
+
+    def put(self, key: str, floor: float, entry: Entry) -> None:
+        """Keeps an entry; where the disk refuses, the work goes on without it."""
+        data = _encoded(key, floor, entry)
+        try:
+            write_whole(self._path(key), data)
+            self._unseen += len(data)
+            if self._unseen > self._max_bytes / 20:
+                self._trim()
+        except OSError as error:
+            log.warning("the detection cache in %s cannot be written: %s", self._folder, error)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.npz"
+
+    def _trim(self) -> None:
+        """Deletes the longest unused entries until a tenth of the room is free."""
+        self._unseen = 0
+        for path, stat in self._files(TEMPORARY):
+            if time() - stat.st_mtime > _ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
+        entries = self._files("*.npz")
+        total = sum(stat.st_size for _, stat in entries)
+        aim = total if total <= self._max_bytes else 0.9 * self._max_bytes
+        for path, stat in sorted(entries, key=lambda entry: entry[1].st_mtime_ns):
+            if total <= aim:
+                break
+            path.unlink(missing_ok=True)
+            total -= stat.st_size
+
+    def _files(self, pattern: str) -> list[tuple[Path, os.stat_result]]:
+        found = []
+        for path in self._folder.glob(f"*/{pattern}"):
+            with suppress(FileNotFoundError):  # another process may trim at the same time
+                found.append((path, path.stat()))
+        return found
+
+
+class CachedDetector:
+    """Decorates a detector: what is known of a file is not computed again.
+
+    The network is built when the first file is not known.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Detector],
+        cache: DetectionCache | None,
+        identity: Mapping[str, Any],
+        *,
+        floor: float,
+        score_threshold: float,
+        labels: frozenset[int] | None,
+    ) -> None:
+        self._build = build
+        self._network: Detector | None = None
+        self._cache, self._identity, self._floor = cache, identity, floor
+        self.score_threshold, self.labels = score_threshold, labels
+
+    def of_file(self, sha256: str) -> "FileDetector":
+        """The detector for the image that a file of this hash holds."""
+        return FileDetector(self, sha256)
+
+    def look(self, image: NDArray[np.uint8], sha256: str) -> tuple[Entry, bool]:
+        """What is in a file's image, HxWx3 uint8 RGB, and whether it was known."""
+        key = sha256_bytes(json.dumps([sha256, self._identity], sort_keys=True).encode())
+        entry = self._cache.get(key, self._floor) if self._cache is not None else None
+        size = image.shape[:2]
+        if entry is not None and (entry.detections.height, entry.detections.width) == size:
+            return entry, True
+        if self._network is None:
+            self._network = self._build()
+        started = perf_counter()
+        found = self._network.detect(image)
+        entry = Entry(found, 1000 * (perf_counter() - started))
+        if self._cache is not None:
+            self._cache.put(key, self._floor, entry)
+        return entry, False
+
+
+class FileDetector:
+    """A detector for the image of one file.
+
+    Attributes:
+        cached: Whether what it found was known; None before it was asked.
+        network_ms: Milliseconds that the network took, now or when it ran.
+    """
+
+    def __init__(self, detector: CachedDetector, sha256: str) -> None:
+        self._detector, self._sha256 = detector, sha256
+        self.score_threshold, self.labels = detector.score_threshold, detector.labels
+        self.cached: bool | None = None
+        self.network_ms = math.nan
+
+    def detect(self, image: NDArray[np.uint8]) -> Detections:
+        """What is in the file's image, HxWx3 uint8 RGB."""
+        entry, self.cached = self._detector.look(image, self._sha256)
+        self.network_ms = entry.network_ms
+        return entry.detections
+
+
+def _encoded(key: str, floor: float, entry: Entry) -> bytes:
+    found = entry.detections
+    file = BytesIO()
+    np.savez_compressed(
+        file,
+        key=np.array(key),
+        numbers=np.array([floor, entry.network_ms, found.height, found.width], np.float64),
+        **{name: getattr(found, name) for name in _ARRAYS},
+    )
+    return file.getvalue()
+
+
+def _decoded(data: bytes, key: str) -> tuple[Entry, float]:
+    """The entry and its floor; raises whatever for bytes that are not those of `_encoded`."""
+    with np.load(BytesIO(data), allow_pickle=False) as stored:
+        if str(stored["key"]) != key:
+            raise ValueError("the entry of another key")
+        floor, network_ms, height, width = stored["numbers"].tolist()
+        arrays = {name: stored[name] for name in _ARRAYS}
+    found = Detections(**arrays, height=int(height), width=int(width))
+    return Entry(found, network_ms), floor

@@ -1,0 +1,60 @@
+"""What comes out of a refinement, and when the mask that went in is kept instead."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+BoolArray = NDArray[np.bool_]
+ByteArray = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """The mask to use from here on.
+
+    Attributes:
+        mask: HxW bool, True = foreground; the one that came in where not applied.
+        status: "off": none was asked for. "applied": it is the refined one. "skipped": there is
+            nothing to refine. "refused": it was tried, and failed or is not credible.
+        reason: Why it was skipped or refused; else empty.
+    """
+
+    mask: BoolArray
+    status: Literal["off", "applied", "skipped", "refused"]
+    reason: str = ""
+
+
+class RefusedError(Exception):
+    """The mask cannot be refined, or the result is not credible; the text says why."""
+
+
+def attempt(
+    image: ByteArray, mask: BoolArray, work: Callable[[ByteArray, BoolArray], BoolArray]
+) -> Refined:
+    """Checks what comes in, lets the work refine it, and keeps the mask where it cannot.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        mask: HxW bool, True = foreground.
+        work: A contiguous image and mask to the refined mask, HxW bool each; changes neither.
+
+    Raises:
+        ValueError: Where image or mask are not as above.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image: expected (h, w, 3) uint8, got {image.shape} {image.dtype}")
+    if mask.shape != image.shape[:2] or mask.dtype != np.bool_:
+        raise ValueError(f"mask: expected {image.shape[:2]} bool, got {mask.shape} {mask.dtype}")
+    if not mask.any() or mask.all():
+        reason = "the mask fills the image" if mask.any() else "the mask is empty"
+        return Refined(mask, "skipped", reason)
+    try:
+        return Refined(work(np.ascontiguousarray(image), np.ascontiguousarray(mask)), "applied")
+    except RefusedError as refusal:
+        return Refined(mask, "refused", str(refusal))
+    except cv2.error as error:
+        return Refined(mask, "refused", f"OpenCV failed: {error}".strip())

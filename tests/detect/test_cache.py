@@ -1,0 +1,368 @@
+import io
+import json
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import astuple, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgexp.combine import select_detections
+from bgexp.config import Demo, MaskRcnnResnet50Fpn
+from bgexp.detect import CachedDetector, DetectionCache, build_detector, cached_detector
+from bgexp.detect.cache import Entry
+from bgexp.detect.weights import Weights, save_state
+from bgexp.detections import Detections
+
+CPU = torch.device("cpu")
+IMAGE = np.zeros((20, 30, 3), np.uint8)
+KEY = "ab" * 32
+
+
+def made(seed=0, n=5):
+    rng = np.random.default_rng(seed)
+    corner = rng.random((n, 2), np.float32) * 10
+    return Detections(
+        boxes=np.hstack([corner, corner + rng.random((n, 2), np.float32) * 10]),
+        labels=rng.integers(1, 91, n),
+        scores=np.sort(rng.random(n, np.float32))[::-1].copy(),
+        masks=rng.integers(0, 256, (n, 28, 28), np.uint8),
+        height=20,
+        width=30,
+    )
+
+
+def equal(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other), strict=True))
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+class Counting:
+    """A detector that counts how often it looks."""
+
+    def __init__(self, floor=0.0):
+        self.score_threshold, self.labels, self.floor, self.calls = 0.5, None, floor, 0
+
+    def detect(self, image):
+        self.calls += 1
+        found = made(int(image[0, 0, 0]))
+        return select_detections(found, self.floor)
+
+
+def cached(cache, network, identity=(), floor=0.0):
+    return CachedDetector(
+        lambda: network, cache, dict(identity), floor=floor, score_threshold=0.5, labels=None
+    )
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return DetectionCache(tmp_path, 10**9)
+
+
+# -- entries ---------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 60_000), st.integers(0, 40), st.floats(0, 1), st.floats(0, 1e6))
+def test_what_goes_in_comes_out(tmp_path_factory, seed, n, floor, milliseconds):
+    cache = DetectionCache(tmp_path_factory.mktemp("cache"), 10**9)
+    found = select_detections(made(seed, n), floor)
+    cache.put(KEY, floor, Entry(found, milliseconds))
+    back = cache.get(KEY, floor)
+    assert equal(back.detections, found)
+    assert back.network_ms == milliseconds
+    assert cache.get("cd" * 32, floor) is None
+
+
+def test_an_entry_serves_its_floor_and_what_lies_above(cache):
+    found = select_detections(made(n=30), 0.3)
+    cache.put(KEY, 0.3, Entry(found, 1.0))
+    assert cache.get(KEY, 0.29) is None
+    for threshold in (0.3, 0.5, 0.9):
+        assert equal(cache.get(KEY, threshold).detections, select_detections(found, threshold))
+    everything = select_detections(made(n=30), 0.1)
+    cache.put(KEY, 0.1, Entry(everything, 1.0))
+    assert len(cache.get(KEY, 0.1).detections) > len(found)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9, -1])
+def test_a_cut_entry_is_none(cache, tmp_path, kept):
+    cache.put(KEY, 0.0, Entry(made(), 1.0))
+    [path] = files(tmp_path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    assert cache.get(KEY, 0.0) is None
+
+
+def test_a_flipped_byte_is_none_or_harmless(cache, tmp_path):
+    found = made()
+    cache.put(KEY, 0.0, Entry(found, 1.0))
+    [path] = files(tmp_path)
+    data, damaged = path.read_bytes(), 0
+    for place in range(0, len(data), 37):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        back = cache.get(KEY, 0.0)
+        assert back is None or equal(back.detections, found)
+        damaged += back is None
+    assert damaged > 50
+
+
+def test_a_file_under_another_key_is_none(cache, tmp_path):
+    cache.put(KEY, 0.0, Entry(made(), 1.0))
+    [path] = files(tmp_path)
+    path.rename(path.with_name(f"ab{'0' * 62}.npz"))
+    assert cache.get(f"ab{'0' * 62}", 0.0) is None
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.mkdir, ("exploded",))
+
+
+def test_no_code_is_loaded(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache.put(KEY, 0.0, Entry(made(), 1.0))
+    [path] = files(tmp_path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    evil = io.BytesIO()
+    np.savez(evil, **arrays | {"labels": np.array([Bomb()], object)})
+    for data in (evil.getvalue(), pickle.dumps(Bomb())):
+        path.write_bytes(data)
+        assert cache.get(KEY, 0.0) is None
+    assert not Path("exploded").exists()
+
+
+# -- room ------------------------------------------------------------------------------------
+
+
+def fill(cache, names):
+    for name in names:
+        cache.put(name, 0.0, Entry(made(), 1.0))
+
+
+def names(n):
+    return [f"{number:02x}" * 32 for number in range(n)]
+
+
+def test_the_longest_unused_go_first(tmp_path):
+    fill(DetectionCache(tmp_path, 10**9), names(10))
+    sizes = [path.stat().st_size for path in files(tmp_path)]
+    for age, name in enumerate(names(10)):
+        os.utime(tmp_path / name[:2] / f"{name}.npz", (1000 + age, 1000 + age))
+    small = DetectionCache(tmp_path, int(sum(sizes) * 0.8))
+    assert small.get(names(10)[0], 0.0) is not None  # used just now
+    fill(small, ["ff" * 32])
+    left = [name for name in [*names(10), "ff" * 32] if small.get(name, 0.0) is not None]
+    assert left == [names(10)[0], *names(10)[5:], "ff" * 32]
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 0.8 * sum(sizes)
+
+
+def test_it_stays_within_its_bounds(tmp_path):
+    fill(DetectionCache(tmp_path, 10**9), names(1))
+    size = files(tmp_path)[0].stat().st_size
+    cache = DetectionCache(tmp_path, 40 * size)
+    for name in names(200):
+        cache.put(name, 0.0, Entry(made(), 1.0))
+        assert len(files(tmp_path)) <= 43  # a twentieth more, and the one just written
+
+
+def test_what_a_killed_process_left_goes(cache, tmp_path):
+    old, new = (tmp_path / "ab" / f".bgexp-{name}.part" for name in ("old", "new"))
+    old.parent.mkdir()
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1000, 1000))
+    fill(cache, names(1))
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_disk_that_refuses_stops_nothing(tmp_path, caplog):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    detector = cached(DetectionCache(tmp_path / "cache", 10**9), network := Counting())
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert len(detector.of_file("1").detect(IMAGE)) == 5
+    assert network.calls == 2
+    assert "cannot be written" in caplog.text
+
+
+# -- the decorated detector ------------------------------------------------------------------
+
+
+def test_the_network_runs_once_for_each_file(cache):
+    network = Counting()
+    detector = cached(cache, network)
+    first = detector.of_file("1")
+    found = first.detect(IMAGE)
+    assert (first.cached, network.calls) == (False, 1)
+    again = detector.of_file("1")
+    assert equal(again.detect(IMAGE), found)
+    assert (again.cached, network.calls) == (True, 1)
+    assert again.network_ms == first.network_ms > 0
+    assert len(cached(cache, network).of_file("2").detect(IMAGE)) == 5
+    assert network.calls == 2
+    for other in (cached(cache, network, {"weights": "x"}), cached(None, network)):
+        before = network.calls
+        assert equal(other.of_file("1").detect(IMAGE), found)
+        assert network.calls == before + 1
+
+
+def test_a_known_image_needs_no_network(cache):
+    cached(cache, Counting()).of_file("1").detect(IMAGE)
+
+    def never():
+        raise AssertionError("built")
+
+    known = CachedDetector(never, cache, {}, floor=0.5, score_threshold=0.5, labels=None)
+    assert (known.of_file("1").detect(IMAGE).scores > 0.5).all()
+    with pytest.raises(AssertionError, match="built"):
+        known.of_file("2").detect(IMAGE)
+
+
+def test_an_entry_of_another_size_is_not_this_images(cache):
+    network = Counting()
+    detector = cached(cache, network)
+    detector.of_file("1").detect(IMAGE)
+    detector.of_file("1").detect(np.zeros((30, 20, 3), np.uint8))
+    assert network.calls == 2
+
+
+@pytest.fixture(scope="module")
+def random_network(demo_state, tmp_path_factory):
+    path = tmp_path_factory.mktemp("demo") / "random.safetensors"
+    return path, save_state(demo_state, path, {})
+
+
+def demo(path, **changes):
+    settings = Demo(name="demo", weights=path, score_threshold=0.4, labels=None, image_size=96)
+    return settings.model_copy(update=changes)
+
+
+def test_on_and_off_are_bit_equal(cache, random_network, picture):
+    path, sha256 = random_network
+    weights, image = Weights("w", path, sha256), picture(97, 160)
+    off = cached_detector(demo(path, score_floor=0.2), CPU, weights, None).of_file("1")
+    plain = off.detect(image)
+    assert equal(build_detector(demo(path, score_floor=0.2), CPU).detect(image), plain)
+    for threshold in (0.2, 0.4, 0.6):
+        settings = demo(path, score_floor=0.2, score_threshold=threshold)
+        on = cached_detector(settings, CPU, weights, cache).of_file("1")
+        assert equal(on.detect(image), plain)
+        assert on.cached is (threshold > 0.2)
+        assert (on.score_threshold, on.labels) == (threshold, None)
+    assert len(plain) > len(select_detections(plain, 0.4)) > 0
+
+
+def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
+    path, sha256 = random_network
+
+    def is_known(settings, digest=sha256, device=CPU):
+        detector = cached_detector(settings, device, Weights("w", path, digest), cache)
+        monkeypatch.setattr(detector, "_build", Counting)
+        looked = detector.of_file("1")
+        looked.detect(IMAGE)
+        return looked.cached
+
+    assert not is_known(demo(path))
+    assert is_known(demo(path))
+    assert is_known(demo(path, score_threshold=0.7, labels=("object",)))
+    assert is_known(demo("moved.safetensors"))
+    assert not is_known(demo(path, score_floor=0.1))
+    assert not is_known(demo(path, image_size=128))
+    assert not is_known(demo(path), digest="another")
+    assert not is_known(demo(path), device=torch.device("meta"))
+    monkeypatch.setattr("bgexp.detect.source_hash", lambda *_: "other code")
+    assert not is_known(demo(path))
+    monkeypatch.undo()
+    monkeypatch.setattr("bgexp.detect.package_versions", lambda: {"torch": "99"})
+    assert not is_known(demo(path))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"min_size": 200},
+        {"max_size": 400},
+        {"detections_per_image": 7},
+        {"norm_eps": 1e-5},
+        {"norm": "batch_norm"},
+    ],
+    ids=str,
+)
+def test_every_setting_of_the_network_counts(resnet_settings, change):
+    def identity(settings):
+        weights = Weights("w", Path("w"), "0")
+        return json.dumps(cached_detector(settings, CPU, weights, None)._identity)
+
+    assert isinstance(resnet_settings, MaskRcnnResnet50Fpn)
+    changed = identity(resnet_settings.model_copy(update=change))
+    assert changed != identity(resnet_settings)
+    chosen = {"score_threshold": 0.9, "labels": ("dog",), "weights": "elsewhere"}
+    assert identity(resnet_settings.model_copy(update=chosen)) == identity(resnet_settings)
+
+
+# -- several processes -----------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests_cache import DetectionCache, Entry, made, names
+cache = DetectionCache(Path(sys.argv[1]), 60_000)
+print("ready", flush=True)
+for number in range(100_000):
+    key = names(20)[number % 20]
+    floor = (number % 3) / 10
+    cache.put(key, floor, Entry(made(int(key[:2], 16)), 1.0))
+"""
+
+
+@pytest.mark.slow
+def test_killed_writers_leave_no_wrong_entry(tmp_path):
+    """Two write the same keys at once, both are killed in the middle, and everything is right."""
+    code = WRITER.replace("from tests_cache", "from test_cache")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    folder = tmp_path / "cache"
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, env=environment
+        )
+        for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout.readline() == b"ready\n"
+        reader, seen = DetectionCache(folder, 60_000), 0
+        end = time.monotonic() + 60
+        while seen < 300 and time.monotonic() < end:
+            for name in names(20):
+                entry = reader.get(name, 0.2)
+                if entry is not None:
+                    seen += 1
+                    assert equal(entry.detections, expected(name))
+    finally:
+        for writer in writers:
+            writer.send_signal(signal.SIGKILL)
+            writer.wait()
+            writer.stdout.close()
+    assert seen >= 300
+    assert files(folder)
+    for path in folder.rglob("*.npz"):
+        assert equal(reader.get(path.stem, 0.2).detections, expected(path.stem))
+
+
+def expected(name):
+    return select_detections(replace(made(int(name[:2], 16))), 0.2)

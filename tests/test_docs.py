@@ -1,0 +1,84 @@
+"""What the documents say is true: examples run, commands compose, links lead somewhere."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from bgexp.compose import combinations, compose_config, plain
+from bgexp.config import DoctorSettings, RunSettings, TrainSettings, UiSettings, check_settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SETTINGS = {
+    "run": RunSettings,
+    "train": TrainSettings,
+    "doctor": DoctorSettings,
+    "ui": UiSettings,
+}
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page, language):
+    return [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def commands():
+    for page in PAGES:
+        text = "\n".join(blocks(page, ""))
+        for line in text.splitlines():
+            words = shlex.split(line, comments=True)
+            words = words[next((n for n, w in enumerate(words) if "=" not in w), 0) :]
+            known = words[:1] == ["bgexp"] and words[1:2] and words[1] in SETTINGS
+            if known and "--help" not in words and "KEY=VALUE" not in words:
+                yield pytest.param(words[1:], id=f"{page.name}: {' '.join(words)}")
+
+
+# Those of the API page are signatures; the examples in docstrings run as doctests.
+PYTHON = [
+    (page.name, text) for page in PAGES if page.name != "api.md" for text in blocks(page, "python")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "text"), PYTHON, ids=[page for page, _ in PYTHON])
+def test_an_example_in_python_runs(page, text, photographs, monkeypatch):
+    monkeypatch.chdir(next(photographs.rglob("cat.jpg")).parent)
+    exec(compile(text, page, "exec"), {})  # it reads cat.jpg here, and writes beside it
+    assert (Path.cwd() / "cut-out.png").stat().st_size > 1000
+
+
+def test_there_is_an_example():
+    assert PYTHON
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_a_command_composes(words):
+    command, *rest = words
+    sweep = "-m" in rest
+    extra = rest.index("--config-dir") if "--config-dir" in rest else None
+    if extra is not None:
+        pytest.skip("it needs a folder of the reader's own")
+    overrides = [word for word in rest if "=" in word]
+    if not sweep and "experiment=" not in " ".join(overrides):
+        check_settings(SETTINGS[command], plain(compose_config(command, overrides, None)))
+        return
+    base = [o for o in overrides if o.startswith("experiment=")]
+    jobs = list(combinations(compose_config(command, base, None), overrides))
+    assert jobs
+    for job in jobs:
+        check_settings(SETTINGS[command], plain(compose_config(command, job, None)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_api_page_is_current():
+    build = runpy.run_path(str(ROOT / "docs" / "api" / "build.py"))
+    assert (ROOT / "docs" / "api.md").read_text() == build["page"](), "run `make docs`"
