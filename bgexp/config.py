@@ -193,7 +193,7 @@ class GrabCut(Section):
     """How GrabCut refines a mask.
 
     Attributes:
-        iterations: Of GrabCut.
+        iterations: Times that colours are learned and the edge is cut.
         band: Pixels this near to the mask's edge are uncertain; a share of the longer side of
             the mask's bounding box, and not of the picture, as a detector's error grows with its
             box and not with the scene around it.
@@ -202,13 +202,29 @@ class GrabCut(Section):
     """
 
     name: Literal["grabcut"] = "grabcut"
-    iterations: Annotated[int, Field(ge=1, le=50)] = 3
-    band: Share = 0.1
-    size: Annotated[int, Field(ge=16, le=8192)] = 512
+    iterations: Annotated[int, Field(ge=1, le=50)] = 1
+    band: Share = 0.06
+    size: Annotated[int, Field(ge=16, le=8192)] = 160
     max_change: Annotated[float, Field(ge=0)] = 0.5
 
 
-Refine = Annotated[NoRefinement | GrabCut, Field(discriminator="name")]
+class GuidedFilter(Section):
+    """How the guided filter refines a mask.
+
+    Attributes:
+        iterations: Passes of the filter.
+        radius: Of the filter's window, and of the band around the mask's edge that it may change;
+            a share of the longer side of the mask's bounding box.
+        size: It is fitted to the mask's surroundings with at most this longer side in pixels.
+    """
+
+    name: Literal["guided"] = "guided"
+    iterations: Annotated[int, Field(ge=1, le=50)] = 2
+    radius: Share = 0.06
+    size: Annotated[int, Field(ge=16, le=8192)] = 128
+
+
+Refine = Annotated[NoRefinement | GrabCut | GuidedFilter, Field(discriminator="name")]
 
 
 def _color(text: str) -> str:
@@ -305,6 +321,7 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
         "maskrcnn_resnet50_fpn_v2",
         "none",
         "grabcut",
+        "guided",
     }
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
     if wrong["type"] == "score_floor":

@@ -77,7 +77,7 @@ def test_every_config_is_tested():
     groups = {"dataset", "detector", "refine", "experiment"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 3 * 2 + 3 + 1 + 1
+    assert len(CASES) == 4 * 3 * 3 + 3 + 1 + 1
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))

@@ -294,6 +294,20 @@ def test_a_subset_hashes_only_what_it_chose(tmp_path, monkeypatch):
 # -- digest ----------------------------------------------------------------------------------
 
 
+def test_a_file_is_hashed_once_until_it_changes(tmp_path, monkeypatch):
+    make(tmp_path, "a.jpg", "b.jpg")
+    hashed = []
+    monkeypatch.setattr(
+        dataset, "sha256_file", lambda path: hashed.append(path.name) or sha256_bytes(b"x")
+    )
+    for _ in range(3):
+        folder(tmp_path)
+    assert sorted(hashed) == ["a.jpg", "b.jpg"]
+    (tmp_path / "a.jpg").write_bytes(b"other")
+    folder(tmp_path)
+    assert sorted(hashed) == ["a.jpg", "a.jpg", "b.jpg"]
+
+
 def test_the_digest_is_of_content_and_names(tmp_path):
     make(tmp_path / "one", "images/a.jpg", "images/b.jpg", "masks/a.png", "masks/b.png")
     digest = pairs(tmp_path / "one").digest

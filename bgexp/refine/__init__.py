@@ -1,14 +1,19 @@
 """A coarse mask to one that follows the image's edges: one file a way to do it."""
 
-from bgexp.config import GrabCut, NoRefinement
+from bgexp.config import GrabCut, GuidedFilter, NoRefinement
 from bgexp.refine.grabcut import refine_mask_grabcut
+from bgexp.refine.guided import refine_mask_guided
 from bgexp.refine.refined import BoolArray, ByteArray, Refined
 
-__all__ = ["Refined", "refine_mask", "refine_mask_grabcut"]
+__all__ = ["Refined", "refine_mask", "refine_mask_grabcut", "refine_mask_guided"]
 
 
 def refine_mask(
-    image: ByteArray, mask: BoolArray, settings: NoRefinement | GrabCut, *, seed: int = 0
+    image: ByteArray,
+    mask: BoolArray,
+    settings: NoRefinement | GrabCut | GuidedFilter,
+    *,
+    seed: int = 0,
 ) -> Refined:
     """Refines a mask as the settings say.
 
@@ -23,4 +28,6 @@ def refine_mask(
     """
     if isinstance(settings, NoRefinement):
         return Refined(mask, "off")
+    if isinstance(settings, GuidedFilter):
+        return refine_mask_guided(image, mask, settings)
     return refine_mask_grabcut(image, mask, settings, seed=seed)
