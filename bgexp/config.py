@@ -204,7 +204,7 @@ class GrabCut(Section):
     name: Literal["grabcut"] = "grabcut"
     iterations: Annotated[int, Field(ge=1, le=50)] = 1
     band: Share = 0.06
-    size: Annotated[int, Field(ge=16, le=8192)] = 160
+    size: Annotated[int, Field(ge=16, le=8192)] = 192
     max_change: Annotated[float, Field(ge=0)] = 0.5
 
 
@@ -219,8 +219,8 @@ class GuidedFilter(Section):
     """
 
     name: Literal["guided"] = "guided"
-    iterations: Annotated[int, Field(ge=1, le=50)] = 2
-    radius: Share = 0.06
+    iterations: Annotated[int, Field(ge=1, le=50)] = 3
+    radius: Share = 0.05
     size: Annotated[int, Field(ge=16, le=8192)] = 128
 
 

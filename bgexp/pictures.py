@@ -10,7 +10,8 @@ from bgexp.images import thumbnail
 from bgexp.pipeline import Removed
 from bgexp.results import Row
 
-TABLE_IMAGES, TABLE_PIXELS = 100, 340  # rows with pictures in the tracked table; their longer side
+# Rows with pictures in the tracked table, at 15 ms each for every job; their longer side.
+TABLE_IMAGES, TABLE_PIXELS = 30, 340
 
 
 class Pictures:

@@ -10,14 +10,18 @@ from itertools import combinations_with_replacement
 
 import cv2
 import numpy as np
-from cv2.typing import MatLike
+from numpy.typing import NDArray
 
 from bgexp.config import GuidedFilter
 from bgexp.refine.refined import BoolArray, ByteArray, Refined, attempt
 from bgexp.refine.window import Window, bands_around, open_window
 
+FloatArray = NDArray[np.float32]
+
 # The filter's epsilon, for colours of 0 to 1.
 _SMOOTHING = 3e-4
+# Side of the square over which the result at full size is averaged: it follows the noise as well.
+_GRAIN = 3
 _DEFAULTS = GuidedFilter()
 
 
@@ -61,7 +65,7 @@ def follow_edges(window: Window, found: BoolArray, unsure: BoolArray, radius: fl
         unsure: hxw bool, where the result may differ from the window's mask.
         radius: Of the guided filter, in working pixels.
     """
-    share = _apply(_fit(window.small, found, radius), window.picture)
+    share = _mean(_apply(_fit(window.small, found, radius), window.picture), _GRAIN)
     size = window.mask.shape[::-1]
     band = cv2.resize(unsure.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     new = window.mask.copy()
@@ -74,24 +78,23 @@ class _Linear:
     """A mask as a linear function of the colour, near each pixel.
 
     Attributes:
-        gain: hxw float32 for red, green and blue of 0 to 255.
-        offset: hxw float32.
+        gain: For red, green and blue of 0 to 255, hxw each.
+        offset: hxw.
     """
 
-    gain: list[MatLike]
-    offset: MatLike
+    gain: list[FloatArray]
+    offset: FloatArray
 
 
 def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> _Linear:
-    """Fits the mask in the square around each pixel; equations 19 to 21 of the first paper."""
-    side = 2 * max(1, round(radius)) + 1
-    mean = partial(cv2.blur, ksize=(side, side))
-    colors = [plane / np.float32(255) for plane in cv2.split(picture)]
+    """Fits the mask in the square around each pixel, for the means over all that hold a pixel."""
+    mean = partial(_mean, side=2 * max(1, round(radius)) + 1)
+    colors = [plane / np.float32(255) for plane in _planes(picture)]
     target = mask.astype(np.float32)
     means, share = [mean(color) for color in colors], mean(target)
     along = [mean(one * target) - m * share for one, m in zip(colors, means, strict=True)]
     rr, rg, rb, gg, gb, bb = (
-        mean(colors[i] * colors[j]) - means[i] * means[j] + _SMOOTHING * (i == j)
+        mean(colors[i] * colors[j]) - means[i] * means[j] + np.float32(_SMOOTHING * (i == j))
         for i, j in combinations_with_replacement(range(3), 2)
     )
     # Plane by plane, the inverse by its adjugate takes a tenth of the time of a solver's.
@@ -102,19 +105,32 @@ def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> _Linear:
     ]
     determinant = _dot([rr, rg, rb], adjugate[0])
     gain = [_dot(row, along) / determinant for row in adjugate]
-    return _Linear([mean(one) / 255 for one in gain], mean(share - _dot(gain, means)))
+    offset = share - _dot(gain, means)
+    return _Linear([mean(one) / np.float32(255) for one in gain], mean(offset))
 
 
-def _dot(one: list[MatLike], other: list[MatLike]) -> MatLike:
-    return one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
-
-
-def _apply(linear: _Linear, picture: ByteArray) -> MatLike:
-    """The share of foreground by the picture's colours, HxW float32, about 0 to 1."""
-    size = picture.shape[1::-1]
-    share = cv2.resize(linear.offset, size)
-    for gain, color in zip(linear.gain, cv2.split(picture), strict=True):
-        product = cv2.resize(gain, size)
-        product *= color
+def _apply(linear: _Linear, picture: ByteArray) -> FloatArray:
+    """The share of foreground by the colours of a picture of any size, HxW, about 0 to 1."""
+    share = _resized(linear.offset, picture)
+    for gain, color in zip(linear.gain, _planes(picture), strict=True):
+        product = _resized(gain, picture)
+        product *= color  # in place: at full size, memory is what takes time
         share += product
     return share
+
+
+def _planes(picture: ByteArray) -> ByteArray:
+    return np.moveaxis(picture, -1, 0)
+
+
+def _mean(plane: FloatArray, side: int) -> FloatArray:
+    return np.asarray(cv2.blur(plane, (side, side)), np.float32)
+
+
+def _dot(one: list[FloatArray], other: list[FloatArray]) -> FloatArray:
+    total = one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+    return np.asarray(total, np.float32)
+
+
+def _resized(plane: FloatArray, picture: ByteArray) -> FloatArray:
+    return np.asarray(cv2.resize(plane, picture.shape[1::-1]), np.float32)

@@ -26,11 +26,13 @@ SECTIONS = {
         "refine.refine_mask",
         "refine.refined.Refined",
         "refine.grabcut.refine_mask_grabcut",
+        "refine.guided.refine_mask_guided",
         "cutout.cut_out",
     ),
     "Their settings": (
         "config.Combine",
         "config.GrabCut",
+        "config.GuidedFilter",
         "config.Cutout",
         "compose.compose_config",
         "config.check_settings",

@@ -48,9 +48,10 @@ def assert_same(detector, model, image, threshold, at_least):
     found = detector.detect(image)
     assert len(found) >= at_least
     assert (found.height, found.width) == image.shape[:2]
-    np.testing.assert_array_equal(found.boxes, boxes)
+    # Norms inside the convolutions move the last digits: up to 0.0024 pixels were measured.
+    np.testing.assert_allclose(found.boxes, boxes, atol=0.02)
     np.testing.assert_array_equal(found.labels, labels)
-    np.testing.assert_array_equal(found.scores, scores)
+    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
     mask = combine_detections(found).mask
     assert mask.shape == least.shape
     assert (least & ~mask).sum() <= 0.001 * least.sum()
