@@ -1,0 +1,91 @@
+"""bgexp and the naive script on one picture: from the file read to the file written."""
+
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import cv2
+import numpy as np
+import torch
+import yaml
+from pydantic import TypeAdapter
+
+from bgexp.compose import conf_dir
+from bgexp.config import Combine, Cutout, DetectorSettings, Refine
+from bgexp.detect import build_detector
+from bgexp.files import write_whole
+from bgexp.images import encode_png, load_image
+from bgexp.pipeline import remove_background
+from tests.bench import naive
+from tests.bench.controlled import published_weights
+
+REFINES = sorted((p.stem for p in (conf_dir() / "refine").glob("*.yaml")), key="none".__ne__)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run took and made.
+
+    Attributes:
+        seconds: From the file read to the file written.
+        mask: HxW bool, as written.
+        unrefined: HxW bool, before refinement.
+        boxes: (K, 4) float32 of the detections in the mask.
+        stages_ms: Milliseconds by stage.
+    """
+
+    seconds: float
+    mask: np.ndarray
+    unrefined: np.ndarray
+    boxes: np.ndarray
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+
+def configured(group, name, **changes):
+    """The settings of `GROUP=NAME` in conf/, with changes."""
+    kind = {"detector": DetectorSettings, "refine": Refine}[group]
+    found = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text())
+    return TypeAdapter(kind).validate_python(found | changes)
+
+
+class Ours:
+    """bgexp's own stages, as configured by default."""
+
+    def __init__(self, detector):
+        self._detector = build_detector(detector, torch.device("cpu"))
+        self._refine = {name: configured("refine", name) for name in REFINES}
+
+    def run(self, scene, refine, target):
+        started = perf_counter()
+        image = load_image(scene.file)
+        loaded = perf_counter()
+        removed = remove_background(
+            image, self._detector, Combine(), self._refine[refine], Cutout()
+        )
+        removed_at = perf_counter()
+        data = encode_png(removed.cutout)
+        encoded = perf_counter()
+        write_whole(target, data)
+        done = perf_counter()
+        stages = {
+            "load": 1000 * (loaded - started),
+            **removed.timings_ms,
+            "encode": 1000 * (encoded - removed_at),
+            "write": 1000 * (done - encoded),
+        }
+        return Outcome(done - started, removed.mask, removed.unrefined, removed.found.boxes, stages)
+
+
+class Naive:
+    """The naive script with the same weights."""
+
+    def __init__(self, weights, **options):
+        with published_weights(weights):
+            self._model = naive.load_model(**options)
+
+    def run(self, scene, refine, target):
+        cv2.setRNGSeed(0)  # else its GrabCut gives another mask each time
+        started = perf_counter()
+        mask, unrefined, boxes = naive.remove_background(
+            scene.file, target, self._model, use_grabcut=refine == "grabcut"
+        )
+        return Outcome(perf_counter() - started, mask, unrefined, boxes)

@@ -1,0 +1,84 @@
+"""Random weights whose predictions are replaced: every layer works, and what is found is known."""
+
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torchvision.models import WeightsEnum
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
+from torchvision.models.detection.roi_heads import RoIHeads
+
+from bgexp.detect.resnet50 import build_resnet50_model
+from bgexp.detect.weights import save_state
+
+LABEL = 1
+
+
+def write_random_weights(path, settings):
+    """Weights of torchvision's Mask R-CNN as it is drawn, from a fixed seed."""
+    torch.manual_seed(0)
+    state = build_resnet50_model(settings).state_dict()
+    for name in state:  # as training leaves them: else the sixteen blocks' sums grow without end
+        if name.endswith("bn3.weight"):
+            state[name] = torch.full_like(state[name], 0.2)
+    save_state(state, path, {})
+
+
+@contextmanager
+def published_weights(path):
+    """Inside, torchvision loads these weights wherever it would download its own."""
+    state = load_file(path)
+    with patch.object(WeightsEnum, "get_state_dict", lambda *_, **__: state):
+        yield
+
+
+class Control:
+    """What the network is made to find, and how much work it did in the last picture.
+
+    Attributes:
+        scene: Whose detections come out.
+        proposals: Regions that the box head saw.
+        mask_boxes: Boxes that the mask head saw.
+    """
+
+    scene = None
+    proposals = mask_boxes = 0
+
+    def found(self, heads, image_shape):
+        """Boxes in the network's pixels, scores and labels, above the network's threshold."""
+        height, width = self.scene.truth.shape
+        scale = torch.tensor([image_shape[1] / width, image_shape[0] / height] * 2)
+        scores = torch.from_numpy(self.scene.scores)
+        counts = scores > heads.score_thresh
+        boxes = torch.from_numpy(self.scene.boxes)[counts] * scale
+        return [boxes], [scores[counts]], [torch.full((len(boxes),), LABEL)]
+
+
+@contextmanager
+def controlled_predictions():
+    """Inside, every Mask R-CNN of torchvision finds what `scene` of the yielded control holds.
+
+    Backbone, FPN, RPN with its suppression, box head and mask head run as ever; only the box
+    head's choice and the mask head's last values are replaced.
+    """
+    control = Control()
+    choose = RoIHeads.postprocess_detections
+
+    def postprocess(heads, class_logits, box_regression, proposals, image_shapes):
+        choose(heads, class_logits, box_regression, proposals, image_shapes)
+        control.proposals = len(proposals[0])
+        return control.found(heads, image_shapes[0])
+
+    def predict(predictor, x):
+        logits = nn.Sequential.forward(predictor, x)
+        control.mask_boxes = len(logits)
+        logits[:, LABEL] = torch.from_numpy(control.scene.masks[: len(logits)]).logit()
+        return logits
+
+    with (
+        patch.object(RoIHeads, "postprocess_detections", postprocess),
+        patch.object(MaskRCNNPredictor, "forward", predict),
+    ):
+        yield control

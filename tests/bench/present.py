@@ -1,0 +1,189 @@
+"""bench.json as a plot and as the tables of README.md and docs/benchmark.md.
+
+python -m tests.bench.present FOLDER puts them into the documents, between their markers.
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).parents[2]
+OPENING, CLOSING = "<!-- bench -->", "<!-- /bench -->"
+OURS, NAIVE, MUTED = "#2a6f97", "#c8553d", "#8d99ae"
+
+
+def readme_text(results):
+    """The comparison with the naive script, Markdown."""
+    lines = [
+        "| photograph | naive script | bgexp | times as fast | without refinement | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in _of(results, refine="grabcut", naive=True):
+        [plain] = _of(results, refine="none", naive=True, megapixels=case["megapixels"])
+        cells = (
+            f"{case['megapixels']:g} MP",
+            f"{case['naive_s']:.1f} s",
+            f"{case['ours_s']:.1f} s",
+            f"**{case['ratio']['median']:.1f}** ({_span(case['ratio'])})",
+            f"{plain['ratio']['median']:.1f} ({_span(plain['ratio'])})",
+            f"{_gigabytes(case, 'naive_peak_rss_bytes')} → {_gigabytes(case, 'peak_rss_bytes')}",
+        )
+        lines.append(_row(cells))
+    return "\n".join([*lines, "", _conditions(results)])
+
+
+def details_text(results):
+    """All that the document on the benchmark shows, Markdown."""
+    quality = [
+        "| photograph | refine | unrefined | bgexp | naive script | bgexp to naive |",
+        "|---" * 6,
+    ]
+    quality[1] += "|"
+    for case in _of(results, naive=True, refine="grabcut"):
+        scores = (case["iou_vs_truth"][key] for key in ("unrefined", "ours", "naive"))
+        cells = (f"{case['megapixels']:g} MP", "grabcut", *map("{:.3f}".format, scores))
+        quality.append(_row((*cells, f"{case['iou_vs_naive']:.3f}")))
+    return "\n\n".join(
+        [
+            readme_text(results),
+            "IoU with the exact truth, and of the two results with each other (medians):",
+            "\n".join(quality),
+            "Where bgexp's time goes, milliseconds a photograph (medians):",
+            "\n".join(_stage_rows(results)),
+        ]
+    )
+
+
+def draw_plot(results, path):
+    """Seconds a photograph, ratios, and bgexp's stages, as one PNG."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    seconds, ratios, stages = figure.subplots(1, 3)
+    cases = _of(results, refine="grabcut", naive=True)
+    names = [f"{case['megapixels']:g} MP" for case in cases]
+    _draw_seconds(seconds, cases, names)
+    _draw_ratios(ratios, results, names)
+    _draw_stages(stages, cases, names)
+    for axes in (seconds, ratios, stages):
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def replace_block(text, block):
+    """The text with what stands between its markers replaced."""
+    pattern = re.compile(f"{OPENING}.*{CLOSING}", re.DOTALL)
+    if not pattern.search(text):
+        raise ValueError(f"no {OPENING} … {CLOSING}")
+    return pattern.sub(lambda _: f"{OPENING}\n{block}\n{CLOSING}", text)
+
+
+def _draw_seconds(axes, cases, names):
+    for side, color, shift in (("naive", NAIVE, -0.2), ("ours", OURS, 0.2)):
+        places = [n + shift for n in range(len(cases))]
+        heights = [case[f"{side}_s"] for case in cases]
+        label = "naive script" if side == "naive" else "bgexp"
+        bars = axes.bar(places, heights, 0.38, color=color, label=label)
+        axes.bar_label(bars, [f"{height:.1f}" for height in heights], fontsize=8)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_title("seconds a photograph, with GrabCut", fontsize=10)
+    axes.set_ylim(0, 1.12 * max(case["naive_s"] for case in cases))
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _draw_ratios(axes, results, names):
+    for refine, color, shift in (("grabcut", OURS, -0.08), ("none", MUTED, 0.08)):
+        found = [case["ratio"] for case in _of(results, refine=refine, naive=True)]
+        middle = [ratio["median"] for ratio in found]
+        below = [ratio["median"] - ratio["min"] for ratio in found]
+        above = [ratio["max"] - ratio["median"] for ratio in found]
+        label = "with GrabCut" if refine == "grabcut" else "without refinement"
+        places = [n + shift for n in range(len(found))]
+        axes.errorbar(places, middle, [below, above], fmt="o", color=color, label=label, capsize=4)
+        for place, value in zip(places, middle, strict=True):
+            axes.annotate(
+                f"{value:.1f}", (place, value), (9, -3), textcoords="offset points", fontsize=8
+            )
+    axes.set_yscale("log")
+    axes.set_yticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=1)
+    axes.set_xlim(-0.5, len(names) - 0.4)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_title("times as fast (median, min to max)", fontsize=10)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def _draw_stages(axes, cases, names):
+    left = [0.0] * len(cases)
+    for stage in cases[0]["stages_ms"]:
+        widths = [case["stages_ms"][stage] / 1000 for case in cases]
+        if max(w / case["ours_s"] for w, case in zip(widths, cases, strict=True)) > 0.005:
+            axes.barh(names, widths, 0.6, left=left, label=stage)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set_title("where bgexp's seconds go, with GrabCut", fontsize=10)
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+
+
+def _stage_rows(results):
+    cases = results["cases"]
+    stages = list(cases[0]["stages_ms"])
+    yield _row(("photograph", "detector", "refine", *stages, "whole", "refinement adds"))
+    yield "|---" * (len(stages) + 5) + "|"
+    for case in cases:
+        times = (f"{case['stages_ms'][stage]:.0f}" for stage in stages)
+        adds = "" if case["refine"] == "none" else f"{case['refine_adds']:.0%}"
+        place = f"{case['megapixels']:g} MP", case["detector"], case["refine"]
+        yield _row((*place, *times, f"{1000 * case['ours_s']:.0f}", adds))
+
+
+def _conditions(results):
+    machine, versions = results["machine"], results["versions"]
+    speed = results["matmul_gflops"]["fp32"]
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, no GPU used, {speed:.0f} GFLOP/s in fp32 "
+        f"products; torch {versions['torch']}, OpenCV {versions['opencv-python']}. "
+        "Mask R-CNN R50-FPN in fp32, seven objects found, GrabCut, PNG written; medians, in "
+        "brackets the lowest and the highest ratio of a pair."
+    )
+
+
+def _of(results, *, refine, naive, **wanted):
+    """Cases with this refinement that were, or were not, run beside the naive script."""
+    wanted = {"refine": refine, **wanted}
+    return [
+        case
+        for case in results["cases"]
+        if (case["naive_s"] is not None) == naive
+        and all(case[key] == value for key, value in wanted.items())
+    ]
+
+
+def _span(ratio):
+    return f"{ratio['min']:.1f} to {ratio['max']:.1f}"
+
+
+def _gigabytes(case, key):
+    return "?" if case[key] is None else f"{case[key] / 1e9:.1f} GB"
+
+
+def _row(cells):
+    return f"| {' | '.join(cells)} |"
+
+
+def main(folder):
+    results = json.loads((folder / "bench.json").read_text())
+    for name, block in (("README.md", readme_text), ("docs/benchmark.md", details_text)):
+        path = ROOT / name
+        path.write_text(replace_block(path.read_text(), block(results)))
+    shutil.copyfile(folder / "bench.png", ROOT / "docs/images/bench.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
