@@ -1,6 +1,7 @@
 """A sweep: checks every combination, opens and closes the parent, tells how the jobs ended."""
 
 import json
+import logging
 import shlex
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,8 @@ from bgexp.pages import PAGE, draw_sweep
 from bgexp.results import SCHEMA_VERSION
 from bgexp.tracking import tracked_run
 
+log = logging.getLogger(__name__)
+
 SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
 _NOTHING: Mapping[str, Any] = {}
 
@@ -38,8 +41,12 @@ def run_sweep(
         shared = {"run_id": parent.run_id, "score_floors": _score_floors(planned)}
         write_json(folder / SHARED, shared)
         began = datetime.now().astimezone()
+        stopped = False
         try:
             launch()
+        except Interrupted:
+            stopped = True
+            raise
         finally:
             jobs = sorted(
                 (path.parent for path in folder.glob("*/summary.json")), key=_natural_order
@@ -50,11 +57,20 @@ def run_sweep(
             rows = [_cells(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
             # No tracked table: in the run list's table view it would hide those of the jobs.
             write_whole(folder / "jobs.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-            if jobs:
-                draw_sweep(folder, planned[0], jobs, began)
-                parent.log_file(folder / PAGE)
             parent.log_file(folder / "jobs.csv")
+            if jobs and not stopped:  # whoever presses Ctrl-C waits for no page
+                _draw(folder, planned[0], jobs, began)
+                parent.log_file(folder / PAGE)
     return jobs
+
+
+def _draw(folder: Path, settings: RunSettings, jobs: Sequence[Path], began: datetime) -> None:
+    """Results that took hours are not lost to a page that cannot be drawn."""
+    try:
+        draw_sweep(folder, settings, jobs, began)
+    except Exception as error:
+        write_whole(folder / PAGE, b"This page could not be drawn; see log.txt and jobs.csv.\n")
+        log.warning("no report.html: %s: %s", type(error).__name__, error, exc_info=True)
 
 
 def run_job(
