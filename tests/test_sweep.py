@@ -115,7 +115,7 @@ def test_output(swept):
     table = swept.out[swept.out.rindex("4 jobs") :]
     assert max(len(line) for line in table[: table.index("Shared")].splitlines()) <= 80
     lines = table.splitlines()
-    assert sum("refine=grabcut" in line for line in lines) == 3  # two jobs, and the best's command
+    assert sum("refine=grabcut" in line for line in lines) in (2, 3)  # two jobs, maybe the best
     assert sum("image_size=64" in line for line in lines) == 2  # said once, and in the command
     assert f"Files:   {swept.folder}" in table
     assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
