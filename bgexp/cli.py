@@ -21,7 +21,7 @@ from bgexp.errors import Interrupted, UserError
 CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
-    "train": "trains the small detector on composites",
+    "train": "trains a detector or the network of refine=network",
     "doctor": "what this machine has, and what to do about what is missing",
     "ui": "opens the tracking UI on the local store",
 }
@@ -229,11 +229,16 @@ def _train(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.config import TrainSettings, check_settings
 
     settings = check_settings(TrainSettings, plain(config))
-    from bgexp.train.command import train_detector
+    from bgexp.train.command import train_network
 
-    weights = train_detector(settings, Path(config.hydra.run.dir).resolve())
+    weights = train_network(settings, Path(config.hydra.run.dir).resolve())
+    chosen = (
+        f"detector={settings.detector.name} detector.weights={weights}"
+        if settings.model == "detector"
+        else f"refine=network refine.weights={weights}"
+    )
     print(f"Weights: {weights}")
-    print(f"Next:    bgexp run detector=demo detector.weights={weights}")
+    print(f"Next:    bgexp run {chosen}")
     return 0
 
 

@@ -32,12 +32,16 @@ def truth_mask(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
         ImageError: they are of an image of another size, or one of them makes no sense.
     """
     masks = encoded_masks(image, size)
-    if not masks:
-        return np.zeros(size, np.bool_)
-    # Not by pycocotools' decode(), which warns with numpy 2.
-    counts = _uncompressed(mask.merge(masks)["counts"].decode())
-    pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
-    return np.ascontiguousarray(pixels.reshape(size[::-1]).T)
+    return _pixels(mask.merge(masks), size) if masks else np.zeros(size, np.bool_)
+
+
+def instance_masks(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
+    """Return the mask of each single object by its annotation's id, HxW bool; no crowds.
+
+    Arguments and errors as in `truth_mask`.
+    """
+    masks = zip(image.annotations, encoded_masks(image, size), strict=True)
+    return {one.id: _pixels(runs, size) for one, runs in masks if not one.iscrowd}
 
 
 def encoded_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
@@ -61,6 +65,13 @@ def encoded_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
     counts = np.diff(pixels, prepend=0, append=size[0] * size[1])
     runs: Runs = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
     return runs
+
+
+def _pixels(runs: Runs, size: tuple[int, int]) -> NDArray[np.bool_]:
+    # Not by pycocotools' decode(), which warns with numpy 2.
+    counts = _uncompressed(runs["counts"].decode())
+    pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(pixels.reshape(size[::-1]).T)
 
 
 def _encoded(annotation: Annotation, size: tuple[int, int]) -> Runs:

@@ -224,7 +224,24 @@ class GuidedFilter(Section):
     size: Annotated[int, Field(ge=16, le=8192)] = 128
 
 
-Refine = Annotated[NoRefinement | GrabCut | GuidedFilter, Field(discriminator="name")]
+class RefineNetwork(Section):
+    """How the mask network refines a mask.
+
+    Attributes:
+        weights: null: the shipped file; or a .safetensors file that bgexp train wrote.
+        size: It sees the mask's surroundings with this longer side in pixels.
+        threshold: A pixel is foreground where the network's share is above it (strictly).
+    """
+
+    name: Literal["network"] = "network"
+    weights: Path | None = None
+    size: Annotated[int, Field(ge=64, le=2048)] = 288
+    threshold: Share = 0.5
+
+
+Refine = Annotated[
+    NoRefinement | GrabCut | GuidedFilter | RefineNetwork, Field(discriminator="name")
+]
 
 
 def _color(text: str) -> str:
@@ -261,9 +278,10 @@ class RunSettings(Common):
 # -- bgexp train -----------------------------------------------------------------------------
 
 
-class TrainData(Section):
+class Composites(Section):
     """Folders of RGBA cut-outs and of backgrounds, split by object into training and validation."""
 
+    name: Literal["composites"]
     cutouts: Path
     backgrounds: Path
     validation_cutouts: Path
@@ -271,7 +289,21 @@ class TrainData(Section):
 
 
 class TrainLoop(Section):
-    """How long and how fast; the image size is that of the square composites, in pixels."""
+    """How long and how fast.
+
+    Attributes:
+        steps: At most so many.
+        batch_size: Pictures a step, on each device.
+        image_size: The longer side of the pictures, in pixels.
+        learning_rate: After the warm-up, before the cosine.
+        weight_decay: AdamW's.
+        ema_decay: Of the moving average of the weights, which is what is kept.
+        validate_every: Steps between two validations; a checkpoint is written after each.
+        validation_images: At most so many unseen pictures.
+        validation_share: Of the images of `pairs` and `coco`, kept out of training.
+        patience: Training ends after so many validations without a better one; null: never.
+        workers: Processes that make the pictures.
+    """
 
     steps: Positive
     batch_size: Positive
@@ -281,16 +313,41 @@ class TrainLoop(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     validate_every: Positive
     validation_images: Positive
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    patience: Positive | None
     workers: Annotated[int, Field(ge=0)]
 
 
 class TrainSettings(Common):
-    """Settings of `bgexp train`."""
+    """Settings of `bgexp train`.
 
-    dataset: TrainData
+    Attributes:
+        model: Which network learns: the detector, or the one of `refine=network`.
+        start: From the weights that `detector.weights` or `refine.weights` name, from an ImageNet
+            backbone, or from random ones.
+        backbone: The file of ImageNet weights for start=backbone.
+        classes: "object": all that is annotated is one class. "dataset": by COCO's categories.
+        precision: What the arithmetic is in; auto: bf16-mixed on a GPU that has it, else 32-true.
+        devices: How many GPUs.
+    """
+
+    dataset: Annotated[Pairs | Coco | Composites, Field(discriminator="name")]
+    detector: DetectorSettings
+    refine: RefineNetwork
     loop: TrainLoop
+    model: Literal["detector", "refiner"]
+    start: Literal["weights", "backbone", "random"]
     backbone: Path | None
+    classes: Literal["object", "dataset"]
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+    devices: Positive
     resume: bool
+
+    @model_validator(mode="after")
+    def _backbone_is_named(self) -> Self:
+        if self.start == "backbone" and self.backbone is None:
+            raise PydanticCustomError("whole", "backbone: start=backbone needs a file here")
+        return self
 
 
 Settings = TypeVar("Settings", bound=Section)
@@ -322,8 +379,12 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
         "none",
         "grabcut",
         "guided",
+        "network",
+        "composites",
     }
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
+    if wrong["type"] == "whole":
+        return str(wrong["msg"])
     if wrong["type"] == "score_floor":
         return f"{key}.{wrong['msg']}"
     if wrong["type"] == "extra_forbidden":

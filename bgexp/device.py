@@ -4,6 +4,9 @@ import torch
 
 from bgexp.errors import UserError
 
+Device = torch.device
+CPU = Device("cpu")
+
 
 def pick_device(wanted: str) -> torch.device:
     """The device for `auto`, `cpu` or `cuda`.

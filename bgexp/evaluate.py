@@ -16,6 +16,7 @@ from rich.progress import track
 from bgexp.config import RunSettings
 from bgexp.dataset import Item
 from bgexp.detect import CachedDetector
+from bgexp.device import CPU, Device
 from bgexp.errors import Interrupted
 from bgexp.files import TEMPORARY
 from bgexp.images import ImageError, encode_mask
@@ -41,7 +42,7 @@ def work_through(
     with _mask_archive(folder / "masks.zip") as archive:
         try:
             for item in _shown(prepared.dataset.items):
-                row, removed = process(item, prepared.detector, prepared.settings)
+                row, removed = process(item, prepared.detector, prepared.settings, prepared.device)
                 if removed is not None:
                     archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), encode_mask(removed.mask))
                     watch(item, removed)
@@ -54,7 +55,7 @@ def work_through(
 
 
 def process(
-    item: Item, detector: CachedDetector, settings: RunSettings
+    item: Item, detector: CachedDetector, settings: RunSettings, device: Device = CPU
 ) -> tuple[Row, Removed | None]:
     """One image to its row; whatever is wrong with it becomes the row's reason."""
     row = Row(item.path, item.category, item.sha256, "ok")
@@ -64,7 +65,7 @@ def process(
         loading = 1000 * (perf_counter() - started)
         looked = detector.of_file(item.sha256)
         removed = remove_background(
-            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed
+            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed, device
         )
     except ImageError as error:
         return replace(row, status="failed", reason=str(error)), None

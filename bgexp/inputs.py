@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bgexp.coco_masks import truth_mask
-from bgexp.config import RunSettings
+from bgexp.config import RefineNetwork, RunSettings
 from bgexp.dataset import Dataset, Item, read_dataset
 from bgexp.detect import (
     CachedDetector,
@@ -18,12 +17,13 @@ from bgexp.detect import (
     cached_detector,
     find_weights,
 )
-from bgexp.detect.weights import Weights
-from bgexp.device import device_name, pick_device
+from bgexp.device import CPU, Device, device_name, pick_device
 from bgexp.environment import package_versions
 from bgexp.files import sha256_bytes, source_hash
 from bgexp.images import ImageError, decode_image, decode_mask, read_bytes
+from bgexp.refine import find_network, load_network
 from bgexp.tracking import open_store
+from bgexp.weights import Weights
 
 # Settings that cannot change a result; where data and weights lie is no part of what they are.
 NOT_IDENTITY: dict[str, bool | set[str]] = {
@@ -35,6 +35,7 @@ NOT_IDENTITY: dict[str, bool | set[str]] = {
     "max_failed": True,
     "dataset": {"root", "images", "masks", "annotations"},
     "detector": {"weights", "score_floor"},
+    "refine": {"weights"},
 }
 
 
@@ -43,10 +44,11 @@ class Prepared:
     """Settings that were checked against the machine: data and weights are there."""
 
     settings: RunSettings
-    device: torch.device
+    device: Device
     dataset: Dataset
     weights: Weights
     detector: CachedDetector
+    refiner: Weights | None  # of refine=network
 
     @property
     def identity(self) -> str:
@@ -56,6 +58,7 @@ class Prepared:
             "score_floor": self.settings.detector.floor,
             "dataset": self.dataset.digest,
             "weights": self.weights.sha256,
+            "refiner": self.refiner.sha256 if self.refiner else None,
             "sources": source_hash(),
             "versions": package_versions(),
             "device": device_name(self.device),
@@ -74,7 +77,11 @@ def prepare(settings: RunSettings) -> Prepared:
     weights = find_weights(settings.detector)
     cache = _cache(settings)
     detector = cached_detector(settings.detector, device, weights, cache)
-    return Prepared(settings, device, dataset, weights, detector)
+    return Prepared(settings, device, dataset, weights, detector, _refiner(settings))
+
+
+def _refiner(settings: RunSettings) -> Weights | None:
+    return find_network(settings.refine) if isinstance(settings.refine, RefineNetwork) else None
 
 
 def _cache(settings: RunSettings) -> DetectionCache | None:
@@ -96,7 +103,10 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     for detector in {
         s.detector.model_copy(update={"score_threshold": 0.0, "score_floor": None}) for s in jobs
     }:
-        build_detector(detector, torch.device("cpu"))
+        build_detector(detector, CPU)
+    for refine in {settings.refine for settings in jobs}:
+        if isinstance(refine, RefineNetwork):
+            load_network(refine, CPU)
     for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
         open_store(store)
 

@@ -67,7 +67,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from bgexp.detect.demo import build_demo_model
-    from bgexp.detect.weights import save_state
+    from bgexp.weights import save_state
 
     torch.manual_seed(0)
     model = build_demo_model()

@@ -336,7 +336,7 @@ def test_a_real_detection(tmp_path):
     import torch
 
     from bgexp.detect.demo import build_demo_model
-    from bgexp.detect.weights import save_state
+    from bgexp.weights import save_state
 
     weights = tmp_path / "random.safetensors"
     save_state(build_demo_model(128).state_dict(), weights, {})

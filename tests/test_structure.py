@@ -23,7 +23,8 @@ LAYERS = [
     {"coco_masks", "combine", "detect", "findings", "refine", "samples", "summarise"},
     {"coco", "cutout", "results", "statistics", "subset"},
     {"metrics", "environment"},
-    {"config", "detections", "device", "files", "images"},
+    {"weights"},
+    {"backbone", "config", "detections", "device", "files", "images"},
     {"color", "errors", "srgb"},
     {"__init__"},  # the version
 ]
@@ -37,9 +38,10 @@ OWNERS = {
     "PIL": {"images", "srgb"},
     "pillow_heif": {"images"},
     "pycocotools": {"average_precision", "coco_masks"},
-    "torch": {"detect", "train", "device", "inputs", "doctor"},
-    "torchvision": {"detect", "train", "doctor"},
-    "safetensors": {"detect/weights"},
+    "torch": {"backbone", "detect", "device", "doctor", "refine/mask_network", "train", "weights"},
+    "torchvision": {"backbone", "detect", "doctor", "refine/mask_network", "train"},
+    "lightning_fabric": {"train"},
+    "safetensors": {"weights"},
     "jinja2": {"report"},
     "markupsafe": {"report"},
 }

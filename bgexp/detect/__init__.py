@@ -1,6 +1,7 @@
 """Images to detections: one file a family of detectors, one for weights, one for the cache."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,17 +17,19 @@ from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
 from bgexp.detect.detector import Detector
 from bgexp.detect.maskrcnn import MaskRCNNDetector
-from bgexp.detect.resnet50 import build_resnet50_model, build_resnet50_v2_model
-from bgexp.detect.weights import Weights, downloaded, load_into, local_file
+from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
 from bgexp.environment import package_versions
 from bgexp.errors import UserError
 from bgexp.files import source_hash
+from bgexp.weights import Weights, downloaded, load_into, local_file, read_classes
 
 __all__ = [
+    "OBJECT",
     "CachedDetector",
     "DetectionCache",
     "Detector",
     "build_detector",
+    "build_model",
     "cached_detector",
     "class_names",
     "find_weights",
@@ -36,6 +39,8 @@ COCO: dict[str, WeightsEnum] = {
     "maskrcnn_resnet50_fpn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
     "maskrcnn_resnet50_fpn_v2": MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
 }
+# The classes of a detector that knows none.
+OBJECT = ("background", "object")
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 # What is chosen from the network's output, or where its weights lie, is no part of what it finds.
@@ -49,8 +54,9 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> MaskRCNN
         UserError: the weights are missing, damaged or of another model; an unknown label.
     """
     labels = label_ids(settings)
-    model = _model(settings)
-    load_into(model, find_weights(settings))
+    weights = find_weights(settings)
+    model = build_model(settings, len(read_classes(weights.path) or ()) or N_CLASSES)
+    load_into(model, weights)
     return MaskRCNNDetector(
         model,
         device,
@@ -86,12 +92,13 @@ def cached_detector(
     )
 
 
-def _model(settings: DetectorSettings) -> MaskRCNN:
+def build_model(settings: DetectorSettings, n_classes: int) -> MaskRCNN:
+    """The configured architecture with random weights; the background is one of the classes."""
     if isinstance(settings, Demo):
         return build_demo_model(settings.image_size)
     if isinstance(settings, MaskRcnnResnet50Fpn):
-        return build_resnet50_model(settings)
-    return build_resnet50_v2_model(settings)
+        return build_resnet50_model(settings, n_classes)
+    return build_resnet50_v2_model(settings, n_classes)
 
 
 def find_weights(settings: DetectorSettings) -> Weights:
@@ -111,7 +118,10 @@ def find_weights(settings: DetectorSettings) -> Weights:
 
 def class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
     """The detector's classes by id; None where it knows no classes, only objects."""
-    return None if isinstance(settings, Demo) else tuple(COCO[settings.name].meta["categories"])
+    if isinstance(settings, Demo):
+        return None
+    trained = None if settings.weights == "COCO_V1" else read_classes(Path(settings.weights))
+    return None if trained == OBJECT else trained or tuple(COCO[settings.name].meta["categories"])
 
 
 def label_ids(settings: DetectorSettings) -> frozenset[int] | None:
@@ -123,7 +133,7 @@ def label_ids(settings: DetectorSettings) -> frozenset[int] | None:
     wanted: Sequence[str | int] | None = settings.labels
     if wanted is None:
         return None
-    names = class_names(settings) or ("background", "object")
+    names = class_names(settings) or OBJECT
     known = {
         name: number
         for number, name in enumerate(names)

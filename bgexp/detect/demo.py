@@ -5,21 +5,17 @@ MobileNetV2 with an FPN of 128 channels on strides 8, 16 and 32. Stride 4 is lef
 of the arithmetic.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
-import torch
-from torch import nn
-from torch.nn import functional
-from torchvision.models import mobilenet_v2
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from bgexp.backbone import mobilenet_blocks
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
@@ -28,66 +24,15 @@ WEIGHTS_SHA256 = "c9acc4e8009ebdb01aa7e7582ea0687afb1bdfd798587c5f49e763d14814a0
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.
 BLOCKS = {6: 32, 13: 96, 17: 320}
-FROZEN_BLOCKS = 4  # edges and colours: the ImageNet weights serve as they are
 ANCHOR_SIZES = ((32, 48), (64, 96), (128, 192), (256, 360))
 ASPECT_RATIOS = ((0.5, 1.0, 2.0),) * len(ANCHOR_SIZES)
 
 
-class FoldedSequential(nn.Sequential):
-    """A Sequential that runs each convolution and the frozen norm after it as one convolution.
-
-    The norm's scale goes into the weights, which are small, and not over the picture, which is
-    large. Parameter names stay those of a plain Sequential.
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """NxCxHxW float32 to NxCxHxW float32."""
-        layers = list(self)
-        for layer, following in zip(layers, [*layers[1:], None], strict=True):
-            if isinstance(following, FrozenBatchNorm2d):
-                x = _convolve(x, cast(nn.Conv2d, layer), following)
-            elif not isinstance(layer, FrozenBatchNorm2d):
-                x = layer(x)
-        return x
-
-
-def _convolve(x: torch.Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> torch.Tensor:
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return functional.conv2d(
-        x,
-        conv.weight * scale[:, None, None, None],
-        norm.bias - norm.running_mean * scale,
-        conv.stride,
-        conv.padding,
-        conv.dilation,
-        conv.groups,
-    )
-
-
-def _folded(blocks: Iterable[nn.Module]) -> FoldedSequential:
-    """MobileNetV2's blocks with every Sequential in them replaced by a folded one."""
-    blocks = list(blocks)
-    for block in blocks:
-        for name, child in block.named_children():
-            if isinstance(child, nn.Sequential):
-                setattr(block, name, _folded(child))
-    return FoldedSequential(
-        *(
-            FoldedSequential(*block) if isinstance(block, nn.Sequential) else block
-            for block in blocks
-        )
-    )
-
-
 def build_demo_model(image_size: int = 384) -> MaskRCNN:
     """The model with random weights; pictures are scaled to a longer side of image_size pixels."""
-    plain = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
-    features = _folded(plain[: max(BLOCKS) + 1])
-    for block in features[:FROZEN_BLOCKS]:
-        block.requires_grad_(False)
     levels = [str(number) for number in range(len(BLOCKS))]
     backbone = BackboneWithFPN(
-        features,
+        mobilenet_blocks(max(BLOCKS)),
         return_layers=dict(zip(map(str, BLOCKS), levels, strict=True)),
         in_channels_list=list(BLOCKS.values()),
         out_channels=CHANNELS,
@@ -112,10 +57,3 @@ def build_demo_model(image_size: int = 384) -> MaskRCNN:
         mask_head=MaskRCNNHeads(CHANNELS, (128, 128, 128), dilation=1),
         mask_predictor=MaskRCNNPredictor(128, 128, num_classes=2),
     )
-
-
-def load_imagenet_backbone(model: MaskRCNN, state: dict[str, torch.Tensor]) -> None:
-    """Puts the weights of torchvision's ImageNet MobileNetV2 into the model's backbone."""
-    body = model.backbone.body
-    wanted = body.state_dict()
-    body.load_state_dict({name: state[f"features.{name}"] for name in wanted})

@@ -1,17 +1,12 @@
 """Runs a torchvision Mask R-CNN on one image, without ever pasting a mask at full size."""
 
-from itertools import pairwise
-from typing import cast
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
-from torchvision.ops import FrozenBatchNorm2d
 
+from bgexp.backbone import fold_norms
 from bgexp.detections import Detections
 
 
@@ -28,27 +23,6 @@ class _BoxesOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
         for found, shape, original in zip(result, image_shapes, original_image_sizes, strict=True):
             found["boxes"] = resize_boxes(found["boxes"], shape, original)
         return result
-
-
-def fold_norms(module: nn.Module) -> None:
-    """Puts every norm's fixed scale and shift into the convolution before it, in place.
-
-    The same function up to the last digits, for evaluation only: the scale goes over the weights,
-    which are small, and not over the picture, which is large.
-    """
-    children = list(module.named_children())
-    for (_, conv), (name, norm) in pairwise(children):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
-            mean, variance = (
-                cast(torch.Tensor, norm.running_mean),
-                cast(torch.Tensor, norm.running_var),
-            )
-            conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
-            )
-            setattr(module, name, nn.Identity())
-    for _, child in children:
-        fold_norms(child)
 
 
 class MaskRCNNDetector:

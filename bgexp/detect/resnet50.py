@@ -14,7 +14,7 @@ N_CLASSES = 91  # COCO's ids reach 90; 0 is the background
 NORMS = {"frozen_batch_norm": FrozenBatchNorm2d, "batch_norm": nn.BatchNorm2d}
 
 
-def build_resnet50_model(settings: MaskRcnnResnet50Fpn) -> MaskRCNN:
+def build_resnet50_model(settings: MaskRcnnResnet50Fpn, n_classes: int = N_CLASSES) -> MaskRCNN:
     """The model with random weights.
 
     Torchvision's own builder picks norm type and epsilon by whether it is given its own weights;
@@ -24,14 +24,16 @@ def build_resnet50_model(settings: MaskRcnnResnet50Fpn) -> MaskRCNN:
     backbone = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=norm), trainable_layers=5)
     return MaskRCNN(
         backbone,
-        num_classes=N_CLASSES,
+        num_classes=n_classes,
         min_size=settings.min_size,
         max_size=settings.max_size,
         box_detections_per_img=settings.detections_per_image,
     )
 
 
-def build_resnet50_v2_model(settings: MaskRcnnResnet50FpnV2) -> MaskRCNN:
+def build_resnet50_v2_model(
+    settings: MaskRcnnResnet50FpnV2, n_classes: int = N_CLASSES
+) -> MaskRCNN:
     """The second version with random weights: norms also in FPN and heads, a deeper box head.
 
     Li et al., "Benchmarking Detection Transfer Learning with Vision Transformers", 2021.
@@ -39,7 +41,7 @@ def build_resnet50_v2_model(settings: MaskRcnnResnet50FpnV2) -> MaskRCNN:
     return maskrcnn_resnet50_fpn_v2(
         weights=None,
         weights_backbone=None,
-        num_classes=N_CLASSES,
+        num_classes=n_classes,
         min_size=settings.min_size,
         max_size=settings.max_size,
         box_detections_per_img=settings.detections_per_image,

@@ -1,19 +1,34 @@
 """A coarse mask to one that follows the image's edges: one file a way to do it."""
 
-from bgexp.config import GrabCut, GuidedFilter, NoRefinement
+from functools import lru_cache
+
+from bgexp.config import GuidedFilter, NoRefinement, Refine, RefineNetwork
+from bgexp.device import CPU, Device
 from bgexp.refine.grabcut import refine_mask_grabcut
 from bgexp.refine.guided import refine_mask_guided
+from bgexp.refine.mask_network import WEIGHTS, WEIGHTS_SHA256, MaskNetwork, MaskNetworkPredictor
+from bgexp.refine.network import refine_mask_network
 from bgexp.refine.refined import BoolArray, ByteArray, Refined
+from bgexp.weights import Weights, load_into, local_file
 
-__all__ = ["Refined", "refine_mask", "refine_mask_grabcut", "refine_mask_guided"]
+__all__ = [
+    "Refined",
+    "find_network",
+    "load_network",
+    "refine_mask",
+    "refine_mask_grabcut",
+    "refine_mask_guided",
+    "refine_mask_network",
+]
 
 
 def refine_mask(
     image: ByteArray,
     mask: BoolArray,
-    settings: NoRefinement | GrabCut | GuidedFilter,
+    settings: Refine,
     *,
     seed: int = 0,
+    device: Device = CPU,
 ) -> Refined:
     """Refines a mask as the settings say.
 
@@ -22,6 +37,7 @@ def refine_mask(
         mask: HxW bool, True = foreground.
         settings: Which refinement, and how.
         seed: Of what is random in it.
+        device: Where a network computes.
 
     Raises:
         ValueError: Where image or mask are not as above.
@@ -30,4 +46,30 @@ def refine_mask(
         return Refined(mask, "off")
     if isinstance(settings, GuidedFilter):
         return refine_mask_guided(image, mask, settings)
+    if isinstance(settings, RefineNetwork):
+        predictor = load_network(settings, device)
+        return refine_mask_network(image, mask, predictor, settings)
     return refine_mask_grabcut(image, mask, settings, seed=seed)
+
+
+def find_network(settings: RefineNetwork) -> Weights:
+    """The file of the mask network's weights, verified by its SHA-256 where one is known.
+
+    Raises:
+        UserError: There is none, or it is not the one expected.
+    """
+    if settings.weights is None:
+        return local_file(WEIGHTS, "mask network", WEIGHTS_SHA256, key="refine.weights")
+    return local_file(settings.weights, key="refine.weights")
+
+
+@lru_cache(maxsize=4)
+def load_network(settings: RefineNetwork, device: Device) -> MaskNetworkPredictor:
+    """The network with its verified weights, on the device.
+
+    Raises:
+        UserError: The weights are missing, damaged or of another network.
+    """
+    network = MaskNetwork()
+    load_into(network, find_network(settings))
+    return MaskNetworkPredictor(network, device)

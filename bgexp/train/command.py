@@ -1,130 +1,209 @@
-"""`bgexp train`: the loop with its tracking, validation and checkpoint."""
+"""`bgexp train`: the loop with its tracking, validation, checkpoint and file of weights."""
 
 import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from bgexp import __version__
-from bgexp.config import TrainSettings
-from bgexp.detect.demo import build_demo_model, load_imagenet_backbone
-from bgexp.detect.weights import read_state, save_state
-from bgexp.device import pick_device
+from bgexp.config import TrainSettings, flattened
+from bgexp.dataset import Dataset
+from bgexp.device import device_name, pick_device
+from bgexp.environment import bgexp_state
 from bgexp.errors import UserError
+from bgexp.files import write_whole
+from bgexp.images import encode_jpeg
+from bgexp.metrics import boundary_iou, iou
 from bgexp.tracking import Run, tracked_run
-from bgexp.train.composites import Scene, Sources, compose
-from bgexp.train.loop import Composites, Trainer, train
+from bgexp.train.data import TrainingData, read_data, read_images
+from bgexp.train.loop import Examples, Trainer, train
+from bgexp.train.start import build_task, class_list
+from bgexp.train.tasks import Task
+from bgexp.weights import read_state, save_state
 
-SCORE_THRESHOLDS = (0.5, 0.7, 0.9)
+CHECKPOINT, BEST, WEIGHTS = "checkpoint.pt", "best.safetensors", "weights.safetensors"
 
 
-def train_detector(settings: TrainSettings, folder: Path) -> Path:
-    """Trains the shipped architecture on composites; returns the file of weights.
+def train_network(settings: TrainSettings, folder: Path) -> Path:
+    """Trains one of the two networks; returns the file of weights.
 
     The folder keeps the checkpoint; with `resume`, training goes on from it.
+
+    Raises:
+        UserError: Something needed is missing, or the training ran into numbers without end.
     """
-    torch.manual_seed(settings.seed)
-    sources = Sources.from_folders(settings.dataset.cutouts, settings.dataset.backgrounds)
-    unseen = Sources.from_folders(
-        settings.dataset.validation_cutouts, settings.dataset.validation_backgrounds
-    )
-    model = build_demo_model(settings.loop.image_size)
-    if settings.backbone is not None:
-        load_imagenet_backbone(model, read_state(settings.backbone))
-    checkpoint = folder / "checkpoint.pt"
+    fabric = _fabric(settings)
+    fabric.launch()
+    folder = Path(fabric.broadcast(str(folder)))
+    checkpoint = folder / CHECKPOINT
     if checkpoint.exists() and not settings.resume:
         raise UserError(f"{checkpoint} exists: go on with resume=true, or choose another folder")
-    device = pick_device(settings.device)
-    trainer = Trainer(model, settings.loop, device)
-    scenes = [
-        compose(unseen, settings.loop.image_size, np.random.default_rng((settings.seed, 1, n)))
-        for n in range(settings.loop.validation_images)
-    ]
+    torch.manual_seed(settings.seed)
+    dataset = read_images(settings)
+    classes = class_list(settings, dataset)
+    task = build_task(settings, classes, fabric.device)
+    data = read_data(settings, dataset, classes)
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(settings, "train", folder) as run:
-        watch = _Watch(run, trainer, scenes, folder)
-        dataset = Composites(sources, settings.loop.image_size, settings.seed)
-        train(trainer, dataset, checkpoint, watch.on_step, watch.on_validation)
-        weights = folder / "weights.safetensors"
-        save_state(trainer.average.module.state_dict(), weights, watch.card(settings))
-        run.log_file(weights)
-    return weights
+    trainer = Trainer(task.model, settings.loop, fabric)
+    examples = Examples(data.scenes, task.to_example, settings.loop.image_size, settings.seed)
+    with _tracked(settings, fabric, folder) as run:
+        _log_setup(run, settings, dataset, fabric)
+        watch = _Watch(run, trainer, task, data, folder, classes)
+        try:
+            train(trainer, examples, checkpoint, watch.on_step, watch.on_validation, watch.on_best)
+        except FloatingPointError as error:
+            kept = checkpoint if checkpoint.exists() else "none yet"
+            raise UserError(
+                f"training stopped: {error}; last good checkpoint: {kept}. "
+                f"Try a smaller loop.learning_rate (got {settings.loop.learning_rate:g})"
+            ) from error
+        if fabric.is_global_zero:
+            watch.finish(settings)
+    return folder / WEIGHTS
+
+
+def _fabric(settings: TrainSettings) -> Fabric:
+    device = pick_device(settings.device)
+    precision = settings.precision
+    if precision == "auto":
+        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if half else "32-true"
+    return Fabric(accelerator=device.type, devices=settings.devices, precision=precision)
+
+
+@contextmanager
+def _tracked(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterator[Run | None]:
+    """The run, in the first process only."""
+    if not fabric.is_global_zero:
+        yield None
+        return
+    with tracked_run(settings, f"train {settings.model}", folder) as run:
+        yield run
+
+
+def _log_setup(
+    run: Run | None, settings: TrainSettings, dataset: Dataset | None, fabric: Fabric
+) -> None:
+    if run is None:
+        return
+    run.log_params(flattened(settings))
+    used = {"bgexp.device_used": device_name(fabric.device)}
+    run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()} | used)
+    if dataset is not None:
+        run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(dataset.items))
 
 
 class _Watch:
     """What is told while training goes on: losses, unseen scenes' scores, pictures."""
 
-    def __init__(self, run: Run, trainer: Trainer, scenes: list[Scene], folder: Path) -> None:
-        self.run, self.trainer, self.scenes, self.folder = run, trainer, scenes, folder
+    def __init__(
+        self,
+        run: Run | None,
+        trainer: Trainer,
+        task: Task,
+        data: TrainingData,
+        folder: Path,
+        classes: tuple[str, ...],
+    ) -> None:
+        self.run, self.trainer, self.task, self.folder = run, trainer, task, folder
+        self.scenes, self.classes = data.validation, classes
         self.scores: dict[str, float] = {}
-        self.say: Callable[[str], None] = lambda line: print(line, flush=True)
+        self.sums: dict[str, float] = {}
+        self.since, self.told = time.monotonic(), 0
 
-    def on_step(self, losses: dict[str, float]) -> None:
-        step = self.trainer.step
-        if step % 10 == 0:
-            self.run.log_metrics(losses, step)
-        if step % 20 == 0:
-            parts = "  ".join(f"{name.removeprefix('loss_')} {v:.4f}" for name, v in losses.items())
-            self.say(f"step {step}/{self.trainer.settings.steps}  {parts}")
+    def on_step(self, values: dict[str, float]) -> None:
+        """Means over ten steps go to the run, and a line to the terminal every twenty."""
+        step, steps = self.trainer.step, self.trainer.settings.steps
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.told += 1
+        if self.run is None or (step % 10 and step < steps):
+            return
+        means = {name: value / self.told for name, value in self.sums.items()}
+        self.sums, self.told = {}, 0
+        self.run.log_metrics(means, step)
+        if step % 20 == 0 or step == steps:
+            loss = sum(value for name, value in means.items() if name.startswith("loss_"))
+            speed = means["images_per_s"]
+            left = (steps - step) * self.trainer.settings.batch_size / max(speed, 1e-9) / 60
+            print(
+                f"step {step}/{steps}  loss {loss:.3f}  {speed:.1f} images/s  "
+                f"at most {left:.0f} min left",
+                flush=True,
+            )
 
-    def on_validation(self) -> None:
-        model = self.trainer.average.module.eval()
-        masks = [_foreground(model, scene.image, self.trainer.device) for scene in self.scenes]
-        for threshold in SCORE_THRESHOLDS:
-            ious = [
-                _iou(by_score[threshold], np.any(scene.masks, axis=0))
-                for by_score, scene in zip(masks, self.scenes, strict=True)
-            ]
-            self.scores[f"validation_iou_at_{threshold}"] = float(np.nanmean(ious))
-        self.run.log_metrics(self.scores, self.trainer.step)
-        self.say(f"step {self.trainer.step}  " + json.dumps(self.scores))
-        picture = self.folder / f"validation-{self.trainer.step:06d}.jpg"
-        cv2.imwrite(str(picture), _gallery(self.scenes, [m[0.9] for m in masks])[..., ::-1])
-        self.run.log_file(picture)
-        name = self.folder / "average.safetensors"
-        save_state(model.state_dict(), name, {"step": str(self.trainer.step)})
+    def on_validation(self) -> float:
+        """Scores of the average on unseen scenes; the one that the early stop looks at."""
+        average = self.trainer.average.module.eval()
+        found = self.task.predictions(average, self.scenes)
+        for name in found[0]:
+            pairs = [(f[name], s.foreground) for f, s in zip(found, self.scenes, strict=True)]
+            for metric, score in (("iou", iou), ("boundary_iou", boundary_iou)):
+                values = [score(mask, truth) for mask, truth in pairs if truth.any()]
+                self.scores[f"validation_{metric}/{name}"] = float(np.mean(values))
+        if self.run is not None:
+            self.run.log_metrics(self.scores, self.trainer.step)
+            picture = self.folder / f"validation-{self.trainer.step:06d}.jpg"
+            masks = [one[self.task.judged_by] for one in found]
+            sheet = _contact_sheet([s.image for s in self.scenes], masks)
+            write_whole(picture, encode_jpeg(sheet))
+            self.run.log_file(picture)
+        judged = self.scores[f"validation_iou/{self.task.judged_by}"]
+        shown = "  ".join(
+            f"{k.removeprefix('validation_')} {v:.3f}" for k, v in self.scores.items()
+        )
+        print(f"step {self.trainer.step}  unseen images: {shown}", flush=True)
+        return judged
 
-    def card(self, settings: TrainSettings) -> dict[str, str]:
-        """The model card that travels inside the file of weights."""
-        return {
+    def on_best(self) -> None:
+        """Keeps the average's weights."""
+        card = {"step": str(self.trainer.step), "scores": json.dumps(self.scores)}
+        save_state(self.task.state(self.trainer.average.module), self.folder / BEST, card)
+
+    def finish(self, settings: TrainSettings) -> None:
+        """Writes the best weights with the model card that travels inside the file."""
+        assert self.run is not None
+        weights = self.folder / WEIGHTS
+        card = {
             "bgexp": __version__,
+            "model": settings.model,
+            "classes": json.dumps(self.classes),
             "settings": settings.model_dump_json(exclude={"tracking", "runs"}),
             "scores": json.dumps(self.scores),
+            "best_validation_iou": str(self.trainer.best),
+            "steps": str(self.trainer.step),
             "run_id": self.run.run_id,
             "cpus": str(os.cpu_count()),
         }
+        save_state(read_state(self.folder / BEST), weights, card)
+        self.run.log_file(weights)
 
 
-@torch.inference_mode()
-def _foreground(
-    model: torch.nn.Module, image: np.ndarray, device: torch.device
-) -> dict[float, np.ndarray]:
-    """The union of the instances above each score threshold, HxW bool."""
-    tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    found = model([tensor.to(device)])[0]
-    return {
-        threshold: (found["masks"][found["scores"] > threshold, 0] > 0.5).any(dim=0).cpu().numpy()
-        for threshold in SCORE_THRESHOLDS
-    }
+def _contact_sheet(
+    images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], columns: int = 8, rows: int = 3
+) -> NDArray[np.uint8]:
+    """Pictures above their cut-outs, HxWx3 uint8."""
+    cells = []
+    for image, mask in list(zip(images, masks, strict=True))[: columns * rows]:
+        cells.append(np.vstack([_cell(image), _cell(image * mask[..., None])]))
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
+    return np.vstack([np.hstack(cells[n : n + columns]) for n in range(0, len(cells), columns)])
 
 
-def _iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    union = (mask | truth).sum()
-    return float((mask & truth).sum() / union) if union else float("nan")
-
-
-def _gallery(scenes: list[Scene], masks: list[np.ndarray], columns: int = 8) -> np.ndarray:
-    """Pictures above their cut-outs, at most three rows of them."""
-    rows = []
-    for start in range(0, min(len(scenes), 3 * columns) - columns + 1, columns):
-        part = slice(start, start + columns)
-        pairs = [
-            np.vstack([scene.image, scene.image * mask[..., None]])
-            for scene, mask in zip(scenes[part], masks[part], strict=True)
-        ]
-        rows.append(np.hstack(pairs))
-    return np.vstack(rows)[::2, ::2]
+def _cell(image: NDArray[np.uint8], side: int = 176) -> NDArray[np.uint8]:
+    """The picture in the middle of a black square."""
+    scale = side / max(image.shape)
+    height, width = (max(1, round(n * scale)) for n in image.shape[:2])
+    cell = np.zeros((side, side, 3), np.uint8)
+    y, x = (side - height) // 2, (side - width) // 2
+    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    cell[y : y + height, x : x + width] = small
+    return cell

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bgexp.errors import UserError
+from bgexp.train.scene import Scene
 
 Image = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -22,16 +23,9 @@ Generator = np.random.Generator
 
 # How often an object comes from a folder of cut-outs of this name; others share what is left.
 FOLDER_SHARES = {"large": 0.45, "small": 0.25, "rendered": 0.30}
+SHAPE_SHARE = 0.12  # how often an object is made up: blobs, rings and bunches of rods
 VISIBLE = 0.5  # alpha above this is object
 MIN_VISIBLE_PIXELS = 64
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One composite: image HxWx3 uint8 RGB; masks NxHxW bool, each object's visible part."""
-
-    image: Image
-    masks: Mask
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,10 @@ class Sources:
         if not photos:
             raise UserError(f"dataset.backgrounds: no .jpg or .png pictures under {backgrounds}")
         return cls(pools, photos)
+
+    def draw(self, size: int, rng: Generator) -> Scene:
+        """A random composite of size x size pixels."""
+        return compose(self, size, rng)
 
     def pick(self, rng: Generator) -> Image:
         """A random cut-out, HxWx4 uint8 RGBA."""
@@ -80,10 +78,11 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     """One scene of size x size pixels: background, clutter, objects, camera."""
     canvas = _background(sources, size, rng).astype(np.float32)
     _add_clutter(canvas, sources, rng)
-    count = rng.choice([0, 1, 2, 3], p=[0.05, 0.55, 0.25, 0.15])
+    count = rng.choice([0, 1, 2, 3], p=[0.05, 0.58, 0.23, 0.14])
     alphas: list[Floats] = []
     for number in range(count):
-        layer = _place(_vary(sources.pick(rng), sources, rng), size, _span(number, count, rng), rng)
+        layer = _place(_object(sources, rng), size, _span(number, count, rng), rng)
+        _light(layer, canvas, rng)
         if rng.random() < 0.35:
             _cast_shadow(canvas, layer[..., 3], rng)
         _paste(canvas, layer)
@@ -91,13 +90,15 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     visible = [alpha > VISIBLE for alpha in alphas]
     masks = [mask for mask in visible if mask.sum() >= MIN_VISIBLE_PIXELS]
     stacked = np.stack(masks) if masks else np.zeros((0, size, size), bool)
-    return Scene(_photograph(canvas, rng), stacked)
+    labels = np.ones(len(stacked), np.int64)
+    return Scene(photographed(canvas, rng), stacked, labels)
 
 
 def _span(number: int, count: int, rng: Generator) -> float:
     """The object's longer side as a share of the picture: a lone subject is mostly large."""
     if count == 1:
-        return float(rng.uniform(0.3, 1.1))
+        low, high = [(0.3, 1.1), (1.1, 1.6), (0.12, 0.3)][rng.choice(3, p=[0.84, 0.1, 0.06])]
+        return float(rng.uniform(low, high))
     return float(rng.uniform(0.3, 0.8) if number == 0 else rng.uniform(0.15, 0.6))
 
 
@@ -108,12 +109,14 @@ def _background(sources: Sources, size: int, rng: Generator) -> Image:
     kind = rng.random()
     if kind < 0.12:
         picture = _gradient(size, rng)
+    elif kind < 0.18:
+        picture = _waves(size, rng)
     else:
         picture = _crop(sources, size, rng)
-        if kind < 0.35:  # two scenes meet: a floor and a wall, a table and a room
+        if kind < 0.4:  # two scenes meet: a floor and a wall, a table and a room
             other, edge = _crop(sources, size, rng), _horizon(size, rng)
             picture = np.where(edge[..., None], other, picture)
-    picture = _shift_colours(picture, rng, hue=90 if rng.random() < 0.3 else 15)
+    picture = shifted_colours(picture, rng, hue=90 if rng.random() < 0.15 else 15)
     if rng.random() < 0.45:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 6)), np.uint8)
     return picture
@@ -143,6 +146,18 @@ def _gradient(size: int, rng: Generator) -> Image:
     return np.asarray(picture, np.uint8)
 
 
+def _waves(size: int, rng: Generator) -> Image:
+    """Random texture of two colours: noise of several scales, as stone, cloth or foliage have."""
+    ends = rng.uniform(0, 255, (2, 3))
+    height = np.zeros((size, size), np.float32)
+    roughness = rng.uniform(0.4, 0.9)
+    for octave in range(2, 8):
+        grid = rng.normal(0, 1, (2**octave, 2**octave)).astype(np.float32)
+        height += roughness**octave * cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
+    share = 1 / (1 + np.exp(-height / height.std() * rng.uniform(0.5, 3)))
+    return np.asarray(ends[0] + share[..., None] * (ends[1] - ends[0]), np.uint8)
+
+
 def _horizon(size: int, rng: Generator) -> Mask:
     y, x = np.mgrid[0:size, 0:size] / size
     return np.asarray(y > rng.uniform(0.3, 0.8) + rng.uniform(-0.15, 0.15) * (x - 0.5))
@@ -155,11 +170,11 @@ def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
         for _ in range(rng.integers(1, 6)):
             shape = np.zeros((size, size), np.uint8)
             cv2.fillPoly(shape, [_polygon(size, rng)], 255)
-            texture = _shift_colours(_crop(sources, size, rng), rng, hue=90)
+            texture = shifted_colours(_crop(sources, size, rng), rng, hue=40)
             canvas[shape > 0] = texture[shape > 0]
     if rng.random() < 0.25:
         for _ in range(rng.integers(1, 4)):
-            layer = _place(sources.pick(rng), size, rng.uniform(0.15, 0.7), rng)
+            layer = _place(_object(sources, rng), size, rng.uniform(0.15, 0.7), rng)
             _paste(
                 canvas, np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(4, 9)), np.float32)
             )
@@ -177,9 +192,61 @@ def _polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
 # -- objects ---------------------------------------------------------------------------------
 
 
+def _object(sources: Sources, rng: Generator) -> Image:
+    """What is pasted: a varied cut-out or a made-up shape, HxWx4 uint8 RGBA."""
+    if rng.random() < SHAPE_SHARE:
+        return _shape(sources, rng)
+    return _vary(sources.pick(rng), sources, rng)
+
+
+def _shape(sources: Sources, rng: Generator, side: int = 320) -> Image:
+    """A thing nobody has seen before, with thin parts or a hole: the edge counts, not the kind."""
+    alpha = np.zeros((side, side), np.uint8)
+    kind = rng.choice(["blob", "ring", "rods", "legs"])
+    if kind != "rods":
+        angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+        radius = np.ones(90) + sum(
+            rng.normal(0, 0.45 / n) * np.cos(n * angles + rng.uniform(0, 7)) for n in range(2, 7)
+        )
+        radius = np.clip(radius / radius.max(), 0.12, 1) * side * 0.45
+        ring = radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+        cv2.fillPoly(alpha, [np.asarray(ring + side / 2, np.int32)], 255)
+        if kind == "ring":
+            hole = ring * rng.uniform(0.3, 0.85) + side / 2 + rng.normal(0, 0.03 * side, 2)
+            cv2.fillPoly(alpha, [np.asarray(hole, np.int32)], 0)
+    if kind in {"rods", "legs"}:
+        for _ in range(rng.integers(2, 7)):
+            ends = rng.uniform(0.05, 0.95, (2, 2)) * side
+            ends[0] = ends[0] if kind == "rods" else side / 2
+            start, end = (tuple(int(v) for v in point) for point in ends)
+            cv2.line(alpha, start, end, 255, int(rng.integers(3, 18)), cv2.LINE_AA)
+    if rng.random() < 0.5:
+        colours = shifted_colours(_crop(sources, side, rng), rng, hue=90)
+    else:
+        colours = _waves(side, rng) if rng.random() < 0.5 else _gradient(side, rng)
+    x, y, width, height = cv2.boundingRect(alpha)
+    return np.dstack([colours, alpha])[y : y + height, x : x + width].copy()
+
+
+def _light(layer: Floats, canvas: Floats, rng: Generator) -> None:
+    """Light from one side, and colours that come nearer to those behind: edges that hardly show."""
+    size = layer.shape[0]
+    if rng.random() < 0.4:
+        y, x = np.mgrid[-0.5 : 0.5 : size * 1j, -0.5 : 0.5 : size * 1j].astype(np.float32)
+        angle = rng.uniform(0, 2 * np.pi)
+        ramp = 1 + rng.uniform(0.2, 0.8) * (x * np.cos(angle) + y * np.sin(angle))
+        layer[..., :3] *= ramp[..., None].astype(np.float32)
+    if rng.random() < 0.25:
+        alpha = layer[..., 3:]
+        behind = (canvas * alpha).sum((0, 1)) / max(float(alpha.sum()), 1)
+        share = np.float32(rng.uniform(0.2, 0.6))
+        own = layer[..., :3].sum((0, 1)) / max(float(alpha.sum()), 1)
+        layer[..., :3] += share * alpha * (behind - own).astype(np.float32)
+
+
 def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
     """Colour, flip; sometimes a foreign texture, so that shape and edge count, not the object."""
-    colours = _shift_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.25 else 8)
+    colours = shifted_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.2 else 8)
     if rng.random() < 0.12:
         texture = cv2.resize(_crop(sources, 256, rng), cutout.shape[1::-1])
         colours = np.asarray(cv2.addWeighted(colours, 0.4, texture, 0.6, 0), np.uint8)
@@ -226,7 +293,8 @@ def _cast_shadow(canvas: Floats, alpha: Floats, rng: Generator) -> None:
 # -- colour and camera -----------------------------------------------------------------------
 
 
-def _shift_colours(image: Image, rng: Generator, hue: float) -> Image:
+def shifted_colours(image: Image, rng: Generator, hue: float) -> Image:
+    """The picture, HxWx3 uint8 RGB, in another light; hue: the largest turn, 180 is all around."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + round(rng.uniform(-hue, hue))) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.3), 0, 255)
@@ -234,7 +302,7 @@ def _shift_colours(image: Image, rng: Generator, hue: float) -> Image:
     return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
 
 
-def _photograph(canvas: Floats, rng: Generator) -> Image:
+def photographed(canvas: Floats, rng: Generator) -> Image:
     """What a camera does to the whole picture: focus, tint, sensor noise, JPEG."""
     if rng.random() < 0.35:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.2)), np.float32)

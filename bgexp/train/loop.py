@@ -1,6 +1,7 @@
-"""The training loop: AdamW, warm-up and cosine, EMA, resumable to the same weights."""
+"""The training loop: AdamW, warm-up and cosine, EMA, early stop, resumable to the same weights."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -9,56 +10,57 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
-from torchvision.models.detection import MaskRCNN
-from torchvision.ops import masks_to_boxes
 
 from bgexp.config import TrainLoop
-from bgexp.train.composites import Scene, Sources, compose
+from bgexp.train.scene import Scenes
+from bgexp.train.tasks import Example, Target, ToExample
 
-Target = dict[str, torch.Tensor]
+# Of the learning rate: what ImageNet taught of real photographs has to survive composites.
+BACKBONE_SHARE = 0.25
+
 Batch = tuple[list[torch.Tensor], list[Target]]
 
 
-class Composites(Dataset[tuple[torch.Tensor, Target]]):
-    """Scenes by index; each follows from (seed, index) alone."""
+class Examples(Dataset[Example]):
+    """Scenes by index, ready for the network; each follows from (seed, index) alone."""
 
-    def __init__(self, sources: Sources, size: int, seed: int) -> None:
-        self.sources, self.size, self.seed = sources, size, seed
+    def __init__(self, scenes: Scenes, to_example: ToExample, size: int, seed: int) -> None:
+        self.scenes, self.to_example, self.size, self.seed = scenes, to_example, size, seed
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
+    def __getitem__(self, index: int) -> Example:
         cv2.setNumThreads(1)  # the cores belong to the network
-        scene = compose(self.sources, self.size, np.random.default_rng((self.seed, index)))
-        return to_tensors(scene)
-
-
-def to_tensors(scene: Scene) -> tuple[torch.Tensor, Target]:
-    """Image 3xHxW float32 in [0, 1] and torchvision's target: boxes, labels, masks."""
-    image = torch.from_numpy(scene.image).permute(2, 0, 1).float() / 255
-    masks = torch.from_numpy(scene.masks)
-    boxes = masks_to_boxes(masks) + torch.tensor([0.0, 0.0, 1.0, 1.0])  # ends are exclusive
-    labels = torch.ones(len(masks), dtype=torch.int64)
-    return image, {"boxes": boxes, "labels": labels, "masks": masks.to(torch.uint8)}
-
-
-def collate(samples: list[tuple[torch.Tensor, Target]]) -> Batch:
-    """Keeps pictures and targets as lists, as torchvision's detectors take them."""
-    return [image for image, _ in samples], [target for _, target in samples]
+        rng = np.random.default_rng((self.seed, index))
+        return self.to_example(self.scenes.draw(self.size, rng), rng)
 
 
 class Trainer:
-    """The model, its average and all that a checkpoint has to hold to go on as if never stopped."""
+    """The model, its average and all that a checkpoint has to hold to go on as if never stopped.
 
-    def __init__(self, model: MaskRCNN, settings: TrainLoop, device: torch.device) -> None:
-        self.settings, self.device, self.step = settings, device, 0
-        self.model = model.to(device, memory_format=torch.channels_last)
-        ema = get_ema_multi_avg_fn(settings.ema_decay)  # type: ignore[no-untyped-call]
-        self.average = AveragedModel(self.model, multi_avg_fn=ema)
-        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    Attributes:
+        step: Steps done.
+        best: The best validation score so far.
+        stale: How many validations in a row did not reach it.
+    """
+
+    def __init__(self, model: nn.Module, settings: TrainLoop, fabric: Fabric) -> None:
+        self.settings, self.fabric = settings, fabric
+        self.step, self.best, self.stale = 0, -math.inf, 0
+        optimizer = torch.optim.AdamW(
+            _groups(model), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+        self.model, self.optimizer = fabric.setup(
+            model.to(memory_format=torch.channels_last), optimizer
+        )
+        self.average = AveragedModel(self.model.module, multi_avg_fn=self._lerp)
+
+    def _lerp(self, averages: Any, weights: Any, count: Any) -> None:  # noqa: ANN401
+        """An average that is young follows quickly, so that a short training counts in full."""
+        decay = min(self.settings.ema_decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
     def learning_rate(self) -> float:
         """Linear warm-up over the first 4 % of the steps, then half a cosine down to 1 %."""
@@ -68,86 +70,142 @@ class Trainer:
         return self.settings.learning_rate * min((self.step + 1) / warm_up, cosine)
 
     def update(self, images: list[torch.Tensor], targets: list[Target]) -> dict[str, float]:
-        """One step on one batch; returns the losses."""
+        """One step on one batch; returns the losses.
+
+        Raises:
+            FloatingPointError: The loss is not finite; the weights are as before.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = group["share"] * self.learning_rate()
         self.model.train()
-        images = [image.to(self.device) for image in images]
-        targets = [{key: value.to(self.device) for key, value in t.items()} for t in targets]
+        images, targets = self.fabric.to_device((images, targets))
         losses = self.model(images, targets)
         total = sum(losses.values())
         if not torch.isfinite(total):
             raise FloatingPointError(f"the loss is {total.item()} at step {self.step}")
         self.optimizer.zero_grad()
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        self.fabric.backward(total)
+        self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=5.0, error_if_nonfinite=False
+        )
         self.optimizer.step()
-        self.average.update_parameters(self.model)
+        self.average.update_parameters(self.model.module)
         self.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def judge(self, score: float) -> bool:
+        """Whether a validation score is the best so far."""
+        better = score > self.best
+        self.best, self.stale = (score, 0) if better else (self.best, self.stale + 1)
+        return better
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are done, or the score stood still for too long."""
+        patience = self.settings.patience
+        return self.step >= self.settings.steps or (patience is not None and self.stale >= patience)
 
     def save(self, path: Path) -> None:
         """Writes the checkpoint whole or not at all."""
         temporary = path.with_suffix(".part")
-        torch.save(
-            {
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "rng": torch.get_rng_state(),
-            },
-            temporary,
-        )
+        state = {
+            "step": self.step,
+            "best": self.best,
+            "stale": self.stale,
+            "model": self.model.module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": torch.get_rng_state(),
+        }
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
         """Goes back to a checkpoint, the random state included."""
         stored: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.load_state_dict(stored["model"])
+        self.model.module.load_state_dict(stored["model"])
         self.average.load_state_dict(stored["average"])
         self.optimizer.load_state_dict(stored["optimizer"])
         torch.set_rng_state(stored["rng"])
-        self.step = stored["step"]
+        self.step, self.best, self.stale = stored["step"], stored["best"], stored["stale"]
 
 
-def batches(dataset: Composites, settings: TrainLoop, first_step: int) -> Iterator[Batch]:
-    """The batches from first_step on: the same ones whether or not the run was interrupted."""
-    indices = range(first_step * settings.batch_size, settings.steps * settings.batch_size)
-    # The loader draws a base seed: it must not move the generator that the network samples from.
-    generator = torch.Generator().manual_seed(0)
+def _groups(model: nn.Module) -> list[dict[str, Any]]:
+    """What is trained, with its share of the learning rate: the backbone and the rest."""
+    backbone: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            (backbone if "body." in name else rest).append(weight)
+    groups = [{"params": backbone, "share": BACKBONE_SHARE}, {"params": rest, "share": 1.0}]
+    return [group for group in groups if group["params"]]
+
+
+def batches(examples: Examples, settings: TrainLoop, fabric: Fabric, first: int) -> Iterator[Batch]:
+    """The batches from step `first` on: the same ones whether or not the run was interrupted."""
+    whole = settings.batch_size * fabric.world_size
     loader = DataLoader(
-        dataset,
-        sampler=indices,
+        examples,
+        sampler=range(first * whole, settings.steps * whole),
         batch_size=settings.batch_size,
         num_workers=settings.workers,
-        collate_fn=collate,
-        generator=generator,
+        collate_fn=_as_lists,
+        # The loader draws a base seed: not from the generator that the network samples from.
+        generator=torch.Generator().manual_seed(0),
         # A forked worker inherits OpenCV's locked thread pool and waits for ever.
         multiprocessing_context="spawn" if settings.workers else None,
     )
-    yield from loader
+    prepared: Any = fabric.setup_dataloaders(loader, move_to_device=False)
+    yield from prepared
+
+
+def _as_lists(examples: list[Example]) -> Batch:
+    return [image for image, _ in examples], [target for _, target in examples]
 
 
 def train(
     trainer: Trainer,
-    dataset: Composites,
+    examples: Examples,
     checkpoint: Path,
     on_step: Callable[[dict[str, float]], None],
-    on_validation: Callable[[], None],
+    on_validation: Callable[[], float],
+    on_best: Callable[[], None],
 ) -> None:
-    """Runs to the last step, from the checkpoint if there is one."""
-    torch.manual_seed(dataset.seed)
+    """Runs to the last step or the early stop, from the checkpoint if there is one.
+
+    Args:
+        trainer: What is trained.
+        examples: What it learns from.
+        checkpoint: The file that is written after each validation.
+        on_step: Takes the losses, learning rate and images/s of a step.
+        on_validation: Returns the score of the average so far.
+        on_best: Keeps the average's weights.
+    """
+    fabric, settings = trainer.fabric, trainer.settings
+    torch.manual_seed(examples.seed + fabric.global_rank)
     if checkpoint.exists():
         trainer.load(checkpoint)
-    settings = trainer.settings
+    if trainer.done:
+        return
     started = time.perf_counter()
-    for images, targets in batches(dataset, settings, trainer.step):
+    for images, targets in batches(examples, settings, fabric, trainer.step):
         losses = trainer.update(images, targets)
         seconds, started = time.perf_counter() - started, time.perf_counter()
-        on_step(losses | {"lr": trainer.learning_rate(), "images_per_s": len(images) / seconds})
-        if trainer.step % settings.validate_every == 0 or trainer.step == settings.steps:
-            state = torch.get_rng_state()
-            on_validation()
-            torch.set_rng_state(state)
+        speed = len(images) * fabric.world_size / seconds
+        on_step(losses | {"lr": trainer.learning_rate(), "images_per_s": speed})
+        if trainer.step % settings.validate_every and trainer.step < settings.steps:
+            continue
+        state = torch.get_rng_state()
+        score = on_validation() if fabric.is_global_zero else 0.0
+        torch.set_rng_state(state)
+        better = trainer.judge(fabric.broadcast(score))
+        if fabric.is_global_zero:
+            if better:
+                on_best()
             trainer.save(checkpoint)
+        fabric.barrier()
+        if trainer.done:
+            return

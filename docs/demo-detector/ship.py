@@ -14,7 +14,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from bgexp.detect import demo
-from bgexp.detect.weights import read_state, save_state
+from bgexp.weights import read_state, save_state
 
 CARD = {
     "name": "bgexp demo: class-agnostic Mask R-CNN, MobileNetV2-FPN",

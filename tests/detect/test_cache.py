@@ -20,8 +20,8 @@ from bgexp.combine import select_detections
 from bgexp.config import Demo, MaskRcnnResnet50Fpn
 from bgexp.detect import CachedDetector, DetectionCache, build_detector, cached_detector
 from bgexp.detect.cache import Entry
-from bgexp.detect.weights import Weights, save_state
 from bgexp.detections import Detections
+from bgexp.weights import Weights, save_state
 
 CPU = torch.device("cpu")
 IMAGE = np.zeros((20, 30, 3), np.uint8)

@@ -4,13 +4,8 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 from torchvision.ops import FrozenBatchNorm2d
 
-from bgexp.detect.demo import (
-    BLOCKS,
-    FROZEN_BLOCKS,
-    FoldedSequential,
-    build_demo_model,
-    load_imagenet_backbone,
-)
+from bgexp.backbone import FROZEN_BLOCKS, FoldedSequential, load_imagenet
+from bgexp.detect.demo import BLOCKS, build_demo_model
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +27,7 @@ def imagenet_like():
 
 def test_the_folded_backbone_computes_what_torchvisions_mobilenet_does():
     plain, model = imagenet_like(), build_demo_model(96)
-    load_imagenet_backbone(model, plain.state_dict())
+    load_imagenet(model.backbone.body, plain.state_dict())
     image = torch.rand(2, 3, 96, 128)
     with torch.inference_mode():
         found = list(model.backbone.body(image).values())

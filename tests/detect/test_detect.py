@@ -11,8 +11,8 @@ from torchvision.transforms.functional import to_tensor
 from bgexp.config import Demo
 from bgexp.detect import COCO, build_detector, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256
-from bgexp.detect.weights import read_state, save_state
 from bgexp.errors import UserError
+from bgexp.weights import read_state, save_state
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from bgexp.detect.weights import Weights, downloaded, load_into, local_file, read_state, save_state
 from bgexp.errors import UserError
+from bgexp.weights import Weights, downloaded, load_into, local_file, read_state, save_state
 
 
 def small_model():

@@ -1,10 +1,12 @@
 """Weights: found, verified by SHA-256, and loaded without running any code of the file."""
 
+import json
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from bgexp.errors import UserError
@@ -15,14 +17,24 @@ State = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights: what it is called, where it lies, and the SHA-256 of its bytes."""
+    """A file of weights.
+
+    Attributes:
+        name: What it is called.
+        path: Where it lies.
+        sha256: Of its bytes.
+        key: The setting that named it, for what is said about it.
+    """
 
     name: str
     path: Path
     sha256: str
+    key: str = "detector.weights"
 
 
-def local_file(path: str | Path, name: str = "", sha256: str = "") -> Weights:
+def local_file(
+    path: str | Path, name: str = "", sha256: str = "", key: str = "detector.weights"
+) -> Weights:
     """A file on this machine; `sha256`, where given, has to be the file's.
 
     Raises:
@@ -30,14 +42,14 @@ def local_file(path: str | Path, name: str = "", sha256: str = "") -> Weights:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"detector.weights: no such file: {path}")
+        raise UserError(f"{key}: no such file: {path}")
     found = sha256_file(path)
     if not found.startswith(sha256):
         raise UserError(
-            f"detector.weights: {path} is damaged: its SHA-256 begins with {found[:16]} and not "
+            f"{key}: {path} is damaged: its SHA-256 begins with {found[:16]} and not "
             f"with {sha256[:16]}; delete it and try again"
         )
-    return Weights(name or path.name, path, found)
+    return Weights(name or path.name, path, found, key)
 
 
 def downloaded(url: str, name: str) -> Weights:
@@ -69,24 +81,24 @@ def load_into(model: torch.nn.Module, weights: Weights) -> None:
     Raises:
         UserError: the file is no state dict, or one of another model.
     """
-    state = read_state(weights.path)
+    state = read_state(weights.path, weights.key)
     # Norms that are frozen count no batches; files written with ones that do still fit.
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     wanted = {k for k in model.state_dict() if not k.endswith("num_batches_tracked")}
     if state.keys() != wanted:
         missing, unknown = len(wanted - state.keys()), len(state.keys() - wanted)
         raise UserError(
-            f"detector.weights: {weights.path} belongs to another model "
+            f"{weights.key}: {weights.path} belongs to another model "
             f"({missing} of {len(wanted)} tensors missing, {unknown} unknown)"
         )
     try:
         model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise UserError(f"detector.weights: {weights.path}: {reason}") from error
+        raise UserError(f"{weights.key}: {weights.path}: {reason}") from error
 
 
-def read_state(path: Path) -> State:
+def read_state(path: Path, key: str = "detector.weights") -> State:
     """Reads a state dict from a `.safetensors` or a torch file (`weights_only=True`, always).
 
     Raises:
@@ -98,12 +110,22 @@ def read_state(path: Path) -> State:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the type says nothing: on odd bytes the unpickler raises any
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
-        raise UserError(f"detector.weights: {path} is no file of weights ({reason})") from error
+        raise UserError(f"{key}: {path} is no file of weights ({reason})") from error
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and torch.is_tensor(v) for k, v in state.items()
     ):
-        raise UserError(f"detector.weights: {path} holds no plain state dict of tensors")
+        raise UserError(f"{key}: {path} holds no plain state dict of tensors")
     return state
+
+
+def read_classes(path: Path) -> tuple[str, ...] | None:
+    """The names of the classes by id that a file which bgexp train wrote says it knows, if any."""
+    try:
+        with safe_open(path, "pt") as stored:
+            names = json.loads((stored.metadata() or {}).get("classes", "null"))
+    except (SafetensorError, OSError, ValueError):  # another kind of file, or of metadata
+        return None
+    return tuple(map(str, names)) if isinstance(names, list) and names else None
 
 
 def save_state(state: State, path: Path, metadata: dict[str, str]) -> str:

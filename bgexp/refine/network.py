@@ -1,0 +1,85 @@
+"""A coarse mask to a fine one by a small network that sees the picture around it."""
+
+from functools import partial
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.config import RefineNetwork
+from bgexp.refine.refined import BoolArray, ByteArray, Refined, RefusedError, attempt
+
+STRIDE = 32  # the sides of what the network sees are multiples of this
+MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
+
+_DEFAULTS = RefineNetwork()
+
+
+class MaskPredictor(Protocol):
+    """A network that makes fine masks from coarse ones."""
+
+    def predict(self, picture: ByteArray, coarse: ByteArray) -> NDArray[np.float32]:
+        """The share of foreground, h/2 x w/2 float32 in [0, 1].
+
+        Args:
+            picture: hxwx3 uint8 RGB; h and w are multiples of 32.
+            coarse: hxw uint8, the coarse mask, 0 to 255.
+        """
+        ...
+
+
+def refine_mask_network(
+    image: ByteArray,
+    mask: BoolArray,
+    predictor: MaskPredictor,
+    settings: RefineNetwork = _DEFAULTS,
+) -> Refined:
+    """Makes the mask anew from the picture around it: nothing of the coarse one is kept for sure.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        mask: HxW bool, True = foreground.
+        predictor: The network.
+        settings: How.
+
+    Raises:
+        ValueError: Where image or mask are not as above.
+    """
+    return attempt(image, mask, partial(_refined, predictor=predictor, settings=settings))
+
+
+def surroundings(mask: BoolArray, margin: float = MARGIN) -> tuple[slice, slice]:
+    """Rows and columns of the mask's box with a margin, as square as the picture allows.
+
+    Args:
+        mask: HxW bool, not empty.
+        margin: A share of the longer side of the box.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    side = round(max(width, height) * (1 + 2 * margin)) + 2
+    return _stretch(y, height, side, mask.shape[0]), _stretch(x, width, side, mask.shape[1])
+
+
+def _stretch(start: int, length: int, side: int, limit: int) -> slice:
+    """A range made `side` long around its middle, moved inward at the limits, at most all."""
+    first = min(max(start - (side - length) // 2, 0), max(limit - side, 0))
+    return slice(first, min(first + side, limit))
+
+
+def _refined(
+    image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: RefineNetwork
+) -> BoolArray:
+    where = surroundings(mask)
+    picture, old = image[where], mask[where].view(np.uint8) * np.uint8(255)
+    scale = settings.size / max(old.shape)
+    height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in old.shape)
+    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    coarse = cv2.resize(old, (width, height), interpolation=cv2.INTER_AREA)
+    share = predictor.predict(np.asarray(small, np.uint8), np.asarray(coarse, np.uint8))
+    new = cv2.resize(share, old.shape[::-1], interpolation=cv2.INTER_LINEAR) > settings.threshold
+    if not new.any():
+        raise RefusedError("the network finds no object there")
+    result = np.zeros_like(mask)
+    result[where] = new
+    return result

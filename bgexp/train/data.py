@@ -1,0 +1,72 @@
+"""What a training learns from and what it is judged by: scenes that share no object."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bgexp.config import Composites, TrainSettings
+from bgexp.dataset import Dataset, Item, read_dataset
+from bgexp.errors import UserError
+from bgexp.files import sha256_bytes
+from bgexp.images import ImageError
+from bgexp.train.composites import Sources
+from bgexp.train.photographs import Photographs
+from bgexp.train.scene import Scene, Scenes
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Scenes without end to learn from, and fixed ones to be judged by."""
+
+    scenes: Scenes
+    validation: list[Scene]
+
+
+def read_images(settings: TrainSettings) -> Dataset | None:
+    """The images and masks that the settings name; None for composites."""
+    if isinstance(settings.dataset, Composites):
+        return None
+    return read_dataset(settings.dataset, settings.seed)
+
+
+def read_data(
+    settings: TrainSettings, dataset: Dataset | None, classes: tuple[str, ...]
+) -> TrainingData:
+    """Splits what there is.
+
+    Raises:
+        UserError: There are too few images, or none that can be read.
+    """
+    loop, source = settings.loop, settings.dataset
+    if dataset is None or isinstance(source, Composites):
+        assert isinstance(source, Composites)
+        unseen = Sources.from_folders(source.validation_cutouts, source.validation_backgrounds)
+        validation = [
+            unseen.draw(loop.image_size, np.random.default_rng((settings.seed, 1, number)))
+            for number in range(loop.validation_images)
+        ]
+        return TrainingData(Sources.from_folders(source.cutouts, source.backgrounds), validation)
+    ids = {name: number for number, name in enumerate(classes) if number}
+    learned, held_out = _split(dataset, loop.validation_share, settings.seed)
+    every = Photographs(
+        learned, source.max_megapixels, ids if settings.classes == "dataset" else {}
+    )
+    validation = []
+    for item in held_out[: loop.validation_images]:
+        try:
+            validation.append(every.whole(item, loop.image_size))
+        except ImageError as error:
+            raise UserError(f"dataset: {item.path}: {error}") from error
+    return TrainingData(every, validation)
+
+
+def _split(dataset: Dataset, share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Items with truth to learn from and to be judged by; equal images stay together."""
+    items = [item for item in dataset.items if item.mask_sha256 is not None]
+    items.sort(key=lambda item: sha256_bytes(f"{seed} {item.sha256}".encode()))
+    count = max(1, round(share * len(items)))
+    if len(items) - count < 1:
+        raise UserError(f"dataset: {len(items)} images with masks are too few to train on")
+    last = items[count - 1].sha256
+    held_out = [item for n, item in enumerate(items) if n < count or item.sha256 == last]
+    return items[len(held_out) :], held_out

@@ -1,0 +1,35 @@
+"""What a network learns from: one picture with the exact masks of its objects."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One picture and its N objects.
+
+    Attributes:
+        image: HxWx3 uint8 RGB.
+        masks: NxHxW bool, each object's visible part.
+        labels: (N,) int64, each object's class; 1 where classes are not told apart.
+    """
+
+    image: NDArray[np.uint8]
+    masks: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """All objects, HxW bool."""
+        return np.asarray(self.masks.any(axis=0))
+
+
+class Scenes(Protocol):
+    """A source of scenes without end."""
+
+    def draw(self, size: int, rng: np.random.Generator) -> Scene:
+        """A random scene with a longer side of `size` pixels."""
+        ...
