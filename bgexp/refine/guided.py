@@ -65,7 +65,8 @@ def follow_edges(window: Window, found: BoolArray, unsure: BoolArray, radius: fl
         unsure: hxw bool, where the result may differ from the window's mask.
         radius: Of the guided filter, in working pixels.
     """
-    share = _mean(_apply(_fit(window.small, found, radius), window.picture), _GRAIN)
+    share = _apply(_fit(window.small, found, radius), window.picture)
+    cv2.blur(share, (_GRAIN, _GRAIN), share)
     size = window.mask.shape[::-1]
     band = cv2.resize(unsure.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     new = window.mask.copy()
@@ -111,10 +112,12 @@ def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> _Linear:
 
 def _apply(linear: _Linear, picture: ByteArray) -> FloatArray:
     """The share of foreground by the colours of a picture of any size, HxW, about 0 to 1."""
-    share = _resized(linear.offset, picture)
+    size = picture.shape[1::-1]
+    share = np.asarray(cv2.resize(linear.offset, size), np.float32)
+    product = np.empty_like(share)  # one for all: at full size, new memory is what takes time
     for gain, color in zip(linear.gain, _planes(picture), strict=True):
-        product = _resized(gain, picture)
-        product *= color  # in place: at full size, memory is what takes time
+        cv2.resize(gain, size, product)
+        product *= color
         share += product
     return share
 
@@ -130,7 +133,3 @@ def _mean(plane: FloatArray, side: int) -> FloatArray:
 def _dot(one: list[FloatArray], other: list[FloatArray]) -> FloatArray:
     total = one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
     return np.asarray(total, np.float32)
-
-
-def _resized(plane: FloatArray, picture: ByteArray) -> FloatArray:
-    return np.asarray(cv2.resize(plane, picture.shape[1::-1]), np.float32)
