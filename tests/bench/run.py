@@ -53,7 +53,7 @@ class Plan:
     peaks: bool = True
 
 
-PLAN = Plan({1: 5, 4: 3, 12: 3})
+PLAN = Plan({1: 5, 4: 3, 12: 2})
 
 
 def measure(folder, plan=PLAN):
