@@ -362,7 +362,13 @@ def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN4
     try:
         return kind.model_validate(config)
     except ValidationError as error:
-        raise UserError("\n".join(_line(wrong) for wrong in error.errors())) from error
+        wrong = error.errors()
+        # Of a choice that is not for this command, its other settings are wrong for that reason.
+        named = [w["loc"][:-1] for w in wrong if w["loc"][-1:] == ("name",)]
+        lines = [
+            _line(w) for w in wrong if w["loc"][-1:] == ("name",) or w["loc"][:-1] not in named
+        ]
+        raise UserError("\n".join(lines)) from error
 
 
 def _line(wrong: Any) -> str:  # noqa: ANN401
@@ -387,6 +393,9 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
         return str(wrong["msg"])
     if wrong["type"] == "score_floor":
         return f"{key}.{wrong['msg']}"
+    if wrong["type"] == "union_tag_invalid":
+        allowed = wrong["ctx"]["expected_tags"].replace("'", "")
+        return f"{key}: not for this command (got {wrong['ctx']['tag']}; allowed: {allowed})"
     if wrong["type"] == "extra_forbidden":
         return f"{key}: no such setting"
     if wrong["type"] == "missing":

@@ -118,12 +118,20 @@ def read_state(path: Path, key: str = "detector.weights") -> State:
     return state
 
 
+def read_card(path: Path) -> dict[str, str]:
+    """The model card in a .safetensors file; empty for any other file."""
+    try:
+        with safe_open(path, "pt") as stored:
+            return dict(stored.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
+
+
 def read_classes(path: Path) -> tuple[str, ...] | None:
     """The names of the classes by id that a file which bgexp train wrote says it knows, if any."""
     try:
-        with safe_open(path, "pt") as stored:
-            names = json.loads((stored.metadata() or {}).get("classes", "null"))
-    except (SafetensorError, OSError, ValueError):  # another kind of file, or of metadata
+        names = json.loads(read_card(path).get("classes", "null"))
+    except ValueError:  # someone else's card
         return None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
 

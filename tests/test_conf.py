@@ -20,6 +20,7 @@ from bgexp.config import (
     check_settings,
     flattened,
 )
+from bgexp.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 COMMANDS = {
@@ -52,13 +53,15 @@ def composed(command, *overrides):
     return plain(compose_config(command, [*overrides, *needed], None))
 
 
+DATASETS = [choice for choice in choices("dataset") if choice != "dataset=composites"]
+TRAINED_ON = ["dataset=pairs", "dataset=coco", "dataset=composites"]
 CASES = [
     *(
         ("run", *chosen)
-        for chosen in itertools.product(*map(choices, ["dataset", "detector", "refine"]))
+        for chosen in itertools.product(DATASETS, *map(choices, ["detector", "refine"]))
     ),
     *(("doctor", chosen) for chosen in choices("detector")),
-    ("train",),
+    *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, choices("detector"))),
     ("ui",),
 ]
 
@@ -74,10 +77,31 @@ def test_configs_and_schema_have_the_same_settings(case):
 
 
 def test_every_config_is_tested():
-    groups = {"dataset", "detector", "refine", "experiment"}
+    groups = {"dataset", "detector", "refine", "experiment", "training"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 3 * 3 + 3 + 1 + 1
+    assert len(CASES) == 4 * 3 * 4 + 3 + 3 * 3 + 1
+
+
+@pytest.mark.parametrize("training", choices("training"))
+def test_every_shipped_training(training):
+    settings = check_settings(
+        TrainSettings, composed("train", training, "backbone=mobilenet_v2.pth")
+    )
+    assert settings.dataset.name == "composites"
+
+
+@pytest.mark.parametrize(
+    ("command", "dataset"), [("run", "composites"), ("train", "folder"), ("train", "sample")]
+)
+def test_a_dataset_of_another_command(command, dataset):
+    with pytest.raises(UserError, match=f"^dataset: not for this command .got {dataset}; allowed:"):
+        check_settings(COMMANDS[command], composed(command, f"dataset={dataset}"))
+
+
+def test_a_training_from_a_backbone_needs_its_file():
+    with pytest.raises(UserError, match="backbone: start=backbone needs a file here"):
+        check_settings(TrainSettings, composed("train", "dataset=pairs", "start=backbone"))
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))

@@ -16,6 +16,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from bgexp.backbone import mobilenet_blocks
+from bgexp.detect.maskrcnn import fix_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
@@ -38,7 +39,7 @@ def build_demo_model(image_size: int = 384) -> MaskRCNN:
         out_channels=CHANNELS,
         extra_blocks=LastLevelMaxPool(),
     )
-    return MaskRCNN(
+    model = MaskRCNN(
         backbone,
         min_size=image_size,
         max_size=image_size,
@@ -57,3 +58,4 @@ def build_demo_model(image_size: int = 384) -> MaskRCNN:
         mask_head=MaskRCNNHeads(CHANNELS, (128, 128, 128), dilation=1),
         mask_predictor=MaskRCNNPredictor(128, 128, num_classes=2),
     )
+    return fix_strides(model, 3, 5)

@@ -5,6 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.ops.poolers import initLevelMapper
 
 from bgexp.backbone import fold_norms
 from bgexp.detections import Detections
@@ -23,6 +24,23 @@ class _BoxesOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
         for found, shape, original in zip(result, image_shapes, original_image_sizes, strict=True):
             found["boxes"] = resize_boxes(found["boxes"], shape, original)
         return result
+
+
+def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
+    """Tells the RoI poolers the strides of their feature maps; returns the model.
+
+    By themselves they guess them from the first picture they see and keep that for all others: a
+    first picture of 40 pixels' height, padded to 64, would spoil every later one.
+
+    Args:
+        model: Its feature maps have strides 2**finest to 2**coarsest, one each.
+        finest: log2 of the smallest stride.
+        coarsest: log2 of the largest stride.
+    """
+    for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
+        pool.scales = [2.0**-level for level in range(finest, coarsest + 1)]
+        pool.map_levels = initLevelMapper(finest, coarsest)
+    return model
 
 
 class MaskRCNNDetector:

@@ -9,7 +9,9 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
 from bgexp.config import MaskRcnnResnet50Fpn, MaskRcnnResnet50FpnV2
+from bgexp.detect.maskrcnn import fix_strides
 
+LEVELS = 2, 5  # strides 4 to 32
 N_CLASSES = 91  # COCO's ids reach 90; 0 is the background
 NORMS = {"frozen_batch_norm": FrozenBatchNorm2d, "batch_norm": nn.BatchNorm2d}
 
@@ -22,13 +24,14 @@ def build_resnet50_model(settings: MaskRcnnResnet50Fpn, n_classes: int = N_CLASS
     """
     norm = partial(NORMS[settings.norm], eps=settings.norm_eps)
     backbone = _resnet_fpn_extractor(resnet50(weights=None, norm_layer=norm), trainable_layers=5)
-    return MaskRCNN(
+    model = MaskRCNN(
         backbone,
         num_classes=n_classes,
         min_size=settings.min_size,
         max_size=settings.max_size,
         box_detections_per_img=settings.detections_per_image,
     )
+    return fix_strides(model, *LEVELS)
 
 
 def build_resnet50_v2_model(
@@ -38,7 +41,7 @@ def build_resnet50_v2_model(
 
     Li et al., "Benchmarking Detection Transfer Learning with Vision Transformers", 2021.
     """
-    return maskrcnn_resnet50_fpn_v2(
+    model = maskrcnn_resnet50_fpn_v2(
         weights=None,
         weights_backbone=None,
         num_classes=n_classes,
@@ -46,3 +49,4 @@ def build_resnet50_v2_model(
         max_size=settings.max_size,
         box_detections_per_img=settings.detections_per_image,
     )
+    return fix_strides(model, *LEVELS)

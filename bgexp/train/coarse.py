@@ -24,13 +24,14 @@ def coarsened(masks: Mask, rng: Generator) -> Mask:
     size = masks.shape[1:]
     result = np.zeros(size, bool)
     for mask in masks:
-        if len(masks) == 1 or rng.random() > 0.07:  # else an object that was not found
-            result |= _detected(mask, rng)
+        result |= _detected(mask, rng)
     if rng.random() < 0.25:
         result &= ~_blob(size, _extent(result), rng)
     if rng.random() < 0.2:
         result |= _blob(size, _extent(result), rng)
     if rng.random() < 0.12 or result.sum() < 64:
+        result |= _blob(size, (0, 0, size[1], size[0]), rng)
+    while not result.any():  # the blob lay outside
         result |= _blob(size, (0, 0, size[1], size[0]), rng)
     return result
 

@@ -27,7 +27,7 @@ from bgexp.train.data import TrainingData, read_data, read_images
 from bgexp.train.loop import Examples, Trainer, train
 from bgexp.train.start import build_task, class_list
 from bgexp.train.tasks import Task
-from bgexp.weights import read_state, save_state
+from bgexp.weights import read_card, read_state, save_state
 
 CHECKPOINT, BEST, WEIGHTS = "checkpoint.pt", "best.safetensors", "weights.safetensors"
 
@@ -177,8 +177,7 @@ class _Watch:
             "model": settings.model,
             "classes": json.dumps(self.classes),
             "settings": settings.model_dump_json(exclude={"tracking", "runs"}),
-            "scores": json.dumps(self.scores),
-            "best_validation_iou": str(self.trainer.best),
+            **read_card(self.folder / BEST),  # step and scores of the weights that were best
             "steps": str(self.trainer.step),
             "run_id": self.run.run_id,
             "cpus": str(os.cpu_count()),

@@ -23,7 +23,7 @@ Generator = np.random.Generator
 
 # How often an object comes from a folder of cut-outs of this name; others share what is left.
 FOLDER_SHARES = {"large": 0.45, "small": 0.25, "rendered": 0.30}
-SHAPE_SHARE = 0.12  # how often an object is made up: blobs, rings and bunches of rods
+SHAPE_SHARE = 0.08  # how often an object is made up: blobs, rings, things with legs
 VISIBLE = 0.5  # alpha above this is object
 MIN_VISIBLE_PIXELS = 64
 
@@ -173,6 +173,8 @@ def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
             texture = shifted_colours(_crop(sources, size, rng), rng, hue=40)
             canvas[shape > 0] = texture[shape > 0]
     if rng.random() < 0.25:
+        _add_lines(canvas, sources, rng)
+    if rng.random() < 0.25:
         for _ in range(rng.integers(1, 4)):
             layer = _place(_object(sources, rng), size, rng.uniform(0.15, 0.7), rng)
             _paste(
@@ -180,6 +182,21 @@ def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
             )
     if rng.random() < 0.3:
         canvas[:] = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 3))
+
+
+def _add_lines(canvas: Floats, sources: Sources, rng: Generator) -> None:
+    """Stalks, wires and joints: many thin lines nearly in parallel, of one texture."""
+    size = canvas.shape[0]
+    drawn, angle = np.zeros((size, size), np.uint8), rng.uniform(0, np.pi)
+    for _ in range(rng.integers(3, 25)):
+        turn, half = angle + rng.normal(0, 0.1), size * rng.uniform(0.1, 0.9)
+        along = half * np.array([np.cos(turn), np.sin(turn)])
+        middle = rng.uniform(0, size, 2)
+        (x1, y1), (x2, y2) = (middle - along).astype(int), (middle + along).astype(int)
+        cv2.line(drawn, (x1, y1), (x2, y2), 255, int(rng.integers(1, 7)), cv2.LINE_AA)
+    share = (drawn / np.float32(255))[..., None]
+    canvas *= 1 - share
+    canvas += share * shifted_colours(_crop(sources, size, rng), rng, hue=40)
 
 
 def _polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
@@ -202,24 +219,21 @@ def _object(sources: Sources, rng: Generator) -> Image:
 def _shape(sources: Sources, rng: Generator, side: int = 320) -> Image:
     """A thing nobody has seen before, with thin parts or a hole: the edge counts, not the kind."""
     alpha = np.zeros((side, side), np.uint8)
-    kind = rng.choice(["blob", "ring", "rods", "legs"])
-    if kind != "rods":
-        angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
-        radius = np.ones(90) + sum(
-            rng.normal(0, 0.45 / n) * np.cos(n * angles + rng.uniform(0, 7)) for n in range(2, 7)
-        )
-        radius = np.clip(radius / radius.max(), 0.12, 1) * side * 0.45
-        ring = radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-        cv2.fillPoly(alpha, [np.asarray(ring + side / 2, np.int32)], 255)
-        if kind == "ring":
-            hole = ring * rng.uniform(0.3, 0.85) + side / 2 + rng.normal(0, 0.03 * side, 2)
-            cv2.fillPoly(alpha, [np.asarray(hole, np.int32)], 0)
-    if kind in {"rods", "legs"}:
-        for _ in range(rng.integers(2, 7)):
-            ends = rng.uniform(0.05, 0.95, (2, 2)) * side
-            ends[0] = ends[0] if kind == "rods" else side / 2
-            start, end = (tuple(int(v) for v in point) for point in ends)
-            cv2.line(alpha, start, end, 255, int(rng.integers(3, 18)), cv2.LINE_AA)
+    kind = rng.choice(["blob", "ring", "legs"])
+    angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
+    radius = np.ones(90) + sum(
+        rng.normal(0, 0.45 / n) * np.cos(n * angles + rng.uniform(0, 7)) for n in range(2, 7)
+    )
+    radius = np.clip(radius / radius.max(), 0.12, 1) * side * (0.25 if kind == "legs" else 0.45)
+    ring = radius[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    cv2.fillPoly(alpha, [np.asarray(ring + side / 2, np.int32)], 255)
+    if kind == "ring":
+        hole = ring * rng.uniform(0.3, 0.85) + side / 2 + rng.normal(0, 0.03 * side, 2)
+        cv2.fillPoly(alpha, [np.asarray(hole, np.int32)], 0)
+    if kind == "legs":
+        for end in rng.uniform(0.05, 0.95, (rng.integers(2, 7), 2)) * side:
+            tip = int(end[0]), int(end[1])
+            cv2.line(alpha, (side // 2,) * 2, tip, 255, int(rng.integers(4, 18)), cv2.LINE_AA)
     if rng.random() < 0.5:
         colours = shifted_colours(_crop(sources, side, rng), rng, hue=90)
     else:

@@ -57,6 +57,8 @@ def read_data(
             validation.append(every.whole(item, loop.image_size))
         except ImageError as error:
             raise UserError(f"dataset: {item.path}: {error}") from error
+    if not any(scene.foreground.any() for scene in validation):
+        raise UserError("dataset: none of the images kept for validation has any foreground")
     return TrainingData(every, validation)
 
 
@@ -64,9 +66,8 @@ def _split(dataset: Dataset, share: float, seed: int) -> tuple[list[Item], list[
     """Items with truth to learn from and to be judged by; equal images stay together."""
     items = [item for item in dataset.items if item.mask_sha256 is not None]
     items.sort(key=lambda item: sha256_bytes(f"{seed} {item.sha256}".encode()))
-    count = max(1, round(share * len(items)))
-    if len(items) - count < 1:
+    unseen = {item.sha256 for item in items[: max(1, round(share * len(items)))]}
+    held_out = [item for item in items if item.sha256 in unseen]
+    if len(held_out) == len(items):
         raise UserError(f"dataset: {len(items)} images with masks are too few to train on")
-    last = items[count - 1].sha256
-    held_out = [item for n, item in enumerate(items) if n < count or item.sha256 == last]
     return items[len(held_out) :], held_out

@@ -55,12 +55,16 @@ class Trainer:
         self.model, self.optimizer = fabric.setup(
             model.to(memory_format=torch.channels_last), optimizer
         )
-        self.average = AveragedModel(self.model.module, multi_avg_fn=self._lerp)
+        self.average = AveragedModel(self.model.module, multi_avg_fn=self._lerp, use_buffers=True)
 
     def _lerp(self, averages: Any, weights: Any, count: Any) -> None:  # noqa: ANN401
         """An average that is young follows quickly, so that a short training counts in full."""
         decay = min(self.settings.ema_decay, (1 + int(count)) / (10 + int(count)))
-        torch._foreach_lerp_(averages, weights, 1 - decay)
+        for average, weight in zip(averages, weights, strict=True):
+            if average.is_floating_point():
+                average.lerp_(weight, 1 - decay)
+            else:  # a norm's count of batches
+                average.copy_(weight)
 
     def learning_rate(self) -> float:
         """Linear warm-up over the first 4 % of the steps, then half a cosine down to 1 %."""
@@ -73,7 +77,7 @@ class Trainer:
         """One step on one batch; returns the losses.
 
         Raises:
-            FloatingPointError: The loss is not finite; the weights are as before.
+            FloatingPointError: Loss or gradient are not finite; the weights are as before.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["share"] * self.learning_rate()
@@ -85,13 +89,27 @@ class Trainer:
             raise FloatingPointError(f"the loss is {total.item()} at step {self.step}")
         self.optimizer.zero_grad()
         self.fabric.backward(total)
-        self.fabric.clip_gradients(
+        norm = self.fabric.clip_gradients(
             self.model, self.optimizer, max_norm=5.0, error_if_nonfinite=False
         )
+        # With 16-mixed a step without a finite gradient is left out, and the scale lowered.
+        if self.fabric.device.type == "cpu" and norm is not None and not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm.item()} at step {self.step}")
         self.optimizer.step()
         self.average.update_parameters(self.model.module)
         self.step += 1
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def check_sound(self) -> None:
+        """Refuses weights that a checkpoint had better not hold.
+
+        Raises:
+            FloatingPointError: One of them is not finite, or too large for the fp16 of the file.
+        """
+        largest = torch.finfo(torch.float16).max
+        for name, weight in self.model.module.named_parameters():
+            if not bool((weight.abs() <= largest).all()):
+                raise FloatingPointError(f"{name} has grown beyond bounds at step {self.step}")
 
     def judge(self, score: float) -> bool:
         """Whether a validation score is the best so far."""
@@ -198,6 +216,7 @@ def train(
         on_step(losses | {"lr": trainer.learning_rate(), "images_per_s": speed})
         if trainer.step % settings.validate_every and trainer.step < settings.steps:
             continue
+        trainer.check_sound()
         state = torch.get_rng_state()
         score = on_validation() if fabric.is_global_zero else 0.0
         torch.set_rng_state(state)

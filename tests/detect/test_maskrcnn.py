@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms.functional import to_tensor
 
 from bgexp.combine import combine_detections, select_detections
@@ -143,3 +144,32 @@ def test_an_image_is_left_as_it_is_whatever_its_memory_layout(models, picture):
     turned = image.transpose(2, 1, 0).copy().transpose(2, 1, 0)
     np.testing.assert_allclose(detector.detect(turned).boxes, expected.boxes, atol=1e-3)
     assert len(expected) > 0
+
+
+def test_what_was_seen_before_changes_nothing(models, demo_state, picture):
+    """By themselves torchvision's poolers keep the strides that they guess from the first one."""
+    low, image = np.zeros((10, 96, 3), np.uint8), picture(97, 160)  # 10 rows, padded to 32
+    before = detector_of(models[0], 0.2).detect(image)
+    model = build_demo_model(96)
+    model.load_state_dict(demo_state)
+    detector = detector_of(model, 0.2)
+    detector.detect(low)
+    after = detector.detect(image)
+    assert len(before)
+    np.testing.assert_array_equal(before.boxes, after.boxes)
+    np.testing.assert_array_equal(before.masks, after.masks)
+
+
+def test_the_strides_are_those_that_torchvision_guesses_from_a_plain_picture(
+    resnet_settings, uninitialised
+):
+    with uninitialised():
+        models = build_demo_model(128), build_resnet50_model(resnet_settings)
+    for model in models:
+        with torch.inference_mode():
+            features = model.backbone(torch.zeros(1, 3, 128, 128))
+        for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):
+            guess = MultiScaleRoIAlign(pool.featmap_names, 7, 2)
+            guess(features, [torch.tensor([[0.0, 0, 9, 9]])], [(128, 128)])
+            assert pool.scales == guess.scales
+            assert vars(pool.map_levels) == vars(guess.map_levels)

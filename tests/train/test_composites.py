@@ -66,6 +66,7 @@ def test_every_scene_keeps_its_promises(sources, seed):
     assert len(scene.masks) <= 3
     assert (scene.masks.sum(axis=0) <= 1).all()  # visible parts: no pixel is of two objects
     assert (scene.masks.sum(axis=(1, 2)) >= MIN_VISIBLE_PIXELS).all()
+    assert scene.labels.tolist() == [1] * len(scene.masks)
 
 
 def test_scenes_without_an_object_and_objects_cut_by_the_frame_exist(sources):
@@ -79,9 +80,11 @@ def test_scenes_without_an_object_and_objects_cut_by_the_frame_exist(sources):
 
 
 def test_the_masks_are_where_the_objects_are(sources, monkeypatch):
-    """White things on dark ground, without clutter, camera and changes of colour."""
-    monkeypatch.setattr(composites, "_photograph", lambda canvas, _rng: canvas.astype(np.uint8))
-    monkeypatch.setattr(composites, "_add_clutter", lambda *_: None)
+    """White things on dark ground; no clutter, light, shadows, camera or changes of colour."""
+    monkeypatch.setattr(composites, "SHAPE_SHARE", 0)
+    for name in ("_light", "_cast_shadow", "_add_clutter"):
+        monkeypatch.setattr(composites, name, lambda *_: None)
+    monkeypatch.setattr(composites, "photographed", lambda canvas, _rng: canvas.astype(np.uint8))
     monkeypatch.setattr(composites, "_vary", lambda cutout, *_: cutout)
     monkeypatch.setattr(composites, "_background", lambda *_: np.zeros((SIZE, SIZE, 3), np.uint8))
     monkeypatch.setattr(composites, "MIN_VISIBLE_PIXELS", 1)

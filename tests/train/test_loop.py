@@ -1,16 +1,14 @@
 import math
+import os
 
-import cv2
-import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from bgexp.config import TrainLoop
 from bgexp.detect.demo import build_demo_model
-from bgexp.train.composites import Scene, Sources
-from bgexp.train.loop import Composites, Trainer, collate, to_tensors, train
-
-CPU = torch.device("cpu")
+from bgexp.train.loop import Examples, Trainer, train
+from bgexp.train.tasks import detector_example
 
 
 def loop(**changes):
@@ -23,17 +21,49 @@ def loop(**changes):
         "ema_decay": 0.75,
         "validate_every": 2,
         "validation_images": 1,
+        "validation_share": 0.2,
+        "patience": None,
         "workers": 0,
     }
     return TrainLoop(**values | changes)
 
 
-def small_trainer(**changes):
-    return Trainer(torch.nn.Linear(1, 1), loop(**changes), CPU)
+def trainer_of(model, **changes):
+    return Trainer(model, loop(**changes), Fabric(accelerator="cpu", devices=1))
+
+
+class Loses(torch.nn.Linear):
+    """A model whose loss is its weights times the picture's sum."""
+
+    def __init__(self):
+        super().__init__(1, 1)
+
+    def forward(self, images, _targets):
+        return {"loss_sum": self.weight.sum() * images[0].sum()}
+
+
+class Discs:
+    """The same kind of scene for ever."""
+
+    def __init__(self, scene):
+        self.scene = scene
+
+    def draw(self, size, rng):
+        x, y = rng.integers(20, size - 20, 2)
+        return self.scene((int(x), int(y), 16), size=(size, size), seed=int(x))
+
+
+@pytest.fixture(scope="module")
+def examples(scene):
+    return Examples(Discs(scene), detector_example, 64, seed=3)
+
+
+def nothing(*_):
+    pass
 
 
 def test_the_learning_rate_worked_by_hand():
-    trainer = small_trainer(steps=100, learning_rate=2.0)
+    trainer = trainer_of(Loses(), steps=100, learning_rate=2.0)
     # Warm-up over 4 steps; the cosine from there to step 100 is half-way at step 52.
     for step, share in [(0, 0.25), (1, 0.5), (2, 0.75), (3, 1), (4, 1), (52, 0.505), (100, 0.01)]:
         trainer.step = step
@@ -44,7 +74,7 @@ def test_the_learning_rate_worked_by_hand():
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
 def test_the_learning_rate_is_never_zero_and_never_over_its_maximum(steps):
-    trainer = small_trainer(steps=steps)
+    trainer = trainer_of(Loses(), steps=steps)
     rates = []
     for trainer.step in range(steps):
         rates.append(trainer.learning_rate())
@@ -52,33 +82,16 @@ def test_the_learning_rate_is_never_zero_and_never_over_its_maximum(steps):
     assert max(rates) == pytest.approx(1e-3)
 
 
-def test_a_scene_as_torchvision_takes_it():
-    masks = np.zeros((2, 6, 8), bool)
-    masks[0, 1:3, 2:7], masks[1, 5, 0] = True, True
-    image, target = to_tensors(Scene(np.full((6, 8, 3), 255, np.uint8), masks))
-    assert (image.shape, float(image.max()), image.dtype) == ((3, 6, 8), 1.0, torch.float32)
-    assert target["boxes"].tolist() == [[2, 1, 7, 3], [0, 5, 1, 6]]
-    assert target["labels"].tolist() == [1, 1]
-    assert (target["masks"].dtype, target["masks"].shape) == (torch.uint8, (2, 6, 8))
-
-
-def test_a_scene_without_objects():
-    nothing = Scene(np.zeros((6, 8, 3), np.uint8), np.zeros((0, 6, 8), bool))
-    images, targets = collate([to_tensors(nothing)])
-    assert len(images) == 1
-    assert targets[0]["boxes"].shape == (0, 4)
-    assert targets[0]["labels"].shape == (0,)
-
-
-class Loses(torch.nn.Linear):
-    """A model whose loss is whatever it is told."""
-
-    def forward(self, images, _targets):
-        return {"loss": self.weight.sum() * images[0].sum()}
+def test_an_example_follows_from_seed_and_index_alone(scene, examples):
+    again = Examples(Discs(scene), detector_example, 64, seed=3)
+    other = Examples(Discs(scene), detector_example, 64, seed=4)
+    assert torch.equal(examples[7][0], again[7][0])
+    assert not torch.equal(examples[7][0], examples[8][0])
+    assert not torch.equal(examples[7][0], other[7][0])
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_weights():
-    trainer = Trainer(Loses(1, 1), loop(), CPU)
+    trainer = trainer_of(Loses())
     before = trainer.model.weight.detach().clone()
     with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
         trainer.update([torch.tensor([math.nan])], [{}])
@@ -86,40 +99,100 @@ def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_weights():
     assert trainer.step == 0
 
 
-# -- the real network ------------------------------------------------------------------------
+def test_the_backbone_learns_at_a_quarter_of_the_rate_and_what_is_frozen_not_at_all():
+    trainer = trainer_of(build_demo_model(64), steps=10)
+    (backbone, rest) = trainer.optimizer.param_groups
+    assert (backbone["share"], rest["share"]) == (0.25, 1.0)
+    names = {id(weight): name for name, weight in trainer.model.module.named_parameters()}
+    assert all("backbone.body." in names[id(weight)] for weight in backbone["params"])
+    assert not any("backbone.body." in names[id(weight)] for weight in rest["params"])
+    trained = sum(weight.requires_grad for weight in trainer.model.module.parameters())
+    assert len(backbone["params"]) + len(rest["params"]) == trained
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    """Eight squares and noise."""
-    folder, rng = tmp_path_factory.mktemp("training"), np.random.default_rng(0)
-    for name, channels in (("cutouts", 4), ("backgrounds", 3)):
-        (folder / name).mkdir()
-        for number in range(4):
-            picture = rng.integers(0, 256, (32, 32, channels), np.uint8)
-            picture[..., 3:] = 255
-            cv2.imwrite(str(folder / name / f"{number}.png"), picture)
-    return Composites(Sources.from_folders(folder / "cutouts", folder / "backgrounds"), 64, seed=3)
+# -- validation: the early stop and the best weights -------------------------------------------
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Several threads on a busy machine wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+class Judged:
+    """A training whose validations give the scores of a list."""
+
+    def __init__(self, examples, checkpoint, scores, **changes):
+        given = {"steps": 12, "validate_every": 1, "patience": 2}
+        self.trainer = trainer_of(Loses(), **given | changes)
+        self.scores, self.best = dict(enumerate(scores, 1)), []
+        validate = self.trainer.settings.validate_every
+        train(
+            self.trainer,
+            examples,
+            checkpoint,
+            nothing,
+            lambda: self.scores[self.trainer.step // validate],
+            lambda: self.best.append(self.trainer.step),
+        )
+
+
+SCORES = [0.3, 0.5, 0.4, 0.6, 0.6, 0.2, 0.9]
+
+
+def test_training_ends_when_the_score_stood_still_and_keeps_the_best(examples, tmp_path):
+    found = Judged(examples, tmp_path / "c.pt", SCORES)
+    assert found.best == [1, 2, 4]  # an equal score is not a better one
+    assert (found.trainer.step, found.trainer.best, found.trainer.stale) == (6, 0.6, 2)
+
+
+def test_without_patience_training_goes_to_the_last_step(examples, tmp_path):
+    found = Judged(examples, tmp_path / "c.pt", SCORES, steps=7, patience=None)
+    assert found.best == [1, 2, 4, 7]
+    assert (found.trainer.step, found.trainer.best, found.trainer.stale) == (7, 0.9, 0)
+
+
+def test_the_last_step_is_validated_too(examples, tmp_path):
+    found = Judged(examples, tmp_path / "c.pt", [0.1, 0.2], steps=5, validate_every=4)
+    assert found.best == [4]
+    assert found.trainer.step == 5
+
+
+def test_a_resumed_training_knows_the_best_and_how_long_it_stood_still(examples, tmp_path):
+    with pytest.raises(KeyError):  # killed while the score of step 6 was looked for
+        Judged(examples, tmp_path / "c.pt", SCORES[:5])
+    resumed = Judged(examples, tmp_path / "c.pt", SCORES)
+    assert resumed.best == []
+    assert (resumed.trainer.step, resumed.trainer.best, resumed.trainer.stale) == (6, 0.6, 2)
+    ended = Judged(examples, tmp_path / "c.pt", [])  # nothing is left to do
+    assert ended.trainer.step == 6
+
+
+# -- the checkpoint ----------------------------------------------------------------------------
+
+
+class Runs:
+    """A pickle of it makes a folder where it is read."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
+    torch.save({"step": Runs(tmp_path / "made")}, tmp_path / "c.pt")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        trainer_of(Loses()).load(tmp_path / "c.pt")
+    assert not (tmp_path / "made").exists()
+    torch.load(tmp_path / "c.pt", weights_only=False)
+    assert (tmp_path / "made").exists()  # it would have
 
 
 class KilledError(Exception):
     pass
 
 
-def trained(dataset, checkpoint, initial_seed=1, kill_at=0):
+def trained(examples, checkpoint, initial_seed=1, kill_at=0):
     """Trains to the end; the model's weights and the last layer's bias after each step."""
     torch.manual_seed(initial_seed)
-    trainer, biases = Trainer(build_demo_model(64), loop(), CPU), []
-    bias = trainer.model.roi_heads.box_predictor.cls_score.bias
+    trainer, biases = trainer_of(build_demo_model(64)), []
+    bias = trainer.model.module.roi_heads.box_predictor.cls_score.bias
 
     def on_step(losses):
         assert {"loss_classifier", "loss_mask", "lr", "images_per_s"} <= losses.keys()
@@ -128,24 +201,26 @@ def trained(dataset, checkpoint, initial_seed=1, kill_at=0):
             raise KilledError
 
     def on_validation():
-        torch.rand(5)  # draws numbers, as a model under test may
+        return float(torch.rand(5)[0])  # draws numbers, as a model under test may
 
-    train(trainer, dataset, checkpoint, on_step, on_validation)
+    train(trainer, examples, checkpoint, on_step, on_validation, nothing)
     return trainer, biases
 
 
 @pytest.mark.slow
-def test_a_killed_and_resumed_training_ends_with_the_same_weights(dataset, tmp_path):
-    whole, biases = trained(dataset, tmp_path / "whole.pt")
+def test_a_killed_and_resumed_training_ends_with_the_same_weights(examples, tmp_path):
+    whole, biases = trained(examples, tmp_path / "whole.pt")
     assert whole.step == len(biases) == 4
     part = tmp_path / "part.pt"
     with pytest.raises(KilledError):
-        trained(dataset, part, kill_at=3)  # the third step is lost: the checkpoint is of the second
+        trained(
+            examples, part, kill_at=3
+        )  # the third step is lost: the checkpoint is of the second
     stored = torch.load(part, weights_only=True)
-    assert stored.keys() == {"step", "model", "average", "optimizer", "rng"}
+    assert stored.keys() == {"step", "best", "stale", "model", "average", "optimizer", "rng"}
     assert stored["step"] == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["part.pt", "whole.pt"]
-    resumed, later = trained(dataset, part, initial_seed=2)
+    resumed, later = trained(examples, part, initial_seed=2)
     assert len(later) == 2
     for kind in ("model", "average"):
         one, other = (getattr(trainer, kind).state_dict() for trainer in (whole, resumed))
@@ -153,8 +228,9 @@ def test_a_killed_and_resumed_training_ends_with_the_same_weights(dataset, tmp_p
         assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
     average = biases[0]  # the first update copies
-    for bias in biases[1:]:
-        average = 0.75 * average + 0.25 * bias
+    for count, bias in enumerate(biases[1:], 1):
+        decay = min(0.75, (1 + count) / (10 + count))
+        average = decay * average + (1 - decay) * bias
     found = whole.average.module.roi_heads.box_predictor.cls_score.bias
     torch.testing.assert_close(found, average)
     assert not torch.equal(found, biases[-1])
