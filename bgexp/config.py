@@ -231,12 +231,15 @@ class RefineNetwork(Section):
         weights: null: the shipped file; or a .safetensors file that bgexp train wrote.
         size: It sees the mask's surroundings with this longer side in pixels.
         threshold: A pixel is foreground where the network's share is above it (strictly).
+        reach: Nothing becomes foreground further than this from the coarse mask; a share of the
+            longer side of its bounding box.
     """
 
     name: Literal["network"] = "network"
     weights: Path | None = None
     size: Annotated[int, Field(ge=64, le=2048)] = 288
     threshold: Share = 0.5
+    reach: Share = 0.1
 
 
 Refine = Annotated[

@@ -78,8 +78,22 @@ def _refined(
     coarse = cv2.resize(old, (width, height), interpolation=cv2.INTER_AREA)
     share = predictor.predict(np.asarray(small, np.uint8), np.asarray(coarse, np.uint8))
     new = cv2.resize(share, old.shape[::-1], interpolation=cv2.INTER_LINEAR) > settings.threshold
-    if not new.any():
-        raise RefusedError("the network finds no object there")
     result = np.zeros_like(mask)
-    result[where] = new
+    result[where] = _meant(new, mask[where], settings.reach)
+    if not result.any():
+        raise RefusedError("the network finds no object there")
     return result
+
+
+def _meant(found: BoolArray, coarse: BoolArray, reach: float) -> BoolArray:
+    """Of what was found, what belongs to the coarse mask: near it, and in one piece with it.
+
+    The network sees objects that nobody asked for, too.
+    """
+    longer = max(cv2.boundingRect(coarse.view(np.uint8))[2:])
+    away = cv2.distanceTransform((~coarse).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    near = found & (away <= reach * longer)
+    count, parts = cv2.connectedComponents(near.view(np.uint8))
+    asked = np.zeros(count, np.bool_)
+    asked[parts[near & coarse]] = True
+    return np.asarray(asked[parts])
