@@ -233,6 +233,7 @@ class RefineNetwork(Section):
         threshold: A pixel is foreground where the network's share is above it (strictly).
         reach: Nothing becomes foreground further than this from the coarse mask; a share of the
             longer side of its bounding box.
+        grabcut: Whether GrabCut goes before and after it: half of the time, and finer edges.
     """
 
     name: Literal["network"] = "network"
@@ -240,6 +241,7 @@ class RefineNetwork(Section):
     size: Annotated[int, Field(ge=64, le=2048)] = 288
     threshold: Share = 0.5
     reach: Share = 0.1
+    grabcut: bool = True
 
 
 Refine = Annotated[

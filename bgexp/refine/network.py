@@ -1,4 +1,7 @@
-"""A coarse mask to a fine one by a small network that sees the picture around it."""
+"""A coarse mask to a fine one by a small network that sees the picture around it.
+
+GrabCut goes before and after: the network knows objects, GrabCut the colours of this one picture.
+"""
 
 from functools import partial
 from typing import Protocol
@@ -7,12 +10,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.config import RefineNetwork
+from bgexp.config import GrabCut, RefineNetwork
+from bgexp.refine.grabcut import refine_mask_grabcut
 from bgexp.refine.refined import BoolArray, ByteArray, Refined, RefusedError, attempt
 
 STRIDE = 32  # the sides of what the network sees are multiples of this
 MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
 
+# A better mask for the network to begin with, and its edge, half as fine as its picture, made sharp.
+_BEFORE, _AFTER = GrabCut(size=128), GrabCut(band=0.02, size=192)
 _DEFAULTS = RefineNetwork()
 
 
@@ -70,6 +76,8 @@ def _stretch(start: int, length: int, side: int, limit: int) -> slice:
 def _refined(
     image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: RefineNetwork
 ) -> BoolArray:
+    if settings.grabcut:
+        mask = refine_mask_grabcut(image, mask, _BEFORE).mask
     where = surroundings(mask)
     picture, old = image[where], mask[where].view(np.uint8) * np.uint8(255)
     scale = settings.size / max(old.shape)
@@ -82,7 +90,7 @@ def _refined(
     result[where] = _meant(new, mask[where], settings.reach)
     if not result.any():
         raise RefusedError("the network finds no object there")
-    return result
+    return refine_mask_grabcut(image, result, _AFTER).mask if settings.grabcut else result
 
 
 def _meant(found: BoolArray, coarse: BoolArray, reach: float) -> BoolArray:

@@ -99,7 +99,7 @@ class RefinerTask:
         """Coarse masks, always the same ones, and what the network makes of them."""
         network = deepcopy(cast(MaskLosses, model).network)
         predictor = MaskNetworkPredictor(network, self._device)
-        settings = RefineNetwork(size=self._size)
+        settings = RefineNetwork(size=self._size, grabcut=False)
         found = []
         for number, scene in enumerate(scenes):
             coarse = coarsened(scene.masks, np.random.default_rng(number))
