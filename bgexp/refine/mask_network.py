@@ -26,7 +26,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colo
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "mask_network.safetensors"
-WEIGHTS_SHA256 = ""
+WEIGHTS_SHA256 = "50aa98b000360d45eaad6a7b04463c894213161f6151cb595c74e66a8861b09a"
 
 
 class MaskNetwork(nn.Module):

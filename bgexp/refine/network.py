@@ -17,8 +17,9 @@ from bgexp.refine.refined import BoolArray, ByteArray, Refined, RefusedError, at
 STRIDE = 32  # the sides of what the network sees are multiples of this
 MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
 
-# A better mask for the network to begin with, and its edge, half as fine as its picture, made sharp.
-_BEFORE, _AFTER = GrabCut(size=128), GrabCut(band=0.02, size=192)
+# GrabCut's band after the network, whose edges are nearly right; its working sizes before and
+# after, as shares of the network's.
+_BAND, _BEFORE, _AFTER = 0.02, 0.45, 0.67
 _DEFAULTS = RefineNetwork()
 
 
@@ -77,7 +78,7 @@ def _refined(
     image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: RefineNetwork
 ) -> BoolArray:
     if settings.grabcut:
-        mask = refine_mask_grabcut(image, mask, _BEFORE).mask
+        mask = refine_mask_grabcut(image, mask, GrabCut(size=round(_BEFORE * settings.size))).mask
     where = surroundings(mask)
     picture, old = image[where], mask[where].view(np.uint8) * np.uint8(255)
     scale = settings.size / max(old.shape)
@@ -90,7 +91,10 @@ def _refined(
     result[where] = _meant(new, mask[where], settings.reach)
     if not result.any():
         raise RefusedError("the network finds no object there")
-    return refine_mask_grabcut(image, result, _AFTER).mask if settings.grabcut else result
+    if not settings.grabcut:
+        return result
+    after = GrabCut(band=_BAND, size=round(_AFTER * settings.size))
+    return refine_mask_grabcut(image, result, after).mask
 
 
 def _meant(found: BoolArray, coarse: BoolArray, reach: float) -> BoolArray:

@@ -2,8 +2,9 @@
 
 Usage: python docs/demo-detector/ship.py WEIGHTS COMMIT SCORES
 
-WEIGHTS is what `bgexp train` wrote, COMMIT the one it was trained at, SCORES a JSON object of the
-measured scores. The card is the file's metadata: `safetensors.safe_open(FILE, "pt").metadata()`.
+WEIGHTS is what `bgexp train` wrote, of the detector or of the mask network; COMMIT the one it was
+trained at, SCORES a JSON object of the measured scores. The card is the file's metadata:
+`safetensors.safe_open(FILE, "pt").metadata()`.
 """
 
 import json
@@ -11,13 +12,24 @@ import re
 import sys
 from pathlib import Path
 
-from safetensors import safe_open
-
 from bgexp.detect import demo
-from bgexp.weights import read_state, save_state
+from bgexp.refine import mask_network
+from bgexp.weights import read_card, read_state, save_state
 
+MODULES = {"detector": demo, "refiner": mask_network}
+CARDS = {
+    "detector": {
+        "name": "bgexp demo: class-agnostic Mask R-CNN, MobileNetV2-FPN",
+        "intended_use": "A first cut-out of prominent objects, offline; one class, `object`.",
+        "limits": "Knows no people but rendered ones; thin parts and busy backgrounds fail first.",
+    },
+    "refiner": {
+        "name": "bgexp mask network: U-Net on MobileNetV2, a coarse mask in, a fine one out",
+        "intended_use": "Refines the masks of a detector (refine=network).",
+        "limits": "Trained on composites only; may follow strong lines in the background.",
+    },
+}
 CARD = {
-    "name": "bgexp demo: class-agnostic Mask R-CNN, MobileNetV2-FPN",
     "data": "Composites made by bgexp train. Objects: tuxpaint-stamps-default 2022.06.04 "
     "(photographic stamps listed in docs/demo-detector/cutouts.csv), @lobehub/fluent-emoji-3d "
     "1.1.0. Backgrounds: mate-backgrounds 1.26.0, gnome-backgrounds 43.1, scikit-image textures. "
@@ -25,25 +37,27 @@ CARD = {
     "licences": "Weights: MIT. Training data: GPL-2+ and public domain (tuxpaint-stamps), MIT "
     "(fluent-emoji-3d), GPL-2+ and CC-BY-SA (backgrounds), BSD-3-Clause and CC0 (scikit-image, "
     "torchvision).",
-    "intended_use": "A first cut-out of prominent objects, offline; one class, `object`.",
-    "limits": "Knows no people but rendered ones; thin parts and busy backgrounds fail first.",
 }
 
 
 def main(weights: Path, commit: str, scores: str) -> None:
     """Writes the shipped file and its SHA-256 into the code."""
-    with safe_open(weights, "pt") as stored:
-        trained = stored.metadata()
-    card = CARD | {
-        "settings": trained["settings"],
-        "commit": commit,
-        "scores": json.dumps(json.loads(scores)),
-    }
-    sha256 = save_state(read_state(weights), demo.WEIGHTS, card)
-    code = Path(demo.__file__)
+    trained = read_card(weights)
+    module = MODULES[trained["model"]]
+    card = (
+        CARDS[trained["model"]]
+        | CARD
+        | {
+            "settings": trained["settings"],
+            "commit": commit,
+            "scores": json.dumps(json.loads(scores)),
+        }
+    )
+    sha256 = save_state(read_state(weights), module.WEIGHTS, card)
+    code = Path(str(module.__file__))
     pinned = re.sub(r"WEIGHTS_SHA256 = .*", f'WEIGHTS_SHA256 = "{sha256}"', code.read_text())
     code.write_text(pinned)
-    print(demo.WEIGHTS, demo.WEIGHTS.stat().st_size, sha256)
+    print(module.WEIGHTS, module.WEIGHTS.stat().st_size, sha256)
 
 
 if __name__ == "__main__":

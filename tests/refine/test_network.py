@@ -100,11 +100,15 @@ def test_what_nobody_asked_for_is_left_out():
     image, truth = scene()
     image[110:190, 80:114] = 255  # beside the box, not touching it
     image[140:150, 260:300] = 255  # a stalk that grows out of it: its first tenth of 140 pixels
-    refined = refine_mask_network(image, truth, Brightness(), RefineNetwork(size=512, grabcut=False))
+    refined = refine_mask_network(
+        image, truth, Brightness(), RefineNetwork(size=512, grabcut=False)
+    )
     assert not refined.mask[:, :114].any()
     assert refined.mask[145, 262:270].all()
     assert not refined.mask[:, 278:].any()
-    further = refine_mask_network(image, truth, Brightness(), RefineNetwork(size=512, reach=0.3, grabcut=False))
+    further = refine_mask_network(
+        image, truth, Brightness(), RefineNetwork(size=512, reach=0.3, grabcut=False)
+    )
     assert further.mask[145, 262:290].all()
 
 
