@@ -13,7 +13,9 @@ from bgexp.config import (
     Cutout,
     DoctorSettings,
     GrabCut,
+    GuidedFilter,
     NoRefinement,
+    RefineNetwork,
     RunSettings,
     TrainSettings,
     UiSettings,
@@ -121,16 +123,21 @@ def test_the_first_sweep_is_of_two_thresholds_with_and_without_refinement():
         for job in combinations(config, ["experiment=first_sweep"])
     ]
     assert {(s.detector.score_threshold, s.refine.name) for s in found} == {
-        (threshold, refine) for threshold in (0.5, 0.8) for refine in ("none", "grabcut")
+        (threshold, refine) for threshold in (0.5, 0.8) for refine in ("none", "network")
     }
 
 
 def test_a_call_without_settings_does_what_the_configs_say():
     settings = check_settings(RunSettings, composed("run"))
     assert settings.combine == Combine()
-    assert settings.refine == GrabCut()
+    assert settings.refine == RefineNetwork()
     assert settings.cutout == Cutout()
-    assert check_settings(RunSettings, composed("run", "refine=none")).refine == NoRefinement()
+    for name, refine in {
+        "none": NoRefinement(),
+        "grabcut": GrabCut(),
+        "guided": GuidedFilter(),
+    }.items():
+        assert check_settings(RunSettings, composed("run", f"refine={name}")).refine == refine
 
 
 def test_settings_never_change():
