@@ -400,7 +400,7 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
         return f"{key}.{wrong['msg']}"
     if wrong["type"] == "union_tag_invalid":
         allowed = wrong["ctx"]["expected_tags"].replace("'", "")
-        return f"{key}: not for this command (got {wrong['ctx']['tag']}; allowed: {allowed})"
+        return f"{key}.name: no such choice here (got {wrong['ctx']['tag']}; allowed: {allowed})"
     if wrong["type"] == "extra_forbidden":
         return f"{key}: no such setting"
     if wrong["type"] == "missing":

@@ -20,7 +20,7 @@ WRONG = [
     (["detector.score_threshold=nan"], ["detector.score_threshold", "equal to", "got nan"]),
     (["detector.score_threshold=abc"], ["detector.score_threshold", "'abc'"]),
     (["detector=nosuch"], ["detector", "nosuch", "demo, maskrcnn_resnet50_fpn"]),
-    (["detector.name=nosuch"], ["detector", "'demo', 'maskrcnn_resnet50_fpn'"]),
+    (["detector.name=nosuch"], ["detector.name", "got nosuch", "demo, maskrcnn_resnet50_fpn"]),
     (["detector.labels=[zebra]"], ["detector.labels", "zebra", "allowed: object"]),
     (["nosuchgroup=demo"], ["nosuchgroup"]),
     (["~detector"], ["detector: a value is needed"]),

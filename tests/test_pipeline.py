@@ -148,9 +148,9 @@ def test_the_seed_reaches_the_refinement_and_decides_it(monkeypatch):
     image, _, detector = scene()
     seeds = []
 
-    def spy(*arguments, seed):
+    def spy(*arguments, seed, device):
         seeds.append(seed)
-        return refine_mask(*arguments, seed=seed)
+        return refine_mask(*arguments, seed=seed, device=device)
 
     monkeypatch.setattr("bgexp.pipeline.refine_mask", spy)
     settings = GrabCut(band=0.15)

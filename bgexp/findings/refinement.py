@@ -45,9 +45,14 @@ def _hurt(seen: Seen) -> Iterator[Finding]:
         f"They lose {-hurt.mean():.3f} on average and {-hurt.min():.3f} at most. Over all "
         f"{len(change):,} images refinement changes mean IoU by {signed(change.mean())}.",
         tuple(seen.done["path"][hurt.index]),
-        f"refine.max_change={limit / 2:.2g}" if limit else "refine=none",
+        f"refine.max_change={limit / 2:.2g}" if limit else _other(seen),
         -float(hurt.sum()) / len(change),
     )
+
+
+def _other(seen: Seen) -> str:
+    """A refinement that changes less, to try instead."""
+    return "refine=grabcut" if seen.get("refine.name") == "network" else "refine=none"
 
 
 def _refused(seen: Seen) -> Iterator[Finding]:

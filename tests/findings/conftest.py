@@ -44,7 +44,7 @@ def table() -> Callable[[list[Row]], pd.DataFrame]:
 @pytest.fixture(scope="session")
 def settings() -> dict[str, Any]:
     """The settings of a run with nothing overridden."""
-    return plain(compose_config("run", [], None))
+    return plain(compose_config("run", ["refine=grabcut"], None))
 
 
 @pytest.fixture

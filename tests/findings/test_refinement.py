@@ -63,3 +63,14 @@ def test_whom_it_was_refused_for(row, table, settings):
     assert f"25% keep the detector's mask. Most often (2 times): {reason}." in found.evidence
     assert found.setting == "refine.max_change=1"
     assert run_findings(table(rows[:7] + [row(n, 0.8) for n in range(7, 12)]), {}, settings) == []
+
+
+@pytest.mark.parametrize(("name", "setting"), [("network", "grabcut"), ("guided", "none")])
+def test_what_to_try_where_there_is_no_limit(row, table, settings, name, setting):
+    pairs = [(0.7, 0.8)] * 30 + [(0.9, 0.6)]
+    rows = [
+        row(n, iou, unrefined={"iou": was, "boundary_iou": was}, refined="applied")
+        for n, (was, iou) in enumerate(pairs)
+    ]
+    [found] = run_findings(table(rows), {}, settings | {"refine": {"name": name}})
+    assert found.setting == f"refine={setting}"

@@ -137,7 +137,7 @@ def make_pictures(table: pd.DataFrame, count: int, truth: bool = True) -> list[A
 @pytest.fixture(scope="session")
 def settings() -> dict[str, Any]:
     """The settings of a run with nothing overridden."""
-    return plain(compose_config("run", [], None))
+    return plain(compose_config("run", ["refine=grabcut"], None))
 
 
 @pytest.fixture(scope="session")
