@@ -44,7 +44,7 @@ lock: $(INSTALLED)  ## writes requirements.txt anew from pyproject.toml
 docs: $(INSTALLED)  ## writes docs/api.md anew from the docstrings
 	$(BIN)/python docs/api/build.py
 
-bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, into runs/bench: 20 minutes
+bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, into runs/bench: 22 minutes
 	$(BIN)/python -m tests.bench.run $(RUNS)/bench
 	$(BIN)/python -m pytest tests/bench/bench_stages.py --benchmark-only --benchmark-sort=fullname \
 		--benchmark-columns=median,min,max,rounds --benchmark-json=$(RUNS)/bench/stages.json
