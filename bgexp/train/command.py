@@ -176,7 +176,7 @@ class _Watch:
             "bgexp": __version__,
             "model": settings.model,
             "classes": json.dumps(self.classes),
-            "settings": settings.model_dump_json(exclude={"tracking", "runs"}),
+            "settings": settings.model_dump_json(exclude={"tracking", "runs", "backbone"}),
             **read_card(self.folder / BEST),  # step and scores of the weights that were best
             "steps": str(self.trainer.step),
             "run_id": self.run.run_id,
