@@ -29,8 +29,8 @@ def readme_text(results):
             f"{case['megapixels']:g} MP",
             f"{case['naive_s']:.1f} s",
             f"{case['ours_s']:.1f} s",
-            f"**{case['ratio']['median']:.1f}** ({_span(case['ratio'])})",
-            f"{plain['ratio']['median']:.1f} ({_span(plain['ratio'])})",
+            f"**{case['ratio']['total']:.1f}** ({_span(case['ratio'])})",
+            f"{plain['ratio']['total']:.1f} ({_span(plain['ratio'])})",
             f"{_gigabytes(case, 'naive_peak_rss_bytes')} → {_gigabytes(case, 'peak_rss_bytes')}",
         )
         lines.append(_row(cells))
@@ -99,9 +99,9 @@ def _draw_seconds(axes, cases, names):
 def _draw_ratios(axes, results, names):
     for refine, color, shift in (("grabcut", OURS, -0.08), ("none", MUTED, 0.08)):
         found = [case["ratio"] for case in _of(results, refine=refine, naive=True)]
-        middle = [ratio["median"] for ratio in found]
-        below = [ratio["median"] - ratio["min"] for ratio in found]
-        above = [ratio["max"] - ratio["median"] for ratio in found]
+        middle = [ratio["total"] for ratio in found]
+        below = [ratio["total"] - ratio["min"] for ratio in found]
+        above = [ratio["max"] - ratio["total"] for ratio in found]
         label = "with GrabCut" if refine == "grabcut" else "without refinement"
         places = [n + shift for n in range(len(found))]
         axes.errorbar(places, middle, [below, above], fmt="o", color=color, label=label, capsize=4)
@@ -149,8 +149,8 @@ def _conditions(results):
     return (
         f"{machine['cpu']}, {machine['cores']} cores, no GPU used, {speed:.0f} GFLOP/s in fp32 "
         f"products; torch {versions['torch']}, OpenCV {versions['opencv-python']}. "
-        "Mask R-CNN R50-FPN in fp32, seven objects found, GrabCut, PNG written; medians, in "
-        "brackets the lowest and the highest ratio of a pair."
+        "Mask R-CNN R50-FPN in fp32, seven objects found, GrabCut, PNG written; median seconds, "
+        "the ratio over all rounds together, in brackets the lowest and the highest of a pair."
     )
 
 
