@@ -21,6 +21,8 @@ from bgexp.errors import Interrupted, UserError
 CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
+    "analyze": "what is in a dataset, file by file, and what is wrong with it",
+    "batch": "the production run over a whole folder, every file accounted for",
     "train": "trains a detector or the network of refine=network",
     "doctor": "what this machine has, and what to do about what is missing",
     "ui": "opens the tracking UI on the local store",
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         for line in str(error).splitlines():
             print(f"bgexp: {line}", file=sys.stderr)
-        return 2
+        return error.exit_code
     except Interrupted as stop:
         print("bgexp: interrupted; what was finished is kept", file=sys.stderr)
         return stop.exit_code
@@ -156,7 +158,7 @@ def _help(command: str) -> str:
 
     text = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", ""]
     text += [(conf_dir() / f"{command}.yaml").read_text()]
-    if command == "run":
+    if command in ("run", "batch"):
         for path in sorted(conf_dir().glob("*/*.yaml")):
             text += [f"# -- {path.parent.name}={path.stem} " + "-" * 40, path.read_text()]
     text += ["Flags: -m (sweep)  --cfg job (shows the composed settings)  --config-dir DIR"]
@@ -224,6 +226,41 @@ def _job(composed: DictConfig) -> None:
     )
 
 
+def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import AnalyzeSettings, check_settings
+
+    settings = check_settings(AnalyzeSettings, plain(config))
+    from bgexp.workers import import_early
+
+    import_early("bgexp.quality.inspect")
+    from bgexp.quality.analysis import analyze_dataset, show_analysis
+
+    show_analysis(analyze_dataset(settings, Path(config.hydra.run.dir).resolve()))
+    return 0
+
+
+def _batch(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import BatchSettings, check_settings
+
+    settings = check_settings(BatchSettings, plain(config))
+    from bgexp.workers import import_early
+
+    import_early("bgexp.batch.process")
+    from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
+    from bgexp.batch.told import show_batch, show_plan
+
+    handled = settings.quality.handle
+    run = batch_process_with_quality_handling if handled else batch_process_images
+    result = run(settings)
+    if settings.dry_run:
+        show_plan(result.planned)
+        return 0
+    show_batch(result, settings)
+    return 0 if result.summary["status"] == "finished" else 1
+
+
 def _train(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import TrainSettings, check_settings
@@ -260,6 +297,8 @@ def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
 
 _START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "run": _run,
+    "analyze": _analyze,
+    "batch": _batch,
     "train": _train,
     "doctor": _doctor,
     "ui": _ui,

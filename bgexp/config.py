@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -40,11 +41,16 @@ class Tracking(Section):
     experiment: Annotated[str, Field(min_length=1)] = "bgexp"
 
 
-class Common(Section):
+class Tracked(Section):
     """What every tracked command has."""
 
     runs: Path
     tracking: Tracking
+
+
+class Common(Tracked):
+    """What every command with a network has."""
+
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     device: Literal["auto", "cpu", "cuda"]
 
@@ -356,6 +362,182 @@ class TrainSettings(Common):
 
 
 Settings = TypeVar("Settings", bound=Section)
+
+
+# -- bgexp analyze, bgexp batch --------------------------------------------------------------
+
+
+class Outliers(Section):
+    """Which values lie far from the others; bounds are taken of the logarithms.
+
+    Attributes:
+        method: "iqr": beyond the quartiles by limit times their distance. "mad": beyond the median
+            by limit times the scaled median absolute deviation. "zscore": beyond the mean by
+            limit times the standard deviation.
+        limit: How far.
+        by: Over all images, or in each category with enough of them.
+    """
+
+    method: Literal["iqr", "mad", "zscore"] = "iqr"
+    limit: Annotated[float, Field(gt=0)] = 3.0
+    by: Literal["all", "category"] = "all"
+
+
+ExifField = Literal[
+    "make",
+    "model",
+    "taken",
+    "lens",
+    "exposure",
+    "aperture",
+    "iso",
+    "focal_length",
+    "software",
+    "artist",
+    "copyright",
+    "description",
+    "orientation",
+    "dpi",
+    "gps",
+]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Expected(Section):
+    """What a report that someone was given says; null: nothing."""
+
+    images: Count | None = None
+    categories: Count | None = None
+    corrupt: Count | None = None
+    missing_values: Count | None = None
+    size_outliers: Count | None = None
+    dimension_outliers: Count | None = None
+    exact_duplicates: Count | None = None
+    near_duplicates: Count | None = None
+
+
+class Analyze(Section):
+    """How a dataset is looked at.
+
+    Attributes:
+        metadata: A CSV with a `path` column, whose other columns are fields.
+        exif: Fields of EXIF that each image should have.
+        outliers: Of file size and of dimensions.
+        near_bits: Near duplicates differ in at most so many of the 64 bits of a hash.
+        expected: Figures to compare with.
+    """
+
+    metadata: Path | None = None
+    exif: tuple[ExifField, ...] = ()
+    outliers: Outliers = Outliers()
+    near_bits: Annotated[int, Field(ge=0, le=16)] = 4
+    expected: Expected = Expected()
+
+
+class AnalyzedFolder(Section):
+    """All that lies in a folder, images or not."""
+
+    root: Path
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
+
+
+class AnalyzeSettings(Tracked):
+    """Settings of `bgexp analyze`; processes null: one for each core."""
+
+    dataset: AnalyzedFolder
+    analyze: Analyze
+    processes: Positive | None
+
+
+class QualityRules(Section):
+    """How a batch deals with images out of the ordinary.
+
+    Attributes:
+        handle: Whether the rules are on.
+        outliers: Whose results go to outliers/ in place of regular/.
+        exif, metadata: Fields that each image should have, as in `Analyze`.
+        huge_megapixels: The mask of a larger image is found on a copy of this size.
+        tiny_side: A smaller image is padded to this side in pixels, and so enlarged less.
+        elongation: An image whose longer side is more times the shorter one is looked at twice.
+    """
+
+    handle: bool = True
+    outliers: Outliers = Outliers()
+    exif: tuple[ExifField, ...] = ()
+    metadata: Path | None = None
+    huge_megapixels: Annotated[float, Field(gt=0)] = 24.0
+    tiny_side: Annotated[int, Field(ge=1)] = 96
+    elongation: Annotated[float, Field(ge=1)] = 4.0
+
+
+class Flags(Section):
+    """From where on a result is flagged: shares of the picture or its border, parts, a score."""
+
+    little_kept: Share = 0.01
+    nearly_all_kept: Share = 0.95
+    many_parts: Count = 20
+    cut_by_frame: Share = 0.25
+    unsure: Share = 0.8
+
+
+class Keep(Section):
+    """What results keep of their originals' files; `gps` counts only where `exif` is kept."""
+
+    icc: bool = False
+    exif: bool = False
+    gps: bool = False
+
+
+def _share(value: Any) -> Any:  # noqa: ANN401
+    """A share, also as "2%"."""
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            return float(value[:-1]) / 100
+        except ValueError:
+            return value
+    return value
+
+
+class BatchSettings(Common):
+    """Settings of `bgexp batch`.
+
+    Attributes:
+        input: The folder of images.
+        output: The folder of results; may lie in the input, or the input in it.
+        format: Of the results. PNG and WebP are lossless.
+        masks: Whether masks are written too.
+        processes: Workers of one thread each; null: one for each core, on a GPU at most four.
+        max_failed: Of what was to be processed; more make the batch fail.
+        seconds: An image that takes longer is given up.
+        dry_run: Shows the plan and writes nothing.
+        overwrite: Whether results of other settings in the output may be replaced.
+    """
+
+    input: Path
+    output: Path
+    detector: DetectorSettings
+    combine: Combine
+    refine: Refine
+    cutout: Cutout
+    format: Literal["png", "webp", "jpeg"]
+    masks: bool
+    keep: Keep
+    quality: QualityRules
+    flags: Flags
+    max_megapixels: Annotated[float, Field(gt=0)]
+    processes: Positive | None
+    max_failed: Annotated[Share, BeforeValidator(_share)]
+    seconds: Annotated[float, Field(gt=0)]
+    dry_run: bool
+    overwrite: bool
+
+    @model_validator(mode="after")
+    def _jpeg_has_no_alpha(self) -> Self:
+        if self.format == "jpeg" and self.cutout.background == "transparent":
+            raise PydanticCustomError(
+                "whole", "format: a jpeg has no transparency (use png or webp, or another colour)"
+            )
+        return self
 
 
 def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN401

@@ -6,9 +6,8 @@ folders are passed over, links are not followed, and a FIFO or a device is never
 
 import json
 import os
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -21,6 +20,7 @@ from bgexp.errors import UserError
 from bgexp.files import sha256_bytes, sha256_file
 from bgexp.images import SUFFIXES
 from bgexp.subset import choose
+from bgexp.tree import all_files, escaped
 
 _HERE = Path(__file__).parent / "sample"
 _SAMPLE = Pairs(name="pairs", images=_HERE / "images", masks=_HERE / "masks")
@@ -88,15 +88,6 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
     chosen = choose(images, settings.subset or len(images), seed)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         return Dataset(settings.name, root, tuple(pool.map(item, chosen)), len(images))
-
-
-def escaped(path: str) -> str:
-    r"""Return a path with the bytes that are not UTF-8 as percent escapes.
-
-    >>> escaped(os.fsdecode(b"caf\xe9/50%.jpg"))
-    'caf%E9/50%.jpg'
-    """
-    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
 
 
 def _item(path: str, file: Path, mask: Path | None, annotations: CocoImage | None) -> Item:
@@ -168,31 +159,18 @@ def _listing(key: str, root: Path, without: Path | None = None) -> dict[str, Pat
     """Return the files with an image's suffix by their escaped path below the root, sorted."""
     found: dict[str, Path] = {}
     try:
-        for file in _walk(root, without):
-            path = escaped(file.relative_to(root).as_posix())
-            if path in found:
-                raise _wrong(f"{key}: two files would be called {path}, one of them not in UTF-8")
-            found[path] = file
+        files = all_files(root, [without] if without else [])
     except OSError as error:
         raise _unreadable(key, error) from error
+    for one in files:
+        if one.closed.startswith("unreadable"):
+            raise _wrong(f"{key}: {one.closed}: {one.file}")
+        if not one.closed and one.file.suffix.lower() in SUFFIXES:
+            found[one.path] = one.file
     if not found:
         suffixes = " ".join(sorted(SUFFIXES))
         raise _wrong(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
-    return dict(sorted(found.items()))
-
-
-def _walk(root: Path, without: Path | None) -> Iterator[Path]:
-    folders = [root]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                path = Path(entry.path)
-                if entry.name.startswith(".") or path == without:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(path)
-                elif path.suffix.lower() in SUFFIXES and entry.is_file(follow_symlinks=False):
-                    yield path
+    return found
 
 
 def _real(path: Path) -> Path:

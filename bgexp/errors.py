@@ -2,7 +2,15 @@
 
 
 class UserError(Exception):
-    """Wrong use or settings; the command line prints the message and exits with 2."""
+    """Wrong use or settings; the command line prints the message and exits with its code."""
+
+    exit_code = 2
+
+
+class StorageError(UserError):
+    """Results could not be written: nothing is wrong with the settings."""
+
+    exit_code = 1
 
 
 class Interrupted(BaseException):

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -62,8 +63,8 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     Raises:
         ImageError: not an image of an accepted format, broken, or over the limit of pixels.
     """
-    with _decoding():
-        return np.array(to_rgb(_load(data, max_megapixels)))
+    with decoding():
+        return np.array(to_rgb(first_frame(data, max_megapixels)))
 
 
 def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.bool_]:
@@ -72,8 +73,8 @@ def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[
     An alpha channel that varies is the mask; else foreground is where the luminance is over 127
     of 255, whatever the palette or depth. Colour profiles are ignored.
     """
-    with _decoding():
-        image = to_8_bit(_load(data, max_megapixels))
+    with decoding():
+        image = to_8_bit(first_frame(data, max_megapixels))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             alpha = image.getchannel("A")
@@ -121,7 +122,20 @@ def thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading or raise ImageError; a FIFO or a device is never opened."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            raise ImageError("not a regular file")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error!r}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
     """Make whatever Pillow raises an ImageError, and keep it quiet and without its own limit."""
     global _decoders
     with _lock:  # both are global: of threads at work the first in sets, the last out restores
@@ -133,7 +147,7 @@ def _decoding() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = None
     try:
         yield
-    except ImageError:
+    except (ImageError, MemoryError):  # want of memory says nothing about the image
         raise
     except Exception as error:  # the type says nothing: Pillow raises nearly every one
         raise ImageError(_reason(error)) from error
@@ -152,11 +166,34 @@ def _reason(error: Exception) -> str:
     return f"{'truncated' if cut else 'broken'}: {text}"
 
 
-def _load(data: bytes, limit: float) -> Image.Image:
-    """Return the first frame, complete and upright, in its own mode."""
-    if not data:
+def open_image(file: BinaryIO) -> Image.Image:
+    """Return an image of an accepted format of which only the header was read.
+
+    Raises:
+        Exception: whatever Pillow does; inside `decoding` it becomes an ImageError.
+    """
+    if not file.read(1):
         raise ImageError("empty: no bytes")
-    image = Image.open(BytesIO(data), formats=_OPENERS)
+    file.seek(0)
+    return Image.open(file, formats=_OPENERS)
+
+
+def foreign_format(file: BinaryIO) -> str:
+    """Return the name of a format that is known but not accepted, such as PSD; else ""."""
+    try:
+        with decoding():
+            return str(Image.open(file).format or "")
+    except ImageError:
+        return ""
+
+
+def first_frame(data: bytes, limit: float) -> Image.Image:
+    """Return the first frame, complete and upright, in its own mode; inside `decoding`.
+
+    Raises:
+        Exception: as `open_image`.
+    """
+    image = open_image(BytesIO(data))
     width, height = image.size
     if (area := width * height / 1e6) > limit:
         size = f"{width}x{height} = {area:.4g} megapixels"
@@ -172,13 +209,19 @@ def _load(data: bytes, limit: float) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Return the image turned by its EXIF; HEIF and AVIF by the container alone (ISO 23008-12)."""
-    if image.format == "HEIF":  # libheif has turned it
-        return image
+    # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
+    orientation = orientation_of(image)
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation by which an opened image has to be turned, 1 to 8."""
+    if image.format == "HEIF":  # libheif turns it
+        return 1
     if image.format == "AVIF":  # Pillow has put what the container says into EXIF
         image.info.pop("xmp", None)  # or getexif() would take an orientation from there
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # broken EXIF
-        return image
-    # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return 1
+    return orientation if orientation in _UPRIGHT else 1

@@ -13,7 +13,7 @@ from bgexp.metrics import CHECKS, METRICS
 
 SCHEMA_VERSION = 1
 UNREFINED = ("iou", "boundary_iou")  # metrics that are also taken before refinement
-STAGES = ("load", "detect", "combine", "refine", "cutout", "write")
+STAGES = ("load", "detect", "combine", "refine", "cutout", "encode", "write")
 
 Status = Literal["finished", "failed", "interrupted"]
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -46,10 +46,15 @@ def by_category(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def timings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Each stage's times, as `stage_times`."""
+    return stage_times([row.timings_ms for row in rows])
+
+
+def stage_times(of_images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """For each stage its total in seconds and mean, median and 95th percentile in milliseconds."""
     found = {}
     for stage in STAGES:
-        times = [row.timings_ms[stage] for row in rows if stage in row.timings_ms]
+        times = [times_ms[stage] for times_ms in of_images if stage in times_ms]
         if times:
             p50, p95 = np.percentile(times, (50, 95))
             found[stage] = {

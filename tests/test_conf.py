@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from bgexp import compose
 from bgexp.compose import combinations, compose_config, conf_dir, plain
 from bgexp.config import (
+    AnalyzeSettings,
+    BatchSettings,
     Combine,
     Cutout,
     DoctorSettings,
@@ -26,13 +28,17 @@ from bgexp.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
 COMMANDS = {
+    "analyze": AnalyzeSettings,
+    "batch": BatchSettings,
     "doctor": DoctorSettings,
     "run": RunSettings,
     "train": TrainSettings,
     "ui": UiSettings,
 }
-# What a choice has to be given.
+# What a choice, or a command, has to be given.
 NEEDED = {
+    "analyze": ["dataset.root=/photographs"],
+    "batch": ["input=/photographs", "output=/cut-outs"],
     "dataset=folder": ["dataset.root=/photographs"],
     "dataset=coco": ["dataset.images=/photographs", "dataset.annotations=/a.json"],
     "dataset=pairs": ["dataset.images=/photographs", "dataset.masks=/masks"],
@@ -51,7 +57,7 @@ def leaves(value, prefix=""):
 
 
 def composed(command, *overrides):
-    needed = [extra for choice in overrides for extra in NEEDED.get(choice, [])]
+    needed = [extra for choice in (command, *overrides) for extra in NEEDED.get(choice, [])]
     return plain(compose_config(command, [*overrides, *needed], None))
 
 
@@ -62,6 +68,8 @@ CASES = [
         ("run", *chosen)
         for chosen in itertools.product(DATASETS, *map(choices, ["detector", "refine"]))
     ),
+    ("analyze",),
+    *(("batch", *chosen) for chosen in itertools.product(*map(choices, ["detector", "refine"]))),
     *(("doctor", chosen) for chosen in choices("detector")),
     *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, choices("detector"))),
     ("ui",),
@@ -82,7 +90,7 @@ def test_every_config_is_tested():
     groups = {"dataset", "detector", "refine", "experiment", "training"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 3 * 4 + 3 + 3 * 3 + 1
+    assert len(CASES) == 4 * 3 * 4 + 1 + 3 * 4 + 3 + 3 * 3 + 1
 
 
 @pytest.mark.parametrize("training", choices("training"))

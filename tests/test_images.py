@@ -561,7 +561,7 @@ def test_a_damaged_file_is_an_image_or_an_image_error(name, changes):
 
 
 @pytest.mark.parametrize(
-    "error", [SyntaxError("a\nb\x1b[31m"), ValueError(), KeyError(3), MemoryError()]
+    "error", [SyntaxError("a\nb\x1b[31m"), ValueError(), KeyError(3), NotImplementedError()]
 )
 def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
     def fail(_):
@@ -572,6 +572,15 @@ def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
         decode_image(WHOLE["bmp"])
     assert str(caught.value).isprintable()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+
+
+def test_want_of_memory_is_no_fault_of_the_image(monkeypatch):
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(MemoryError):
+        decode_image(WHOLE["bmp"])
 
 
 @pytest.mark.parametrize(

@@ -216,3 +216,64 @@ def stacked(parts: Mapping[str, float]) -> list[Bar]:
             bars.append(Bar(x, 0, width, 10, f"{name}: {width:.1f} %"))
             x += width
     return bars
+
+
+def spread(
+    title: str, values: NDArray[np.float64], low: float, high: float, unit: str = ""
+) -> Histogram:
+    """How often sizes occur, on a logarithmic axis, with bounds beyond which they are outliers.
+
+    Args:
+        title: What they are.
+        values: (N,) positive float.
+        low: The lower bound; one far outside the values is drawn at the end of the axis.
+        high: The upper one.
+        unit: Of the values.
+    """
+    values = values[~np.isnan(values) & (values > 0)]
+    if not len(values):
+        return Histogram(title, [], [], [], 0)
+    # The bounds are in the picture where they are within a factor of the values.
+    room = [value for value in (low, high) if values.min() / 3 <= value <= values.max() * 3]
+    start, end = min([values.min(), *room]) / 1.05, max([values.max(), *room]) * 1.05
+    bins = 40
+
+    def place(value: float) -> float:
+        share = math.log(min(max(value, start), end) / start) / math.log(end / start)
+        return share * WIDTH
+
+    counts, edges = np.histogram(np.log(values), bins, (math.log(start), math.log(end)))
+    # A root: the few outliers beside thousands of others would be no pixel high.
+    scale = (FLOOR - TOP) / math.sqrt(max(1, counts.max()))
+    bars = [
+        Bar(
+            place(math.exp(left)) + 0.5,
+            FLOOR - math.sqrt(n) * scale,
+            WIDTH / bins - 1,
+            math.sqrt(n) * scale,
+            f"{_sized(math.exp(left))} to {_sized(math.exp(right))} {unit}: {n:,}",
+        )
+        for left, right, n in zip(edges[:-1], edges[1:], counts.tolist(), strict=True)
+        if n
+    ]
+    middle = math.sqrt(start * end)
+    ticks = [Tick(0, _sized(start), "start"), Tick(WIDTH / 2, _sized(middle))]
+    ticks.append(Tick(WIDTH, _sized(end), "end"))
+    named = {"lower bound": low, "upper bound": high}
+    marks = [
+        Tick(place(value), f"{name} {_sized(value)}")
+        for name, value in named.items()
+        if math.isfinite(value)
+    ]
+    return Histogram(title, bars, ticks, marks, len(values))
+
+
+def _sized(value: float) -> str:
+    """A size in few characters.
+
+    >>> _sized(0.75), _sized(1536), _sized(2_400_000)
+    ('0.75', '1,536', '2.4M')
+    """
+    if value >= 1e6:
+        return f"{value / 1e6:.3g}M"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

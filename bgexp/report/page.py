@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bgexp.findings.evidence import signed
+from bgexp.tree import shown
 
 MOST_ROWS = 50  # of a table, where it does not say otherwise
 
@@ -97,19 +98,6 @@ def change(value: float | None, strong: bool = False) -> Cell:
     """The cell of a change, with its sign."""
     value = math.nan if value is None else value
     return Cell(signed(value), value, strong=strong)
-
-
-def shown(text: object) -> str:
-    r"""Text in one line: what does not print or turns the direction of writing is escaped.
-
-    >>> shown("a\nb \u202egpj.exe")
-    'a\\nb \\u202egpj.exe'
-    """
-    joiner = "\u200d"  # holds emoji together
-    return "".join(
-        c if c.isprintable() or c == joiner else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )
 
 
 def _link(path: str) -> str:

@@ -1,5 +1,5 @@
 "use strict";
-// Everything is readable without this: it adds sorting, the wipe and the copy buttons.
+// Everything is readable without this: it adds sorting, searching, the wipe and the copy buttons.
 
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
@@ -27,6 +27,18 @@ for (const table of document.querySelectorAll("table")) {
       };
       body.append(...[...body.rows].sort(order));
     });
+  });
+}
+
+for (const input of document.querySelectorAll("input[data-section]")) {
+  const rows = document.querySelectorAll(`#${input.dataset.section} tbody tr`);
+  input.hidden = false;
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/);
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+    }
   });
 }
 

@@ -1,0 +1,1 @@
+"""The production run over a whole folder."""

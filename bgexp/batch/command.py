@@ -1,0 +1,276 @@
+"""The production run: plan, work, and a row for every file of the input."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from bgexp.batch.folder import (
+    JOURNAL,
+    STATE,
+    earlier_records,
+    remove_stale,
+    remove_temporary,
+    sole_use,
+)
+from bgexp.batch.journal import Identity, Journal, Record
+from bgexp.batch.manifest import CSV, PARQUET, write_manifest
+from bgexp.batch.page import PAGE, draw_batch
+from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, Planned, plan_batch
+from bgexp.batch.process import Job, StorageFailed, processor, started_record
+from bgexp.batch.summary import batch_summary
+from bgexp.config import BatchSettings, RefineNetwork, flattened
+from bgexp.detect import find_weights
+from bgexp.device import device_name, pick_device
+from bgexp.environment import bgexp_state, package_versions
+from bgexp.errors import Interrupted, StorageError, UserError
+from bgexp.files import sha256_bytes, source_hash, write_json
+from bgexp.progress import progress, tell
+from bgexp.quality.header import Header, header_reader
+from bgexp.quality.table import read_metadata_table
+from bgexp.refine import find_network
+from bgexp.tracking import Post, send_posts
+from bgexp.tree import Found, all_files
+from bgexp.workers import Lost, Stop, stopping, work
+
+SUMMARY = "summary.json"
+GPU_PROCESSES = 4
+# Settings that cannot change a result.
+NOT_RESULT: dict[str, Any] = {
+    "input": True,
+    "output": True,
+    "runs": True,
+    "tracking": True,
+    "device": True,
+    "processes": True,
+    "max_failed": True,
+    "seconds": True,
+    "dry_run": True,
+    "overwrite": True,
+    "detector": {"weights"},
+    "refine": {"weights"},
+}
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """How a batch ended.
+
+    Attributes:
+        summary: As summary.json holds it; {} of a dry run.
+        records: A row an input; of a dry run none.
+        planned: What was to be done with each file.
+    """
+
+    summary: Mapping[str, Any]
+    records: Sequence[Record]
+    planned: Sequence[Planned]
+
+
+def batch_process_images(settings: BatchSettings) -> BatchResult:
+    """Removes the background of every image below a folder, all of them handled alike.
+
+    Raises:
+        UserError: Something needed is missing, another batch works in the output, or it holds
+            other results.
+        Interrupted: A signal came; what was finished is kept, and the next run goes on from it.
+    """
+    rules = settings.quality.model_copy(update={"handle": False})
+    return _run(settings.model_copy(update={"quality": rules}))
+
+
+def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
+    """As `batch_process_images`, with the quality rules on."""
+    rules = settings.quality.model_copy(update={"handle": True})
+    return _run(settings.model_copy(update={"quality": rules}))
+
+
+def _run(settings: BatchSettings) -> BatchResult:
+    source, output = _folders(settings)
+    identity, asked = _identity(settings, source)
+    metadata = read_metadata_table(settings.quality.metadata) if settings.quality.metadata else None
+    with stopping() as stop:
+        if settings.dry_run:
+            planned = plan_batch(_headers(settings, source, output, stop), settings, metadata)
+            return BatchResult({}, [], planned)
+        with sole_use(output):
+            remove_temporary(output)
+            began = datetime.now().astimezone()
+            planned = plan_batch(_headers(settings, source, output, stop), settings, metadata)
+            earlier, damaged = earlier_records(output, asked, planned, settings.overwrite)
+            if damaged:
+                tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
+            for name in (PARQUET, CSV, SUMMARY, PAGE):
+                (output / name).unlink(missing_ok=True)
+            batch = _Batch(settings, output, identity, asked, planned, earlier)
+            try:
+                started = monotonic()
+                records = _work(batch, stop)
+                summary = _account(batch, records, began, monotonic() - started)
+            except OSError as error:
+                raise StorageError(f"output: {output}: {error.strerror}") from error
+            return BatchResult(_track(batch, summary, began), records, planned)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What is to be done: `asked` is all that makes its results, in the journal's first line."""
+
+    settings: BatchSettings
+    output: Path
+    identity: Identity
+    asked: Mapping[str, Any]
+    planned: Sequence[Planned]
+    earlier: Mapping[str, Record]
+
+
+def _folders(settings: BatchSettings) -> tuple[Path, Path]:
+    source, output = (Path(os.path.realpath(p)) for p in (settings.input, settings.output))
+    if not source.is_dir():
+        raise UserError(f"input: no such folder: {settings.input}")
+    trees = [output, *(output / name for name in (REGULAR, OUTLIER, MASKS, STATE))]
+    if source in trees or any(tree in source.parents for tree in trees[1:]):
+        raise UserError(f"output: {output} would mix its results with the input {source}")
+    return source, output
+
+
+def _identity(settings: BatchSettings, source: Path) -> tuple[Identity, dict[str, Any]]:
+    weights = find_weights(settings.detector)
+    refine = settings.refine
+    said = {
+        **settings.model_dump(mode="json", exclude=NOT_RESULT),
+        "weights": weights.sha256,
+        "refiner": find_network(refine).sha256 if isinstance(refine, RefineNetwork) else "",
+        "device": device_name(pick_device(settings.device)),
+        "versions": package_versions(),
+        "bgexp": source_hash()[:16],
+    }
+    digest = sha256_bytes(json.dumps(said, sort_keys=True).encode())
+    return Identity(digest, weights.sha256, settings.detector.name), {"input": str(source), **said}
+
+
+def _processes(settings: BatchSettings) -> int:
+    cores = len(os.sched_getaffinity(0))
+    gpu = pick_device(settings.device).type != "cpu"
+    return settings.processes or (min(GPU_PROCESSES, cores) if gpu else cores)
+
+
+# -- the work ----------------------------------------------------------------------------------
+
+
+def _headers(
+    settings: BatchSettings, source: Path, output: Path, stop: Stop
+) -> list[tuple[Found, Header]]:
+    """Every file of the input with what its header says."""
+    try:
+        files = all_files(source, [output])
+    except OSError as error:
+        raise UserError(f"input: {source}: {error.strerror}") from error
+    if not files:
+        raise UserError(f"input: {source} is empty")
+    read: dict[str, Header] = {}
+    done = work(files, header_reader, settings.processes or 2, settings.seconds, stop)
+    with progress("headers", len(files)) as step:
+        for file, header in done:
+            if isinstance(header, Lost):
+                header = Header("image", f"its header cannot be read: {header.reason}")
+            read[file.path] = header
+            step(0)
+    _raise_if_stopped(stop)
+    return [(file, read[file.path]) for file in files]
+
+
+def _work(batch: _Batch, stop: Stop) -> list[Record]:
+    """What became of each file, in order; journalled as it happens."""
+    jobs = [Job(one, batch.earlier.get(one.path)) for one in batch.planned if not one.reason]
+    settings = batch.settings
+    start = partial(processor, settings, batch.output, batch.identity)
+    path = batch.output / STATE / JOURNAL
+    done: dict[str, Record] = {}
+    failed = 0
+    journal = Journal(path, batch.asked, batch.earlier.values())
+    with journal, progress("images", len(jobs)) as step:
+        for job, outcome in work(jobs, start, _processes(settings), settings.seconds, stop):
+            if isinstance(outcome, StorageFailed):
+                hint = "make room and run the same command again"
+                raise StorageError(f"output: {batch.output}: {outcome.reason}; {hint}")
+            record = outcome if isinstance(outcome, Record) else _lost(batch, job, outcome)
+            if record != job.earlier:
+                journal.add(record)
+            done[record.path] = record
+            failed += record.status == "failed"
+            if record.status != "done":
+                tell(f"{record.path}: {record.status}: {record.reason}")
+            step(failed)
+    _raise_if_stopped(stop)
+    return [
+        Record(one.path, one.category, "skipped", one.reason) if one.reason else done[one.path]
+        for one in batch.planned
+    ]
+
+
+def _lost(batch: _Batch, job: Job, lost: Lost) -> Record:
+    start = started_record(job.planned, batch.identity)
+    return replace(start, status="failed", kind="", reason=lost.reason)
+
+
+def _account(
+    batch: _Batch, records: Sequence[Record], began: datetime, seconds: float
+) -> dict[str, Any]:
+    """Manifest, summary and page; first a look whether every input has its row."""
+    if [one.path for one in batch.planned] != [record.path for record in records]:
+        raise AssertionError(f"{len(batch.planned)} inputs, {len(records)} rows")
+    output = batch.output
+    if removed := remove_stale(output, batch.earlier.values(), records):
+        tell(f"{removed} files of results that are out of date were deleted")
+    write_manifest(records, output)
+    summary = batch_summary(batch.settings, batch.asked, records, seconds)
+    write_json(output / SUMMARY, summary)
+    files = {one.path: one.file for one in batch.planned}
+    draw_batch(output, batch.settings, summary, records, files, began)
+    remove_temporary(output)
+    return summary
+
+
+def _track(batch: _Batch, summary: dict[str, Any], began: datetime) -> dict[str, Any]:
+    """Sends the record to the tracking store, which may be away."""
+    settings, output = batch.settings, batch.output
+    post = Post(
+        name=f"batch {output.name}",
+        experiment=settings.tracking.experiment,
+        status="FINISHED" if summary["status"] == "finished" else "FAILED",
+        began_ms=int(1000 * began.timestamp()),
+        params={key: str(value) for key, value in flattened(settings).items()},
+        metrics=_numbers(summary),
+        tags={f"bgexp.{key}": str(value) for key, value in bgexp_state().items()}
+        | {"bgexp.folder": str(output), "bgexp.command": "batch"},
+        files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
+    )
+    run_id = send_posts(settings, post, tell)
+    if run_id:
+        summary = {**summary, "run_id": run_id}
+        write_json(output / SUMMARY, summary)
+    return summary
+
+
+def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
+    found = {f"counts.{key}": float(value) for key, value in summary["counts"].items()}
+    found |= {f"flags.{key}": float(value) for key, value in summary["flags"].items()}
+    found |= {
+        f"timings.{stage}.{name}": value
+        for stage, numbers in summary["timings"].items()
+        for name, value in numbers.items()
+    }
+    for key in ("images_per_s", "seconds", "peak_rss_bytes"):
+        found[key] = float(summary[key])
+    return found
+
+
+def _raise_if_stopped(stop: Stop) -> None:
+    if stop.exit_code is not None:
+        raise Interrupted(stop.exit_code)

@@ -1,0 +1,145 @@
+"""What became of each input, written down as it happens: what a resumed batch goes by.
+
+One line a record, each with a checksum, synced to disk before the next is written. A line that is
+damaged or torn is no record: its input is worked on again. A record never comes before its file.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from bgexp.errors import UserError
+from bgexp.files import sha256_bytes, write_whole
+
+_CHECKSUM = 16  # digits
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a result, besides its input."""
+
+    settings_hash: str
+    weights_sha256: str
+    model_name: str
+    model_version: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row of the manifest; paths are POSIX.
+
+    Attributes:
+        path: Relative to the input folder; bytes that are not UTF-8 are percent-escaped.
+        status: done, failed (in processing), or skipped (corrupt, not an image, not accepted).
+        reason: Of failed and skipped, in one line.
+        output, mask: Relative to the output folder; "" where there is none.
+        kind: regular or outlier; "" where it was not worked on.
+        quality_issues: What the quality rules found, such as "huge".
+        missing_metadata: The fields asked for that are missing.
+        handling: What was done about the issues.
+        width, height: Of the output, upright.
+        coverage: The share of the picture that is kept.
+        flags: Why to look at the result, such as "nothing_found".
+        timings_ms: By stage.
+        memory: The largest resident memory of its worker so far, in bytes.
+    """
+
+    path: str
+    category: str
+    status: Literal["done", "failed", "skipped"]
+    reason: str = ""
+    output: str = ""
+    mask: str = ""
+    kind: str = ""
+    quality_issues: tuple[str, ...] = ()
+    missing_metadata: tuple[str, ...] = ()
+    handling: str = ""
+    input_sha256: str = ""
+    output_sha256: str = ""
+    mask_sha256: str = ""
+    settings_hash: str = ""
+    weights_sha256: str = ""
+    model_name: str = ""
+    model_version: str = ""
+    width: int = 0
+    height: int = 0
+    coverage: float | None = None
+    confidence: float | None = None
+    flags: tuple[str, ...] = ()
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
+
+
+class Journal:
+    """The file of records of one output folder, open for more."""
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], records: Iterable[Record]) -> None:
+        """Writes it anew, whole: nothing is ever appended behind a torn line."""
+        lines = [_line({"batch": dict(identity)}), *(_line(asdict(one)) for one in records)]
+        write_whole(path, b"".join(lines))
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def add(self, record: Record) -> None:
+        """Appends a record; it is on disk when this returns.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        line = _line(asdict(record))
+        if os.write(self._file, line) != len(line):  # a full disk takes a part
+            raise OSError(28, os.strerror(28))
+        os.fsync(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._file)
+
+
+def read_journal(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record], int]:
+    """What an earlier batch wrote: its identity, the last record of each input, damaged lines.
+
+    The identity is None where there is no journal or its first line is damaged.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return None, {}, 0
+    except OSError as error:
+        raise UserError(f"output: {path}: {error.strerror}") from error
+    identity, records, damaged = None, {}, 0
+    for line in lines:
+        said = _read(line)
+        if said is None:
+            damaged += 1
+        elif "batch" in said:
+            identity = said["batch"]
+        else:
+            record = Record(**{key: _frozen(value) for key, value in said.items()})
+            records[record.path] = record
+    return identity, records, damaged
+
+
+def _frozen(value: Any) -> Any:  # noqa: ANN401
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _line(content: Mapping[str, Any]) -> bytes:
+    # ASCII: no name holds a line break then, whatever a reader takes for one.
+    text = json.dumps(content, allow_nan=False).encode()
+    return sha256_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    checksum, _, text = line.partition(b" ")
+    if not line.endswith(b"\n") or sha256_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
+        return None
+    found = json.loads(text)
+    return found if isinstance(found, dict) else None

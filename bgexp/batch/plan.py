@@ -1,0 +1,126 @@
+"""What a batch will do with every file, before anything is written."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bgexp.batch.handling import shape_issues
+from bgexp.batch.names import output_paths
+from bgexp.config import BatchSettings, QualityRules
+from bgexp.encode import SUFFIX
+from bgexp.quality.header import Header
+from bgexp.quality.outliers import find_outliers, outlier_reasons
+from bgexp.tree import Found
+
+REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"
+_KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is to become of one file.
+
+    Attributes:
+        path, category: As in `Found`.
+        file: Absolute.
+        state: As in `Found`; the file is only worked on while it has it.
+        reason: Why it is skipped; "" where it is worked on.
+        output, mask: Relative to the output folder, POSIX; "" for none.
+        kind: regular or outlier; "" where it is skipped.
+        issues: What the quality rules found.
+        missing: The metadata fields asked for that are missing.
+    """
+
+    path: str
+    category: str
+    file: Path
+    state: tuple[int, int, int]
+    reason: str = ""
+    output: str = ""
+    mask: str = ""
+    kind: str = ""
+    issues: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def plan_batch(
+    found: Sequence[tuple[Found, Header]],
+    settings: BatchSettings,
+    metadata: pd.DataFrame | None = None,
+) -> list[Planned]:
+    """Each file with its output or the reason why it is skipped, in their order.
+
+    Args:
+        found: The files and what their headers say.
+        settings: Of the batch.
+        metadata: Columns by path, as `read_metadata_table` reads them.
+    """
+    rules = settings.quality
+    outlying = _outlying(found, rules) if rules.handle else {}
+    planned = []
+    for file, header in found:
+        start = Planned(file.path, file.category, file.file, file.state, reason=header.reason)
+        if not header.reason and rules.handle:
+            issues = (*outlying.get(file.path, ()), *_issues(header, rules))
+            missing = _missing(file.path, header, rules, metadata)
+            start = replace(start, issues=issues, missing=missing)
+        planned.append(start)
+    tops = {
+        one.path: OUTLIER if outlying.get(one.path) else REGULAR
+        for one in planned
+        if not one.reason
+    }
+    outputs = output_paths(tops, SUFFIX[settings.format])
+    masks = output_paths(dict.fromkeys(tops, MASKS), ".png") if settings.masks else {}
+    return [
+        replace(
+            one,
+            output=outputs[one.path],
+            mask=masks.get(one.path, ""),
+            kind=_KINDS[tops[one.path]],
+        )
+        if one.path in tops
+        else one
+        for one in planned
+    ]
+
+
+def _outlying(
+    found: Sequence[tuple[Found, Header]], rules: QualityRules
+) -> Mapping[str, tuple[str, ...]]:
+    """By path what makes an image an outlier."""
+    rows = pd.DataFrame(
+        [
+            (file.path, file.category, file.size, header.width, header.height)
+            for file, header in found
+            if not header.reason and header.width > 0
+        ],
+        columns=["path", "category", "bytes", "width", "height"],
+    )
+    if rows.empty:
+        return {}
+    sizes = find_outliers(rows["bytes"].astype(float), rows["category"], rules.outliers)
+    sides = outlier_reasons(rows, rules.outliers)
+    told = {}
+    for path, size, names in zip(rows["path"], np.asarray(sizes), sides, strict=True):
+        told[str(path)] = ("size_outlier",) * bool(size) + ("dimension_outlier",) * bool(names)
+    return told
+
+
+def _issues(header: Header, rules: QualityRules) -> list[str]:
+    issues = shape_issues(header.width, header.height, rules) if header.width else []
+    return [*issues, *(["wrong_extension"] if header.extension_agrees is False else [])]
+
+
+def _missing(
+    path: str, header: Header, rules: QualityRules, metadata: pd.DataFrame | None
+) -> tuple[str, ...]:
+    said = header.metadata.fields if header.metadata else {}
+    names: list[str] = [name for name in rules.exif if not said.get(name)]
+    if metadata is not None:
+        row = metadata.loc[path] if path in metadata.index else {}
+        names += [str(name) for name in metadata if not isinstance(row.get(name), str)]
+    return tuple(names)

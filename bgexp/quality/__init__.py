@@ -1,0 +1,1 @@
+"""What is in a dataset, file by file, and what is wrong with it."""

@@ -1,0 +1,244 @@
+"""Processes that work through tasks side by side; one that dies or hangs costs its task one retry.
+
+Each worker has a pipe of its own and one task at a time: nothing is shared that a killed one could
+leave locked, and it is always known what it was at. A worker never outlives its parent.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import (
+    connection,
+    forkserver,
+    get_all_start_methods,
+    get_context,
+    parent_process,
+)
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from bgexp.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CLOSING_SECONDS = 7.0  # after a signal, for what is in flight
+_TICK = 0.2  # seconds between two looks at clock and signals
+# Copies of a server that has imported everything and started no thread: a new one, after a death
+# too, is there in moments. Plain fork could copy a lock that another thread holds.
+_SERVED = "forkserver" in get_all_start_methods()
+_CONTEXT: Any = get_context("forkserver" if _SERVED else "spawn")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What comes of a task whose worker died, hung or raised, twice."""
+
+    reason: str
+
+
+@dataclass
+class Stop:
+    """Whether the work is to end early; exit_code: 130 after Ctrl-C, 143 after SIGTERM."""
+
+    exit_code: int | None = None
+
+
+def import_early(module: str) -> None:
+    """Begins to import, for all workers to come, what they need; this process goes on meanwhile."""
+    if _SERVED:
+        forkserver.set_forkserver_preload([module])
+        forkserver.ensure_running()
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Makes Ctrl-C and SIGTERM wishes to be looked at, in place of exceptions at any moment."""
+    stop = Stop()
+
+    def wish(number: int, _frame: object) -> None:
+        stop.exit_code = 128 + number
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop  # only the main thread may have handlers
+        return
+    earlier = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def work(
+    tasks: Iterable[T],
+    start: Callable[[], Callable[[T], R]],
+    processes: int,
+    seconds: float,
+    stop: Stop,
+) -> Iterator[tuple[T, R | Lost]]:
+    """Each task with its result, as they are done.
+
+    A task whose worker died is tried once more at the end, with nothing else at work beside it.
+    After a signal no task is begun; what is in flight has CLOSING_SECONDS.
+
+    Args:
+        tasks: Small, to be pickled; taken only as workers become free.
+        start: Called once in each worker; gives what is called with each task. To be pickled.
+        processes: How many workers.
+        seconds: How long a task may take before its worker is killed.
+        stop: Looked at between tasks.
+
+    Raises:
+        UserError: A worker could not start.
+    """
+    suspects: list[T] = []
+    for task, result in _pass(tasks, start, processes, seconds, stop):
+        if isinstance(result, Lost):
+            suspects.append(task)
+        else:
+            yield task, result
+    yield from _pass(suspects, start, 1, seconds, stop)
+
+
+def _pass(
+    tasks: Iterable[T],
+    start: Callable[[], Callable[[T], R]],
+    processes: int,
+    seconds: float,
+    stop: Stop,
+) -> Iterator[tuple[T, R | Lost]]:
+    waiting = iter(tasks)
+    workers: list[_Worker[T, R]] = []
+    give_up = float("inf")
+    try:
+        while True:
+            if stop.exit_code is not None:
+                give_up = min(give_up, monotonic() + CLOSING_SECONDS)
+            else:
+                _occupy(workers, waiting, start, processes)
+            busy = [worker for worker in workers if worker.task]
+            if not busy or monotonic() > give_up:
+                return
+            answering = connection.wait([worker.connection for worker in busy], _TICK)
+            for worker in busy:
+                if worker.connection in answering:
+                    yield from worker.answer()
+                elif worker.seconds() > seconds:
+                    yield from worker.give_up(f"took longer than {seconds:g} s")
+            workers = [worker for worker in workers if worker.alive]
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+def _occupy(
+    workers: "list[_Worker[T, R]]",
+    waiting: Iterator[T],
+    start: Callable[[], Callable[[T], R]],
+    processes: int,
+) -> None:
+    """Gives every worker that is free a task, and starts those that are missing."""
+    free = [worker for worker in workers if not worker.task]
+    while free or len(workers) < processes:
+        found = list(islice(waiting, 1))
+        if not found:
+            return
+        if free:
+            free.pop().give(found[0])
+        else:
+            workers.append(_Worker(start, found[0]))
+
+
+class _Worker(Generic[T, R]):
+    """A process, our end of its pipe, and the task it is at."""
+
+    def __init__(self, start: Callable[[], Callable[[T], R]], task: T) -> None:
+        self.connection, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, start), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.alive, self._ready = True, False
+        self.task: tuple[T, ...] = ()
+        self.give(task)
+
+    def give(self, task: T) -> None:
+        self.task, self._since = (task,), monotonic()
+        with suppress(OSError):  # it died: that shows where its answer is read
+            self.connection.send(task)
+
+    def seconds(self) -> float:
+        """How long it has been at its task."""
+        return monotonic() - self._since if self._ready else 0.0
+
+    def answer(self) -> Iterator[tuple[T, R | Lost]]:
+        """Reads what it says, or that it is dead."""
+        try:
+            said = self.connection.recv()
+        except (EOFError, OSError):
+            self._process.join(CLOSING_SECONDS)
+            reason = f"its process died ({_cause(self._process.exitcode)})"
+            if not self._ready:
+                self.kill()
+                raise UserError(f"processes: a worker could not start: {reason}") from None
+            yield from self.give_up(reason)
+            return
+        if not self._ready:
+            if isinstance(said, Lost):
+                raise UserError(said.reason)
+            self._ready, self._since = True, monotonic()
+            return
+        (task,) = self.task
+        self.task = ()
+        yield task, said
+
+    def give_up(self, reason: str) -> Iterator[tuple[T, R | Lost]]:
+        (task,) = self.task
+        self.kill()
+        yield task, Lost(reason)
+
+    def kill(self) -> None:
+        self.alive, self.task = False, ()
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _cause(exit_code: int | None) -> str:
+    if exit_code is None or exit_code >= 0:
+        return f"exit code {exit_code}"
+    hint = ", perhaps for want of memory" if exit_code == -signal.SIGKILL else ""
+    return f"{signal.Signals(-exit_code).name}{hint}"
+
+
+def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        function = start()
+    except Exception as error:
+        pipe.send(Lost(str(error) or type(error).__name__))
+        return
+    pipe.send(None)
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            result: R | Lost = function(task)
+        except Exception as error:  # of memory that ran out, say
+            result = Lost(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        pipe.send(result)
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
