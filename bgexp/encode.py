@@ -30,6 +30,9 @@ _NOT_KEPT = {
     0x83BB,
     0x8649,
 }
+# How the original's pixels are laid out in its file: in a TIFF these are among its tags.
+_NOT_KEPT |= {*range(254, 269), 273, *range(277, 282), 284, *range(288, 294), 297, 301}
+_NOT_KEPT |= {*range(317, 348), *range(512, 533), 0x8773}
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,8 @@ def _exif(image: Image.Image, gps: bool) -> bytes:
         for ifd in (ExifTags.IFD.Exif, *([ExifTags.IFD.GPSInfo] if gps else [])):
             tags = said.get_ifd(ifd).items()
             kept.get_ifd(ifd).update({tag: value for tag, value in tags if tag not in _NOT_KEPT})
-        return kept.tobytes() if len(kept) or kept.get_ifd(ExifTags.IFD.Exif) else b""
+        ifds = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+        return kept.tobytes() if len(kept) or any(map(kept.get_ifd, ifds)) else b""
     except Exception:  # broken EXIF is not kept
         return b""
 

@@ -26,10 +26,13 @@ FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
 SUFFIXES |= {".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".hif"}
 MAX_MEGAPIXELS = 200.0
+AVIF_MEGAPIXELS = 268  # libavif's limit
 
 _OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
 # From the EXIF orientation to the way upright; the keys are in the order of Image.Transpose.
 _UPRIGHT = dict(zip((2, 4, 8, 3, 6, 5, 7), Image.Transpose, strict=True))
+# How reasons begin where the file itself may well be whole.
+TOO_LARGE, NOT_SUPPORTED = "too large", "not supported"
 _lock, _restore = threading.Lock(), ExitStack()
 _decoders = 0
 register_heif_opener()
@@ -37,6 +40,11 @@ register_heif_opener()
 
 class ImageError(Exception):
     """Why a file is not a usable image: a reason of one line, without the file's name."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the file is damaged, and not just more than this program takes."""
+        return not str(self).startswith((TOO_LARGE, NOT_SUPPORTED))
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -162,6 +170,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of an accepted format ({', '.join(FORMATS)}), or a broken header"
     text = repr(str(error))[1:-1][:200] or type(error).__name__
+    unfit = text.lower().startswith(("unsupported", "unknown"))
+    if unfit or isinstance(error, NotImplementedError):
+        return f"{NOT_SUPPORTED}: {text}"
     cut = any(words in text.lower() for words in ("truncated", "end of file"))
     return f"{'truncated' if cut else 'broken'}: {text}"
 
@@ -175,7 +186,22 @@ def open_image(file: BinaryIO) -> Image.Image:
     if not file.read(1):
         raise ImageError("empty: no bytes")
     file.seek(0)
-    return Image.open(file, formats=_OPENERS)
+    try:
+        return Image.open(file, formats=_OPENERS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        _refuse_large_avif(file.read(4096))
+        raise
+
+
+def _refuse_large_avif(head: bytes) -> None:
+    """Say why the decoder refuses an AVIF over its own limit, which it calls broken."""
+    place = head.find(b"ispe") + 8  # a box of ISO 23008-12: version, width and height follow
+    if head[4:12] == b"ftypavif" and place > 8 and len(head) >= place + 8:
+        width, height = (int.from_bytes(head[place + n : place + n + 4]) for n in (0, 4))
+        if (area := width * height / 1e6) > AVIF_MEGAPIXELS:
+            size = f"{width}x{height} = {area:.4g} megapixels"
+            raise ImageError(f"{TOO_LARGE}: {size}, an AVIF may have {AVIF_MEGAPIXELS}")
 
 
 def foreign_format(file: BinaryIO) -> str:
@@ -197,7 +223,7 @@ def first_frame(data: bytes, limit: float) -> Image.Image:
     width, height = image.size
     if (area := width * height / 1e6) > limit:
         size = f"{width}x{height} = {area:.4g} megapixels"
-        raise ImageError(f"too large: {size}, the limit is {limit:g}")
+        raise ImageError(f"{TOO_LARGE}: {size}, the limit is {limit:g}")
     image.load()  # once: after an error a second try returns partial pixels
     if image.format == "PNG":  # load() ignores the checksums of the pixel data
         Image.open(BytesIO(data), formats=["PNG"]).verify()

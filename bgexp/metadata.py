@@ -1,6 +1,7 @@
 """What a file says of itself: format, depth, frames, camera, time; pixels are not decoded."""
 
 import re
+import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -71,12 +72,16 @@ def read_metadata(file: BinaryIO) -> Metadata:
     """
     with decoding():
         image = open_image(file)
+        _find_exif(image, file)
+        orientation = orientation_of(image)  # before all else: it looks only where it may
         said = _exif(image)
-        orientation = orientation_of(image)
+        # Pillow tells a TIFF's sides as they are upright.
+        turned = image.format == "TIFF" and orientation >= 5
+        width, height = image.size[::-1] if turned else image.size
         return Metadata(
             format=str(image.format),
-            width=image.width,
-            height=image.height,
+            width=width,
+            height=height,
             mode=image.mode,
             bits=_bits(image),
             frames=_frames(image),
@@ -86,6 +91,22 @@ def read_metadata(file: BinaryIO) -> Metadata:
         )
 
 
+def _find_exif(image: Image.Image, file: BinaryIO) -> None:
+    """Finds what stands behind a PNG's pixels, which Pillow would decode for it."""
+    if image.format != "PNG" or {"exif", "Raw profile type exif"} & set(image.info):
+        return
+    place = file.tell()
+    file.seek(8)
+    image.info["exif"] = b""
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind == b"eXIf":
+            image.info["exif"] = file.read(length)
+            break
+        file.seek(length + 4, 1)
+    file.seek(place)
+
+
 def _exif(image: Image.Image) -> dict[int, Any]:
     """The tags of the picture and of its exposure; {} where they are broken."""
     found: dict[int, Any] = {}
@@ -93,7 +114,8 @@ def _exif(image: Image.Image) -> dict[int, Any]:
         exif = image.getexif()
         found |= dict(exif)
         found |= dict(exif.get_ifd(_EXIF))
-        if exif.get_ifd(ExifTags.IFD.GPSInfo):
+        # Cameras without a receiver write its version alone.
+        if ExifTags.GPS.GPSLatitude in exif.get_ifd(ExifTags.IFD.GPSInfo):
             found[_BASE.GPSInfo] = "yes"
         else:
             found.pop(_BASE.GPSInfo, None)
@@ -110,9 +132,16 @@ def _fields(image: Image.Image, said: dict[int, Any]) -> dict[str, str]:
         found["gps"] = "yes"
     with suppress(Exception):
         across, down = image.info["dpi"]
-        if across > 0 and down > 0:
+        if across > 0 and down > 0 and _says_dpi(image, said):
             found["dpi"] = f"{float(across):g}x{float(down):g}"
     return found
+
+
+def _says_dpi(image: Image.Image, said: dict[int, Any]) -> bool:
+    """Whether the file does: where it does not, Pillow makes up 72 for a JPEG, 1 for a TIFF."""
+    if image.format not in ("JPEG", "MPO", "TIFF"):
+        return True
+    return _BASE.XResolution in said or image.info.get("jfif_unit") in (1, 2)
 
 
 def _text(value: object) -> str:
@@ -120,17 +149,16 @@ def _text(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = " ".join(str(value).replace("\0", " ").split())[:200]
-    return "" if re.fullmatch(r"[0: ]*", text) and ":" in text else text  # a time never set
+    # A time never set; 0/0, which is a number that is not known.
+    return "" if (re.fullmatch(r"[0: ]*", text) and ":" in text) or text == "nan" else text
 
 
 def _bits(image: Image.Image) -> int:
     if "bit_depth" in image.info:
         return int(image.info["bit_depth"])
-    if image.mode in _BITS and image.format != "PNG":
-        return _BITS[image.mode]
-    # A PNG's 16 bits show only in how its rows are unpacked.
-    deep = image.mode.startswith("I") or ";16" in str(getattr(image, "tile", ""))
-    return 16 if deep else _BITS.get(image.mode, 8)
+    # Most show only in how rows are unpacked, such as RGB;16B; a BMP's BGR;16 is of a pixel.
+    packed = re.search(r"'(?!BGR)\w+;(\d+)", str(getattr(image, "tile", "")))
+    return int(packed[1]) if packed else _BITS.get(image.mode, 8)
 
 
 def _profile(image: Image.Image) -> str:

@@ -17,6 +17,7 @@ def safe_csv(table: pd.DataFrame) -> bytes:
             plain[name] = plain[name].map(
                 lambda cell: _safe(cell) if isinstance(cell, str) else cell
             )
+    plain.columns = pd.Index([_safe(str(name)) for name in plain])
     text: str = plain.to_csv(index=False)
     return text.encode(errors="backslashreplace")
 

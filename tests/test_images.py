@@ -561,7 +561,7 @@ def test_a_damaged_file_is_an_image_or_an_image_error(name, changes):
 
 
 @pytest.mark.parametrize(
-    "error", [SyntaxError("a\nb\x1b[31m"), ValueError(), KeyError(3), NotImplementedError()]
+    "error", [SyntaxError("a\nb\x1b[31m"), ValueError(), KeyError(3), EOFError()]
 )
 def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
     def fail(_):
@@ -572,6 +572,30 @@ def test_whatever_pillow_raises_is_one_line(monkeypatch, error):
         decode_image(WHOLE["bmp"])
     assert str(caught.value).isprintable()
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("Unsupported BMP bitfields layout"), NotImplementedError("CMYK")]
+)
+def test_what_is_not_supported_is_not_called_broken(monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(ImageError, match=r"^not supported: ") as caught:
+        decode_image(WHOLE["bmp"])
+    assert not caught.value.damaged
+
+
+def test_an_avif_over_the_decoders_limit_is_too_large_and_not_broken():
+    sides = (17000).to_bytes(4) * 2
+    data = b"\0\0\0\x1cftypavif" + bytes(20) + b"\0\0\0\x14ispe" + bytes(4) + sides
+    with pytest.raises(ImageError, match=r"^too large: 17000x17000 = 289 megapixels") as caught:
+        decode_image(data)
+    assert not caught.value.damaged
+    with pytest.raises(ImageError, match=r"^not an image") as caught:
+        decode_image(data.replace(b"ispe", b"pixi"))
+    assert caught.value.damaged
 
 
 def test_want_of_memory_is_no_fault_of_the_image(monkeypatch):

@@ -4,6 +4,7 @@ One line a record, each with a checksum, synced to disk before the next is writt
 damaged or torn is no record: its input is worked on again. A record never comes before its file.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -88,9 +89,10 @@ class Journal:
         Raises:
             OSError: It could not be written.
         """
-        line = _line(asdict(record))
+        line, before = _line(asdict(record)), os.fstat(self._file).st_size
         if os.write(self._file, line) != len(line):  # a full disk takes a part
-            raise OSError(28, os.strerror(28))
+            os.ftruncate(self._file, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._file)
 
     def __enter__(self) -> Self:
@@ -117,13 +119,12 @@ def read_journal(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record], 
     identity, records, damaged = None, {}, 0
     for line in lines:
         said = _read(line)
-        if said is None:
+        if isinstance(said, Record):
+            records[said.path] = said
+        elif said is None:
             damaged += 1
-        elif "batch" in said:
-            identity = said["batch"]
         else:
-            record = Record(**{key: _frozen(value) for key, value in said.items()})
-            records[record.path] = record
+            identity = said
     return identity, records, damaged
 
 
@@ -137,9 +138,15 @@ def _line(content: Mapping[str, Any]) -> bytes:
     return sha256_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
+def _read(line: bytes) -> Record | dict[str, Any] | None:
+    """A record, or an identity; None where it is damaged, or of another version."""
     checksum, _, text = line.partition(b" ")
     if not line.endswith(b"\n") or sha256_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
         return None
-    found = json.loads(text)
-    return found if isinstance(found, dict) else None
+    try:
+        said = json.loads(text)
+        if "batch" in said:
+            return dict(said["batch"])
+        return Record(**{key: _frozen(value) for key, value in said.items()})
+    except (AttributeError, TypeError, ValueError):
+        return None

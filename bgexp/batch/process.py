@@ -94,7 +94,7 @@ def process(
     except ChangedError as error:
         return replace(record, status="failed", kind="", reason=str(error))
     except ImageError as error:
-        reason = str(error) if str(error).startswith("too large") else f"corrupt: {error}"
+        reason = f"corrupt: {error}" if error.damaged else str(error)
         return replace(record, status="skipped", kind="", reason=reason)
     del data
     loaded = perf_counter()

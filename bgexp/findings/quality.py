@@ -53,7 +53,7 @@ def _differs(_images: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Find
 def _duplicates(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
     for column, what in (
         ("exact_duplicate_of", "with the bytes of another"),
-        ("near_duplicate_of", "that look like another"),
+        ("near_duplicate_of", "looking like another"),
     ):
         double = images[images[column] != ""]
         if len(double):

@@ -69,7 +69,8 @@ def read_header(found: Found) -> Header:
                     return Header("image", f"format not accepted: {other}")
                 if not claims:
                     return Header("other", "not an image")
-                return Header("image", f"corrupt: {error}", corrupt=True)
+                reason = f"corrupt: {error}" if error.damaged else str(error)
+                return Header("image", reason, corrupt=error.damaged)
     except ImageError as error:
         return Header("image" if claims else "other", str(error), corrupt=claims)
     sides = metadata.width, metadata.height

@@ -84,9 +84,8 @@ def inspect_file(found: Found, max_megapixels: float) -> Inspection:
     try:
         image = decode_image(data, max_megapixels)
     except ImageError as error:
-        damaged = not str(error).startswith("too large")
-        reason = f"corrupt: {error}" if damaged else str(error)
-        return replace(row, reason=reason, corrupt=damaged)
+        reason = f"corrupt: {error}" if error.damaged else str(error)
+        return replace(row, reason=reason, corrupt=error.damaged)
     small = thumbnail(image, LOOKED_AT)
     return replace(
         row,

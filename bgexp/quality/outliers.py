@@ -61,7 +61,8 @@ def bounds(values: Floats, settings: Outliers, log: bool = True) -> Bounds:
         low = high = scaled.mean()
         spread = max(scaled.std(), least / 2)
     ends = low - settings.limit * spread, high + settings.limit * spread
-    return Bounds(*(math.exp(end) if log else float(end) for end in ends))
+    with np.errstate(over="ignore"):  # infinite then
+        return Bounds(*(float(np.exp(end)) if log else float(end) for end in ends))
 
 
 def find_outliers(

@@ -117,8 +117,11 @@ def _mark_outliers(rows: pd.DataFrame, settings: Outliers) -> None:
 
 
 def _exact_duplicates(rows: pd.DataFrame) -> "pd.Series[str]":
-    """The first path with the same bytes; "" for the first itself, and for what is no image."""
-    hashed = rows[(rows["kind"] == "image") & (rows["sha256"] != "") & (rows["bytes"] > 0)]
+    """The first path with the same bytes; "" for the first itself, and for what does not decode.
+
+    Files that are damaged in the same way, empty ones above all, are no doubles of a picture.
+    """
+    hashed = rows[rows["decodes"]]
     first = hashed.groupby("sha256")["path"].transform("first")
     return first.where(first != hashed["path"], "").reindex(rows.index, fill_value="")
 

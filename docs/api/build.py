@@ -54,6 +54,14 @@ SECTIONS = {
         "results.Row",
         "results.Summary",
     ),
+    "A whole dataset": (
+        "quality.analysis.analyze_dataset",
+        "quality.analysis.Analysis",
+        "batch.command.batch_process_images",
+        "batch.command.batch_process_with_quality_handling",
+        "batch.command.BatchResult",
+        "batch.journal.Record",
+    ),
     "Errors": ("errors.UserError", "images.ImageError"),
 }
 CONFIG = default_config | {

@@ -13,6 +13,7 @@ from bgexp.detect.resnet50 import build_resnet50_model, build_resnet50_v2_model
 
 CPU = torch.device("cpu")
 SIZES = [(97, 160), (200, 300), (5, 3), (1, 1), (6, 240), (400, 9)]
+LINES = [(1, 17000), (9000, 2)]  # longer than the network has pixels for
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,10 @@ def test_the_strides_are_those_that_torchvision_guesses_from_a_plain_picture(
             guess(features, [torch.tensor([[0.0, 0, 9, 9]])], [(128, 128)])
             assert pool.scales == guess.scales
             assert vars(pool.map_levels) == vars(guess.map_levels)
+
+
+@pytest.mark.parametrize("size", LINES)
+def test_a_line_of_pixels_is_looked_at_too(models, size):
+    found = detector_of(models[0], 0.0).detect(np.full((*size, 3), 90, np.uint8))
+    assert (found.height, found.width) == size
+    assert combine_detections(found).mask.shape == size

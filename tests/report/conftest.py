@@ -14,7 +14,7 @@ from bgexp.report import choose_gallery, draw_picture
 from bgexp.results import Row
 from bgexp.summarise import by_category, check_ranks, counted, refinement, summarised, timings
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):

@@ -1,0 +1,89 @@
+import hashlib
+import os
+import shutil
+
+import pandas as pd
+import pytest
+
+from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
+from bgexp.compose import compose_config, plain
+from bgexp.config import BatchSettings, check_settings
+from bgexp.workers import import_early
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imported():
+    import_early("bgexp.batch.process")
+
+
+@pytest.fixture
+def source(tmp_path, photographs):
+    """Six small photographs in two categories, and one file of each kind that is no image."""
+    folder = tmp_path / "in"
+    for name in ("animals/cat.jpg", "birds/duck.jpg", "birds/owl.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photographs / name, folder / name)
+    shutil.copy(photographs / "birds/owl.jpg", folder / "birds/owl.jpeg")  # the same stem
+    (folder / "birds/cut.jpg").write_bytes((photographs / "birds/owl.jpg").read_bytes()[:9000])
+    (folder / "empty.jpg").touch()
+    (folder / "notes.txt").write_text("no image")
+    (folder / "link.jpg").symlink_to(folder / "animals/cat.jpg")
+    os.mkfifo(folder / "pipe.png")
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path, weights, source):
+    """Settings of a quick batch, with changes as overrides."""
+
+    def make(*overrides):
+        given = [
+            f"input={source}",
+            f"output={tmp_path / 'out'}",
+            f"runs={tmp_path / 'runs'}",
+            f"detector.weights={weights}",
+            "detector.score_threshold=0.5",
+            "detector.image_size=64",
+            "refine=none",
+            "device=cpu",
+            "processes=2",
+            *overrides,
+        ]
+        return check_settings(BatchSettings, plain(compose_config("batch", given, None)))
+
+    return make
+
+
+@pytest.fixture
+def untracked(monkeypatch):
+    """Batches without the tracking store, which takes seconds."""
+    monkeypatch.setattr("bgexp.batch.command.send_posts", lambda *_: "")
+
+
+@pytest.fixture
+def batch(settings, untracked):  # noqa: ARG001
+    """Runs a batch with the quality rules on, as they are by default."""
+
+    def run(*overrides):
+        chosen = settings(*overrides)
+        handled = chosen.quality.handle
+        run = batch_process_with_quality_handling if handled else batch_process_images
+        return run(chosen)
+
+    return run
+
+
+def manifest(output):
+    """The manifest's rows by path."""
+    rows = pd.read_parquet(output / "manifest.parquet")
+    assert rows["path"].is_unique
+    return rows.set_index("path")
+
+
+def tree(folder):
+    """The SHA-256 of each file below a folder by its path, what the batch keeps for itself not."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] in ("regular", "outliers", "masks")
+    }

@@ -1,0 +1,390 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bgexp.batch.command import BatchResult
+from bgexp.errors import StorageError, UserError
+from bgexp.files import TEMPORARY, sha256_file
+from bgexp.images import load_image
+from tests.batch.conftest import manifest, tree
+
+
+def assert_accounted(source, output):
+    """Every file has one row; what is done decodes, is upright and has the recorded hash."""
+    rows = manifest(output)
+    files = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
+    assert set(rows.index) == files
+    done = rows[rows["status"] == "done"]
+    assert set(tree(output)) == set(done["output"]) | set(done["mask"]) - {""}
+    for path, row in done.iterrows():
+        image = load_image(source / path)
+        result = load_image(output / row["output"])
+        assert result.shape == image.shape
+        assert sha256_file(output / row["output"]) == row["output_sha256"]
+        assert sha256_file(source / path) == row["input_sha256"]
+        kept = result.any(axis=2)
+        assert np.array_equal(result[kept], image[kept])
+        assert kept.mean() == pytest.approx(row["coverage"], abs=0.02)
+    assert (rows["reason"][rows["status"] != "done"] != "").all()
+    assert not list(output.rglob(TEMPORARY))
+    return rows
+
+
+def test_every_file_is_accounted_for(batch, source, tmp_path):
+    before = {path: path.read_bytes() for path in source.rglob("*.j*") if not path.is_symlink()}
+    result = batch()
+    rows = assert_accounted(source, tmp_path / "out")
+    assert isinstance(result, BatchResult)
+    assert dict(rows["reason"][rows["status"] == "skipped"]) == {
+        "birds/cut.jpg": rows.loc["birds/cut.jpg", "reason"],
+        "empty.jpg": "corrupt: empty: no bytes",
+        "link.jpg": "a link",
+        "notes.txt": "not an image",
+        "pipe.png": "a FIFO",
+    }
+    assert rows.loc["birds/cut.jpg", "reason"].startswith("corrupt: truncated: ")
+    assert rows.loc["birds/owl.jpg", "output"].endswith("birds/owl.jpg.png")
+    assert rows.loc["birds/owl.jpeg", "output"].endswith("birds/owl.jpeg.png")
+    assert {path: path.read_bytes() for path in before} == before
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert summary["counts"]["total"] == len(rows) == len(result.records)
+    assert summary["counts"]["done"] == 4
+    assert summary["counts"]["corrupt"] == 2
+    assert (tmp_path / "out/report.html").stat().st_size > 10_000
+    assert len(pd.read_csv(tmp_path / "out/manifest.csv")) == len(rows)
+
+
+def test_a_second_run_does_nothing_again(batch, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    before, times = tree(output), {p: p.stat().st_mtime_ns for p in output.glob("r*/**/*.png")}
+    rows = manifest(output)
+    batch()
+    assert tree(output) == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    pd.testing.assert_frame_equal(manifest(output), rows)
+
+
+def test_what_is_wrong_on_disk_is_done_again(batch, source, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    before = tree(output)
+    rows = manifest(output)
+    cat, duck = (
+        output / rows.loc[name, "output"] for name in ("animals/cat.jpg", "birds/duck.jpg")
+    )
+    cat.write_bytes(cat.read_bytes()[:-1])
+    duck.unlink()
+    (output / "regular/.bgexp-0123456789abcdef.part").write_bytes(b"half")
+    batch()
+    assert tree(output) == before
+    assert_accounted(source, output)
+
+
+def test_an_input_that_changed_is_done_again_and_only_that(batch, source, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    before = tree(output)
+    shutil.copy(source / "birds/owl.jpg", source / "animals/cat.jpg")
+    batch()
+    rows = assert_accounted(source, output)
+    changed = {name for name, sha256 in tree(output).items() if before.get(name) != sha256}
+    assert changed == {rows.loc["animals/cat.jpg", "output"]}
+
+
+def test_a_new_twin_moves_the_first_result_and_leaves_no_stale_one(batch, source, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    assert manifest(output).loc["animals/cat.jpg", "output"].endswith("animals/cat.png")
+    shutil.copy(source / "birds/duck.jpg", source / "animals/cat.JPG")
+    batch()
+    rows = assert_accounted(source, output)
+    assert rows.loc["animals/cat.jpg", "output"].rpartition("/")[2].startswith("cat.jpg~")
+    assert rows.loc["animals/cat.JPG", "output"].rpartition("/")[2].startswith("cat.JPG~")
+
+
+def test_other_settings_are_refused_unless_told_otherwise(batch, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    before = tree(output)
+    with pytest.raises(UserError) as caught:
+        batch("cutout.background=white")
+    assert "output: " in str(caught.value)
+    assert "cutout.background was black, is white" in str(caught.value)
+    assert "overwrite=true" in str(caught.value)
+    assert tree(output) == before
+    batch("cutout.background=white", "overwrite=true")
+    assert tree(output) != before
+    white = load_image(output / manifest(output).loc["animals/cat.jpg", "output"])
+    assert (white == 255).all(axis=2).any()
+
+
+def test_results_of_inputs_that_are_gone_are_kept_until_told_otherwise(batch, source, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    before = tree(output)
+    (source / "birds/duck.jpg").unlink()
+    with pytest.raises(
+        UserError, match=r"1 results of files that are no longer in the input .*duck"
+    ):
+        batch()
+    assert tree(output) == before
+    batch("overwrite=true")
+    assert_accounted(source, output)
+
+
+def test_strangers_files_are_not_written_over(batch, tmp_path):
+    stranger = tmp_path / "out/regular/animals/cat.png"
+    stranger.parent.mkdir(parents=True)
+    stranger.write_bytes(b"precious")
+    with pytest.raises(UserError, match="holds files that no batch has recorded"):
+        batch()
+    assert stranger.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.7, 0.98])
+def test_a_damaged_journal_costs_only_what_it_lost(batch, source, tmp_path, keep, capfd):
+    batch()
+    output = tmp_path / "out"
+    before = tree(output)
+    journal = output / ".bgexp/journal.jsonl"
+    data = bytearray(journal.read_bytes())
+    journal.write_bytes(data[: int(keep * len(data))])
+    if keep == 0:
+        with pytest.raises(UserError, match="no batch has recorded"):
+            batch()
+        return
+    batch()
+    assert tree(output) == before
+    assert "damaged lines" in capfd.readouterr().err
+    assert_accounted(source, output)
+
+
+def test_a_dry_run_tells_everything_and_writes_nothing(bgexp_cli, source, tmp_path):
+    code, out, _ = bgexp_cli(
+        "batch", f"input={source}", f"output={tmp_path / 'out'}", "dry_run=true"
+    )
+    assert code == 0
+    assert "birds/owl.jpeg -> regular/birds/owl.jpeg.png" in out
+    assert "notes.txt -> skipped: not an image" in out
+    assert out.splitlines()[-1].startswith("9 files: ")
+    assert out.splitlines()[-1].endswith(". Nothing was written.")
+    assert not (tmp_path / "out").exists()
+
+
+def test_input_and_output_are_two_folders(batch, source):
+    for output in (source, source.parent / "in/../in"):
+        with pytest.raises(UserError, match="would mix its results with the input"):
+            batch(f"output={output}")
+    with pytest.raises(UserError, match=r"^input: no such folder: "):
+        batch("input=nowhere")
+
+
+def test_an_output_inside_the_input_is_not_taken_for_input(batch, source):
+    batch(f"output={source / 'results'}")
+    first = manifest(source / "results")
+    batch(f"output={source / 'results'}")
+    assert list(manifest(source / "results").index) == list(first.index)
+
+
+def test_a_second_batch_is_refused_with_the_first_ones_process_id(batch, tmp_path):
+    from bgexp.batch.folder import sole_use
+
+    with sole_use(tmp_path / "out"), pytest.raises(UserError, match=f"process {os.getpid()} on "):
+        batch()
+
+
+def test_masks_formats_and_colours(batch, tmp_path):
+    batch("format=webp", "masks=true", "cutout.background=transparent")
+    rows = manifest(tmp_path / "out")
+    row = rows.loc["animals/cat.jpg"]
+    with Image.open(tmp_path / "out" / row["output"]) as image:
+        assert (image.format, image.mode) == ("WEBP", "RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+    with Image.open(tmp_path / "out" / row["mask"]) as mask:
+        assert np.array_equal(np.asarray(mask), alpha)
+    assert row["mask"] == "masks/animals/cat.png"
+
+
+def test_too_many_failures_fail_the_batch(batch, source, tmp_path):
+    # A WebP cannot be longer than 16,383 pixels: a failure in processing.
+    Image.new("RGB", (17000, 1)).save(source / "long.png")
+    assert batch("format=webp", "max_failed=50%").summary["status"] == "finished"
+    result = batch("format=webp", "max_failed=10%")
+    assert result.summary["status"] == "failed"
+    assert (
+        manifest(tmp_path / "out").loc["long.png", "reason"].startswith("ValueError: 17000 pixels")
+    )
+
+
+@pytest.mark.parametrize("share", ["2%", "0.02"])
+def test_the_budget_is_a_share(settings, share):
+    assert settings(f"max_failed={share}").max_failed == 0.02
+
+
+def test_quality_rules_off(batch, source, tmp_path):
+    Image.new("RGB", (3, 3)).save(source / "tiny.png")
+    batch()
+    row = manifest(tmp_path / "out").loc["tiny.png"]
+    assert "tiny" in row["quality_issues"].split(",")
+    assert row["handling"].startswith("padded to 96x96")
+    batch("quality.handle=false", "overwrite=true")
+    rows = manifest(tmp_path / "out")
+    assert set(rows["quality_issues"]) == {""}
+    assert set(rows["kind"][rows["status"] == "done"]) == {"regular"}
+
+
+ODD_NAMES = [
+    b"line\nbreak.jpg",
+    b"\xff\xfe.jpg",
+    b"-rf.jpg",
+    b"<script>alert(1)<script>.jpg",
+    b"=cmd()|x.jpg",
+    b"a" * 251 + b".jpg",
+    b"\xc3\xbc.jpg",  # the same letter in two Unicode forms
+    b"u\xcc\x88.jpg",
+    b"trailing .jpg",
+    b"\x1b[31mred.jpg",
+]
+
+
+def test_odd_names_are_worked_on_and_shown_safely(batch, source, tmp_path):
+    for name in ODD_NAMES:
+        shutil.copy(source / "animals/cat.jpg", os.fsencode(source) + b"/" + name)
+    batch()
+    output = tmp_path / "out"
+    rows = manifest(output)
+    assert (rows["status"] == "done").sum() == 4 + len(ODD_NAMES)
+    outputs = rows["output"][rows["output"] != ""]
+    assert outputs.str.casefold().is_unique
+    assert all((output / name).is_file() for name in outputs)
+    page = (output / "report.html").read_text()
+    assert "<script>alert" not in page
+    table = (output / "manifest.csv").read_text()
+    assert "\x1b" not in table
+    assert len(table.splitlines()) == 1 + len(rows)
+    assert "'=cmd()|x.jpg" in table
+
+
+# -- faults ------------------------------------------------------------------------------------
+
+
+def command(settings_of, *overrides):
+    """The same batch as a process of its own."""
+    chosen = settings_of(*overrides).model_dump(mode="json")
+    given = [f"{key}={chosen[key]}" for key in ("input", "output", "runs", "device", "processes")]
+    detector = chosen["detector"]
+    given += [f"detector.{k}={detector[k]}" for k in ("weights", "score_threshold", "image_size")]
+    return [sys.executable, "-m", "bgexp.cli", "batch", *given, "refine=none", *overrides]
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bytes(batch, settings, source, tmp_path):
+    batch()
+    output = tmp_path / "out"
+    expected = tree(output)
+    shutil.rmtree(output)
+    journal = output / ".bgexp/journal.jsonl"
+    process = subprocess.Popen(command(settings), start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if journal.exists() and len(journal.read_bytes().splitlines()) > 1:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)
+    for name, sha256 in tree(output).items():
+        assert name.endswith(".part") or expected[name] == sha256
+    batch()
+    assert tree(output) == expected
+    assert_accounted(source, output)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
+    batch, settings, source, tmp_path, number, code
+):
+    journal = tmp_path / "out/.bgexp/journal.jsonl"
+    told = tmp_path / "stderr.txt"
+    with told.open("w") as file, subprocess.Popen(command(settings), stderr=file) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not journal.exists():
+            time.sleep(0.01)
+        process.send_signal(number)
+        started = time.monotonic()
+        assert process.wait(30) == code
+        assert time.monotonic() - started < 10
+    assert told.read_text().splitlines()[-1].startswith("bgexp: interrupted")
+    assert not (tmp_path / "out/manifest.parquet").exists()
+    batch()
+    assert_accounted(source, tmp_path / "out")
+
+
+def test_a_full_disk_stops_it_with_one_line(batch, source, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        output = small / "out"
+        with pytest.raises(StorageError, match=r"^output: .*No space left on device"):
+            batch(f"output={output}")
+        for name in tree(output):
+            load_image(output / name)
+        subprocess.run(["mount", "-o", "remount,size=40m", str(small)], check=True)
+        batch(f"output={output}")
+        assert_accounted(source, output)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "none", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        with pytest.raises(UserError, match=r"^output: .*Read-only file system"):
+            batch(f"output={small}")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_store_that_is_away_costs_nothing_and_gets_its_record_later(settings, tmp_path, capfd):
+    from bgexp.batch.command import batch_process_with_quality_handling
+    from bgexp.tracking import open_store
+
+    result = batch_process_with_quality_handling(settings("tracking.uri=http://127.0.0.1:9"))
+    assert result.summary["status"] == "finished"
+    assert "the record is kept in" in capfd.readouterr().err
+    kept = list((tmp_path / "runs/outbox").glob("*.json"))
+    assert len(kept) == 1
+    again = settings()
+    result = batch_process_with_quality_handling(again)
+    assert result.summary["run_id"]
+    assert not list((tmp_path / "runs/outbox").glob("*.json"))
+    client, experiment = open_store(again)
+    runs = client.search_runs([experiment])
+    assert len(runs) == 2
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert {run.data.metrics["counts.done"] for run in runs} == {4.0}
