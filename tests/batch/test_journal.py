@@ -164,7 +164,7 @@ def test_a_full_disk(journal, monkeypatch):
             again.add(Record("d.jpg", ".", "done"))
         monkeypatch.undo()
     assert error.value.errno == 28
-    assert read_journal(journal) == (IDENTITY, {one.path: one for one in RECORDS}, 1)
+    assert read_journal(journal) == (IDENTITY, {one.path: one for one in RECORDS}, 0)
 
 
 def test_a_number_without_a_json_form_is_refused(journal):
