@@ -18,7 +18,7 @@ LAYERS = [
     {"compose", "sweep"},
     {"batch", "experiment", "train", "doctor", "ui"},
     {"evaluate", "pages", "pictures", "quality"},
-    {"average_precision", "inputs"},
+    {"average_precision", "inputs", "outbox"},
     {"tracking", "pipeline", "dataset", "report"},
     {"coco_masks", "combine", "detect", "findings", "refine", "samples", "summarise"},
     {"coco", "cutout", "results", "statistics", "subset"},

@@ -30,11 +30,11 @@ from bgexp.device import device_name, pick_device
 from bgexp.environment import bgexp_state, package_versions
 from bgexp.errors import Interrupted, StorageError, UserError
 from bgexp.files import sha256_bytes, source_hash, write_json
+from bgexp.outbox import Post, send_posts
 from bgexp.progress import progress, tell
 from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
 from bgexp.refine import find_network
-from bgexp.tracking import Post, send_posts
 from bgexp.tree import Found, all_files
 from bgexp.workers import Lost, Stop, stopping, work
 

@@ -13,7 +13,7 @@ from bgexp.findings.finding import counted
 from bgexp.report import charts, numbers, overview
 from bgexp.report.gallery import ByteArray, panel
 from bgexp.report.names import settings_lines
-from bgexp.report.page import Cell, Table, figure, number, render_page
+from bgexp.report.page import Cell, Table, figure, number, render_page, sections
 from bgexp.report.run import listed
 
 ALL = "manifest.parquet"
@@ -229,5 +229,9 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("distributions", "Distributions", "histograms"),
         ("timings", "Time", "timings"),
     )
-    there = [(place, name) for place, name, key in places if content[key]]
-    return [("findings", "Findings"), ("numbers", "Numbers"), *there, ("settings", "Settings")]
+    return [
+        ("findings", "Findings"),
+        ("numbers", "Numbers"),
+        *sections(content, places),
+        ("settings", "Settings"),
+    ]

@@ -4,7 +4,7 @@ import base64
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -98,6 +98,13 @@ def change(value: float | None, strong: bool = False) -> Cell:
     """The cell of a change, with its sign."""
     value = math.nan if value is None else value
     return Cell(signed(value), value, strong=strong)
+
+
+def sections(
+    content: Mapping[str, object], named: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, str]]:
+    """Places and names of the sections that a page has, of (place, name, key of its content)."""
+    return [(place, name) for place, name, key in named if content[key]]
 
 
 def _link(path: str) -> str:

@@ -15,7 +15,7 @@ from bgexp.findings.quality import quality_findings
 from bgexp.report import charts, overview
 from bgexp.report.batch import Card
 from bgexp.report.names import settings_lines
-from bgexp.report.page import Cell, Table, figure, number, render_page
+from bgexp.report.page import Cell, Table, figure, number, render_page, sections
 from bgexp.report.run import listed
 
 ALL = "quality.parquet"
@@ -314,5 +314,9 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("categories", "Categories", "categories"),
         ("exif", "EXIF", "exif"),
     )
-    there = [(place, name) for place, name, key in places if content[key]]
-    return [("numbers", "Numbers"), ("findings", "Findings"), *there, ("settings", "Settings")]
+    return [
+        ("numbers", "Numbers"),
+        ("findings", "Findings"),
+        *sections(content, places),
+        ("settings", "Settings"),
+    ]

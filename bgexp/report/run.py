@@ -14,7 +14,7 @@ from bgexp.metrics import LOWER_IS_BETTER
 from bgexp.report import charts, numbers, overview
 from bgexp.report.gallery import BEST, WORST, Picture, panels
 from bgexp.report.names import named, settings_lines
-from bgexp.report.page import MOST_ROWS, Cell, Table, number, render_page
+from bgexp.report.page import MOST_ROWS, Cell, Table, number, render_page, sections
 
 _DRAWN = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _DRAWN_CHECKS = ("coverage", "confidence", "border_contact", "parts")
@@ -100,8 +100,7 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("failed", "Failed images", "failed"),
         ("timings", "Time", "timings"),
     )
-    there = [(place, name) for place, name, key in places if content[key]]
-    return [("findings", "Findings"), *there, ("settings", "Settings")]
+    return [("findings", "Findings"), *sections(content, places), ("settings", "Settings")]
 
 
 def _histograms(rows: pd.DataFrame, truth: bool) -> list[charts.Histogram]:

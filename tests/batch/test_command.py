@@ -334,40 +334,37 @@ def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
     assert_accounted(source, tmp_path / "out")
 
 
-def test_a_full_disk_stops_it_with_one_line(batch, source, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(small)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        output = small / "out"
-        with pytest.raises(StorageError, match=r"^output: .*No space left on device"):
-            batch(f"output={output}")
-        for name in tree(output):
-            load_image(output / name)
-        subprocess.run(["mount", "-o", "remount,size=40m", str(small)], check=True)
+@pytest.fixture
+def mounted(tmp_path):
+    """Mounts a small file system with options; gives its folder."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+
+    def mount(options):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)])
+        if done.returncode:
+            pytest.skip("needs the right to mount")
+        return folder
+
+    yield mount
+    subprocess.run(["umount", str(folder)])
+
+
+def test_a_full_disk_stops_it_with_one_line(batch, source, mounted):
+    output = mounted("size=400k") / "out"
+    with pytest.raises(StorageError, match=r"^output: .*No space left on device") as caught:
         batch(f"output={output}")
-        assert_accounted(source, output)
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+    assert len(str(caught.value).splitlines()) == 1
+    for name in tree(output):
+        load_image(output / name)
+    subprocess.run(["mount", "-o", "remount,size=40m", str(output.parent)], check=True)
+    batch(f"output={output}")
+    assert_accounted(source, output)
 
 
-def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, tmp_path):
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "ro", "none", str(small)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    try:
-        with pytest.raises(UserError, match=r"^output: .*Read-only file system"):
-            batch(f"output={small}")
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, mounted):
+    with pytest.raises(UserError, match=r"^output: .*Read-only file system"):
+        batch(f"output={mounted('ro')}")
 
 
 def test_a_store_that_is_away_costs_nothing_and_gets_its_record_later(settings, tmp_path, capfd):
