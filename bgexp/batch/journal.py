@@ -45,7 +45,7 @@ class Record:
         coverage: The share of the picture that is kept.
         flags: Why to look at the result, such as "nothing_found".
         timings_ms: By stage.
-        memory: The largest resident memory of its worker so far, in bytes.
+        memory: The peak of its worker's resident memory meanwhile, in bytes.
     """
 
     path: str

@@ -19,7 +19,7 @@ from bgexp.config import BatchSettings
 from bgexp.detect import build_detector
 from bgexp.device import pick_device
 from bgexp.encode import Photo, decode_photo, encode_result
-from bgexp.environment import peak_memory
+from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.files import sha256_bytes, sha256_file, write_whole
 from bgexp.images import ImageError, encode_mask, read_bytes
 from bgexp.pipeline import Removed, remove_background
@@ -83,6 +83,7 @@ def process(
     job: Job, settings: BatchSettings, output: Path, identity: Identity, remove: Remove
 ) -> Outcome:
     """Works on one input, unless its result is there and whole."""
+    reset_peak_memory()
     planned, started = job.planned, perf_counter()
     record = started_record(planned, identity)
     try:
