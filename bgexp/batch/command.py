@@ -93,15 +93,14 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 def _run(settings: BatchSettings) -> BatchResult:
     source, output = _folders(settings)
     identity, asked = _identity(settings, source)
-    metadata = read_metadata_table(settings.quality.metadata) if settings.quality.metadata else None
     with stopping() as stop:
         if settings.dry_run:
-            planned = plan_batch(_headers(settings, source, output, stop), settings, metadata)
+            planned = _planned(settings, source, output, stop)
             return BatchResult({}, [], planned)
         with sole_use(output):
             remove_temporary(output)
             began = datetime.now().astimezone()
-            planned = plan_batch(_headers(settings, source, output, stop), settings, metadata)
+            planned = _planned(settings, source, output, stop)
             earlier, damaged = earlier_records(output, asked, planned, settings.overwrite)
             if damaged:
                 tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
@@ -161,6 +160,13 @@ def _processes(settings: BatchSettings) -> int:
 
 
 # -- the work ----------------------------------------------------------------------------------
+
+
+def _planned(settings: BatchSettings, source: Path, output: Path, stop: Stop) -> list[Planned]:
+    found = _headers(settings, source, output, stop)
+    rules, files = settings.quality, [file.path for file, _ in found]
+    wanted = rules.metadata if rules.handle else None
+    return plan_batch(found, settings, read_metadata_table(wanted, files, "quality.metadata"))
 
 
 def _headers(

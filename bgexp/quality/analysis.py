@@ -60,13 +60,13 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
         Interrupted: A signal came.
     """
     root = Path(os.path.realpath(settings.dataset.root))
-    metadata = read_metadata_table(settings.analyze.metadata) if settings.analyze.metadata else None
     try:
         files = all_files(root)
     except OSError as error:
         raise UserError(f"dataset.root: {root}: {error.strerror}") from error
     if not files:
         raise UserError(f"dataset.root: {root} is empty")
+    metadata = read_metadata_table(settings.analyze.metadata, [file.path for file in files])
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())

@@ -34,25 +34,35 @@ def quality_table(
     return rows
 
 
-def read_metadata_table(path: Path) -> pd.DataFrame:
+def read_metadata_table(
+    path: Path | None, files: Sequence[str], key: str = "analyze.metadata"
+) -> pd.DataFrame | None:
     """A CSV with a `path` column: the other columns as text by path, missing cells as NaN.
 
+    Args:
+        path: Of the CSV; None gives None.
+        files: Paths of the dataset, of which some have to be in it.
+        key: The setting that named it, for what is said about it.
+
     Raises:
-        UserError: It cannot be read, has no such column, or names a path twice.
+        UserError: It cannot be read, has no such column, names a path twice, or is of other files.
     """
+    if path is None:
+        return None
     try:
         table = pd.read_csv(path, dtype=str, skipinitialspace=True)
     except (OSError, ValueError) as error:
-        raise UserError(f"analyze.metadata: {path}: {' '.join(str(error).split())}") from error
+        raise UserError(f"{key}: {path}: {' '.join(str(error).split())}") from error
     if "path" not in table:
         columns = ", ".join(map(str, table.columns[:20]))
-        raise UserError(f"analyze.metadata: {path}: no column `path` (there are: {columns})")
+        raise UserError(f"{key}: {path}: no column `path` (there are: {columns})")
     table["path"] = [str(name).replace("\\", "/").removeprefix("./") for name in table["path"]]
     twice = table["path"][table["path"].duplicated()]
     if len(twice):
-        raise UserError(
-            f"analyze.metadata: {path}: {len(twice)} paths twice, {twice.iloc[0]} first"
-        )
+        raise UserError(f"{key}: {path}: {len(twice)} paths twice, {twice.iloc[0]} first")
+    if not table["path"].isin(files).any():
+        example = f"it has {table['path'].iloc[0]!r}" if len(table) else "it has no rows"
+        raise UserError(f"{key}: {path}: none of its paths is here ({example}, here {files[0]!r})")
     blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip())
     return table.mask(blank).set_index("path")
 

@@ -75,7 +75,7 @@ def test_missing_values_of_exif():
 def test_missing_values_of_a_csv(tmp_path):
     path = tmp_path / "metadata.csv"
     path.write_text('path,owner, n\n./a/x.jpg,"me",0\na\\y.jpg,  ,\nNA.jpg,NA,1\nnone.jpg,x,2\n')
-    metadata = read_metadata_table(path)
+    metadata = read_metadata_table(path, ["a/x.jpg", "b.jpg"])
     assert list(metadata.index[:2]) == ["a/x.jpg", "a/y.jpg"]
     files = [image("a/x.jpg"), image("a/y.jpg"), image("b.jpg")]
     settings = Analyze(exif=("make",))
@@ -94,20 +94,23 @@ def test_missing_values_of_a_csv(tmp_path):
         ("name,x\na,b\n", "no column `path` (there are: name, x)"),
         ("path,x\na,1\nb,2\n./a,3\n", "1 paths twice, a first"),
         ('path,x\n"a,1\n', "EOF inside string"),
+        ("path,x\nb/x.jpg,1\n", "none of its paths is here (it has 'b/x.jpg', here 'a/x.jpg')"),
+        ("path,x\n", "none of its paths is here (it has no rows, here 'a/x.jpg')"),
     ],
 )
 def test_a_csv_that_does_not_fit(tmp_path, text, reason):
     path = tmp_path / "metadata.csv"
     path.write_text(text)
     with pytest.raises(UserError, match=re.escape(reason)) as error:
-        read_metadata_table(path)
+        read_metadata_table(path, ["a/x.jpg"])
     assert str(error.value).startswith(f"analyze.metadata: {path}: ")
     assert "\n" not in str(error.value)
 
 
 def test_no_csv(tmp_path):
     with pytest.raises(UserError, match="No such file"):
-        read_metadata_table(tmp_path / "none.csv")
+        read_metadata_table(tmp_path / "none.csv", ["a.jpg"])
+    assert read_metadata_table(None, []) is None
 
 
 def test_exact_duplicates():
