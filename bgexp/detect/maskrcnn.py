@@ -11,10 +11,6 @@ from torchvision.ops.poolers import initLevelMapper
 from bgexp.backbone import fold_norms
 from bgexp.detections import Detections
 
-# A picture with a longer side of more times its shorter one is padded, at its right or lower end:
-# scaled to the network's input it would have no pixel left.
-MOST_ELONGATED = 32
-
 
 class _BoxesOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
     """Torchvision's transform whose post-processing rescales boxes and leaves masks at MxM."""
@@ -82,9 +78,10 @@ class MaskRCNNDetector:
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """What the network finds above its score floor in an image, HxWx3 uint8 RGB."""
         height, width = image.shape[:2]
-        least = max(height, width) // MOST_ELONGATED
-        if min(height, width) < least:
-            ends = 0, max(0, least - height), 0, max(0, least - width)
+        least = max(height, width) / self._model.transform.max_size
+        if min(height, width) < least:  # it would have no pixel left at the network's input
+            side = int(least) + 2
+            ends = 0, max(0, side - height), 0, max(0, side - width)
             padded = cv2.copyMakeBorder(image, *ends, borderType=cv2.BORDER_REPLICATE)
             image = np.asarray(padded, np.uint8)
         tensor = torch.from_numpy(image).to(self._device).permute(2, 0, 1).float().div_(255)
