@@ -48,6 +48,13 @@ class Stop:
     exit_code: int | None = None
 
 
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def import_early(module: str) -> None:
     """Begins to import, for all workers to come, what they need; this process goes on meanwhile."""
     if _SERVED:

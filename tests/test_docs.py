@@ -56,7 +56,8 @@ PYTHON = [
 @pytest.mark.parametrize(("page", "text"), PYTHON, ids=[page for page, _ in PYTHON])
 def test_an_example_in_python_runs(page, text, photographs, monkeypatch):
     monkeypatch.chdir(next(photographs.rglob("cat.jpg")).parent)
-    exec(compile(text, page, "exec"), {})  # it reads cat.jpg here, and writes beside it
+    # It reads cat.jpg here, and writes beside it.
+    exec(compile(text, page, "exec"), {"__name__": "__main__"})
     written = [path for path in Path.cwd().rglob("*.png") if path.stat().st_size > 1000]
     assert written
 

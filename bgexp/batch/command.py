@@ -36,7 +36,7 @@ from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
 from bgexp.refine import find_network
 from bgexp.tree import Found, all_files
-from bgexp.workers import Lost, Stop, stopping, work
+from bgexp.workers import Lost, Stop, available_cores, import_early, stopping, work
 
 SUMMARY = "summary.json"
 GPU_PROCESSES = 4
@@ -91,6 +91,7 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 
 
 def _run(settings: BatchSettings) -> BatchResult:
+    import_early(__name__)  # the command line has done so with less, before this was imported
     source, output = _folders(settings)
     identity, asked = _identity(settings, source)
     with stopping() as stop:
@@ -154,8 +155,8 @@ def _identity(settings: BatchSettings, source: Path) -> tuple[Identity, dict[str
 
 
 def _processes(settings: BatchSettings) -> int:
-    cores = len(os.sched_getaffinity(0))
     gpu = pick_device(settings.device).type != "cpu"
+    cores = available_cores()
     return settings.processes or (min(GPU_PROCESSES, cores) if gpu else cores)
 
 
@@ -180,7 +181,9 @@ def _headers(
     if not files:
         raise UserError(f"input: {source} is empty")
     read: dict[str, Header] = {}
-    done = work(files, header_reader, settings.processes or 2, settings.seconds, stop)
+    done = work(
+        files, header_reader, settings.processes or available_cores(), settings.seconds, stop
+    )
     with progress("headers", len(files)) as step:
         for file, header in done:
             if isinstance(header, Lost):

@@ -31,7 +31,7 @@ from bgexp.results import SCHEMA_VERSION
 from bgexp.safe_csv import safe_csv
 from bgexp.tracking import Run, tracked_run
 from bgexp.tree import Found, all_files, shown
-from bgexp.workers import Lost, stopping, work
+from bgexp.workers import Lost, available_cores, import_early, stopping, work
 
 PAGE, SUMMARY, PARQUET, CSV = "report.html", "summary.json", "quality.parquet", "quality.csv"
 SECONDS = 60.0  # a file that takes longer is given up
@@ -59,6 +59,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
         UserError: The root or the metadata file cannot be read.
         Interrupted: A signal came.
     """
+    import_early("bgexp.quality.inspect")
     root = Path(os.path.realpath(settings.dataset.root))
     try:
         files = all_files(root)
@@ -95,7 +96,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
 def inspect_all(files: Sequence[Found], settings: AnalyzeSettings) -> list[Inspection]:
     """Each file's inspection, in their order; one that kills its worker twice is told of."""
     start = partial(inspector, settings.dataset.max_megapixels)
-    processes = settings.processes or len(os.sched_getaffinity(0))
+    processes = settings.processes or available_cores()
     found: dict[str, Inspection] = {}
     with stopping() as stop, progress("files", len(files)) as step:
         for file, result in work(files, start, processes, SECONDS, stop):
