@@ -230,8 +230,8 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("timings", "Time", "timings"),
     )
     return [
-        ("findings", "Findings"),
         ("numbers", "Numbers"),
+        ("findings", "Findings"),
         *sections(content, places),
         ("settings", "Settings"),
     ]
