@@ -1,7 +1,7 @@
 """Records to the numbers of a batch's summary.json."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ def batch_counts(records: Sequence[Record]) -> dict[str, int]:
     }
 
 
-def _counted(lists: Any) -> dict[str, int]:  # noqa: ANN401
+def _counted(lists: Iterable[Iterable[str]]) -> dict[str, int]:
     return dict(Counter(name for names in lists for name in names).most_common())
 
 
