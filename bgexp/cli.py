@@ -19,6 +19,8 @@ from bgexp import __version__
 from bgexp.errors import Interrupted, UserError
 
 CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
+OVER_RUNS = {"compare", "review", "select", "promote"}  # words are runs: `bgexp compare last`
+FREE_TEXT = {"filter", "require"}  # whose values hold what Hydra's grammar would trip over
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
     "analyze": "what is in a dataset, file by file, and what is wrong with it",
@@ -93,15 +95,31 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--config-dir", "-cd", type=Path)
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args(arguments)
-    for override in options.overrides:
-        if "=" not in override and not override.startswith("~"):
-            raise UserError(f"{override}: a setting is given as key=value")
+    options.overrides = _settings(command, options.overrides)
     if options.config_dir is not None and not options.config_dir.is_dir():
         raise UserError(f"--config-dir: no such folder: {options.config_dir}")
     if options.multirun and command != "run":
         raise UserError(f"-m: only `bgexp run` sweeps, not `bgexp {command}`")
-    options.overrides = [_bare_uri(override) for override in options.overrides]
     return options
+
+
+def _settings(command: str, words: list[str]) -> list[str]:
+    """The overrides as Hydra reads them: words that name runs become `which`, free text is quoted.
+
+    Raises:
+        UserError: a word where only settings can stand.
+    """
+    from bgexp.compose import quoted
+
+    named = [word for word in words if "=" not in word and not word.startswith("~")]
+    if named and command not in OVER_RUNS:
+        raise UserError(f"{named[0]}: a setting is given as key=value")
+    overrides = [_bare_uri(word) for word in words if word not in named]
+    for place, override in enumerate(overrides):
+        key, _, value = override.partition("=")
+        if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
+            overrides[place] = f"{key}={quoted(value)}"
+    return overrides + [f"which=[{','.join(map(quoted, named))}]"] * bool(named)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -50,7 +50,7 @@ def run_experiment(
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())
-    with tracked_run(settings, name or _run_name(settings), folder, parent_run_id) as run:
+    with tracked_run(settings, "run", name or _run_name(settings), folder, parent_run_id) as run:
         prepared = prepare(settings)
         _log_setup(run, prepared)
         earlier = None if settings.force else find_finished(settings, prepared.identity)

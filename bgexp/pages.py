@@ -1,10 +1,8 @@
 """What is drawn when a run or a sweep has ended: samples/ and report.html, from its files."""
 
 import json
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,7 @@ from bgexp.dataset import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.files import write_whole
 from bgexp.findings import Job, job_names, run_findings
-from bgexp.images import ImageError, decode_mask, encode_png
-from bgexp.inputs import load_item
+from bgexp.images import encode_png
 from bgexp.report import (
     choose_disagreeing,
     choose_gallery,
@@ -30,19 +27,11 @@ from bgexp.report import (
     render_sweep,
 )
 from bgexp.samples import draw_sample
+from bgexp.shown import reread
 
 PAGE = "report.html"
 GALLERY, DISAGREEING = 18, 6  # images on the page of a run, and of a sweep
 LINKS = ("summary.json", "per_image.parquet", "masks.zip", "samples", "config.yaml", "log.txt")
-
-
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """An image, HxWx3 uint8 RGB, and its truth and masks by job folder, HxW bool."""
-
-    image: NDArray[np.uint8]
-    truth: NDArray[np.bool_] | None
-    masks: dict[Path, NDArray[np.bool_]]
 
 
 def draw_run(
@@ -64,8 +53,8 @@ def draw_run(
     pictures = {}
     background = settings.cutout.background
     wanted = dict.fromkeys([*numbers, *(choice.path for choice in listed)])
-    for path, shown in _reload(wanted, [folder], dataset, settings):
-        mask = shown.masks[folder]
+    for shown in reread(wanted, [folder], dataset, settings.dataset.max_megapixels):
+        path, mask = shown.item.path, shown.masks[folder]
         if path in numbers:
             # A name has up to 255 bytes, a character up to 4 of them.
             name = f"{numbers[path]:02d}-{Path(path).name[:60]}.png"
@@ -96,11 +85,14 @@ def draw_sweep(
     with suppress(UserError):  # the images are gone: a page without pictures
         dataset = read_dataset(settings.dataset, settings.seed)
         variants = [place[job.name] for job in chosen]
-        for path, shown in _reload(paths, variants, dataset, settings):
+        for shown in reread(paths, variants, dataset, settings.dataset.max_megapixels):
             cutouts = {
                 job.name: draw_cutout(shown.image, shown.masks[place[job.name]]) for job in chosen
             }
-            pictures[path] = {"original": draw_cutout(shown.image, _all(shown.image)), **cutouts}
+            pictures[shown.item.path] = {
+                "original": draw_cutout(shown.image, _all(shown.image)),
+                **cutouts,
+            }
     page = render_sweep(
         f"Sweep {folder.name}", jobs, pictures, when=when, links={"jobs.csv": "jobs.csv"}
     )
@@ -124,24 +116,3 @@ def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[Job], dict[str, P
         summary = json.loads((job / "summary.json").read_text())
         jobs.append(Job(name, given, summary, table, link))
     return jobs, dict(zip(names, folders, strict=True))
-
-
-def _reload(
-    paths: Iterable[str], folders: Sequence[Path], dataset: Dataset, settings: RunSettings
-) -> Iterator[tuple[str, _Shown]]:
-    """The images with these paths and their masks in each folder, where all of them fit."""
-    items = {item.path: item for item in dataset.items}
-    archives = {folder: zipfile.ZipFile(folder / "masks.zip") for folder in folders}
-    try:
-        for path in paths:
-            with suppress(ImageError, KeyError):
-                image, truth = load_item(items[path], settings.dataset.max_megapixels)
-                masks = {
-                    folder: decode_mask(archive.read(f"{path}.png"))
-                    for folder, archive in archives.items()
-                }
-                if all(mask.shape == image.shape[:2] for mask in masks.values()):
-                    yield path, _Shown(image, truth, masks)
-    finally:
-        for archive in archives.values():
-            archive.close()

@@ -37,7 +37,7 @@ def run_sweep(
     A job that fails does not end the sweep; the parent is closed in every case.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(planned[0], f"sweep {folder.name}", folder) as parent:
+    with tracked_run(planned[0], "sweep", f"sweep {folder.name}", folder) as parent:
         shared = {"run_id": parent.run_id, "score_floors": _score_floors(planned)}
         write_json(folder / SHARED, shared)
         began = datetime.now().astimezone()

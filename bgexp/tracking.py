@@ -122,14 +122,23 @@ class Run:
 
 @contextmanager
 def tracked_run(
-    settings: Tracked, name: str, folder: Path, parent_run_id: str | None = None
+    settings: Tracked, command: str, name: str, folder: Path, parent_run_id: str | None = None
 ) -> Iterator[Run]:
-    """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted."""
+    """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted.
+
+    Args:
+        settings: Where it is recorded.
+        command: What kind of run it is: run, sweep, train and so on; the tag `bgexp.command`.
+        name: What people see.
+        folder: Of its files.
+        parent_run_id: Of the sweep that it belongs to.
+    """
     from mlflow.exceptions import MlflowException
 
     client, experiment_id = open_store(settings)
     close_dead_runs(client, experiment_id)
-    tags = {"bgexp.folder": str(folder.resolve()), **_owner_tags(), **SOURCE_TAGS}
+    tags = {"bgexp.command": command, "bgexp.folder": str(folder.resolve())}
+    tags |= {**_owner_tags(), **SOURCE_TAGS}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])

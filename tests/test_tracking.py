@@ -39,7 +39,7 @@ def stored(opened, run):
 
 def test_values_as_mlflow_takes_them(opened, settings, tmp_path):
     long, many = "x" * 7000, {f"p{n}": n for n in range(250)}
-    with tracking.tracked_run(settings, "n" * 400, tmp_path) as run:
+    with tracking.tracked_run(settings, "run", "n" * 400, tmp_path) as run:
         run.log_params({"long": long, "list[0]=@,": "kept", "k" * 400: 1, **many})
         run.log_metrics(
             {
@@ -72,7 +72,7 @@ def test_values_as_mlflow_takes_them(opened, settings, tmp_path):
 def test_a_run_is_closed_in_every_case(opened, settings, tmp_path, error, status):
     with (
         pytest.raises(type(error)),
-        tracking.tracked_run(settings, "", tmp_path) as run,
+        tracking.tracked_run(settings, "run", "", tmp_path) as run,
     ):
         raise error
     found = stored(opened, run)
@@ -88,7 +88,7 @@ def test_a_store_that_breaks_is_one_line(settings, tmp_path):
 
     with (
         pytest.raises(UserError, match=r"tracking\.uri: sqlite:.*: first$"),
-        tracking.tracked_run(settings, "", tmp_path),
+        tracking.tracked_run(settings, "run", "", tmp_path),
     ):
         raise MlflowException("first\nsecond")
 
@@ -99,7 +99,7 @@ def test_the_same_folder_twice_and_no_hard_links(opened, settings, tmp_path, mon
 
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.txt").write_text("one")
-    with tracking.tracked_run(settings, "", tmp_path) as run:
+    with tracking.tracked_run(settings, "run", "", tmp_path) as run:
         run.log_folder(tmp_path)
         run.log_folder(tmp_path)
         monkeypatch.setattr(Path, "hardlink_to", refuse)
@@ -177,7 +177,7 @@ def test_three_processes_open_one_fresh_store(tmp_path):
         "s = Common(runs=root / 'runs', tracking=Tracking(), seed=0, device='cpu')\n"
         "(root / me).touch()\n"
         "while len(list(root.glob('ready*'))) < 3: time.sleep(0.01)\n"
-        "with tracked_run(s, me, root) as run: run.log_metrics({'a': 1.0})\n"
+        "with tracked_run(s, 'run', me, root) as run: run.log_metrics({'a': 1.0})\n"
     )
     started = [
         subprocess.Popen(

@@ -150,7 +150,7 @@ def a_run_with_a_picture(runs):
     folder = runs / "one"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(PNG)
-    with tracked_run(common, "one", folder) as run:
+    with tracked_run(common, "run", "one", folder) as run:
         run.log_file(folder / "a.png", "samples")
     return run.run_id
 

@@ -71,7 +71,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())
-    with tracked_run(settings, f"analyze {root.name}", folder) as run:
+    with tracked_run(settings, "analyze", f"analyze {root.name}", folder) as run:
         began, started = datetime.now().astimezone(), monotonic()
         found = inspect_all(files, settings)
         rows = quality_table(found, settings.analyze, metadata)

@@ -85,7 +85,7 @@ def _tracked(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterator[
     if not fabric.is_global_zero:
         yield None
         return
-    with tracked_run(settings, f"train {settings.model}", folder) as run:
+    with tracked_run(settings, "train", f"train {settings.model}", folder) as run:
         yield run
 
 

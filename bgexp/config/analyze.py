@@ -1,0 +1,96 @@
+"""Settings of `bgexp analyze`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    Field,
+)
+
+from bgexp.config.section import (
+    Count,
+    Positive,
+    Section,
+    Tracked,
+)
+
+
+class Outliers(Section):
+    """Which values lie far from the others; bounds are taken of the logarithms.
+
+    Attributes:
+        method: "iqr": beyond the quartiles by limit times their distance. "mad": beyond the median
+            by limit times the scaled median absolute deviation. "zscore": beyond the mean by
+            limit times the standard deviation.
+        limit: How far.
+        by: Over all images, or in each category with enough of them.
+    """
+
+    method: Literal["iqr", "mad", "zscore"] = "iqr"
+    limit: Annotated[float, Field(gt=0)] = 3.0
+    by: Literal["all", "category"] = "all"
+
+
+ExifField = Literal[
+    "make",
+    "model",
+    "taken",
+    "lens",
+    "exposure",
+    "aperture",
+    "iso",
+    "focal_length",
+    "software",
+    "artist",
+    "copyright",
+    "description",
+    "orientation",
+    "dpi",
+    "gps",
+]
+
+
+class Expected(Section):
+    """What a report that someone was given says; null: nothing."""
+
+    images: Count | None = None
+    categories: Count | None = None
+    corrupt: Count | None = None
+    missing_values: Count | None = None
+    size_outliers: Count | None = None
+    dimension_outliers: Count | None = None
+    exact_duplicates: Count | None = None
+    near_duplicates: Count | None = None
+
+
+class Analyze(Section):
+    """How a dataset is looked at.
+
+    Attributes:
+        metadata: A CSV with a `path` column, whose other columns are fields.
+        exif: Fields of EXIF that each image should have.
+        outliers: Of file size and of dimensions.
+        near_bits: Near duplicates differ in at most so many of the 64 bits of a hash.
+        expected: Figures to compare with.
+    """
+
+    metadata: Path | None = None
+    exif: tuple[ExifField, ...] = ()
+    outliers: Outliers = Outliers()
+    near_bits: Annotated[int, Field(ge=0, le=16)] = 4
+    expected: Expected = Expected()
+
+
+class AnalyzedFolder(Section):
+    """All that lies in a folder, images or not."""
+
+    root: Path
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
+
+
+class AnalyzeSettings(Tracked):
+    """Settings of `bgexp analyze`; processes null: one for each core."""
+
+    dataset: AnalyzedFolder
+    analyze: Analyze
+    processes: Positive | None

@@ -1,0 +1,113 @@
+"""Settings of `bgexp batch`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from bgexp.config.analyze import ExifField, Outliers
+from bgexp.config.detectors import DetectorSettings
+from bgexp.config.section import (
+    Common,
+    Count,
+    Positive,
+    Section,
+    Share,
+)
+from bgexp.config.stages import Combine, Cutout, Refine
+
+
+class QualityRules(Section):
+    """How a batch deals with images out of the ordinary.
+
+    Attributes:
+        handle: Whether the rules are on.
+        outliers: Whose results go to outliers/ in place of regular/.
+        exif, metadata: Fields that each image should have, as in `Analyze`.
+        huge_megapixels: The mask of a larger image is found on a copy of this size.
+        tiny_side: A smaller image is padded to this side in pixels, and so enlarged less.
+        elongation: An image whose longer side is more times the shorter one is looked at twice.
+    """
+
+    handle: bool = True
+    outliers: Outliers = Outliers()
+    exif: tuple[ExifField, ...] = ()
+    metadata: Path | None = None
+    huge_megapixels: Annotated[float, Field(gt=0)] = 24.0
+    tiny_side: Annotated[int, Field(ge=1)] = 96
+    elongation: Annotated[float, Field(ge=1)] = 4.0
+
+
+class Flags(Section):
+    """From where on a result is flagged: shares of the picture or its border, parts, a score."""
+
+    little_kept: Share = 0.01
+    nearly_all_kept: Share = 0.95
+    many_parts: Count = 20
+    cut_by_frame: Share = 0.25
+    unsure: Share = 0.8
+
+
+class Keep(Section):
+    """What results keep of their originals' files; `gps` counts only where `exif` is kept."""
+
+    icc: bool = False
+    exif: bool = False
+    gps: bool = False
+
+
+def _share(value: Any) -> Any:  # noqa: ANN401
+    """A share, also as "2%"."""
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            return float(value[:-1]) / 100
+        except ValueError:
+            return value
+    return value
+
+
+class BatchSettings(Common):
+    """Settings of `bgexp batch`.
+
+    Attributes:
+        input: The folder of images.
+        output: The folder of results; may lie in the input, or the input in it.
+        format: Of the results. PNG and WebP are lossless.
+        masks: Whether masks are written too.
+        processes: Workers of one thread each; null: one for each core, on a GPU at most four.
+        max_failed: Of what was to be processed; more make the batch fail.
+        seconds: An image that takes longer is given up.
+        dry_run: Shows the plan and writes nothing.
+        overwrite: Whether results of other settings in the output may be replaced.
+    """
+
+    input: Path
+    output: Path
+    detector: DetectorSettings
+    combine: Combine
+    refine: Refine
+    cutout: Cutout
+    format: Literal["png", "webp", "jpeg"]
+    masks: bool
+    keep: Keep
+    quality: QualityRules
+    flags: Flags
+    max_megapixels: Annotated[float, Field(gt=0)]
+    processes: Positive | None
+    max_failed: Annotated[Share, BeforeValidator(_share)]
+    seconds: Annotated[float, Field(gt=0)]
+    dry_run: bool
+    overwrite: bool
+
+    @model_validator(mode="after")
+    def _jpeg_has_no_alpha(self) -> Self:
+        if self.format == "jpeg" and self.cutout.background == "transparent":
+            raise PydanticCustomError(
+                "whole", "format: a jpeg has no transparency (use png or webp, or another colour)"
+            )
+        return self

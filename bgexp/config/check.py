@@ -1,0 +1,77 @@
+"""A composed config to typed settings, with one line for each that is wrong."""
+
+from typing import Any
+
+from pydantic import (
+    ValidationError,
+)
+
+from bgexp.config.section import (
+    Section,
+    Settings,
+)
+from bgexp.errors import UserError
+
+
+def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN401
+    """The typed settings of a composed config (nested dicts).
+
+    Raises:
+        UserError: one line for each wrong setting, with the key, what came and what is allowed.
+    """
+    try:
+        return kind.model_validate(config)
+    except ValidationError as error:
+        wrong = error.errors()
+        # Of a choice that is not for this command, its other settings are wrong for that reason.
+        named = [w["loc"][:-1] for w in wrong if w["loc"][-1:] == ("name",)]
+        lines = [
+            _line(w) for w in wrong if w["loc"][-1:] == ("name",) or w["loc"][:-1] not in named
+        ]
+        raise UserError("\n".join(lines)) from error
+
+
+def _line(wrong: Any) -> str:  # noqa: ANN401
+    # The location of a group with alternatives holds the alternative's name: no key of the user's.
+    parts = [str(part) for part in wrong["loc"]]
+    alternatives = {
+        "folder",
+        "pairs",
+        "sample",
+        "coco",
+        "demo",
+        "maskrcnn_resnet50_fpn",
+        "maskrcnn_resnet50_fpn_v2",
+        "none",
+        "grabcut",
+        "guided",
+        "network",
+        "composites",
+    }
+    key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
+    if wrong["type"] == "whole":
+        return str(wrong["msg"])
+    if wrong["type"] == "score_floor":
+        return f"{key}.{wrong['msg']}"
+    if wrong["type"] == "union_tag_invalid":
+        allowed = wrong["ctx"]["expected_tags"].replace("'", "")
+        return f"{key}.name: no such choice here (got {wrong['ctx']['tag']}; allowed: {allowed})"
+    if wrong["type"] == "extra_forbidden":
+        return f"{key}: no such setting"
+    if wrong["type"] == "missing":
+        return f"{key}: a value is needed"
+    return f"{key}: {wrong['msg']} (got {wrong['input']!r})"
+
+
+def flattened(section: Section) -> dict[str, Any]:
+    """All settings by their dotted names, as parameters of a tracked run."""
+
+    def walk(prefix: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
+        if not isinstance(value, dict):
+            return {prefix: value}
+        found: dict[str, Any] = {}
+        for key, inner in value.items():
+            found |= walk(f"{prefix}.{key}" if prefix else key, inner)
+        return found
+
+    return walk("", section.model_dump(mode="json"))

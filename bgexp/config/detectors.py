@@ -1,0 +1,82 @@
+"""Which network finds the objects."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from bgexp.config.section import (
+    Positive,
+    Section,
+    Share,
+)
+
+
+class _Detector(Section):
+    """What every detector has.
+
+    Attributes:
+        score_threshold: A detection counts where its score is above it (strictly).
+        score_floor: The network keeps what is above it, for other thresholds to come; null: the
+            lowest threshold of the sweep, or the run's own.
+        labels: Names or ids of the classes that count; null: all.
+    """
+
+    score_threshold: Share
+    score_floor: Share | None = None
+    labels: tuple[str | int, ...] | None
+
+    @model_validator(mode="after")
+    def _floor_is_below(self) -> Self:
+        if self.floor > self.score_threshold:
+            raise PydanticCustomError(
+                "score_floor",
+                "score_floor: {floor} is above score_threshold ({threshold})",
+                {"floor": self.floor, "threshold": self.score_threshold},
+            )
+        return self
+
+    @property
+    def floor(self) -> float:
+        """The score floor as it is used."""
+        return self.score_threshold if self.score_floor is None else self.score_floor
+
+
+class Demo(_Detector):
+    """The shipped class-agnostic Mask R-CNN; weights null: the shipped file."""
+
+    name: Literal["demo"]
+    weights: Path | None
+    image_size: Annotated[int, Field(ge=64, le=4096)]
+
+
+class _CocoDetector(_Detector):
+    """Torchvision's models; weights: COCO_V1 or a .pth or .safetensors file of a state dict."""
+
+    weights: str
+    min_size: Annotated[int, Field(ge=64, le=4096)]
+    max_size: Annotated[int, Field(ge=64, le=8192)]
+    detections_per_image: Positive
+
+
+class MaskRcnnResnet50Fpn(_CocoDetector):
+    """The first version; its weights were trained with frozen norms."""
+
+    name: Literal["maskrcnn_resnet50_fpn"]
+    norm: Literal["frozen_batch_norm", "batch_norm"]
+    norm_eps: Annotated[float, Field(ge=0)]
+
+
+class MaskRcnnResnet50FpnV2(_CocoDetector):
+    """The second version: better and slower."""
+
+    name: Literal["maskrcnn_resnet50_fpn_v2"]
+
+
+DetectorSettings = Annotated[
+    Demo | MaskRcnnResnet50Fpn | MaskRcnnResnet50FpnV2, Field(discriminator="name")
+]

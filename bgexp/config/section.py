@@ -1,0 +1,54 @@
+"""What all settings are made of, and what every command has."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Settings = TypeVar("Settings", bound="Section")
+
+
+class Section(BaseModel):
+    """A part of the settings: unknown keys refused, never changed after it was checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Tracking(Section):
+    """Where runs are recorded; uri null: the SQLite store in the runs folder."""
+
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1)] = "bgexp"
+
+
+class Tracked(Section):
+    """What every tracked command has."""
+
+    runs: Path
+    tracking: Tracking
+
+
+class Common(Tracked):
+    """What every command with a network has."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class OverRuns(Tracked):
+    """What every command over earlier runs has.
+
+    Attributes:
+        which: Words that name runs, as in `history.find_runs`.
+        filter: Of them only these, in MLflow's language; null: all.
+    """
+
+    which: tuple[str, ...]
+    filter: str | None

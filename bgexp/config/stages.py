@@ -1,0 +1,112 @@
+"""What follows detection, a section a stage."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+)
+
+from bgexp.color import parse_color
+from bgexp.config.section import (
+    Section,
+    Share,
+)
+
+
+class Combine(Section):
+    """How detections become one mask.
+
+    Attributes:
+        mask_threshold: A pixel is foreground where the soft mask is above it (strictly).
+        instances: "all" unites every detection. "largest" takes the one whose pasted mask has
+            most pixels. "central" takes the one whose box centre is nearest to the image centre
+            in pixels, whatever its size or score. A tie goes to the first.
+        fill_holes: The largest hole that is filled, as a share of the image area; 0 fills none.
+            A hole is all that a part encloses (its islands too), never what touches the border.
+        min_area: Parts that, holes included, are smaller than this share of the image area are
+            removed; 0 removes none.
+    """
+
+    mask_threshold: Share = 0.5
+    instances: Literal["all", "largest", "central"] = "all"
+    fill_holes: Share = 0.0
+    min_area: Share = 0.0
+
+
+class NoRefinement(Section):
+    """The mask stays as the detector made it."""
+
+    name: Literal["none"] = "none"
+
+
+class GrabCut(Section):
+    """How GrabCut refines a mask.
+
+    Attributes:
+        iterations: Times that colours are learned and the edge is cut.
+        band: Pixels this near to the mask's edge are uncertain; a share of the longer side of
+            the mask's bounding box, and not of the picture, as a detector's error grows with its
+            box and not with the scene around it.
+        size: GrabCut works on the mask's surroundings with at most this longer side in pixels.
+        max_change: A result that changes more pixels than this share of the mask is refused.
+    """
+
+    name: Literal["grabcut"] = "grabcut"
+    iterations: Annotated[int, Field(ge=1, le=50)] = 1
+    band: Share = 0.06
+    size: Annotated[int, Field(ge=16, le=8192)] = 192
+    max_change: Annotated[float, Field(ge=0)] = 0.5
+
+
+class GuidedFilter(Section):
+    """How the guided filter refines a mask.
+
+    Attributes:
+        iterations: Passes of the filter.
+        radius: Of the filter's window, and of the band around the mask's edge that it may change;
+            a share of the longer side of the mask's bounding box.
+        size: It is fitted to the mask's surroundings with at most this longer side in pixels.
+    """
+
+    name: Literal["guided"] = "guided"
+    iterations: Annotated[int, Field(ge=1, le=50)] = 3
+    radius: Share = 0.05
+    size: Annotated[int, Field(ge=16, le=8192)] = 128
+
+
+class RefineNetwork(Section):
+    """How the mask network refines a mask.
+
+    Attributes:
+        weights: null: the shipped file; or a .safetensors file that bgexp train wrote.
+        size: It sees the mask's surroundings with this longer side in pixels.
+        threshold: A pixel is foreground where the network's share is above it (strictly).
+        reach: Nothing becomes foreground further than this from the coarse mask; a share of the
+            longer side of its bounding box.
+        grabcut: Whether GrabCut goes before and after it: half of the time, and finer edges.
+    """
+
+    name: Literal["network"] = "network"
+    weights: Path | None = None
+    size: Annotated[int, Field(ge=64, le=2048)] = 288
+    threshold: Share = 0.5
+    reach: Share = 0.1
+    grabcut: bool = True
+
+
+Refine = Annotated[
+    NoRefinement | GrabCut | GuidedFilter | RefineNetwork, Field(discriminator="name")
+]
+
+
+def _color(text: str) -> str:
+    parse_color(text)
+    return text
+
+
+class Cutout(Section):
+    """What lies behind the foreground: black, white, transparent or #rrggbb."""
+
+    background: Annotated[str, AfterValidator(_color)] = "black"

@@ -1,0 +1,91 @@
+"""Settings of `bgexp train`."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from bgexp.config.datasets import Coco, Pairs
+from bgexp.config.detectors import DetectorSettings
+from bgexp.config.section import (
+    Common,
+    Positive,
+    Section,
+)
+from bgexp.config.stages import RefineNetwork
+
+
+class Composites(Section):
+    """Folders of RGBA cut-outs and of backgrounds, split by object into training and validation."""
+
+    name: Literal["composites"]
+    cutouts: Path
+    backgrounds: Path
+    validation_cutouts: Path
+    validation_backgrounds: Path
+
+
+class TrainLoop(Section):
+    """How long and how fast.
+
+    Attributes:
+        steps: At most so many.
+        batch_size: Pictures a step, on each device.
+        image_size: The longer side of the pictures, in pixels.
+        learning_rate: After the warm-up, before the cosine.
+        weight_decay: AdamW's.
+        ema_decay: Of the moving average of the weights, which is what is kept.
+        validate_every: Steps between two validations; a checkpoint is written after each.
+        validation_images: At most so many unseen pictures.
+        validation_share: Of the images of `pairs` and `coco`, kept out of training.
+        patience: Training ends after so many validations without a better one; null: never.
+        workers: Processes that make the pictures.
+    """
+
+    steps: Positive
+    batch_size: Positive
+    image_size: Annotated[int, Field(ge=64)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    validate_every: Positive
+    validation_images: Positive
+    validation_share: Annotated[float, Field(gt=0, lt=1)]
+    patience: Positive | None
+    workers: Annotated[int, Field(ge=0)]
+
+
+class TrainSettings(Common):
+    """Settings of `bgexp train`.
+
+    Attributes:
+        model: Which network learns: the detector, or the one of `refine=network`.
+        start: From the weights that `detector.weights` or `refine.weights` name, from an ImageNet
+            backbone, or from random ones.
+        backbone: The file of ImageNet weights for start=backbone.
+        classes: "object": all that is annotated is one class. "dataset": by COCO's categories.
+        precision: What the arithmetic is in; auto: bf16-mixed on a GPU that has it, else 32-true.
+        devices: How many GPUs.
+    """
+
+    dataset: Annotated[Pairs | Coco | Composites, Field(discriminator="name")]
+    detector: DetectorSettings
+    refine: RefineNetwork
+    loop: TrainLoop
+    model: Literal["detector", "refiner"]
+    start: Literal["weights", "backbone", "random"]
+    backbone: Path | None
+    classes: Literal["object", "dataset"]
+    precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+    devices: Positive
+    resume: bool
+
+    @model_validator(mode="after")
+    def _backbone_is_named(self) -> Self:
+        if self.start == "backbone" and self.backbone is None:
+            raise PydanticCustomError("whole", "backbone: start=backbone needs a file here")
+        return self
