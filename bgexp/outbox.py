@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from time import time
+from time import monotonic
 from typing import Any
 
 from filelock import FileLock
@@ -54,12 +54,13 @@ def send_posts(settings: Tracked, post: Post, tell: Callable[[str], None]) -> st
     theirs.close()
     sent: dict[str, str] = {}
     reason = f"no answer within {SENDING_SECONDS:g} s"
-    deadline = time() + SENDING_SECONDS
+    deadline = monotonic() + SENDING_SECONDS
     with suppress(EOFError):
-        while ours.poll(max(0.0, deadline - time())):
+        while ours.poll(max(0.0, deadline - monotonic())):
             said = ours.recv()
             sent |= said if isinstance(said, dict) else {}
-            reason = said if isinstance(said, str) else reason
+            if isinstance(said, tuple) and said[0] in ("", name):
+                reason = said[1]
     child.kill()
     child.join()
     if name not in sent:
@@ -73,17 +74,24 @@ def _send_all(settings: Tracked, outbox: Path, pipe: Connection) -> None:
     try:
         with FileLock(outbox / ".lock", timeout=SENDING_SECONDS):
             for path in sorted(outbox.glob("*.json")):
-                said = json.loads(path.read_text())
-                tracking = settings.tracking.model_copy(update={"experiment": said["experiment"]})
-                run_id = _send(settings.model_copy(update={"tracking": tracking}), said, path.name)
-                path.unlink()
-                pipe.send({path.name: run_id})
-    except Exception as error:
-        pipe.send(first_line(error))
+                try:
+                    pipe.send({path.name: _send(settings, path)})
+                except Exception as error:  # one that no store takes must not hold up the others
+                    pipe.send((path.name, first_line(error)))
+    except Exception as error:  # of all of them
+        pipe.send(("", first_line(error)))
 
 
-def _send(settings: Tracked, said: Mapping[str, Any], name: str) -> str:
-    """Sends one record; what an interrupted attempt left is removed first."""
+def _send(settings: Tracked, file: Path) -> str:
+    """Sends one record and deletes its file; what an interrupted attempt left is removed first."""
+    said, name = json.loads(file.read_text()), file.name
+    tracking = settings.tracking.model_copy(update={"experiment": said["experiment"]})
+    run_id = _sent(settings.model_copy(update={"tracking": tracking}), said, name)
+    file.unlink()
+    return run_id
+
+
+def _sent(settings: Tracked, said: Mapping[str, Any], name: str) -> str:
     client, experiment_id = open_store(settings)
     for earlier in client.search_runs([experiment_id], f"tags.`bgexp.post` = '{name}'"):
         if earlier.info.status != "RUNNING":

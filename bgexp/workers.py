@@ -239,7 +239,9 @@ def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]])
             return
         try:
             result: R | Lost = function(task)
-        except Exception as error:  # of memory that ran out, say
+        except MemoryError:
+            result = Lost("its process ran out of memory")
+        except Exception as error:
             result = Lost(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         pipe.send(result)
 

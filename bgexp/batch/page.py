@@ -40,7 +40,7 @@ def draw_batch(
     outputs = {record.path: output / record.output for record in records if record.output}
     pictures = {}
     for path in most_doubtful(rows, SHOWN):
-        with suppress(ImageError):
+        with suppress(ImageError, MemoryError):
             pair = (
                 load_image(one, settings.max_megapixels) for one in (files[path], outputs[path])
             )

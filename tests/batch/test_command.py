@@ -208,6 +208,15 @@ def test_a_second_batch_is_refused_with_the_first_ones_process_id(batch, tmp_pat
         batch()
 
 
+def test_a_page_without_the_pictures_that_memory_does_not_suffice_for(batch, tmp_path, monkeypatch):
+    def too_little(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("bgexp.batch.page.load_image", too_little)
+    assert batch().summary["status"] == "finished"
+    assert "data:image" not in (tmp_path / "out/report.html").read_text()
+
+
 def test_masks_formats_and_colours(batch, tmp_path):
     batch("format=webp", "masks=true", "cutout.background=transparent")
     rows = manifest(tmp_path / "out")

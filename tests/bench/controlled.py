@@ -14,6 +14,8 @@ from bgexp.detect.resnet50 import build_resnet50_model
 from bgexp.weights import save_state
 
 LABEL = 1
+# Environment of a steered batch: the folder of its scenes, and what its box head has to see.
+SCENES, PROPOSALS = "BGEXP_BENCH_SCENES", "BGEXP_BENCH_PROPOSALS"
 
 
 def write_random_weights(path, settings):

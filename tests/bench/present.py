@@ -51,11 +51,44 @@ def details_text(results):
     return "\n\n".join(
         [
             readme_text(results),
+            *filter(None, [batch_text(results)]),
             "IoU with the exact truth, and of the two results with each other (medians):",
             "\n".join(quality),
             "Where bgexp's time goes, milliseconds a photograph (medians):",
             "\n".join(_stage_rows(results)),
         ]
+    )
+
+
+def batch_text(results):
+    """Whole batches beside the naive script, Markdown; "" where none was measured."""
+    cases = [case for case in results["cases"] if case["processes"] > 1]
+    if not cases:
+        return ""
+    lines = [
+        "| photograph | naive script | `bgexp batch` | times as fast | of it start and end |",
+        "|---|---|---|---|---|",
+    ]
+    for case in cases:
+        cells = (
+            f"{case['megapixels']:g} MP",
+            f"{case['naive_s']:.1f} s",
+            f"{case['ours_s']:.1f} s",
+            f"**{case['ratio']['total']:.1f}** ({_span(case['ratio'])})",
+            f"{case['beside_s'] / case['photographs']['ours']:.1f} s",
+        )
+        lines.append(_row(cells))
+    return "\n".join([*lines, "", _batch_conditions(results["batch"], cases[0])])
+
+
+def _batch_conditions(measured, case):
+    before, after = measured["machine"]["load_average"], measured["load_average_after"]
+    return (
+        f"Whole batches of {case['photographs']['ours']} photographs on {case['processes']} "
+        "processes, the program's start and end included; mean seconds a photograph, in brackets "
+        "the slowest and the fastest batch. The naive script's own start is not counted. "
+        f"Load average {before:.1f} before and {after:.1f} after: above {case['processes']}, other "
+        "work ran beside both, and their seconds are longer than they need be."
     )
 
 
@@ -132,7 +165,7 @@ def _draw_stages(axes, cases, names):
 
 
 def _stage_rows(results):
-    cases = results["cases"]
+    cases = [case for case in results["cases"] if case["processes"] == 1]
     stages = list(cases[0]["stages_ms"])
     yield _row(("photograph", "detector", "refine", *stages, "whole", "refinement adds"))
     yield "|---" * (len(stages) + 5) + "|"
@@ -160,7 +193,8 @@ def _of(results, *, refine, naive, **wanted):
     return [
         case
         for case in results["cases"]
-        if (case["naive_s"] is not None) == naive
+        if case["processes"] == 1
+        and (case["naive_s"] is not None) == naive
         and all(case[key] == value for key, value in wanted.items())
     ]
 
@@ -177,9 +211,13 @@ def _row(cells):
     return f"| {' | '.join(cells)} |"
 
 
+def _readme_block(results):
+    return "\n\n".join(filter(None, [readme_text(results), batch_text(results)]))
+
+
 def main(folder):
     results = json.loads((folder / "bench.json").read_text())
-    for name, block in (("README.md", readme_text), ("docs/benchmark.md", details_text)):
+    for name, block in (("README.md", _readme_block), ("docs/benchmark.md", details_text)):
         path = ROOT / name
         path.write_text(replace_block(path.read_text(), block(results)))
     shutil.copyfile(folder / "bench.png", ROOT / "docs/images/bench.png")

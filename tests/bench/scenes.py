@@ -63,6 +63,18 @@ def make_scene(folder, megapixels, seed, detections=100):
     return Scene(file, truth, boxes, _scores(detections), np.array(masks, np.float32)[which])
 
 
+def save_scene(scene):
+    """Writes what is found in the scene beside its picture, for other processes."""
+    arrays = {"truth": scene.truth, "boxes": scene.boxes, "scores": scene.scores}
+    np.savez(scene.file.with_suffix(".npz"), **arrays, masks=scene.masks)
+
+
+def read_scene(file):
+    """The scene of a picture, as `save_scene` wrote it."""
+    with np.load(file.with_suffix(".npz")) as arrays:
+        return Scene(file, *(arrays[name] for name in ("truth", "boxes", "scores", "masks")))
+
+
 def enlarged_sample(folder, megapixels, count):
     """Sample photographs scaled to a size, without detections: a seeded choice over categories."""
     for item in read_dataset(Sample(name="sample", subset=count), seed=0).items:

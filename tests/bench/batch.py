@@ -1,0 +1,231 @@
+"""Whole batches of two processes beside the naive script, on the same photographs.
+
+python -m tests.bench.batch FOLDER adds its cases to FOLDER/bench.json.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, median
+from time import perf_counter
+
+import cv2
+import pandas as pd
+import torch
+
+from bgexp.environment import bgexp_state
+from bgexp.files import sha256_file, write_json
+from bgexp.images import load_image
+from bgexp.metrics import iou
+from tests.bench.cases import check_refined, check_work
+from tests.bench.contenders import Naive, configured
+from tests.bench.controlled import (
+    PROPOSALS,
+    SCENES,
+    controlled_predictions,
+    write_random_weights,
+)
+from tests.bench.machine import machine
+from tests.bench.present import batch_text
+from tests.bench.scenes import make_scene, save_scene
+
+RESNET, WEIGHTS, PROCESSES = "maskrcnn_resnet50_fpn", "random.safetensors", 2
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: In megapixels.
+        scenes: How many a size has; the naive script sees each once.
+        copies: Of each scene in a batch.
+        batches: How many a size, half of them before the naive script and half of them after.
+        network: Settings of the network other than the default ones.
+        detections: How many the network is made to find in a picture.
+        proposals: Regions that the box head has to see.
+    """
+
+    sizes: tuple[float, ...] = (1, 4, 12)
+    scenes: int = 3
+    copies: int = 6
+    batches: int = 2
+    network: dict[str, int] = field(default_factory=dict)
+    detections: int = 100
+    proposals: int = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch as it went.
+
+    Attributes:
+        seconds: Of the whole program, from its start to its end.
+        rows: Its manifest.
+        masks: What it kept, HxW bool by the name of the scene's picture.
+    """
+
+    seconds: float
+    rows: pd.DataFrame
+    masks: dict
+
+
+PLAN = Plan()
+
+
+def measure_batches(folder, plan=PLAN):
+    """Measures by the plan and puts the cases into the folder's bench.json."""
+    before, file = machine(), folder / "bench.json"
+    with tempfile.TemporaryDirectory() as scratch:
+        cases = list(_cases(Path(scratch), plan))
+    results = json.loads(file.read_text()) if file.exists() else {"schema_version": 1, "cases": []}
+    load = machine()["load_average"]
+    results["batch"] = {"machine": before, "load_average_after": load, "bgexp": bgexp_state()}
+    results["cases"] = [case for case in results["cases"] if case["processes"] == 1] + cases
+    write_json(file, results)
+    return results
+
+
+def _cases(scratch, plan):
+    weights = scratch / WEIGHTS
+    write_random_weights(weights, configured("detector", RESNET, weights=str(weights)))
+    naive = Naive(weights, **plan.network)
+    with controlled_predictions() as control:
+        warm = _scenes(scratch / "warm", plan.sizes[0], plan)[:1]
+        _batch(scratch / "warm", warm, scratch, plan)  # makes the tracking store too
+        _naive(naive, warm, control, plan)
+        for size in plan.sizes:
+            folder = scratch / f"{size:g}"
+            scenes = _scenes(folder, size, plan)
+            early = [_batch(folder, scenes, scratch, plan) for _ in range(plan.batches // 2)]
+            outcomes = _naive(naive, scenes, control, plan)
+            late = range(plan.batches - len(early))
+            batches = early + [_batch(folder, scenes, scratch, plan) for _ in late]
+            yield _case(size, scenes, batches, outcomes)
+            _tell(size, batches, outcomes)
+
+
+def _scenes(folder, megapixels, plan):
+    """The scenes of a size, saved for the workers."""
+    (folder / "scenes").mkdir(parents=True)
+    scenes = [
+        make_scene(folder / "scenes", megapixels, seed, plan.detections)
+        for seed in range(plan.scenes)
+    ]
+    for scene in scenes:
+        save_scene(scene)
+    return scenes
+
+
+def _batch(folder, scenes, scratch, plan):
+    """`bgexp batch` as a program of its own over links to the pictures; checked."""
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        source, output = Path(place) / "input", Path(place) / "output"
+        for scene in scenes:
+            for copy in range(plan.copies):
+                (source / str(copy)).mkdir(parents=True, exist_ok=True)
+                os.link(scene.file, source / str(copy) / scene.file.name)
+        given = {"input": source, "output": output, "runs": scratch / "runs", "refine": "grabcut"}
+        given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
+        given |= {f"detector.{key}": value for key, value in plan.network.items()}
+        command = [sys.executable, "-m", "tests.bench.steered_batch", "batch"]
+        command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"processes={PROCESSES}"]
+        told = {SCENES: str(scenes[0].file.parent), PROPOSALS: str(plan.proposals)}
+        started = perf_counter()
+        subprocess.run(
+            command, check=True, cwd=ROOT, env={**os.environ, **told}, stdout=subprocess.DEVNULL
+        )
+        seconds = perf_counter() - started
+        rows = pd.read_parquet(output / "manifest.parquet")
+        return Batch(seconds, rows, _masks(rows, output, scenes, plan))
+
+
+def _masks(rows, output, scenes, plan):
+    """What was kept of each scene; every copy of one has to be done, and with the same bytes."""
+    if len(rows) != plan.copies * len(scenes) or set(rows["status"]) != {"done"}:
+        raise AssertionError(f"not all done: {rows[['path', 'status', 'reason']]}")
+    found = {}
+    for name, copies in rows.groupby(rows["path"].map(lambda path: Path(path).name)):
+        result = output / copies["output"].iloc[0]
+        if set(copies["output_sha256"]) != {sha256_file(result)}:
+            raise AssertionError(f"{name}: not the same result each time")
+        found[name] = load_image(result).any(axis=2)
+    return found
+
+
+def _naive(naive, scenes, control, plan):
+    """One run of the naive script on each scene, its start not counted."""
+    outcomes = []
+    for scene in scenes:
+        control.scene = scene
+        outcomes.append(naive.run(scene, "grabcut", scene.file.with_suffix(".png")))
+        check_work("naive", control, plan.proposals)
+        check_refined(outcomes[-1], "grabcut")
+    return outcomes
+
+
+def _case(megapixels, scenes, batches, outcomes):
+    """One case: seconds a photograph, in a batch those of the whole program."""
+    ours = [batch.seconds / len(batch.rows) for batch in batches]
+    naive = [outcome.seconds for outcome in outcomes]
+    stages = [json.loads(times) for batch in batches for times in batch.rows["timings_ms"]]
+    beside = [batch.seconds - _worked(batch) for batch in batches]
+    masks = [batches[0].masks[scene.file.name] for scene in scenes]
+    return {
+        "megapixels": megapixels,
+        "detector": RESNET,
+        "predictions": "controlled",
+        "backend": "eager",
+        "precision": "fp32",
+        "refine": "grabcut",
+        "processes": PROCESSES,
+        "threads": {"ours": 1, "naive": torch.get_num_threads(), "opencv": cv2.getNumThreads()},
+        "rounds": len(batches),
+        "photographs": {"ours": len(batches[0].rows), "naive": len(scenes)},
+        "ours_s": fmean(ours),
+        "ours_spread_s": [min(ours), max(ours)],
+        "naive_s": fmean(naive),
+        "naive_spread_s": [min(naive), max(naive)],
+        "rembg_s": None,
+        "ratio": {
+            "total": fmean(naive) / fmean(ours),
+            "median": fmean(naive) / median(ours),
+            "min": fmean(naive) / max(ours),
+            "max": fmean(naive) / min(ours),
+        },
+        "images_per_s": {"ours": 1 / fmean(ours), "naive": 1 / fmean(naive)},
+        "beside_s": fmean(beside),
+        "iou_vs_naive": median(
+            iou(mask, outcome.mask) for mask, outcome in zip(masks, outcomes, strict=True)
+        ),
+        "iou_vs_truth": {
+            "ours": median(iou(m, s.truth) for m, s in zip(masks, scenes, strict=True)),
+            "naive": median(iou(o.mask, s.truth) for o, s in zip(outcomes, scenes, strict=True)),
+        },
+        "stages_ms": {stage: median(times[stage] for times in stages) for stage in stages[0]},
+        "peak_rss_bytes": max(int(batch.rows["memory"].max()) for batch in batches),
+        "naive_peak_rss_bytes": None,
+    }
+
+
+def _worked(batch):
+    """Seconds that a process spent on photographs; the rest of the program's is beside it."""
+    spent = sum(sum(json.loads(times).values()) for times in batch.rows["timings_ms"])
+    return spent / 1000 / PROCESSES
+
+
+def _tell(megapixels, batches, outcomes):
+    ours = ", ".join(f"{b.seconds:.1f} (beside {b.seconds - _worked(b):.1f})" for b in batches)
+    naive = ", ".join(f"{o.seconds:.1f}" for o in outcomes)
+    print(
+        f"{megapixels:g} MP, {len(batches[0].rows)} photographs: {ours}; naive {naive}", flush=True
+    )
+
+
+if __name__ == "__main__":
+    print(batch_text(measure_batches(Path(sys.argv[1]))))

@@ -1,0 +1,34 @@
+"""Imported in the workers of a measured batch: what is found in a photograph is its scene's.
+
+The batch is the real one. Only what its workers call with each job is wrapped, to say which
+scene the photograph shows and to check afterwards that the network did all its work.
+"""
+
+import os
+from pathlib import Path
+
+from bgexp.batch import process
+from tests.bench.cases import check_work
+from tests.bench.controlled import PROPOSALS, SCENES, controlled_predictions
+from tests.bench.scenes import read_scene
+
+build = process.processor
+steering = controlled_predictions()  # a name, as it ends when it is forgotten
+control = steering.__enter__()
+
+
+def steered(*given):
+    """As bgexp's own `processor`, for the life of a worker."""
+    work, folder = build(*given), Path(os.environ[SCENES])
+
+    def one(job):
+        control.scene = read_scene(folder / job.planned.file.name)
+        control.proposals = control.mask_boxes = 0
+        record = work(job)
+        check_work("ours", control, int(os.environ[PROPOSALS]))
+        return record
+
+    return one
+
+
+process.processor = steered

@@ -1,0 +1,47 @@
+"""A batch as the benchmark runs it, at a tiny size: real workers, in which each scene is found."""
+
+import json
+
+import pytest
+
+from tests.bench.batch import Plan, measure_batches
+from tests.bench.present import batch_text
+
+TINY = Plan(
+    sizes=(0.2,),
+    scenes=1,
+    copies=2,
+    batches=1,
+    network={"min_size": 512, "max_size": 704},
+    detections=20,
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    old = [{"processes": 1, "megapixels": 1}, {"processes": 2, "megapixels": 99}]
+    (folder / "bench.json").write_text(json.dumps({"schema_version": 1, "cases": old}))
+    measure_batches(folder, TINY)
+    return json.loads((folder / "bench.json").read_text())
+
+
+def test_a_batch_is_measured_and_takes_the_place_of_an_earlier_one(results):
+    one, batch = results["cases"]
+    assert one == {"processes": 1, "megapixels": 1}
+    assert (batch["megapixels"], batch["processes"]) == (0.2, 2)
+    assert batch["photographs"] == {"ours": 2, "naive": 1}
+    assert 0 < batch["beside_s"] < 2 * batch["ours_s"]
+    assert batch["ratio"]["total"] == pytest.approx(batch["naive_s"] / batch["ours_s"])
+
+
+def test_the_workers_found_what_the_scene_holds(results):
+    # Of random weights' own predictions nothing would be left above the score threshold.
+    assert results["cases"][1]["iou_vs_truth"]["ours"] > 0.8
+    assert results["cases"][1]["iou_vs_naive"] > 0.8
+
+
+def test_it_has_a_row_a_size(results):
+    text = batch_text(results)
+    assert text.count("| 0.2 MP |") == 1
+    assert batch_text({"cases": results["cases"][:1]}) == ""
