@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock docs bench bench-docs ui doctor clean
+.PHONY: help setup run test check format lock docs bench bench-batch bench-docs ui doctor clean
 
 help:  ## shows this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -17,7 +17,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bgexp needs Python 3.11 or later")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes \
+		requirements.txt  # compiled once, not at each start
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -48,6 +49,9 @@ bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, i
 	$(BIN)/python -m tests.bench.run $(RUNS)/bench
 	$(BIN)/python -m pytest tests/bench/bench_stages.py --benchmark-only --benchmark-sort=fullname \
 		--benchmark-columns=median,min,max,rounds --benchmark-json=$(RUNS)/bench/stages.json
+
+bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what `make bench` left: 15 minutes
+	$(BIN)/python -m tests.bench.batch $(RUNS)/bench
 
 bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
 	$(BIN)/python -m tests.bench.present $(RUNS)/bench

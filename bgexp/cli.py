@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -16,14 +16,27 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bgexp import __version__
-from bgexp.errors import Interrupted, UserError
+from bgexp.errors import Interrupted, RefusedError, UserError
+
+if TYPE_CHECKING:
+    from bgexp.config import RunSettings
 
 CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
 OVER_RUNS = {"compare", "review", "select", "promote"}  # words are runs: `bgexp compare last`
-FREE_TEXT = {"filter", "require"}  # whose values hold what Hydra's grammar would trip over
+FREE_TEXT = {
+    "filter",
+    "require",
+    "baseline",
+    "reference",
+    "votes",
+}  # whose values hold what Hydra's grammar would trip over
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
+    "compare": "runs side by side on the same images, paired, with intervals",
+    "review": "a page on which people compare results blindly; logs their votes",
+    "select": "which images to label, with masks to edit",
     "analyze": "what is in a dataset, file by file, and what is wrong with it",
+    "promote": "makes the best run the champion, which batch model=champion uses",
     "batch": "the production run over a whole folder, every file accounted for",
     "train": "trains a detector or the network of refine=network",
     "doctor": "what this machine has, and what to do about what is missing",
@@ -93,6 +106,7 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
     parser.add_argument("--resolve", action="store_true")
     parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args(arguments)
     options.overrides = _settings(command, options.overrides)
@@ -100,6 +114,8 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
         raise UserError(f"--config-dir: no such folder: {options.config_dir}")
     if options.multirun and command != "run":
         raise UserError(f"-m: only `bgexp run` sweeps, not `bgexp {command}`")
+    if options.json and command != "compare":
+        raise UserError(f"--json: only `bgexp compare` prints JSON, not `bgexp {command}`")
     return options
 
 
@@ -148,7 +164,7 @@ def _shared(options: argparse.Namespace) -> list[str]:
     return [
         str(override.input_line)
         for override in parse_overrides(options.overrides)
-        if str(override.input_line).startswith(("hydra", "runs=", "experiment="))
+        if str(override.input_line).startswith(("hydra", "runs=", "experiment=", "sweep"))
         and not override.is_sweep_override()
     ]
 
@@ -187,15 +203,13 @@ def _help(command: str) -> str:
 
 
 def _run(config: DictConfig, options: argparse.Namespace) -> int:
-    from bgexp.compose import combinations, compose_config, plain
-    from bgexp.config import RunSettings, check_settings
+    from bgexp.compose import combinations
 
     sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
+    if config.get("sweep") is not None:
+        return _optimize(config, options, sweep)
     jobs = combinations(config, options.overrides) if sweep else [options.overrides]
-    checked = [
-        check_settings(RunSettings, plain(compose_config("run", job, options.config_dir)))
-        for job in jobs
-    ]
+    checked = [_run_settings(job, options) for job in jobs]
     from bgexp.experiment import check_ready
     from bgexp.sweep import run_sweep, show_results
 
@@ -216,6 +230,49 @@ def _run(config: DictConfig, options: argparse.Namespace) -> int:
     return 0 if show_results(folders, checked[0]) else 1
 
 
+def _run_settings(overrides: Sequence[str], options: argparse.Namespace) -> "RunSettings":
+    """The settings of one job; `sweep` is none of them."""
+    from bgexp.compose import compose_config
+
+    return _checked_run(compose_config("run", overrides, options.config_dir), overrides)
+
+
+def _checked_run(composed: DictConfig, overrides: Sequence[str]) -> "RunSettings":
+    from bgexp.compose import plain
+    from bgexp.config import RunSettings, check_settings
+
+    values = {key: value for key, value in plain(composed).items() if key != "sweep"}
+    settings = check_settings(RunSettings, values)
+    if settings.model is None:
+        return settings
+    _refuse_beside_model(overrides)
+    from bgexp.registry import with_model
+
+    return with_model(settings)[0]
+
+
+def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import SweepSettings, check_settings
+
+    if not sweep:
+        raise UserError("sweep=optuna: a sweep is asked for by -m")
+    if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
+        raise UserError("hydra/launcher: with sweep=optuna the jobs run one after another")
+    settings = check_settings(SweepSettings, {"sweep": plain(config)["sweep"]}).sweep
+    from bgexp.optimize import optimize, read_space
+
+    space = read_space(config, options.overrides)
+    corners = [_run_settings(corner, options) for corner in space.corners()]
+    from bgexp.experiment import check_ready
+    from bgexp.sweep import show_results
+
+    check_ready(corners)
+    folder = Path(config.hydra.sweep.dir).resolve()
+    jobs, best = optimize(settings, space, corners, folder, lambda job: _run_settings(job, options))
+    return 0 if show_results(jobs, corners[0], best) else 1
+
+
 def _hydra(options: argparse.Namespace, given: dict[str, str]) -> None:
     """Lets Hydra run the job or, by its launcher, the jobs; `given` overrides what was given."""
     import hydra
@@ -230,18 +287,32 @@ def _hydra(options: argparse.Namespace, given: dict[str, str]) -> None:
 
 
 def _job(composed: DictConfig) -> None:
-    from bgexp.compose import plain
-    from bgexp.config import RunSettings, check_settings
+    from bgexp.device import limit_threads
     from bgexp.sweep import run_job
 
+    limit_threads()
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
-    run_job(
-        check_settings(RunSettings, plain(composed)),
-        Path(hydra_config.runtime.output_dir),
-        list(hydra_config.overrides.task),
-        sweep,
-    )
+    overrides = list(hydra_config.overrides.task)
+    settings = _checked_run(composed, overrides)
+    run_job(settings, Path(hydra_config.runtime.output_dir), overrides, sweep)
+
+
+def _compare(config: DictConfig, options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import CompareSettings, check_settings
+
+    settings = check_settings(CompareSettings, plain(config))
+    from bgexp.compare import compare_runs, print_json, show_comparison, write_comparison
+
+    folder = Path(config.hydra.run.dir).resolve()
+    comparison = compare_runs(settings)
+    write_comparison(comparison, folder, settings)
+    if options.json:
+        print_json(folder)
+    else:
+        show_comparison(comparison, folder)
+    return 0
 
 
 def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
@@ -258,11 +329,26 @@ def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _batch(config: DictConfig, _options: argparse.Namespace) -> int:
+def _refuse_beside_model(overrides: Sequence[str]) -> None:
+    """A promoted model is run as it was promoted.
+
+    Raises:
+        UserError: other settings for what it brings itself.
+    """
+    own = ("detector", "combine", "refine", "seed", "experiment")
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] in own:
+            raise UserError(f"{key}: model=… brings its own (leave one of the two out)")
+
+
+def _batch(config: DictConfig, options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import BatchSettings, check_settings
 
     settings = check_settings(BatchSettings, plain(config))
+    if settings.model is not None:
+        _refuse_beside_model(options.overrides)
     from bgexp.workers import import_early
 
     import_early("bgexp.batch.process")
@@ -277,6 +363,20 @@ def _batch(config: DictConfig, _options: argparse.Namespace) -> int:
         return 0
     show_batch(result, settings)
     return 0 if result.summary["status"] == "finished" else 1
+
+
+def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import PromoteSettings, check_settings
+
+    settings = check_settings(PromoteSettings, plain(config))
+    from bgexp.promote.command import promote
+
+    decision = promote(settings, Path(config.hydra.run.dir).resolve())
+    print("\n".join(decision.lines))
+    if decision.refused:
+        raise RefusedError(decision.refused)
+    return 0
 
 
 def _train(config: DictConfig, _options: argparse.Namespace) -> int:
@@ -313,9 +413,39 @@ def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
     return serve_ui(check_settings(UiSettings, plain(config)))
 
 
+def _review(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import ReviewSettings, check_settings
+
+    settings = check_settings(ReviewSettings, plain(config))
+    from bgexp.review import log_review, make_review, show_made, show_votes
+
+    folder = Path(config.hydra.run.dir).resolve()
+    if settings.votes is None:
+        show_made(*make_review(settings, folder), folder)
+    else:
+        show_votes(*log_review(settings, folder))
+    return 0
+
+
+def _select(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import SelectSettings, check_settings
+
+    settings = check_settings(SelectSettings, plain(config))
+    from bgexp.select import select_images, show_selection
+
+    show_selection(*select_images(settings, Path(config.hydra.run.dir).resolve()), settings)
+    return 0
+
+
 _START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "run": _run,
+    "compare": _compare,
+    "review": _review,
+    "select": _select,
     "analyze": _analyze,
+    "promote": _promote,
     "batch": _batch,
     "train": _train,
     "doctor": _doctor,

@@ -1,4 +1,4 @@
-"""Detections to one foreground mask: choose, paste, unite, clean."""
+"""What was found to one foreground mask: choose, paste, unite, or cut a soft mask; then clean."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from bgexp.config import Combine
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Found, SoftMask
 
 BoolArray = NDArray[np.bool_]
 
@@ -20,7 +20,7 @@ class CombinedMask:
 
     Attributes:
         mask: HxW bool, True = foreground.
-        used: (K,) int64; indices of the detections in the mask.
+        used: (K,) int64; indices of the detections in the mask; none of a soft mask.
     """
 
     mask: BoolArray
@@ -41,6 +41,20 @@ class Pasted:
 
 
 _DEFAULTS = Combine()
+
+
+def combine_found(found: Found, settings: Combine = _DEFAULTS) -> CombinedMask:
+    """One mask of whatever a detector found."""
+    if isinstance(found, SoftMask):
+        return cut_soft_mask(found, settings)
+    return combine_detections(found, settings)
+
+
+def cut_soft_mask(soft: SoftMask, settings: Combine = _DEFAULTS) -> CombinedMask:
+    """What of a soft mask is above the threshold; `instances` does not apply to it."""
+    plane = soft.mask > 255 * settings.mask_threshold
+    _clean(plane, settings.fill_holes * plane.size, settings.min_area * plane.size)
+    return CombinedMask(plane, np.zeros(0, np.int64))
 
 
 def combine_detections(detections: Detections, settings: Combine = _DEFAULTS) -> CombinedMask:

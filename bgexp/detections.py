@@ -1,4 +1,4 @@
-"""What a detector found in one image: the value that passes from detect to combine."""
+"""What a detector found in one image: the values that pass from detect to combine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -60,6 +60,39 @@ class Detections:
             scores=self.scores[rows],
             masks=self.masks[rows],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMask:
+    """One soft mask of a whole image, by a network that tells no objects apart.
+
+    Attributes:
+        mask: HxW uint8 at the size of the original image, 0 to 255 for 0 to 1.
+
+    Raises:
+        ValueError: Where it has another shape or type.
+    """
+
+    mask: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if self.mask.ndim != 2 or self.mask.size == 0 or self.mask.dtype != np.uint8:
+            raise ValueError(
+                f"mask: expected (h, w) uint8, got {self.mask.shape} {self.mask.dtype}"
+            )
+
+    @property
+    def height(self) -> int:
+        """Of the original image, in pixels."""
+        return int(self.mask.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Of the original image, in pixels."""
+        return int(self.mask.shape[1])
+
+
+Found = Detections | SoftMask
 
 
 def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], expected: str) -> None:

@@ -1,5 +1,8 @@
 """Which device computes."""
 
+import os
+
+import cv2
 import torch
 
 from bgexp.errors import UserError
@@ -25,3 +28,13 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU {torch.backends.cpu.get_cpu_capability()}"
+
+
+def limit_threads() -> None:
+    """Holds OpenCV to OMP_NUM_THREADS, which torch obeys by itself.
+
+    A launcher that starts several jobs at once gives each its share of the cores by it.
+    """
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        cv2.setNumThreads(int(threads))

@@ -13,6 +13,12 @@ class StorageError(UserError):
     exit_code = 1
 
 
+class RefusedError(UserError):
+    """A gate said no: the settings are right, and what they ask for is not good enough."""
+
+    exit_code = 1
+
+
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM. No Exception: nothing on the way may take it for a failure of its own.
 

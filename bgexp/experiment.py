@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -9,15 +10,17 @@ from pathlib import Path
 import yaml
 
 from bgexp.average_precision import MaskAveragePrecision
-from bgexp.config import RunSettings, flattened
+from bgexp.config import Rembg, RunSettings, flattened
 from bgexp.dataset import Item
 from bgexp.detect import class_names
+from bgexp.detections import Detections
 from bgexp.device import device_name
 from bgexp.environment import bgexp_state, package_versions, peak_memory, reset_peak_memory
 from bgexp.errors import Interrupted
 from bgexp.evaluate import work_through
 from bgexp.files import write_whole
 from bgexp.inputs import Prepared, check_ready, prepare
+from bgexp.naming import run_name
 from bgexp.pages import draw_run
 from bgexp.pictures import Pictures
 from bgexp.pipeline import Removed
@@ -40,28 +43,33 @@ log = logging.getLogger(__name__)
 
 
 def run_experiment(
-    settings: RunSettings, folder: Path, parent_run_id: str | None = None, name: str = ""
+    settings: RunSettings,
+    folder: Path,
+    parent_run_id: str | None = None,
+    varied: Sequence[str] = (),
 ) -> Summary:
     """Runs one experiment, or takes over the results of an identical finished one.
 
     The folder gets config.yaml, summary.json, per_image.parquet, masks.zip and samples/, which
     the tracking store shows as artifacts.
+
+    Args:
+        settings: All of them.
+        folder: Of its files.
+        parent_run_id: Of the sweep that it belongs to.
+        varied: Keys in which it differs from that sweep's other jobs; its name begins with them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())
-    with tracked_run(settings, "run", name or _run_name(settings), folder, parent_run_id) as run:
+    name = run_name(settings, varied)
+    with tracked_run(settings, "run", name, folder, parent_run_id) as run:
         prepared = prepare(settings)
         _log_setup(run, prepared)
         earlier = None if settings.force else find_finished(settings, prepared.identity)
         if earlier is not None:
             return _reuse(run, prepared, folder, *earlier)
         return _compute(run, prepared, folder)
-
-
-def _run_name(settings: RunSettings) -> str:
-    threshold = f"{settings.detector.score_threshold:g}"
-    return f"{settings.dataset.name} {settings.detector.name}>{threshold} {settings.refine.name}"
 
 
 def _log_setup(run: Run, prepared: Prepared) -> None:
@@ -111,7 +119,7 @@ def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
 
     def watch(item: Item, removed: Removed) -> None:
         pictures.add(item, removed)
-        if precision is not None:
+        if precision is not None and isinstance(removed.found, Detections):
             precision.add(item, removed.found, prepared.settings.combine.mask_threshold)
 
     rows, stopped = work_through(prepared, folder, watch)
@@ -128,10 +136,11 @@ def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
 
 
 def _mask_precision(prepared: Prepared) -> MaskAveragePrecision | None:
-    """What gathers single objects, where the truth tells them apart."""
-    if prepared.settings.dataset.name != "coco":
+    """What gathers single objects, where truth and detector tell them apart."""
+    settings = prepared.settings
+    if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
         return None
-    return MaskAveragePrecision(prepared.dataset, class_names(prepared.settings.detector))
+    return MaskAveragePrecision(prepared.dataset, class_names(settings.detector))
 
 
 def _summary(
@@ -157,7 +166,7 @@ def _summary(
             "used": prepared.device.type,
             "name": device_name(prepared.device),
         },
-        weights={"name": prepared.weights.name, "sha256": prepared.weights.sha256},
+        weights=_weights(prepared),
         dataset={
             "name": dataset.name,
             "root": str(dataset.root),
@@ -181,6 +190,13 @@ def _summary(
     )
 
 
+def _weights(prepared: Prepared) -> dict[str, str]:
+    found = {"name": prepared.weights.name, "sha256": prepared.weights.sha256}
+    if prepared.refiner is not None:
+        found["refiner_sha256"] = prepared.refiner.sha256
+    return found
+
+
 def _draw(folder: Path, summary: Summary, prepared: Prepared, began: datetime) -> None:
     """Numbers that took hours are not lost to a page that cannot be drawn."""
     try:
@@ -193,5 +209,17 @@ def _record(run: Run, summary: Summary, folder: Path) -> None:
     """The summary comes last: where it lies, all else does."""
     summary.write(folder / "summary.json")
     run.log_metrics(numbers(summary))
+    run.set_tags({"mlflow.note.content": _described(summary)})
     run.log_folder(folder)
     run.failed = summary.status == "failed"
+
+
+def _described(summary: Summary) -> str:
+    """The run in a line, which MLflow shows as its description."""
+    scores = [
+        f"{name} {summary.metrics[key]['mean']:.3f}"
+        for key, name in (("iou", "IoU"), ("boundary_iou", "boundary IoU"))
+        if key in summary.metrics
+    ]
+    images = f"{summary.counts['ok']} of {summary.counts['total']} images"
+    return ", ".join([images, *scores, f"{summary.images_per_s:.2f} images/s"])

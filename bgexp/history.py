@@ -32,7 +32,7 @@ class StoredRun:
         name: What the store shows.
         status: MLflow's: FINISHED, FAILED, KILLED or RUNNING.
         parent_run_id: Of its sweep, if any.
-        tags: All of them.
+        tags, params, metrics: All of them, as the store has them.
         folder: Its files: summary.json, config.yaml, per_image.parquet, masks.zip.
     """
 
@@ -41,6 +41,8 @@ class StoredRun:
     status: str
     parent_run_id: str | None
     tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
     folder: Path
 
     @cached_property
@@ -162,6 +164,8 @@ def _stored(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
         run.info.status,
         tags.get("mlflow.parentRunId"),
         tags,
+        run.data.params,
+        run.data.metrics,
         folder,
     )
 

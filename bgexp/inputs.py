@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.coco_masks import truth_mask
-from bgexp.config import RefineNetwork, RunSettings
+from bgexp.config import DetectorSettings, RefineNetwork, Rembg, RunSettings
 from bgexp.dataset import Dataset, Item, read_dataset
 from bgexp.detect import (
     CachedDetector,
@@ -16,6 +16,7 @@ from bgexp.detect import (
     build_detector,
     cached_detector,
     find_weights,
+    runtime_versions,
 )
 from bgexp.device import CPU, Device, device_name, pick_device
 from bgexp.environment import package_versions
@@ -30,11 +31,12 @@ NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
     "runs": True,
     "force": True,
+    "model": True,
     "cache": True,
     "device": True,
     "max_failed": True,
     "dataset": {"root", "images", "masks", "annotations"},
-    "detector": {"weights", "score_floor"},
+    "detector": {"weights", "model", "score_floor"},
     "refine": {"weights"},
 }
 
@@ -60,7 +62,7 @@ class Prepared:
             "weights": self.weights.sha256,
             "refiner": self.refiner.sha256 if self.refiner else None,
             "sources": source_hash(),
-            "versions": package_versions(),
+            "versions": package_versions() | runtime_versions(self.settings.detector),
             "device": device_name(self.device),
         }
         return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
@@ -99,16 +101,20 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
         pick_device(device)
     for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
         read_dataset(dataset, seed)
-    # A threshold does not change what is loaded.
-    for detector in {
-        s.detector.model_copy(update={"score_threshold": 0.0, "score_floor": None}) for s in jobs
-    }:
+    for detector in {_loaded(settings.detector) for settings in jobs}:
         build_detector(detector, CPU)
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, RefineNetwork):
             load_network(refine, CPU)
     for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
         open_store(store)
+
+
+def _loaded(detector: DetectorSettings) -> DetectorSettings:
+    """The settings that decide what is loaded: a threshold is none of them."""
+    if isinstance(detector, Rembg):
+        return detector
+    return detector.model_copy(update={"score_threshold": 0.0, "score_floor": None})
 
 
 def load_item(

@@ -79,28 +79,37 @@ def draw_sweep(
         when: When it began.
     """
     jobs, place = _jobs(folder, folders)
-    chosen = choose_variants(jobs)
+    variants = {job.name: place[job.name] for job in choose_variants(jobs)}
     paths = choose_disagreeing(jobs, DISAGREEING)
     pictures = {}
     with suppress(UserError):  # the images are gone: a page without pictures
         dataset = read_dataset(settings.dataset, settings.seed)
-        variants = [place[job.name] for job in chosen]
-        for shown in reread(paths, variants, dataset, settings.dataset.max_megapixels):
-            cutouts = {
-                job.name: draw_cutout(shown.image, shown.masks[place[job.name]]) for job in chosen
-            }
-            pictures[shown.item.path] = {
-                "original": draw_cutout(shown.image, _all(shown.image)),
-                **cutouts,
-            }
+        pictures = draw_variants(paths, variants, dataset, settings.dataset.max_megapixels)
     page = render_sweep(
         f"Sweep {folder.name}", jobs, pictures, when=when, links={"jobs.csv": "jobs.csv"}
     )
     write_whole(folder / PAGE, page)
 
 
-def _all(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.ones(image.shape[:2], np.bool_)
+def draw_variants(
+    paths: Sequence[str], variants: Mapping[str, Path], dataset: Dataset, max_megapixels: float
+) -> dict[str, dict[str, NDArray[np.uint8]]]:
+    """For each image its small pictures, HxWx3 uint8 RGB: "original", and a cut-out a variant.
+
+    Args:
+        paths: The images; one that changed or vanished is left out.
+        variants: By name, the folder of the run that made the masks.
+        dataset: Where the images are.
+        max_megapixels: Larger images are left out.
+    """
+    pictures = {}
+    for shown in reread(paths, list(variants.values()), dataset, max_megapixels):
+        cutouts = {
+            name: draw_cutout(shown.image, shown.masks[folder]) for name, folder in variants.items()
+        }
+        original = draw_cutout(shown.image, np.ones(shown.image.shape[:2], np.bool_))
+        pictures[shown.item.path] = {"original": original, **cutouts}
+    return pictures
 
 
 def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[Job], dict[str, Path]]:

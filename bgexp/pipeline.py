@@ -8,11 +8,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.combine import combine_detections, select_detections
+from bgexp.combine import combine_found, select_detections
 from bgexp.config import Combine, Cutout, NoRefinement, Refine
 from bgexp.cutout import cut_out
 from bgexp.detect import Detector
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Found
 from bgexp.device import CPU, Device
 from bgexp.refine import refine_mask
 
@@ -31,8 +31,8 @@ class Removed:
         cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
         mask: HxW bool, True = foreground.
         unrefined: HxW bool, the mask before refinement.
-        found: The detections that count, in the mask or not.
-        scores: (K,) float32 of the detections in the mask.
+        found: The detections that count, in the mask or not; or a soft mask.
+        scores: (K,) float32 of the detections in the mask; none of a soft mask.
         refined: "off", "applied", "skipped" or "refused", as in `Refined`.
         fallback: Why refinement was skipped or refused; else empty.
         timings_ms: Milliseconds by stage.
@@ -41,7 +41,7 @@ class Removed:
     cutout: ByteArray
     mask: BoolArray
     unrefined: BoolArray
-    found: Detections
+    found: Found
     scores: NDArray[np.float32]
     refined: str
     fallback: str
@@ -70,7 +70,7 @@ def remove_background(  # noqa: PLR0913  # one a stage, and what all share
     """
     clock = _Clock()
     found = clock.time("detect", lambda: _detect(image, detector))
-    combined = clock.time("combine", lambda: combine_detections(found, combine))
+    combined = clock.time("combine", lambda: combine_found(found, combine))
     refined = clock.time(
         "refine", lambda: refine_mask(image, combined.mask, refine, seed=seed, device=device)
     )
@@ -80,15 +80,22 @@ def remove_background(  # noqa: PLR0913  # one a stage, and what all share
         mask=refined.mask,
         unrefined=combined.mask,
         found=found,
-        scores=found.scores[combined.used],
+        scores=_scores(found)[combined.used],
         refined=refined.status,
         fallback=refined.reason,
         timings_ms=clock.timings_ms,
     )
 
 
-def _detect(image: ByteArray, detector: Detector) -> Detections:
-    return select_detections(detector.detect(image), detector.score_threshold, detector.labels)
+def _detect(image: ByteArray, detector: Detector) -> Found:
+    found = detector.detect(image)
+    if isinstance(found, Detections):
+        return select_detections(found, detector.score_threshold, detector.labels)
+    return found
+
+
+def _scores(found: Found) -> NDArray[np.float32]:
+    return found.scores if isinstance(found, Detections) else np.zeros(0, np.float32)
 
 
 class _Clock:

@@ -4,16 +4,19 @@ Undefined is NaN; a pair with a NaN on either side is left out and not counted i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, spearmanr
+from scipy.stats import bootstrap, norm, spearmanr
 
 CONFIDENCE = 0.95
+POWER = 0.8  # the chance with which so many images would find a difference that is there
 RESAMPLES = 2000
 _LEAST = 3  # with fewer pairs an interval or a ranking says nothing
+_LEAST_CLUSTERS = 6  # five clusters of one sign are not significant at 5 % (as five images)
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class PairedChange:
     Attributes:
         n: Pairs with both values.
         before: Mean before; after: mean after; change: mean of the differences.
-        low: Lower end of the change's 95 % interval; NaN with fewer than three pairs.
+        low: Lower end of the change's 95 % interval; NaN with fewer than three pairs, or six
+            clusters.
         high: Its upper end.
         n_better: Pairs whose value rose; n_worse: fell.
     """
@@ -38,17 +42,31 @@ class PairedChange:
     n_worse: int
 
 
-def paired_change(before: Sequence[float], after: Sequence[float]) -> PairedChange:
+def paired_change(
+    before: Sequence[float], after: Sequence[float], clusters: Sequence[str] | None = None
+) -> PairedChange:
     """The mean change with its bootstrap percentile interval (Efron 1979; 2,000 resamples, seeded).
 
+    Args:
+        before: A value an image.
+        after: Of the same images, in their order.
+        clusters: What each image belongs to, where images of one kind are alike: clusters are
+            then resampled whole (Field and Welsh, "Bootstrapping clustered data", JRSS B 2007).
+            The change stays the mean over images. None: each image counts by itself.
+
     Raises:
-        ValueError: The two are not of one length.
+        ValueError: They are not of one length.
     """
-    pairs = _pairs(before, after)
+    pairs, kept = _pairs(before, after)
+    if clusters is not None and len(clusters) != len(before):
+        raise ValueError(f"expected a cluster an image, got {len(clusters)} for {len(before)}")
     if not len(pairs):
         return PairedChange(0, math.nan, math.nan, math.nan, math.nan, math.nan, 0, 0)
     changes = pairs[:, 1] - pairs[:, 0]
-    low, high = _interval(changes)
+    if clusters is None:
+        low, high = _interval(changes)
+    else:
+        low, high = _clustered_interval(changes, np.asarray(clusters, object)[kept])
     return PairedChange(
         n=len(pairs),
         before=float(pairs[:, 0].mean()),
@@ -59,6 +77,27 @@ def paired_change(before: Sequence[float], after: Sequence[float]) -> PairedChan
         n_better=int((changes > 0).sum()),
         n_worse=int((changes < 0).sum()),
     )
+
+
+def images_to_decide(change: PairedChange, least: float) -> int | None:
+    """About how many more images would give the change a sure sign, if it is what it looks like.
+
+    By normal theory, n = ((z(0.975) + z(0.8)) sd / change)^2 images find the change in 80 of 100
+    cases. The standard error, sd / sqrt(n), is read from the interval, so that clusters count.
+
+    Args:
+        change: Of the images that there are.
+        least: The smallest change that is of use to anybody.
+
+    Returns:
+        0 where there are enough; None where the change is smaller than `least`, or unknown.
+    """
+    sure = float(norm.ppf((1 + CONFIDENCE) / 2))
+    error = (change.high - change.low) / (2 * sure)
+    if math.isnan(error) or abs(change.change) < least:
+        return None
+    grown = (sure + float(norm.ppf(POWER))) * error / change.change
+    return max(0, math.ceil(change.n * grown**2) - change.n)
 
 
 @dataclass(frozen=True)
@@ -75,28 +114,58 @@ def rank_agreement(one: Sequence[float], other: Sequence[float]) -> Agreement:
     Raises:
         ValueError: The two are not of one length.
     """
-    pairs = _pairs(one, other)
+    pairs, _ = _pairs(one, other)
     if len(pairs) < _LEAST or (np.ptp(pairs, axis=0) == 0).any():
         return Agreement(math.nan, len(pairs))
     return Agreement(float(spearmanr(*pairs.T).statistic), len(pairs))
 
 
-def _pairs(one: Sequence[float], other: Sequence[float]) -> NDArray[np.float64]:
-    """(n, 2) float64: the pairs of which both sides are defined."""
+def _pairs(
+    one: Sequence[float], other: Sequence[float]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The pairs of which both sides are defined, (n, 2) float64, and which of all those are."""
     if len(one) != len(other):
         raise ValueError(f"expected values of the same images, got {len(one)} and {len(other)}")
     pairs = np.array([one, other], np.float64).reshape(2, -1).T
-    return pairs[~np.isnan(pairs).any(axis=1)]
+    kept: NDArray[np.bool_] = np.logical_not(np.isnan(pairs).any(axis=1))
+    return pairs[kept], kept
 
 
 def _interval(changes: NDArray[np.float64]) -> tuple[float, float]:
     if len(changes) < _LEAST:
         return math.nan, math.nan
+    return _resampled(changes, (changes,), np.mean)
+
+
+def _clustered_interval(
+    changes: NDArray[np.float64], clusters: NDArray[np.object_]
+) -> tuple[float, float]:
+    _, place = np.unique(clusters.astype(str), return_inverse=True)
+    counts = np.bincount(place)
+    if len(counts) < _LEAST_CLUSTERS:
+        return math.nan, math.nan
+    return _resampled(changes, (np.bincount(place, changes), counts), _mean_of_clusters)
+
+
+def _mean_of_clusters(
+    totals: NDArray[np.float64], counts: NDArray[np.int64], axis: int
+) -> NDArray[np.float64]:
+    """Over all images of the clusters, of which a large one has more."""
+    mean: NDArray[np.float64] = totals.sum(axis=axis) / counts.sum(axis=axis)
+    return mean
+
+
+def _resampled(
+    changes: NDArray[np.float64],
+    units: tuple[NDArray[Any], ...],
+    statistic: Callable[..., Any],
+) -> tuple[float, float]:
     if np.ptp(changes) == 0:  # every resample has the same mean
         return float(changes[0]), float(changes[0])
     found = bootstrap(
-        (changes,),
-        np.mean,
+        units,
+        statistic,
+        paired=len(units) > 1,
         n_resamples=RESAMPLES,
         batch=100,
         confidence_level=CONFIDENCE,

@@ -15,17 +15,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bgexp.config import RunSettings
+from bgexp.config import Rembg, RunSettings
 from bgexp.errors import Interrupted, UserError
 from bgexp.experiment import run_experiment
 from bgexp.files import write_json, write_whole
+from bgexp.naming import sweep_name, varied_keys
 from bgexp.pages import PAGE, draw_sweep
 from bgexp.results import SCHEMA_VERSION
-from bgexp.tracking import tracked_run
+from bgexp.tracking import close_dead, tracked_run
 
 log = logging.getLogger(__name__)
 
 SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
+OVERRIDES = "overrides.json"  # in a job's
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -34,11 +36,16 @@ def run_sweep(
 ) -> list[Path]:
     """Lets `launch` run the planned jobs under one parent run; returns the folders of the jobs.
 
-    A job that fails does not end the sweep; the parent is closed in every case.
+    A job that fails does not end the sweep; the parent is closed in every case. In the folder of
+    an earlier sweep that one goes on: its jobs are of this one.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(planned[0], "sweep", f"sweep {folder.name}", folder) as parent:
-        shared = {"run_id": parent.run_id, "score_floors": _score_floors(planned)}
+    earlier = json.loads((folder / SHARED).read_text()) if (folder / SHARED).exists() else {}
+    varied = varied_keys(planned)
+    name = sweep_name(varied, folder.name)
+    with tracked_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
+        floors = _score_floors(planned)
+        shared = {"run_id": parent.run_id, "score_floors": floors, "varied": varied}
         write_json(folder / SHARED, shared)
         began = datetime.now().astimezone()
         stopped = False
@@ -48,11 +55,12 @@ def run_sweep(
             stopped = True
             raise
         finally:
+            close_dead(planned[0])  # jobs that were killed in other processes
             jobs = sorted(
                 (path.parent for path in folder.glob("*/summary.json")), key=_natural_order
             )
             summaries = [read_summary(job) for job in jobs]
-            parent.log_params({"jobs": len(jobs)})
+            parent.set_tags({"bgexp.jobs": str(len(jobs))})
             parent.failed = any(summary["status"] != "finished" for summary in summaries)
             rows = [_cells(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
             # No tracked table: in the run list's table view it would hide those of the jobs.
@@ -83,12 +91,9 @@ def run_job(
     """
     shared = json.loads((sweep / SHARED).read_text()) if sweep is not None else {}
     settings = _with_floor(settings, shared.get("score_floors", {}))
-    shown = [o for o in overrides if not o.startswith(("runs=", "force=", "tracking.", "hydra."))]
-    name = " ".join(shown) if sweep is not None else ""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "overrides.json", shown)
+    _write_overrides(folder, overrides)
     try:
-        run_experiment(settings, folder, shared.get("run_id"), name)
+        run_experiment(settings, folder, shared.get("run_id"), shared.get("varied", ()))
     except Interrupted as stop:
         found = read_summary(folder) if (folder / "summary.json").exists() else {}
         _write_end(folder, "interrupted", str(stop), found)
@@ -100,10 +105,24 @@ def run_job(
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
+def fail_job(folder: Path, overrides: Sequence[str], error: str) -> None:
+    """Leaves what a job leaves that failed before it began."""
+    _write_overrides(folder, overrides)
+    _write_end(folder, "failed", error)
+
+
+def _write_overrides(folder: Path, overrides: Sequence[str]) -> None:
+    shown = [o for o in overrides if not o.startswith(("runs=", "force=", "tracking.", "hydra"))]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / OVERRIDES, shown)
+
+
 def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
     """For each detector the lowest score threshold of the jobs: one pass serves them all."""
     floors: dict[str, float] = {}
     for detector in (settings.detector for settings in planned):
+        if isinstance(detector, Rembg):
+            continue
         lowest = floors.get(detector.name, detector.score_threshold)
         floors[detector.name] = min(lowest, detector.score_threshold)
     return floors
@@ -112,7 +131,9 @@ def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
 def _with_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunSettings:
     """The settings with the sweep's score floor, where none was set."""
     detector = settings.detector
-    if detector.score_floor is not None or detector.name not in floors:
+    if isinstance(detector, Rembg) or detector.score_floor is not None:
+        return settings
+    if detector.name not in floors:
         return settings
     lowered = detector.model_copy(update={"score_floor": floors[detector.name]})
     return settings.model_copy(update={"detector": lowered})
@@ -128,8 +149,21 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
-def show_results(jobs: Sequence[Path], settings: RunSettings) -> bool:
-    """Prints the jobs as a table, where to look and what to type next; whether all finished."""
+def read_overrides(folder: Path) -> list[str]:
+    """What a job was given."""
+    return list(json.loads((folder / OVERRIDES).read_text()))
+
+
+def show_results(
+    jobs: Sequence[Path], settings: RunSettings, best: Sequence[str] | None = None
+) -> bool:
+    """Prints the jobs as a table, where to look and what to type next; whether all finished.
+
+    Args:
+        jobs: Their folders.
+        settings: Of one of them.
+        best: Lines that name the best; None: it is the one of the highest mean IoU.
+    """
     summaries = [read_summary(job) for job in jobs]
     rows = [_cells(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
     print_table(rows)
@@ -140,15 +174,25 @@ def show_results(jobs: Sequence[Path], settings: RunSettings) -> bool:
     folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
     print(f"Report:  {folder / PAGE}")
     print(f"Files:   {folder}  (summary.json, samples/, masks.zip)")
-    print(f"Compare: bgexp ui runs={settings.runs}   then open the runs in a browser")
+    print(f"Compare: {_compare(summaries, settings)}")
     scored = [row for row in rows if row["IoU"] != "-"]
-    if len(scored) > 1:
+    if best is not None:
+        print(*best, sep="\n")
+    elif len(scored) > 1:
         best = max(scored, key=lambda row: row["IoU"])["job"]
         alone = " hydra.mode=RUN" * ("experiment=" in best)  # an experiment may sweep by itself
         print(f"Best by mean IoU: bgexp run {best}{alone}")
     if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
     return all(summary["status"] == "finished" for summary in summaries)
+
+
+def _compare(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:
+    """The command that compares these jobs, or this one with another."""
+    words = ["bgexp", "compare"]
+    if len(summaries) == 1:
+        words += [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
+    return shlex.join(words + [f"runs={settings.runs}"] * (settings.runs != Path("runs")))
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
@@ -187,7 +231,7 @@ def _cells(job: Path, summary: dict[str, Any]) -> dict[str, str]:
 
     counts, speed = summary.get("counts", {}), summary.get("images_per_s")
     return {
-        "job": shlex.join(json.loads((job / "overrides.json").read_text())) or job.name,
+        "job": shlex.join(read_overrides(job)) or job.name,
         "status": summary["status"],
         "images": f"{counts.get('ok', 0)}/{counts.get('total', 0)}",
         "IoU": mean("metrics", "iou"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
 
 MAX_PARAM_LENGTH = 6000
@@ -122,7 +123,12 @@ class Run:
 
 @contextmanager
 def tracked_run(
-    settings: Tracked, command: str, name: str, folder: Path, parent_run_id: str | None = None
+    settings: Tracked,
+    command: str,
+    name: str,
+    folder: Path,
+    parent_run_id: str | None = None,
+    run_id: str | None = None,
 ) -> Iterator[Run]:
     """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted.
 
@@ -132,6 +138,7 @@ def tracked_run(
         name: What people see.
         folder: Of its files.
         parent_run_id: Of the sweep that it belongs to.
+        run_id: Of an earlier run that goes on; None: a new one.
     """
     from mlflow.exceptions import MlflowException
 
@@ -141,7 +148,10 @@ def tracked_run(
     tags |= {**_owner_tags(), **SOURCE_TAGS}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
-    entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
+    if run_id is None:
+        entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
+    else:
+        entity = _reopened(client, run_id, tags)
     run, status = Run(client, entity), "FAILED"
     try:
         with _system_metrics(run.run_id):
@@ -161,6 +171,18 @@ def tracked_run(
             client.set_terminated(run.run_id, status)
         except MlflowException as error:
             log.warning("run %s stays open: %s", run.run_id, first_line(error))
+
+
+def _reopened(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
+    from mlflow.exceptions import MlflowException
+
+    try:
+        entity = client.get_run(run_id)
+        Run(client, entity).set_tags(tags)
+        client.update_run(run_id, "RUNNING")
+    except MlflowException as error:
+        raise _unreachable(client.tracking_uri, error) from error
+    return entity
 
 
 def open_store(settings: Tracked) -> tuple["MlflowClient", str]:
@@ -209,6 +231,11 @@ def _unreachable(uri: str, error: Exception) -> UserError:
 def first_line(error: Exception) -> str:
     """Its first line, short."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def close_dead(settings: Tracked) -> None:
+    """Closes what dead processes of this host left RUNNING in a store."""
+    close_dead_runs(*open_store(settings))
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
@@ -282,6 +309,8 @@ def _is_alive(tags: Mapping[str, str]) -> bool:
     """Whether the process that the tags name still runs; a reused process id is another one."""
     try:
         process = psutil.Process(int(tags.get("bgexp.pid", "-1")))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
         started = float(tags.get("bgexp.process_started", "nan"))
         return abs(process.create_time() - started) < CLOCK_SECONDS
     except (psutil.Error, ValueError):

@@ -118,6 +118,18 @@ def read_state(path: Path, key: str = "detector.weights") -> State:
     return state
 
 
+def as_safetensors(weights: Weights) -> bytes:
+    """The content of a .safetensors file, model card and all; of a torch file, its tensors in one.
+
+    Raises:
+        UserError: it is no file of weights that can be read.
+    """
+    if weights.path.suffix == ".safetensors":
+        return weights.path.read_bytes()
+    state = read_state(weights.path, weights.key)
+    return save({name: value.contiguous().clone() for name, value in state.items()})
+
+
 def read_card(path: Path) -> dict[str, str]:
     """The model card in a .safetensors file; empty for any other file."""
     try:

@@ -92,6 +92,18 @@ def fast(weights: Path) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="session")
+def two_runs(
+    run_cli: Callable[..., int], fast: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A runs folder with a sweep: two runs over four sample images, whose masks differ."""
+    runs = tmp_path_factory.mktemp("two") / "runs"
+    settings = [word for word in fast if "subset" not in word]
+    settings += ["dataset.subset=4", "combine.mask_threshold=0.5,0.6", f"runs={runs}"]
+    assert run_cli("run", "-m", *settings) == 0
+    return runs
+
+
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
     """A folder of the 24 sample images without their masks."""

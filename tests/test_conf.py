@@ -12,13 +12,18 @@ from bgexp.config import (
     AnalyzeSettings,
     BatchSettings,
     Combine,
+    CompareSettings,
     Cutout,
     DoctorSettings,
     GrabCut,
     GuidedFilter,
     NoRefinement,
+    PromoteSettings,
     RefineNetwork,
+    ReviewSettings,
     RunSettings,
+    SelectSettings,
+    SweepSettings,
     TrainSettings,
     UiSettings,
     check_settings,
@@ -30,8 +35,12 @@ CONF = Path(__file__).parents[1] / "conf"
 COMMANDS = {
     "analyze": AnalyzeSettings,
     "batch": BatchSettings,
+    "compare": CompareSettings,
     "doctor": DoctorSettings,
+    "promote": PromoteSettings,
+    "review": ReviewSettings,
     "run": RunSettings,
+    "select": SelectSettings,
     "train": TrainSettings,
     "ui": UiSettings,
 }
@@ -62,6 +71,7 @@ def composed(command, *overrides):
 
 
 DATASETS = [choice for choice in choices("dataset") if choice != "dataset=composites"]
+TRAINED = [choice for choice in choices("detector") if choice != "detector=rembg"]
 TRAINED_ON = ["dataset=pairs", "dataset=coco", "dataset=composites"]
 CASES = [
     *(
@@ -70,8 +80,12 @@ CASES = [
     ),
     ("analyze",),
     *(("batch", *chosen) for chosen in itertools.product(*map(choices, ["detector", "refine"]))),
+    ("compare",),
     *(("doctor", chosen) for chosen in choices("detector")),
-    *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, choices("detector"))),
+    ("promote",),
+    ("review",),
+    ("select",),
+    *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, TRAINED)),
     ("ui",),
 ]
 
@@ -87,10 +101,24 @@ def test_configs_and_schema_have_the_same_settings(case):
 
 
 def test_every_config_is_tested():
-    groups = {"dataset", "detector", "refine", "experiment", "training"}
+    groups = {"dataset", "detector", "refine", "experiment", "sweep", "training"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 3 * 4 + 1 + 3 * 4 + 3 + 3 * 3 + 1
+    assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 1 + 4 + 3 + 3 * 3 + 1
+
+
+def test_a_sweep_that_chooses():
+    config = composed("run", "sweep=optuna", "sweep.study=mine")
+    sweep = {"sweep": config.pop("sweep")}
+    assert leaves(sweep) == flattened(check_settings(SweepSettings, sweep)).keys()
+    check_settings(RunSettings, config)  # its settings are those of no job
+    folder = compose_config("run", ["sweep=optuna", "sweep.study=mine", "runs=/r"], None).hydra
+    assert folder.sweep.dir == "/r/sweep/mine"
+
+
+def test_a_peer_is_not_trained():
+    with pytest.raises(UserError, match=r"^detector.name: no such choice here .got rembg; allowed"):
+        check_settings(TrainSettings, composed("train", "dataset=pairs", "detector=rembg"))
 
 
 @pytest.mark.parametrize("training", choices("training"))

@@ -7,23 +7,33 @@ from pathlib import Path
 
 import pytest
 
+from bgexp import cli
 from bgexp.compose import combinations, compose_config, plain
 from bgexp.config import (
     AnalyzeSettings,
     BatchSettings,
+    CompareSettings,
     DoctorSettings,
+    PromoteSettings,
+    ReviewSettings,
     RunSettings,
+    SelectSettings,
     TrainSettings,
     UiSettings,
     check_settings,
 )
+from bgexp.optimize import read_space
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SETTINGS = {
     "analyze": AnalyzeSettings,
     "batch": BatchSettings,
+    "compare": CompareSettings,
+    "promote": PromoteSettings,
+    "review": ReviewSettings,
     "run": RunSettings,
+    "select": SelectSettings,
     "train": TrainSettings,
     "doctor": DoctorSettings,
     "ui": UiSettings,
@@ -73,9 +83,14 @@ def test_a_command_composes(words):
     extra = rest.index("--config-dir") if "--config-dir" in rest else None
     if extra is not None:
         pytest.skip("it needs a folder of the reader's own")
-    overrides = [word for word in rest if "=" in word]
+    overrides = cli._settings(command, [word for word in rest if "=" in word])
     if not sweep and "experiment=" not in " ".join(overrides):
         check_settings(SETTINGS[command], plain(compose_config(command, overrides, None)))
+        return
+    if "sweep=optuna" in overrides:
+        own = [o for o in overrides if o.startswith("sweep")]
+        for corner in read_space(compose_config(command, own, None), overrides).corners():
+            check_settings(RunSettings, plain(compose_config(command, corner, None)))
         return
     base = [o for o in overrides if o.startswith("experiment=")]
     jobs = list(combinations(compose_config(command, base, None), overrides))

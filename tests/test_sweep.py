@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp import experiment, sweep
+from bgexp import experiment, history, sweep
 from bgexp.images import decode_mask, load_image
 from bgexp.metrics import METRICS, evaluate_performance
 
@@ -102,10 +102,19 @@ def test_runs(swept, store):
         )
     [parent] = parents
     shared = json.loads((swept.folder / "sweep.json").read_text())
-    assert shared == {"run_id": parent, "score_floors": {"demo": 0.5}}
+    assert shared == {
+        "run_id": parent,
+        "score_floors": {"demo": 0.5},
+        "varied": ["detector.score_threshold", "refine.name"],
+    }
+    assert {run.info.run_name for run in runs if run.info.run_id != parent} == {
+        f"score {score} · {refine} · demo"
+        for score in (0.5, 0.9)
+        for refine in ("no refinement", "grabcut")
+    }
     names = [artifact.path for artifact in store.list_artifacts(parent)]
     assert "jobs.csv" in names
-    assert store.get_run(parent).data.params["jobs"] == "4"
+    assert store.get_run(parent).data.tags["bgexp.jobs"] == "4"
     assert "system/cpu_utilization_percentage" in store.get_run(parent).data.metrics
 
 
@@ -119,6 +128,17 @@ def test_output(swept):
     assert sum("image_size=64" in line for line in lines) == 2  # said once, and in the command
     assert f"Files:   {swept.folder}" in table
     assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
+    assert f"Compare: bgexp compare runs={swept.folder.parents[1]}" in lines
+
+
+def test_what_compares_is_what_was_run(capsys, swept):
+    settings = history.StoredRun("", "", "", None, {}, {}, {}, swept.jobs[0]).settings
+    sweep.show_results(swept.jobs[:1], settings)
+    run_id = swept.summaries[0]["run_id"]
+    told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs={swept.folder.parents[1]}"
+    assert told in capsys.readouterr().out.splitlines()
+    sweep.show_results(swept.jobs, settings.model_copy(update={"runs": Path("runs")}))
+    assert "Compare: bgexp compare" in capsys.readouterr().out.splitlines()
 
 
 def test_summary_contract(swept):
@@ -228,6 +248,11 @@ def test_what_is_tracked_besides(swept, store):
         assert run.data.params["refine.name"] in ("none", "grabcut")
         assert run.data.params["combine.mask_threshold"] == "0.5"
         tags = run.data.tags
+        assert tags["mlflow.note.content"] == (
+            f"2 of 2 images, IoU {summary['metrics']['iou']['mean']:.3f}, "
+            f"boundary IoU {summary['metrics']['boundary_iou']['mean']:.3f}, "
+            f"{summary['images_per_s']:.2f} images/s"
+        )
         assert tags["bgexp.weights_sha256"] == summary["weights"]["sha256"]
         assert tags["bgexp.git_commit"] == str(summary["bgexp"]["git_commit"])
         assert tags["bgexp.device_requested"] == "cpu"

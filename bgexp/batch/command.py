@@ -35,6 +35,7 @@ from bgexp.progress import progress, tell
 from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
 from bgexp.refine import find_network
+from bgexp.registry import Version, with_model
 from bgexp.tree import Found, all_files
 from bgexp.workers import Lost, Stop, available_cores, import_early, stopping, work
 
@@ -45,6 +46,7 @@ NOT_RESULT: dict[str, Any] = {
     "input": True,
     "output": True,
     "runs": True,
+    "model": True,
     "tracking": True,
     "device": True,
     "processes": True,
@@ -52,7 +54,7 @@ NOT_RESULT: dict[str, Any] = {
     "seconds": True,
     "dry_run": True,
     "overwrite": True,
-    "detector": {"weights"},
+    "detector": {"weights", "model"},
     "refine": {"weights"},
 }
 
@@ -80,20 +82,21 @@ def batch_process_images(settings: BatchSettings) -> BatchResult:
             other results.
         Interrupted: A signal came; what was finished is kept, and the next run goes on from it.
     """
-    rules = settings.quality.model_copy(update={"handle": False})
-    return _run(settings.model_copy(update={"quality": rules}))
+    return _run(settings, handle=False)
 
 
 def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
     """As `batch_process_images`, with the quality rules on."""
-    rules = settings.quality.model_copy(update={"handle": True})
-    return _run(settings.model_copy(update={"quality": rules}))
+    return _run(settings, handle=True)
 
 
-def _run(settings: BatchSettings) -> BatchResult:
+def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
     import_early(__name__)  # the command line has done so with less, before this was imported
+    settings, version = with_model(_handled(given, handle=handle))
+    if version:
+        tell(f"model: {version}, of run {version.run_id}")
     source, output = _folders(settings)
-    identity, asked = _identity(settings, source)
+    identity, asked = _identity(settings, version, source)
     with stopping() as stop:
         if settings.dry_run:
             planned = _planned(settings, source, output, stop)
@@ -139,7 +142,14 @@ def _folders(settings: BatchSettings) -> tuple[Path, Path]:
     return source, output
 
 
-def _identity(settings: BatchSettings, source: Path) -> tuple[Identity, dict[str, Any]]:
+def _handled(settings: BatchSettings, *, handle: bool) -> BatchSettings:
+    rules = settings.quality.model_copy(update={"handle": handle})
+    return settings.model_copy(update={"quality": rules})
+
+
+def _identity(
+    settings: BatchSettings, version: Version | None, source: Path
+) -> tuple[Identity, dict[str, Any]]:
     weights = find_weights(settings.detector)
     refine = settings.refine
     said = {
@@ -151,7 +161,8 @@ def _identity(settings: BatchSettings, source: Path) -> tuple[Identity, dict[str
         "bgexp": source_hash()[:16],
     }
     digest = sha256_bytes(json.dumps(said, sort_keys=True).encode())
-    return Identity(digest, weights.sha256, settings.detector.name), {"input": str(source), **said}
+    name, number = (version.name, str(version.number)) if version else (settings.detector.name, "")
+    return Identity(digest, weights.sha256, name, number), {"input": str(source), **said}
 
 
 def _processes(settings: BatchSettings) -> int:

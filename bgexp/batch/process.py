@@ -67,6 +67,12 @@ def processor(
         output: Where the results go, absolute.
         identity: What every record names: settings_hash, weights_sha256 and the like.
     """
+    remove = load_remove(settings)
+    return lambda job: process(job, settings, output, identity, remove)
+
+
+def load_remove(settings: BatchSettings) -> Remove:
+    """Loads the networks; what is returned takes an image to its cut-out, on one core."""
     torch.set_num_threads(1)  # one process a core
     cv2.setNumThreads(1)
     device = pick_device(settings.device)
@@ -76,7 +82,7 @@ def processor(
         stages = settings.combine, settings.refine, settings.cutout
         return remove_background(image, detector, *stages, settings.seed, device)
 
-    return lambda job: process(job, settings, output, identity, remove)
+    return remove
 
 
 def process(

@@ -14,13 +14,18 @@ from bgexp.config.analyze import (
 )
 from bgexp.config.batch import BatchSettings, Flags, Keep, QualityRules
 from bgexp.config.check import check_settings, flattened
+from bgexp.config.compare import CompareSettings
 from bgexp.config.datasets import Coco, Dataset, Folder, Pairs, Sample
 from bgexp.config.detectors import (
     Demo,
     DetectorSettings,
     MaskRcnnResnet50Fpn,
     MaskRcnnResnet50FpnV2,
+    ObjectDetectorSettings,
+    Rembg,
 )
+from bgexp.config.promote import PromoteSettings
+from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import Cache, RunSettings
 from bgexp.config.section import Common, OverRuns, Section, Tracked, Tracking
 from bgexp.config.stages import (
@@ -32,6 +37,7 @@ from bgexp.config.stages import (
     Refine,
     RefineNetwork,
 )
+from bgexp.config.sweep import OptunaSweep, SweepSettings
 from bgexp.config.tools import DoctorSettings, UiSettings
 from bgexp.config.train import Composites, TrainLoop, TrainSettings
 
@@ -44,6 +50,7 @@ __all__ = [
     "Coco",
     "Combine",
     "Common",
+    "CompareSettings",
     "Composites",
     "Cutout",
     "Dataset",
@@ -60,15 +67,22 @@ __all__ = [
     "MaskRcnnResnet50Fpn",
     "MaskRcnnResnet50FpnV2",
     "NoRefinement",
+    "ObjectDetectorSettings",
+    "OptunaSweep",
     "Outliers",
     "OverRuns",
     "Pairs",
+    "PromoteSettings",
     "QualityRules",
     "Refine",
     "RefineNetwork",
+    "Rembg",
+    "ReviewSettings",
     "RunSettings",
     "Sample",
     "Section",
+    "SelectSettings",
+    "SweepSettings",
     "Tracked",
     "Tracking",
     "TrainLoop",

@@ -11,7 +11,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
-from bgexp.config.detectors import DetectorSettings
+from bgexp.config.detectors import DetectorSettings, check_instances
 from bgexp.config.section import (
     Common,
     Count,
@@ -75,6 +75,8 @@ class BatchSettings(Common):
     """Settings of `bgexp batch`.
 
     Attributes:
+        model: A promoted one, whose detector, combine, refine and seed are taken: champion,
+            previous, a version's number, or NAME@ALIAS or NAME/NUMBER; null: none.
         input: The folder of images.
         output: The folder of results; may lie in the input, or the input in it.
         format: Of the results. PNG and WebP are lossless.
@@ -86,6 +88,7 @@ class BatchSettings(Common):
         overwrite: Whether results of other settings in the output may be replaced.
     """
 
+    model: Annotated[str, Field(min_length=1)] | None
     input: Path
     output: Path
     detector: DetectorSettings
@@ -103,6 +106,11 @@ class BatchSettings(Common):
     seconds: Annotated[float, Field(gt=0)]
     dry_run: bool
     overwrite: bool
+
+    @model_validator(mode="after")
+    def _instances_are_found(self) -> Self:
+        check_instances(self.detector, self.combine.instances)
+        return self
 
     @model_validator(mode="after")
     def _jpeg_has_no_alpha(self) -> Self:

@@ -42,6 +42,7 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
         "demo",
         "maskrcnn_resnet50_fpn",
         "maskrcnn_resnet50_fpn_v2",
+        "rembg",
         "none",
         "grabcut",
         "guided",

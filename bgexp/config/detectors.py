@@ -77,6 +77,37 @@ class MaskRcnnResnet50FpnV2(_CocoDetector):
     name: Literal["maskrcnn_resnet50_fpn_v2"]
 
 
-DetectorSettings = Annotated[
+class Rembg(Section):
+    """A network of the U2-Net family, run as rembg runs it: a soft mask and no single objects.
+
+    Attributes:
+        model: u2netp, u2net, u2net_human_seg or silueta, looked for where rembg keeps it; or a
+            local .onnx file of that family.
+    """
+
+    name: Literal["rembg"]
+    model: Annotated[str, Field(min_length=1)]
+
+    @property
+    def floor(self) -> float:
+        """A soft mask has no scores: nothing of it is left out."""
+        return 0.0
+
+
+ObjectDetectorSettings = Annotated[
     Demo | MaskRcnnResnet50Fpn | MaskRcnnResnet50FpnV2, Field(discriminator="name")
 ]
+DetectorSettings = Annotated[
+    Demo | MaskRcnnResnet50Fpn | MaskRcnnResnet50FpnV2 | Rembg, Field(discriminator="name")
+]
+
+
+def check_instances(detector: Section, instances: str) -> None:
+    """A validator's part: a soft mask cannot be taken apart into instances."""
+    if isinstance(detector, Rembg) and instances != "all":
+        raise PydanticCustomError(
+            "whole",
+            "combine.instances: {instances} needs single objects, and detector=rembg finds none "
+            "(allowed: all)",
+            {"instances": instances},
+        )

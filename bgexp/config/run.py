@@ -1,11 +1,11 @@
 """Settings of `bgexp run`."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bgexp.config.datasets import Dataset
-from bgexp.config.detectors import DetectorSettings
+from bgexp.config.detectors import DetectorSettings, check_instances
 from bgexp.config.section import Common, Section, Share
 from bgexp.config.stages import Combine, Cutout, Refine
 
@@ -17,7 +17,9 @@ class Cache(Section):
 
 
 class RunSettings(Common):
-    """Settings of `bgexp run`."""
+    """Settings of `bgexp run`; model: a promoted one, as in `BatchSettings`; null: none."""
+
+    model: Annotated[str, Field(min_length=1)] | None = None
 
     dataset: Dataset
     detector: DetectorSettings
@@ -28,3 +30,8 @@ class RunSettings(Common):
     samples: Annotated[int, Field(ge=0)]
     max_failed: Share
     force: bool
+
+    @model_validator(mode="after")
+    def _instances_are_found(self) -> Self:
+        check_instances(self.detector, self.combine.instances)
+        return self

@@ -10,7 +10,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.datasets import Coco, Pairs
-from bgexp.config.detectors import DetectorSettings
+from bgexp.config.detectors import ObjectDetectorSettings
 from bgexp.config.section import (
     Common,
     Positive,
@@ -73,7 +73,7 @@ class TrainSettings(Common):
     """
 
     dataset: Annotated[Pairs | Coco | Composites, Field(discriminator="name")]
-    detector: DetectorSettings
+    detector: ObjectDetectorSettings
     refine: RefineNetwork
     loop: TrainLoop
     model: Literal["detector", "refiner"]

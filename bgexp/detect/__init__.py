@@ -1,4 +1,4 @@
-"""Images to detections: one file a family of detectors, one for weights, one for the cache."""
+"""Images to detections, or to soft masks: one file a family of detectors, one for the cache."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,18 @@ from torchvision.models.detection import (
     MaskRCNN_ResNet50_FPN_Weights,
 )
 
-from bgexp.config import Demo, DetectorSettings, MaskRcnnResnet50Fpn
+from bgexp.config import (
+    Demo,
+    DetectorSettings,
+    MaskRcnnResnet50Fpn,
+    ObjectDetectorSettings,
+    Rembg,
+)
 from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
 from bgexp.detect.detector import Detector
 from bgexp.detect.maskrcnn import MaskRCNNDetector
+from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
 from bgexp.environment import package_versions
 from bgexp.errors import UserError
@@ -33,6 +40,7 @@ __all__ = [
     "cached_detector",
     "class_names",
     "find_weights",
+    "runtime_versions",
 ]
 
 COCO: dict[str, WeightsEnum] = {
@@ -44,15 +52,17 @@ OBJECT = ("background", "object")
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 # What is chosen from the network's output, or where its weights lie, is no part of what it finds.
-NOT_NETWORK = {"weights", "score_threshold", "score_floor", "labels"}
+NOT_NETWORK = {"weights", "model", "score_threshold", "score_floor", "labels"}
 
 
-def build_detector(settings: DetectorSettings, device: torch.device) -> MaskRCNNDetector:
-    """The configured detector with its verified weights, on the device.
+def build_detector(settings: DetectorSettings, device: torch.device) -> Detector:
+    """The configured detector with its verified weights, on the device; rembg's on the processor.
 
     Raises:
         UserError: the weights are missing, damaged or of another model; an unknown label.
     """
+    if isinstance(settings, Rembg):
+        return build_rembg(find_weights(settings))
     labels = label_ids(settings)
     weights = find_weights(settings)
     model = build_model(settings, len(read_classes(weights.path) or ()) or N_CLASSES)
@@ -80,19 +90,30 @@ def cached_detector(
         "precision": "fp32",
         "device": device.type,
         "loader and network": source_hash("detect", "images.py", "srgb.py"),
-        "versions": {name: found for name, found in package_versions().items() if name in PACKAGES},
+        "versions": runtime_versions(settings)
+        | {name: found for name, found in package_versions().items() if name in PACKAGES},
     }
+    threshold, labels = (
+        (0.0, None)
+        if isinstance(settings, Rembg)
+        else (settings.score_threshold, label_ids(settings))
+    )
     return CachedDetector(
         lambda: build_detector(settings, device),
         cache,
         identity,
         floor=settings.floor,
-        score_threshold=settings.score_threshold,
-        labels=label_ids(settings),
+        score_threshold=threshold,
+        labels=labels,
     )
 
 
-def build_model(settings: DetectorSettings, n_classes: int) -> MaskRCNN:
+def runtime_versions(settings: DetectorSettings) -> dict[str, str]:
+    """The versions of the packages that only this detector computes with."""
+    return {"onnxruntime": load_runtime().__version__} if isinstance(settings, Rembg) else {}
+
+
+def build_model(settings: ObjectDetectorSettings, n_classes: int) -> MaskRCNN:
     """The configured architecture with random weights; the background is one of the classes."""
     if isinstance(settings, Demo):
         return build_demo_model(settings.image_size)
@@ -107,6 +128,8 @@ def find_weights(settings: DetectorSettings) -> Weights:
     Raises:
         UserError: there is none, it cannot be had, or it is not the one expected.
     """
+    if isinstance(settings, Rembg):
+        return find_model(settings)
     if isinstance(settings, Demo):
         if settings.weights is None:
             return local_file(WEIGHTS, "demo", WEIGHTS_SHA256)
@@ -118,13 +141,13 @@ def find_weights(settings: DetectorSettings) -> Weights:
 
 def class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
     """The detector's classes by id; None where it knows no classes, only objects."""
-    if isinstance(settings, Demo):
+    if isinstance(settings, Demo | Rembg):
         return None
     trained = None if settings.weights == "COCO_V1" else read_classes(Path(settings.weights))
     return None if trained == OBJECT else trained or tuple(COCO[settings.name].meta["categories"])
 
 
-def label_ids(settings: DetectorSettings) -> frozenset[int] | None:
+def label_ids(settings: ObjectDetectorSettings) -> frozenset[int] | None:
     """The class ids that count; None for all.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Detections kept on disk, so that a sweep runs the network once for each image.
+"""What detectors found, kept on disk, so that a sweep runs the network once for each image.
 
 An entry is what the network found above its score floor; whatever is chosen from it later (scores,
 labels, instances, thresholds) is no part of it.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.detect.detector import Detector
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Found, SoftMask
 from bgexp.files import TEMPORARY, sha256_bytes, write_whole
 
 _ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """Detections above a score floor, and how many milliseconds the network took for them."""
+    """What was found, detections above a score floor, and how many ms the network took for it."""
 
-    detections: Detections
+    found: Found
     network_ms: float
 
 
@@ -62,7 +62,9 @@ class DetectionCache:
             return None
         with suppress(OSError):
             os.utime(path)  # a file's time tells its last use
-        return Entry(entry.detections.select(entry.detections.scores > floor), entry.network_ms)
+        if isinstance(entry.found, SoftMask):
+            return entry
+        return Entry(entry.found.select(entry.found.scores > floor), entry.network_ms)
 
     def put(self, key: str, floor: float, entry: Entry) -> None:
         """Keeps an entry; where the disk refuses, the work goes on without it."""
@@ -131,7 +133,7 @@ class CachedDetector:
         key = sha256_bytes(json.dumps([sha256, self._identity], sort_keys=True).encode())
         entry = self._cache.get(key, self._floor) if self._cache is not None else None
         size = image.shape[:2]
-        if entry is not None and (entry.detections.height, entry.detections.width) == size:
+        if entry is not None and (entry.found.height, entry.found.width) == size:
             return entry, True
         if self._network is None:
             self._network = self._build()
@@ -157,21 +159,22 @@ class FileDetector:
         self.cached: bool | None = None
         self.network_ms = math.nan
 
-    def detect(self, image: NDArray[np.uint8]) -> Detections:
+    def detect(self, image: NDArray[np.uint8]) -> Found:
         """What is in the file's image, HxWx3 uint8 RGB."""
         entry, self.cached = self._detector.look(image, self._sha256)
         self.network_ms = entry.network_ms
-        return entry.detections
+        return entry.found
 
 
 def _encoded(key: str, floor: float, entry: Entry) -> bytes:
-    found = entry.detections
+    found = entry.found
+    names = _ARRAYS if isinstance(found, Detections) else ("mask",)
     file = BytesIO()
     np.savez_compressed(
         file,
         key=np.array(key),
         numbers=np.array([floor, entry.network_ms, found.height, found.width], np.float64),
-        **{name: getattr(found, name) for name in _ARRAYS},
+        **{name: getattr(found, name) for name in names},
     )
     return file.getvalue()
 
@@ -182,6 +185,8 @@ def _decoded(data: bytes, key: str) -> tuple[Entry, float]:
         if str(stored["key"]) != key:
             raise ValueError("the entry of another key")
         floor, network_ms, height, width = stored["numbers"].tolist()
+        if "mask" in stored:
+            return Entry(SoftMask(stored["mask"]), network_ms), floor
         arrays = {name: stored[name] for name in _ARRAYS}
     found = Detections(**arrays, height=int(height), width=int(width))
     return Entry(found, network_ms), floor

@@ -1,13 +1,14 @@
 """The jobs of a sweep side by side on the same images: what differs, who is ahead, by how much."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from bgexp.findings.evidence import decided
 from bgexp.findings.finding import Job, column
+from bgexp.metrics import LOWER_IS_BETTER
 from bgexp.statistics import PairedChange, paired_change
 
 SMALL = 0.005  # a difference of mean IoU below it is of no use to anybody
@@ -23,8 +24,8 @@ class Effect:
         key: The setting's name.
         values: A row a value: `value`, `n_jobs`, and the mean of each score (without truth, of
             each check) over its jobs.
-        change: Of mean IoU, from the worst value to the best one, on the same images; of no
-            image without truth, or where the setting never varies alone.
+        change: Of mean IoU (or another metric), from the worst value to the best one, on the same
+            images; of no image without truth, or where the setting never varies alone.
         worst, best: These values.
     """
 
@@ -37,7 +38,7 @@ class Effect:
     @property
     def clear(self) -> bool:
         """Whether the setting matters: the change is decided and not tiny."""
-        return decided(self.change) and self.change.change >= SMALL
+        return decided(self.change) and abs(self.change.change) >= SMALL
 
 
 def swept(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
@@ -109,27 +110,40 @@ def lead(jobs: Sequence[Job]) -> PairedChange | None:
     return paired_change(*(table[job.name].to_numpy() for job in reversed(first)))
 
 
-def effects(jobs: Sequence[Job]) -> list[Effect]:
-    """What each swept setting does, the largest change of IoU first.
+def effects(
+    jobs: Sequence[Job], metric: str = "iou", clusters: Mapping[str, str] | None = None
+) -> list[Effect]:
+    """What each swept setting does, the largest change first.
 
     Compared are only jobs that differ in nothing else: where one of them broke, its counterparts
     are left out. A value's score on an image is the mean over its jobs.
+
+    Args:
+        jobs: All of them.
+        metric: Of METRICS, by which values are compared.
+        clusters: For each image (path) what it belongs to, as in `paired_change`.
     """
     jobs = [job for job in jobs if len(job.rows)]
-    found = [_effect(key, jobs) for key in swept([job.overrides for job in jobs])]
-    return sorted(found, key=lambda effect: -effect.change.change if effect.change.n else 0)
+    keys = swept([job.overrides for job in jobs])
+    found = [_effect(key, jobs, metric, clusters) for key in keys]
+    return sorted(found, key=lambda effect: -abs(effect.change.change) if effect.change.n else 0)
 
 
-def _effect(key: str, jobs: Sequence[Job]) -> Effect:
+def _effect(
+    key: str, jobs: Sequence[Job], metric: str, clusters: Mapping[str, str] | None
+) -> Effect:
     alike = _alike(key, jobs)
     groups: dict[str, list[Job]] = {}
     for job in alike or jobs:
         groups.setdefault(_settings(job).get(key, ""), []).append(job)
-    per_image = pd.DataFrame({v: scores(group).mean(axis=1) for v, group in groups.items()})
-    order = per_image.mean().sort_values(kind="stable").index
-    pairs = [per_image[value] if alike else per_image[value][:0] for value in order[[0, -1]]]
-    change = paired_change(*(values.to_numpy() for values in pairs))
-    keys = SCORES if ranking(jobs) else WARNINGS
+    per_image = pd.DataFrame({v: scores(group, metric).mean(axis=1) for v, group in groups.items()})
+    rising = metric not in LOWER_IS_BETTER
+    order = per_image.mean().sort_values(kind="stable", ascending=rising).index
+    per_image = per_image if alike else per_image[:0]
+    belongs = None if clusters is None else [clusters[path] for path in per_image.index]
+    worst, best = (per_image[value].to_numpy() for value in order[[0, -1]])
+    change = paired_change(worst, best, belongs)
+    keys = dict.fromkeys((metric, *SCORES)) if ranking(jobs) else WARNINGS
     table = pd.DataFrame([_means(value, group, keys) for value, group in groups.items()])
     return Effect(key, table, change, order[0], order[-1])
 
@@ -156,7 +170,7 @@ def _settings(job: Job) -> dict[str, str]:
     return dict(override.partition("=")[::2] for override in job.overrides)
 
 
-def _means(value: str, jobs: Sequence[Job], keys: Sequence[str]) -> dict[str, object]:
+def _means(value: str, jobs: Sequence[Job], keys: Iterable[str]) -> dict[str, object]:
     means = {key: pd.Series([mean_score(job, key) for job in jobs]).mean() for key in keys}
     return {"value": value, "n_jobs": len(jobs), **means}
 

@@ -1,7 +1,7 @@
 """Numbers to the geometry of charts, which a template draws as SVG. Pure; units of a viewBox."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -66,6 +66,7 @@ class Scatter:
     across: Sequence[Tick] = field(default_factory=list)
     upward: Sequence[Tick] = field(default_factory=list)
     n: int = 0
+    front: str = ""  # the points of an SVG polyline
 
 
 def histogram(
@@ -135,13 +136,18 @@ def paired(
 
 @dataclass(frozen=True)
 class Dot:
-    """A job in a scatter: its name, its number in the table, and a kind for its looks."""
+    """A job in a scatter: its name, its number in the table, a kind for its looks.
+
+    Attributes:
+        on_front: Whether a line joins it with the others that no job beats in both.
+    """
 
     name: str
     number: str
     seconds: float
     score: float
     kind: str = ""
+    on_front: bool = False
 
 
 def tradeoff(jobs: Sequence[Dot]) -> Scatter:
@@ -172,10 +178,20 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
         points.append(Point(x, y, label, job.kind, text, text_y))
     return Scatter(
         points,
-        [Tick(across(value), f"{value:g}") for value in _round_steps(0, slowest)],
-        [Tick(upward(value), f"{value:g}") for value in _round_steps(low, high)],
+        [Tick(across(value), f"{value:g}") for value in round_steps(0, slowest)],
+        [Tick(upward(value), f"{value:g}") for value in round_steps(low, high)],
         len(jobs),
+        _steps([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
     )
+
+
+def _steps(dots: Sequence[tuple[float, float]]) -> str:
+    """A line from dot to dot by steps: between two of them, what can be had is the left one."""
+    path: list[tuple[float, float]] = []
+    for x, y in sorted(dots):
+        path += [(x, path[-1][1])] if path else []
+        path.append((x, y))
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in path)
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -199,7 +215,7 @@ def _overlap(one: Box, other: Box) -> bool:
     return not apart
 
 
-def _round_steps(low: float, high: float) -> Iterable[float]:
+def round_steps(low: float, high: float) -> list[float]:
     """About five round numbers between two bounds."""
     rough = (high - low) / 5
     power = 10 ** math.floor(math.log10(rough))

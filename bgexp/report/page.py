@@ -130,15 +130,24 @@ def _environment() -> Environment:
     return environment
 
 
+def _source(stem: str, suffix: str) -> str:
+    """A style or a script; "" where there is none of this name."""
+    name, environment = f"{stem}.{suffix}", _environment()
+    if name not in environment.list_templates():
+        return ""
+    return environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
+
+
 def render_page(template: str, **content: object) -> bytes:
     """A page from a template that extends page.html: UTF-8, nothing outside it is asked for.
 
     Everything in `content` is escaped; style and script are bgexp's own, pinned by their hashes.
+    A template may have more of both beside it, under its own name.
     """
     environment = _environment()
     own: dict[str, object] = {}
-    for kind, name in (("style", "page.css"), ("script", "page.js")):
-        source = environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
+    for kind, suffix in (("style", "css"), ("script", "js")):
+        source = _source("page", suffix) + _source(template.rpartition(".")[0], suffix)
         digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
         own |= {kind: Markup(source), f"{kind}_hash": f"'sha256-{digest}'"}
     page = environment.get_template(template).render(own | content)

@@ -67,7 +67,7 @@ def render_sweep(
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
         "pictures": [
-            _picture(path, anchors[path], cutouts, jobs) for path, cutouts in pictures.items()
+            variant_panels(path, anchors[path], cutouts, jobs) for path, cutouts in pictures.items()
         ],
     }
     return render_page(
@@ -131,9 +131,10 @@ def _dots(jobs: Sequence[Job], ordered: Sequence[Job]) -> list[charts.Dot]:
     return found
 
 
-def _picture(
+def variant_panels(
     path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[Job]
 ) -> dict[str, Any]:
+    """An image as jobs see it: its pictures side by side, each with its score."""
     found = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
     known = {name: f"IoU {number(value)}" for name, value in found.items()}
     low, high = min(found.values(), default=0), max(found.values(), default=0)

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.models.detection import MaskRCNN
 
 from bgexp.backbone import freeze_norms, load_imagenet
-from bgexp.config import Coco, Demo, DetectorSettings, TrainSettings
+from bgexp.config import Coco, Demo, ObjectDetectorSettings, TrainSettings
 from bgexp.dataset import Dataset
 from bgexp.detect import OBJECT, build_model, class_names, find_weights
 from bgexp.errors import UserError
@@ -60,7 +60,9 @@ def _detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
     return model
 
 
-def _load_weights(model: MaskRCNN, detector: DetectorSettings, classes: tuple[str, ...]) -> None:
+def _load_weights(
+    model: MaskRCNN, detector: ObjectDetectorSettings, classes: tuple[str, ...]
+) -> None:
     """All of a file's weights, or all but the heads where it knows other classes."""
     weights, known = find_weights(detector), class_names(detector) or OBJECT
     if known == classes:

@@ -45,6 +45,7 @@ SECTIONS = {
         "metrics.aggregation.aggregate",
         "average_precision.MaskAveragePrecision",
         "statistics.paired_change",
+        "statistics.images_to_decide",
         "statistics.rank_agreement",
     ),
     "Runs": (
@@ -61,6 +62,19 @@ SECTIONS = {
         "batch.command.batch_process_with_quality_handling",
         "batch.command.BatchResult",
         "batch.journal.Record",
+    ),
+    "Choosing": (
+        "history.find_runs",
+        "history.StoredRun",
+        "compare.command.compare_runs",
+        "preference.win_rate",
+        "bradley_terry.strengths",
+        "promote.command.promote",
+        "promote.gates.gain",
+        "registry.fetch",
+        "bundle.load_bundle",
+        "bundle.Bundle",
+        "serving.open_remover",
     ),
     "Errors": ("errors.UserError", "images.ImageError"),
 }

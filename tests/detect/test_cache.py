@@ -81,7 +81,7 @@ def test_what_goes_in_comes_out(tmp_path_factory, seed, n, floor, milliseconds):
     found = select_detections(made(seed, n), floor)
     cache.put(KEY, floor, Entry(found, milliseconds))
     back = cache.get(KEY, floor)
-    assert equal(back.detections, found)
+    assert equal(back.found, found)
     assert back.network_ms == milliseconds
     assert cache.get("cd" * 32, floor) is None
 
@@ -91,10 +91,10 @@ def test_an_entry_serves_its_floor_and_what_lies_above(cache):
     cache.put(KEY, 0.3, Entry(found, 1.0))
     assert cache.get(KEY, 0.29) is None
     for threshold in (0.3, 0.5, 0.9):
-        assert equal(cache.get(KEY, threshold).detections, select_detections(found, threshold))
+        assert equal(cache.get(KEY, threshold).found, select_detections(found, threshold))
     everything = select_detections(made(n=30), 0.1)
     cache.put(KEY, 0.1, Entry(everything, 1.0))
-    assert len(cache.get(KEY, 0.1).detections) > len(found)
+    assert len(cache.get(KEY, 0.1).found) > len(found)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9, -1])
@@ -114,7 +114,7 @@ def test_a_flipped_byte_is_none_or_harmless(cache, tmp_path):
     for place in range(0, len(data), 37):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
         back = cache.get(KEY, 0.0)
-        assert back is None or equal(back.detections, found)
+        assert back is None or equal(back.found, found)
         damaged += back is None
     assert damaged > 50
 
@@ -352,7 +352,7 @@ def test_killed_writers_leave_no_wrong_entry(tmp_path):
                 entry = reader.get(name, 0.2)
                 if entry is not None:
                     seen += 1
-                    assert equal(entry.detections, expected(name))
+                    assert equal(entry.found, expected(name))
     finally:
         for writer in writers:
             writer.send_signal(signal.SIGKILL)
@@ -361,7 +361,7 @@ def test_killed_writers_leave_no_wrong_entry(tmp_path):
     assert seen >= 300
     assert files(folder)
     for path in folder.rglob("*.npz"):
-        assert equal(reader.get(path.stem, 0.2).detections, expected(path.stem))
+        assert equal(reader.get(path.stem, 0.2).found, expected(path.stem))
 
 
 def expected(name):

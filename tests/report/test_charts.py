@@ -112,6 +112,16 @@ def test_faster_is_left_and_better_is_up():
     assert tradeoff([]).points == []
 
 
+def test_a_line_joins_the_front_by_steps():
+    a, b = (Dot(name, name, s, q, on_front=True) for name, s, q in (("a", 1, 0.5), ("b", 2, 0.9)))
+    found = tradeoff([b, Dot("c", "c", 3, 0.2), a])
+    dots = {point.label[0]: (point.x, point.y) for point in found.points}
+    line = [tuple(map(float, pair.split(","))) for pair in found.front.split()]
+    corner = dots["b"][0], dots["a"][1]  # as good as a, until there is time for b
+    assert line == [pytest.approx(p, abs=0.06) for p in (dots["a"], corner, dots["b"])]
+    assert tradeoff([Dot("a", "a", 1, 0.5)]).front == ""
+
+
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1000), min_size=1, max_size=6))
 def test_parts_of_a_whole(parts):
     bars = stacked(parts)

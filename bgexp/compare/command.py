@@ -1,0 +1,110 @@
+"""`bgexp compare`: finds the runs, brings them to the same images, and compares."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bgexp.compare.agreement import with_agreement
+from bgexp.compare.differences import cautions, differing
+from bgexp.compare.document import as_document
+from bgexp.compare.page import draw_comparison
+from bgexp.config import CompareSettings
+from bgexp.contenders import called
+from bgexp.errors import UserError
+from bgexp.files import write_json
+from bgexp.findings.comparison import Comparison, compare_jobs
+from bgexp.findings.finding import Job
+from bgexp.findings.matching import match_images
+from bgexp.findings.variants import job_names
+from bgexp.history import StoredRun, find_runs
+from bgexp.votes import read_votes
+
+DOCUMENT = "compare.json"
+
+
+def compare_runs(settings: CompareSettings) -> Comparison:
+    """The runs that the settings name, side by side on the images that all of them have.
+
+    Raises:
+        UserError: Fewer than two finished runs are meant (one, with a reference), or no image is
+            common to all.
+    """
+    found = find_runs(settings, settings.which, settings.filter)
+    left_out = {called(run): why for run in found if (why := _unusable(run))}
+    runs = [run for run in found if called(run) not in left_out]
+    if settings.baseline is None:
+        first = 0
+    else:
+        runs, first = _with_baseline(_one(settings, "baseline", settings.baseline), runs)
+    if len(runs) < (1 if settings.reference else 2):
+        raise UserError(_too_few(runs, left_out))
+    jobs = _jobs(runs)
+    matched = match_images(jobs)
+    comparison = replace(
+        compare_jobs(matched, jobs[first].name, settings.metric, settings.cluster),
+        left_out=left_out,
+        cautions=cautions(runs),
+        folders={job.name: run.folder for job, run in zip(jobs, runs, strict=True)},
+        votes=read_votes(settings, {run.run_id for run in runs}),
+    )
+    if settings.reference is None:
+        return comparison
+    return with_agreement(comparison, _one(settings, "reference", settings.reference))
+
+
+def write_comparison(comparison: Comparison, folder: Path, settings: CompareSettings) -> None:
+    """Writes compare.json and report.html into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / DOCUMENT, as_document(comparison))
+    given = settings.model_dump(mode="json")
+    draw_comparison(folder, comparison, given, {DOCUMENT: DOCUMENT})
+
+
+def _unusable(run: StoredRun) -> str:
+    """Why a run cannot be compared; empty where it can."""
+    if run.status != "FINISHED":
+        return f"it is {run.status.lower()}, not finished"
+    return "" if len(run.rows) else "it left no per_image.parquet"
+
+
+def _one(settings: CompareSettings, key: str, word: str) -> StoredRun:
+    """The one finished run that a word names.
+
+    Raises:
+        UserError: It names none, several, or one that cannot be compared.
+    """
+    try:
+        found = find_runs(settings, [word])
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+    if len(found) > 1:
+        raise UserError(f"{key}: {word} is a sweep of {len(found)} runs; give one of them")
+    if why := _unusable(found[0]):
+        raise UserError(f"{key}: {word}: {why}")
+    return found[0]
+
+
+def _with_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list[StoredRun], int]:
+    """The runs, the baseline among them, and its place."""
+    ids = [run.run_id for run in runs]
+    if baseline.run_id in ids:
+        return list(runs), ids.index(baseline.run_id)
+    return [baseline, *runs], 0
+
+
+def _too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
+    said = f"which: two finished runs are needed, {len(runs)} is meant"
+    if runs:
+        said += f" ({called(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
+    reasons = [f"{name}: {why}" for name, why in left_out.items()]
+    return said + (f"; left out: {'; '.join(reasons[:3])}" if reasons else "")
+
+
+def _jobs(runs: Sequence[StoredRun]) -> list[Job]:
+    """The runs by the settings in which they differ; a single one by its name."""
+    settings = differing(runs)
+    names = job_names(settings) if len(runs) > 1 else [runs[0].name]
+    return [
+        Job(name, given, {**run.summary, "run_id": run.run_id}, run.rows)
+        for name, given, run in zip(names, settings, runs, strict=True)
+    ]

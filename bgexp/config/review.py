@@ -1,0 +1,42 @@
+"""Settings of `bgexp review` and `bgexp select`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bgexp.config.section import Count, OverRuns
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class ReviewSettings(OverRuns):
+    """Settings of `bgexp review`.
+
+    Attributes:
+        votes: A file that the page of a review saved; null: a page is made.
+        n: Pairs to judge; repeats: how many of them are shown again.
+        seed: Of the choice of images, and of the order of pairs and sides.
+    """
+
+    votes: Path | None
+    n: Annotated[int, Field(ge=1, le=500)]
+    repeats: Annotated[int, Field(ge=0, le=100)]
+    seed: Seed
+
+
+class SelectSettings(OverRuns):
+    """Settings of `bgexp select`.
+
+    Attributes:
+        output: A folder that is not there yet, or is empty; null: one in the runs folder.
+        n: Images to label: half at random, half where the variants disagree most.
+        start: What the masks are before they are edited: "consensus" is what more than half of
+            the variants keep, "blank" is nothing.
+        seed: Of the random half.
+    """
+
+    output: Path | None
+    n: Annotated[Count, Field(ge=2)]
+    start: Literal["consensus", "blank"]
+    seed: Seed

@@ -1,0 +1,28 @@
+"""Settings of a sweep that chooses by itself; they are those of the sweep and of no job."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bgexp.config.section import Positive, Section
+
+
+class OptunaSweep(Section):
+    """How Optuna chooses.
+
+    Attributes:
+        study: The name of its folder, where the study is kept and goes on.
+        trials: It ends when so many trials have ended.
+        objectives: What is made as good as can be; for several there is no best but a front.
+    """
+
+    name: Literal["optuna"]
+    study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    trials: Positive
+    objectives: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class SweepSettings(Section):
+    """The `sweep` of `bgexp run -m`."""
+
+    sweep: OptunaSweep

@@ -1,0 +1,1 @@
+"""Choosing the winner, and making it what production uses."""

@@ -1,0 +1,181 @@
+"""Numbers to a decision: who wins on images kept for choosing, and is no worse on the others."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import bootstrap
+
+from bgexp.errors import UserError
+from bgexp.metrics import LOWER_IS_BETTER, METRICS
+from bgexp.subset import choose
+
+MARGIN = 0.005  # a new champion may be so much worse at most, at the interval's lower end
+ERROR = 0.05  # the chance of an interval that misses the truth, for all variants together
+WIN_RATE = "win_rate"
+_RESAMPLES = 10_000
+_LEAST = 3  # images, for an interval
+_STATISTICS: Mapping[str, Callable[..., Any]] = {
+    "mean": np.mean,
+    "median": np.median,
+    "p05": lambda values, axis: np.percentile(values, 5, axis=axis),
+    "p95": lambda values, axis: np.percentile(values, 95, axis=axis),
+}
+_COMPARISONS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_CONSTRAINT = re.compile(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*(-?[\d.]+(?:[eE]-?\d+)?)\s*")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is compared: a metric of `METRICS`, and how it is summed up over images."""
+
+    key: str
+    statistic: str
+
+    def __str__(self) -> str:
+        return f"{self.key}.{self.statistic}"
+
+    def of(self, values: NDArray[np.float64]) -> float:
+        """Over images; NaN of none."""
+        return float(_STATISTICS[self.statistic](values, axis=-1)) if len(values) else math.nan
+
+    def better(self, scores: Mapping[str, float]) -> str:
+        """The name with the best score; the first of equal ones."""
+        sign = -1 if self.key in LOWER_IS_BETTER else 1
+        return max(scores, key=lambda name: sign * scores[name])
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A number of a run that has to be on one side of a limit."""
+
+    key: str
+    sign: str
+    limit: float
+
+    def __str__(self) -> str:
+        return f"{self.key}{self.sign}{self.limit:g}"
+
+    def holds(self, number: float) -> bool:
+        """Whether it does; an undefined number never."""
+        return bool(_COMPARISONS[self.sign](number, self.limit))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much better the new one is on the same images; negative where it is worse.
+
+    Attributes:
+        n: Images.
+        before, after: The metric of the old one and of the new one.
+        gain: What is won, whichever way the metric points.
+        low, high: Of its interval; NaN with fewer than three images.
+        confidence: Of the interval.
+    """
+
+    n: int
+    before: float
+    after: float
+    gain: float
+    low: float
+    high: float
+    confidence: float
+
+    @property
+    def enough(self) -> bool:
+        """Whether the new one may take the old one's place: surely not worse than by MARGIN."""
+        return self.low > -MARGIN
+
+
+def read_metric(text: str) -> Metric:
+    """A metric as it is written, such as `iou.mean`; only what is judged by truth.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    key, _, statistic = text.partition(".")
+    if key in METRICS and statistic in _STATISTICS:
+        return Metric(key, statistic)
+    hint = "; checks never choose" if key in ("check", "checks") else ""
+    raise UserError(
+        f"metric: no such metric (got {text}; allowed: {WIN_RATE}, or one of {', '.join(METRICS)} "
+        f"with .{', .'.join(_STATISTICS)}{hint})"
+    )
+
+
+def read_constraints(text: str | None) -> list[Constraint]:
+    """Conditions as they are written: `images_per_s>=2, foreground_recall.p05>=0.9`.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    found = []
+    for part in (text or "").split(","):
+        if part.strip():
+            match = _CONSTRAINT.fullmatch(part)
+            if match is None:
+                raise UserError(f"require: {part.strip()}: expected KEY>=NUMBER, or <=, > or <")
+            found.append(Constraint(match[1], match[2], float(match[3])))
+    return found
+
+
+def held_out(paths: Collection[str], share: float, seed: int) -> set[str]:
+    """The images that choose nobody and confirm: a share of each category, by a seed."""
+    return set(choose(paths, round(share * len(paths)), seed))
+
+
+def confidence(variants: int) -> float:
+    """Of the interval that has to clear the margin: the more variants, the surer (Bonferroni).
+
+    The best of many is the luckiest too; the images held out take that away, and this does for
+    who promotes again and again against the same ones.
+    """
+    return 1 - ERROR / max(1, variants)
+
+
+def gain(before: Sequence[float], after: Sequence[float], metric: Metric, level: float) -> Gain:
+    """What the new one wins, with its paired bootstrap percentile interval (Efron 1979).
+
+    Args:
+        before: Scores of the old one, an image each.
+        after: Of the new one, on the same images; pairs with a NaN are left out.
+        metric: By which.
+        level: Confidence of the interval.
+    """
+    pairs = pd.DataFrame({"before": before, "after": after}, dtype=float).dropna().to_numpy().T
+    sign = -1.0 if metric.key in LOWER_IS_BETTER else 1.0
+    old, new = metric.of(pairs[0]), metric.of(pairs[1])
+    low, high = _interval(pairs, metric, sign, level)
+    return Gain(pairs.shape[1], old, new, sign * (new - old), low, high, level)
+
+
+def _interval(
+    pairs: NDArray[np.float64], metric: Metric, sign: float, level: float
+) -> tuple[float, float]:
+    if pairs.shape[1] < _LEAST:
+        return math.nan, math.nan
+    statistic = _STATISTICS[metric.statistic]
+
+    def won(before: NDArray[np.float64], after: NDArray[np.float64], axis: int) -> Any:  # noqa: ANN401
+        return sign * (statistic(after, axis=axis) - statistic(before, axis=axis))
+
+    if np.ptp(pairs[1] - pairs[0]) == 0 and metric.statistic == "mean":
+        only = float(won(pairs[0], pairs[1], 0))  # every resample has the same
+        return only, only
+    found = bootstrap(
+        (pairs[0], pairs[1]),
+        won,
+        paired=True,
+        n_resamples=_RESAMPLES,
+        batch=500,
+        confidence_level=level,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)

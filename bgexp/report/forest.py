@@ -1,0 +1,84 @@
+"""Changes with their intervals to the geometry of a forest plot. Pure; units of a viewBox."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bgexp.report.charts import Tick, round_steps
+
+WIDE = 460
+_ROW = 38  # a name above, its line below
+_MARGIN = 12  # on both sides
+_BELOW = 40  # for the axis
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A change, its interval, and what they are of.
+
+    Attributes:
+        name: Written above the line.
+        change: Where the dot stands.
+        low, high: Where the line ends; NaN for no line.
+        kind: A class of page.css for the dot: better, worse or empty.
+        label: What a reader sees who points at it.
+    """
+
+    name: str
+    change: float
+    low: float
+    high: float
+    kind: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A row of the plot."""
+
+    y: float
+    dot: float
+    line: tuple[float, float] | None
+    name: str
+    kind: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Forest:
+    """Rows, an axis below them, and the line of no change."""
+
+    rows: Sequence[Mark] = field(default_factory=list)
+    ticks: Sequence[Tick] = field(default_factory=list)
+    zero: float = 0.0
+    floor: float = 0.0
+    height: float = 0.0
+
+
+def forest(intervals: Sequence[Interval]) -> Forest:
+    """A row an interval on one axis, which 0 is always on; undefined changes are left out.
+
+    >>> [(row.dot, row.line) for row in forest([Interval("a", 0.5, 0, 1, "", "")]).rows]
+    [(230.0, (12.0, 448.0))]
+    """
+    shown = [one for one in intervals if not math.isnan(one.change)]
+    if not shown:
+        return Forest()
+    values = [v for one in shown for v in (one.low, one.change, one.high) if not math.isnan(v)]
+    low, high = min(0.0, *values), max(0.0, *values)
+    if low == high:
+        low, high = -0.01, 0.01
+
+    def place(value: float) -> float:
+        return _MARGIN + (value - low) / (high - low) * (WIDE - 2 * _MARGIN)
+
+    rows = []
+    for number, one in enumerate(shown):
+        line = None if math.isnan(one.low) else (place(one.low), place(one.high))
+        y = number * _ROW + 28.0
+        rows.append(Mark(y, place(one.change), line, one.name, one.kind, one.label))
+    floor = len(shown) * _ROW + 4.0
+    ticks = [
+        Tick(place(value), f"{value:+g}" if value else "0") for value in round_steps(low, high)
+    ]
+    return Forest(rows, ticks, place(0), floor, floor + _BELOW)

@@ -1,0 +1,84 @@
+"""Makes the page of a review, and counts the votes that it brought."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+
+from bgexp.config import ReviewSettings, flattened
+from bgexp.contenders import Contenders, find_contenders, fingerprints
+from bgexp.environment import bgexp_state
+from bgexp.errors import UserError
+from bgexp.files import write_json, write_whole
+from bgexp.preference import Vote
+from bgexp.progress import progress
+from bgexp.report.review import Exhibit, exhibit, render_review
+from bgexp.review.plan import Shown, plan_pairs
+from bgexp.shown import reread
+from bgexp.tracking import tracked_run
+from bgexp.votes import COMPARED, PAGE, PLAN, REVIEW, Pair, Review, log_votes, read_file, read_votes
+
+MOST_VARIANTS = 6  # 15 couples of runs: with 40 pairs fewer than three each
+
+
+def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Contenders]:
+    """Writes review.html, to be opened in a browser, and review.json, which says what is on it.
+
+    Raises:
+        UserError: Fewer than two runs or more than six are meant, or they differ on no image.
+    """
+    contenders = find_contenders(settings)
+    runs = contenders.runs
+    if len(runs) > MOST_VARIANTS:
+        raise UserError(
+            f"which: {len(runs)} runs are too many to judge by eye (allowed: {MOST_VARIANTS}); "
+            "name those between which it is to be decided, or narrow them by filter=…"
+        )
+    ids = [run.run_id for run in runs]
+    planned = plan_pairs(ids, fingerprints(contenders), settings.n, settings.repeats, settings.seed)
+    if not planned:
+        raise UserError("which: these runs have the same masks on every image")
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    write_whole(folder / "config.yaml", config.encode())
+    with tracked_run(settings, REVIEW, f"review of {len(runs)} runs", folder) as run:
+        run.log_params(flattened(settings))
+        run.set_tags({COMPARED: " ".join(ids)})
+        run.log_metrics({"pairs": len(planned)})
+        exhibits = list(_exhibits(planned, contenders))
+        pairs = [
+            Pair(pair=str(n), image=p.image, left=p.left, right=p.right, repeat=p.repeat)
+            for n, (p, _) in enumerate(exhibits, 1)
+        ]
+        review = Review(review=run.run_id, runs=contenders.names, pairs=tuple(pairs))
+        page = render_review(run.run_id, [drawn for _, drawn in exhibits], bgexp_state())
+        write_whole(folder / PAGE, page)
+        write_json(folder / PLAN, review.model_dump())
+        run.log_folder(folder)
+    return review, contenders
+
+
+def _exhibits(planned: Sequence[Shown], contenders: Contenders) -> Iterator[tuple[Shown, Exhibit]]:
+    """Each pair with its pictures; one whose image cannot be read any more is left out."""
+    folders = {run.run_id: run.folder for run in contenders.runs}
+    with progress("pairs", len(planned)) as step:
+        for pair in planned:
+            sides = [folders[pair.left], folders[pair.right]]
+            again = reread([pair.image], sides, contenders.dataset, contenders.max_megapixels)
+            for shown in again:
+                left, right = (shown.masks[side] for side in sides)
+                yield pair, exhibit(shown.image, left, right)
+            step(0)
+
+
+def log_review(settings: ReviewSettings, folder: Path) -> tuple[list[Vote], Review]:
+    """Logs the file of votes; returns all votes on the runs of its review, and the review.
+
+    Raises:
+        UserError: The file cannot be read, is of no review in the store, or runs were named too.
+    """
+    if settings.votes is None or list(settings.which) != ["last"] or settings.filter is not None:
+        raise UserError("votes: the file says of which runs it is; name none beside it")
+    votes, review = read_file(settings.votes, settings)
+    log_votes(votes, review, settings, folder)
+    return read_votes(settings, review.runs), review

@@ -1,0 +1,77 @@
+"""What differs between runs, by their config.yaml and summary."""
+
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from bgexp.compare.differences import cautions, differing
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run by its settings and what its summary says."""
+    count = iter(range(9))
+
+    def make(settings=None, weights="aa" * 32, code="c1", device="a CPU"):
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        if settings is not None:
+            (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+        summary = {
+            "weights": {"sha256": weights},
+            "bgexp": {"source_hash": code},
+            "device": {"name": device},
+        }
+        return SimpleNamespace(folder=folder, summary=summary)
+
+    return make
+
+
+def settings(threshold=0.5, refine=None, **more):
+    detector = {"name": "demo", "score_threshold": threshold, "score_floor": threshold}
+    return {"seed": 0, "detector": detector, "refine": refine or {"name": "none"}, **more}
+
+
+def test_only_what_differs_and_matters(run):
+    one = run(settings(runs="/a", samples=3, dataset={"name": "sample", "subset": 4}))
+    other = run(settings(0.7, runs="/b", samples=6, dataset={"name": "sample", "subset": 8}))
+    assert differing([one, other]) == [
+        ["detector.score_threshold=0.5"],
+        ["detector.score_threshold=0.7"],
+    ]
+
+
+def test_settings_of_other_stages_of_the_same_kind(run):
+    grabcut = {"name": "grabcut", "size": 192, "iterations": 3}
+    none, network = run(settings()), run(settings(refine={"name": "network", "size": 288}))
+    three = run(settings(refine=grabcut))
+    assert differing([none, network, three]) == [
+        ["refine=none"],
+        ["refine=network"],
+        ["refine=grabcut"],
+    ]
+    five = run(settings(refine={**grabcut, "iterations": 5}))
+    assert differing([none, three, five]) == [
+        ["refine=none"],
+        ["refine=grabcut", "refine.iterations=3"],
+        ["refine=grabcut", "refine.iterations=5"],
+    ]
+
+
+def test_weights_are_told_apart_by_their_hash(run):
+    assert differing([run(settings()), run(settings(), weights="bb" * 32)]) == [
+        ["detector.weights=aaaaaaaa"],
+        ["detector.weights=bbbbbbbb"],
+    ]
+
+
+def test_what_else_may_be_taken_for_an_effect(run):
+    assert cautions([run(), run()]) == []
+    [code, device] = cautions([run(), run(code="c2", device="a GPU")])
+    assert "different versions of bgexp's code" in code
+    assert device.endswith("different devices: a CPU, a GPU")
+
+
+def test_a_run_without_settings_is_no_obstacle(run):
+    assert differing([run(), run()]) == [[], []]

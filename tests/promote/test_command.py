@@ -1,0 +1,330 @@
+"""Promotion from a store: every refusal says why, nothing foreign is run, and one champion is left.
+
+The runs here are written as `bgexp run` leaves them, with scores that are known.
+"""
+
+import re
+import threading
+import warnings
+from contextlib import nullcontext
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from bgexp.bundle import DETECTOR, SETTINGS
+from bgexp.compose import compose_config, plain
+from bgexp.config import PromoteSettings, RunSettings, check_settings, flattened
+from bgexp.errors import UserError
+from bgexp.files import sha256_file, write_json
+from bgexp.preference import Vote
+from bgexp.promote import command
+from bgexp.promote.command import promote
+from bgexp.registry import crown, fetch, find_version, with_model
+from bgexp.tracking import open_store, tracked_run
+
+pytestmark = pytest.mark.slow
+PATHS = [f"{category}/{n}.jpg" for category in "abc" for n in range(20)]
+
+
+def composed(kind, name, *overrides):
+    values = plain(compose_config(name, list(overrides), None))
+    return check_settings(kind, {k: v for k, v in values.items() if k != "sweep"})
+
+
+class Store:
+    """A store with runs whose scores are set."""
+
+    def __init__(self, root, weights):
+        self.root, self.weights, self.count = root, weights, 0
+
+    def settings(self, *overrides):
+        return composed(PromoteSettings, "promote", f"runs={self.root / 'runs'}", *overrides)
+
+    def promote(self, *overrides):
+        self.count += 1
+        return promote(self.settings(*overrides), self.root / f"promotion {self.count}")
+
+    def version(self, alias="champion"):
+        found = find_version(self.settings(), alias)
+        return found and found.number
+
+    def add(self, score, *overrides, parent=None, digest="d" * 64, dirty=False, status="finished"):
+        """A run whose images have about this IoU, nan for no truth; returns its id."""
+        self.count += 1
+        folder = self.root / f"run {self.count}"
+        given = [f"detector.weights={self.weights}", "refine=none", f"seed={self.count}"]
+        runs = f"runs={self.root / 'runs'}"
+        settings = composed(RunSettings, "run", *given, runs, *overrides)
+        noise = np.random.default_rng(self.count).normal(0, 0.01, len(PATHS))
+        rows = pd.DataFrame({"path": PATHS, "iou": score + noise, "sha256": "0"})
+        folder.mkdir()
+        rows.to_parquet(folder / "per_image.parquet")
+        config = yaml.safe_dump(settings.model_dump(mode="json"))
+        (folder / "config.yaml").write_text(config)
+        with tracked_run(settings, "run", f"run {self.count}", folder, parent) as run:
+            run.log_params(flattened(settings))
+            run.log_metrics({"iou.mean": score, "images_per_s": 2.0})
+            summary = {
+                "status": status,
+                "run_id": run.run_id,
+                "dataset": {"name": "pairs", "root": "photos", "digest": digest},
+                "weights": {"name": "w", "sha256": sha256_file(self.weights)},
+                "bgexp": {"version": "1", "source_hash": "s", "git_commit": None}
+                | {"git_dirty": dirty},
+            }
+            write_json(folder / "summary.json", summary)
+            run.failed = status != "finished"
+        return run.run_id
+
+    def folder(self, run_id):
+        client, _ = open_store(self.settings())
+        return Path(client.get_run(run_id).data.tags["bgexp.folder"])
+
+
+@pytest.fixture
+def store(tmp_path, weights):
+    copy = tmp_path / "weights.safetensors"
+    copy.write_bytes(weights.read_bytes())
+    return Store(tmp_path, copy)
+
+
+def refusal(store, *overrides):
+    """The one line that says why not."""
+    try:
+        decision = store.promote(*overrides)
+    except UserError as error:
+        said = str(error)
+    else:
+        said = decision.refused
+        assert decision.version is None
+    assert said
+    assert "\n" not in said
+    return said
+
+
+def test_the_best_of_several_then_a_better_one_then_back(store):
+    first = [store.add(score) for score in (0.7, 0.8, 0.75)]
+    decision = store.promote(f"which=[{','.join(first)}]")
+    assert (decision.winner, store.version(), store.version("previous")) == (first[1], 1, None)
+    assert "60 images with iou.mean; chosen on 42, confirmed on the other 18" in decision.lines[0]
+
+    better = store.add(0.85)
+    assert store.promote(f"run={better}", "dry_run=true").version is None
+    assert store.version() == 1
+    assert store.promote(f"run={better}").version.number == 2
+    assert (store.version(), store.version("previous")) == (2, 1)
+
+    assert store.promote("rollback=true", "dry_run=true").version is None
+    assert store.version() == 2
+    store.promote("rollback=true")
+    assert (store.version(), store.version("previous")) == (1, 2)
+
+
+def test_a_run_that_is_no_worse_is_good_enough(store):
+    store.promote(f"run={store.add(0.8)}")
+    decision = store.promote(f"run={store.add(0.8)}")
+    assert -0.005 < decision.numbers["low"] < decision.numbers["high"] < 0.005
+    assert store.version() == 2
+
+
+def test_refusals_for_what_a_run_is(store):
+    champion = store.add(0.8)
+    store.promote(f"run={champion}")
+    assert "not better enough than bgexp version 1: iou.mean" in refusal(
+        store, f"run={store.add(0.7)}"
+    )
+    assert "has these very settings" in refusal(store, f"run={champion}")
+    assert "it is failed, not finished" in refusal(store, f"run={store.add(0.9, status='failed')}")
+    assert "in no commit" in refusal(store, f"run={store.add(0.9, dirty=True)}")
+    other = store.add(0.9, digest="e" * 64)
+    assert re.search(
+        r"version 1 has no finished run over dataset eeee.*bgexp run model=bgexp@champion",
+        refusal(store, f"run={other}"),
+    )
+    assert "different datasets" in refusal(store, f"which=[{champion},{other}]")
+    assert store.version() == 1
+
+
+def test_another_dataset_counts_once_the_champion_ran_there(store):
+    store.promote(f"run={store.add(0.8, 'seed=1')}")
+    there = store.add(0.5, "seed=1", digest="e" * 64)  # the champion's settings
+    new = store.add(0.6, "seed=2", digest="e" * 64)
+    decision = store.promote(f"run={new}")
+    assert decision.version.number == 2
+    assert there[:8] in "".join(decision.lines)
+
+
+def test_without_truth_no_metric_exists(store):
+    said = refusal(store, f"run={store.add(float('nan'))}")
+    assert "does not exist without truth" in said
+    assert "bgexp review" in said
+    assert "bgexp select" in said
+
+
+def test_conditions(store):
+    slow, fast = store.add(0.9), store.add(0.8)
+    client, _ = open_store(store.settings())
+    client.log_metric(fast, "images_per_s", 4.0)
+    decision = store.promote(f"which=[{slow},{fast}]", "require='images_per_s>=3'")
+    assert decision.winner == fast
+    assert any("images_per_s>=3 does not hold" in line for line in decision.lines)
+    assert "does not hold" in refusal(store, f"run={slow}", "require='images_per_s>=3'")
+    assert "no run has such a number" in refusal(store, f"run={slow}", "require='speed>=3'")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("_target_", "os.system", r"detector\._target_: no such setting"),
+        ("labels", ["${oc.env:HOME}"], r"labels.*the run had None"),
+        ("score_threshold", 0.1, r"score_threshold: config.yaml says 0\.1, the run had 0\.7"),
+    ],
+)
+def test_a_config_that_was_changed_afterwards(store, key, value, said):
+    run_id = store.add(0.9)
+    path = store.folder(run_id) / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["detector"][key] = value
+    path.write_text(yaml.safe_dump(config))
+    assert re.search(said, refusal(store, f"run={run_id}"))
+    assert store.version() is None
+
+
+def test_weights_that_are_others_by_now(store):
+    run_id = store.add(0.9)
+    data = bytearray(store.weights.read_bytes())
+    data[-1] ^= 1
+    store.weights.write_bytes(data)
+    assert "is another file than the run's" in refusal(store, f"run={run_id}")
+
+
+def promoted_file(store, name):
+    client, _ = open_store(store.settings())
+    run_id = client.get_model_version("bgexp", str(store.version())).run_id
+    place = urlsplit(client.get_run(run_id).info.artifact_uri).path
+    return Path(place) / "model/artifacts/bundle" / name
+
+
+@pytest.mark.parametrize("name", [DETECTOR, SETTINGS])
+def test_a_stored_model_that_was_changed_is_not_loaded(store, name):
+    store.promote(f"run={store.add(0.8)}")
+    path = promoted_file(store, name)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"0.7") + 2 if name == SETTINGS else len(data) - 1
+    data[place] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="promoted"):
+        fetch(store.settings(), "champion")
+
+
+class Planted:
+    """What leaves a file wherever its pickle is read."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return (Path.touch, (self.canary,))
+
+
+def log_pickle(experiment, canary):
+    """Someone else's model, whose pickle holds `Planted`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = type("Model", (mlflow.pyfunc.PythonModel,), {"predict": lambda *_: None})()
+        model.planted = Planted(canary)
+        with mlflow.start_run(experiment_id=experiment):
+            return mlflow.pyfunc.log_model(
+                name="x", python_model=model, pip_requirements=["mlflow"]
+            )
+
+
+def test_a_pickle_of_someone_else_is_never_read(store, tmp_path):
+    canary = tmp_path / "canary"
+    client, experiment = open_store(store.settings())
+    logged = log_pickle(experiment, canary)
+    version = mlflow.register_model(logged.model_uri, "bgexp")
+    client.set_registered_model_alias("bgexp", "champion", version.version)
+    canary.unlink(missing_ok=True)
+    run_id = store.add(0.9)
+    assert "was not made by bgexp promote" in refusal(store, f"run={run_id}")
+    settings = composed(RunSettings, "run", f"runs={store.root / 'runs'}", "model=champion")
+    with pytest.raises(UserError, match="was not made by bgexp promote, and is not loaded"):
+        with_model(settings)
+    client.set_model_version_tag("bgexp", version.version, "bgexp.settings_sha256", "0" * 64)
+    with pytest.raises(UserError, match="cannot be downloaded"):
+        fetch(store.settings(), "champion")
+    assert not canary.exists()
+
+
+def test_two_promotions_at_once_leave_one_champion(store):
+    ids = [store.add(0.8), store.add(0.8)]
+    failures, asked = [], {run_id: store.settings(f"run={run_id}") for run_id in ids}
+
+    def one(run_id):
+        try:
+            promote(asked[run_id], store.root / f"by {run_id}")
+        except Exception as error:  # told below
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(run_id,)) for run_id in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert {store.version(), store.version("previous")} == {1, 2}
+    assert store.version() == 2
+
+
+def test_killed_between_the_two_aliases_nothing_is_lost(store):
+    store.promote(f"run={store.add(0.8)}")
+    store.promote(f"run={store.add(0.9)}")
+    client, _ = open_store(store.settings())
+    client.set_registered_model_alias("bgexp", "previous", "2")  # as a killed crown() leaves it
+    assert "no previous champion" in refusal(store, "rollback=true")
+    crown(store.settings(), find_version(store.settings(), "1"))
+    assert (store.version(), store.version("previous")) == (1, 2)
+
+
+def votes(winner, loser, wins, losses):
+    marked = [("left", n) for n in range(wins)] + [("right", wins + n) for n in range(losses)]
+    return [
+        Vote(image=PATHS[n % 60], left=winner, right=loser, choice=choice, judge="j")
+        for choice, n in marked
+    ]
+
+
+def test_votes_choose_where_there_is_no_truth(store, monkeypatch):
+    one, other = store.add(float("nan")), store.add(float("nan"))
+    cast = []
+    monkeypatch.setattr(
+        command, "read_votes", lambda _, ids: [v for v in cast if v.sides <= set(ids)]
+    )
+    which = f"which=[{one},{other}]"
+    assert "nobody has voted" in refusal(store, which, "metric=win_rate")
+    store.promote(f"run={other}", "metric=win_rate")
+    assert "nobody voted between them" in refusal(store, f"run={one}", "metric=win_rate")
+    cast += votes(one, other, 16, 12)
+    said = refusal(store, f"run={one}", "metric=win_rate")
+    assert "57%" in said
+    assert "above 50 %" in said
+    cast += votes(one, other, 30, 2)
+    assert store.promote(f"run={one}", "metric=win_rate").version.number == 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "number"),
+    [("champion", 1), ("1", 1), ("bgexp/1", 1), ("bgexp@champion", 1), ("previous", None)],
+)
+def test_what_a_model_is_called(store, reference, number):
+    store.promote(f"run={store.add(0.8)}")
+    found = find_version(store.settings(), reference)
+    assert (found and found.number) == number
+    with nullcontext() if number else pytest.raises(UserError, match="nothing is registered as"):
+        assert fetch(store.settings(), reference)[0].number == number

@@ -1,0 +1,161 @@
+"""`bgexp review`: the page of two runs, and its votes logged; the command line as people use it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from bgexp.config import Tracked, Tracking
+from bgexp.preference import steadiness, win_rate
+from bgexp.tracking import open_store
+from bgexp.votes import read_votes
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(two_runs, run_cli):
+    """The folder of a review of the sweep."""
+    assert run_cli("review", "last", "n=3", "repeats=2", "seed=5", f"runs={two_runs}") == 0
+    [folder] = [path.parent for path in (two_runs / "review").glob("*/review.html")]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plan(made):
+    return json.loads((made / "review.json").read_text())
+
+
+def saved(path, plan, prefers, judge="0badcafe"):
+    """What the page saves where a judge always prefers one run."""
+    votes = [
+        {
+            "pair": pair["pair"],
+            "choice": "left" if pair["left"] == prefers else "right",
+            "seconds": 2,
+        }
+        for pair in plan["pairs"]
+    ]
+    told = {"format": "bgexp-votes", "version": 1, "review": plan["review"], "judge": judge}
+    path.write_text(json.dumps(told | {"votes": votes}))
+    return path
+
+
+def test_the_plan_says_whose_results_stand_where(made, plan, two_runs):
+    settings = Tracked(runs=two_runs, tracking=Tracking())
+    client, _ = open_store(settings)
+    tags = client.get_run(plan["review"]).data.tags
+    assert tags["bgexp.command"] == "review"
+    assert tags["bgexp.compared"].split() == list(plan["runs"])
+    assert len(set(plan["runs"].values())) == len(plan["runs"]) == 2
+    assert sum(pair["repeat"] for pair in plan["pairs"]) == 2
+    assert {pair["left"] for pair in plan["pairs"]} <= plan["runs"].keys()
+    assert yaml.safe_load((made / "config.yaml").read_text())["seed"] == 5
+
+
+def sources(made, kind):
+    """The data URIs of the pictures of a kind, in the order of the page."""
+    page = (made / "review.html").read_text()
+    return re.findall(rf'<img class="{kind}" src="(data:[^"]+)"', page)
+
+
+def test_the_page_hides_who_is_who(made, plan):
+    data = (made / "review.html").read_text()
+    numbers = re.findall(r'<article data-pair="([^"]*)">', data)
+    assert numbers == [pair["pair"] for pair in plan["pairs"]]
+    for secret in [*plan["runs"], *plan["runs"].values(), *(run[:8] for run in plan["runs"])]:
+        assert secret not in data
+    for pair in plan["pairs"]:
+        assert pair["image"] not in data
+    assert "threshold" not in data
+    assert plan["review"] in data
+    assert plan["review"] not in plan["runs"]
+
+
+def test_a_pair_shows_its_two_masks_in_its_order(made, plan):
+    masks = {side: sources(made, side) for side in ("left", "right")}
+    seen = {}
+    for place, pair in enumerate(plan["pairs"]):
+        assert masks["left"][place] != masks["right"][place]
+        for side in ("left", "right"):
+            mask = seen.setdefault((pair["image"], pair[side]), masks[side][place])
+            assert mask == masks[side][place]  # the repeated pair shows the same, swapped
+    assert len(seen) == 2 * sum(not pair["repeat"] for pair in plan["pairs"])
+
+
+def test_votes_come_back_as_preferences(plan, two_runs, tmp_path, bgexp_cli):
+    one, other = plan["runs"]
+    file = saved(tmp_path / "votes (1).json", plan, one)
+    for _ in range(2):
+        code, out, _ = bgexp_cli("review", f"votes={file}", f"runs={two_runs}")
+        assert code == 0
+    assert out.splitlines()[0] == "5 votes by 1 judge on these runs"
+    assert "100 % of 3 votes" in out
+    assert out.splitlines()[-1].startswith("Repeated pairs judged alike: 2 of 2 ")
+    votes = read_votes(Tracked(runs=two_runs, tracking=Tracking()), plan["runs"])
+    assert (win_rate(votes, one, other).wins, win_rate(votes, one, other).n) == (3, 3)
+    assert steadiness(votes).share == 1
+
+
+def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
+    assert run_cli("review", "last", "n=3", "repeats=2", "seed=5", f"runs={two_runs}") == 0
+    plans = [json.loads(path.read_text()) for path in (two_runs / "review").glob("*/review.json")]
+    assert len(plans) == 2
+    assert plans[0]["pairs"] == plans[1]["pairs"] == plan["pairs"]
+    assert plans[0]["review"] != plans[1]["review"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nobody"], "bgexp: nobody: no such run in "),
+        (["last", "n=0"], "bgexp: n: "),
+        (["last", "votes=nothing.json"], "nothing.json: No such file"),
+        (["other", "votes=x.json"], "bgexp: votes: the file says of which runs it is"),
+        (["last", "filter=attributes.status = 'FAILED'"], "bgexp: no run of "),
+    ],
+)
+def test_a_mistake_is_one_line(two_runs, bgexp_cli, words, said):
+    code, _, error = bgexp_cli("review", *words, f"runs={two_runs}")
+    assert code == 2
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_one_run_is_not_enough(plan, two_runs, bgexp_cli):
+    code, _, error = bgexp_cli("review", next(iter(plan["runs"])), f"runs={two_runs}")
+    assert code == 2
+    assert "which: two finished runs are needed, not 1 (" in error
+
+
+def test_too_many_variants_for_the_eye(two_runs, bgexp_cli, monkeypatch):
+    monkeypatch.setattr("bgexp.review.command.MOST_VARIANTS", 1)
+    code, _, error = bgexp_cli("review", "last", f"runs={two_runs}")
+    assert code == 2
+    assert "which: 2 runs are too many to judge by eye (allowed: 1); name those between" in error
+
+
+def test_runs_without_a_difference(two_runs, bgexp_cli, monkeypatch):
+    monkeypatch.setattr(
+        "bgexp.review.command.fingerprints", lambda found: {path: [0, 0] for path in found.paths}
+    )
+    code, _, error = bgexp_cli("review", "last", f"runs={two_runs}")
+    assert code == 2
+    assert "these runs have the same masks on every image" in error
+
+
+def test_the_command_line(two_runs, plan, tmp_path):
+    page = tmp_path / "page"
+    words = [*(run[:8] for run in plan["runs"]), "n=2", "repeats=0", f"hydra.run.dir={page}"]
+    found = subprocess.run(
+        [sys.executable, "-m", "bgexp.cli", "review", *words, f"runs={two_runs}"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    assert "2 pairs of 2 images, 2 variants; 0 shown again" in found.stdout
+    assert f"Open:    {page / 'review.html'}" in found.stdout
+    new = json.loads((page / "review.json").read_text())
+    assert new["runs"].keys() == plan["runs"].keys()
