@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -148,12 +149,12 @@ def check_served(place, environment, rows):
 def asked(port, content, log):
     """Status and body of a request, once the server answers at all."""
     for _ in range(240):
-        try:
-            connection = HTTPConnection("127.0.0.1", port, timeout=100)
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", "/invocations", json.dumps(content), headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        except ConnectionRefusedError:
-            time.sleep(0.5)
+        with closing(HTTPConnection("127.0.0.1", port, timeout=100)) as connection:
+            try:
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", "/invocations", json.dumps(content), headers)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except ConnectionRefusedError:
+                time.sleep(0.5)
     raise AssertionError(log.read_text())

@@ -49,6 +49,8 @@ def _reason(run: StoredRun, constraints: Sequence[Constraint]) -> str:
         return f"it is {run.status.lower()}, not finished"
     if run.summary["bgexp"].get("git_dirty"):
         return "it was made with changes in bgexp that are in no commit"
+    if run.params.get("detector.name") == "rembg":
+        return "detector=rembg is a peer to compare with, not one to promote"
     unmet = [str(c) for c in constraints if not c.holds(run.metrics.get(c.key, math.nan))]
     if unmet:
         return f"{', '.join(unmet)} does not hold"

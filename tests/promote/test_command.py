@@ -159,6 +159,14 @@ def test_another_dataset_counts_once_the_champion_ran_there(store):
     assert there[:8] in "".join(decision.lines)
 
 
+def test_a_peer_is_not_promoted(store):
+    run_id = store.add(0.9)
+    folder = store.folder(run_id)
+    with tracked_run(store.settings(), "run", "peer", folder) as run:
+        run.log_params({"detector.name": "rembg"})
+    assert "is a peer" in refusal(store, f"run={run.run_id}")
+
+
 def test_without_truth_no_metric_exists(store):
     said = refusal(store, f"run={store.add(float('nan'))}")
     assert "does not exist without truth" in said
