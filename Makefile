@@ -50,7 +50,7 @@ bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, i
 	$(BIN)/python -m pytest tests/bench/bench_stages.py --benchmark-only --benchmark-sort=fullname \
 		--benchmark-columns=median,min,max,rounds --benchmark-json=$(RUNS)/bench/stages.json
 
-bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what `make bench` left: 15 minutes
+bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what `make bench` left: 45 minutes beside other work
 	$(BIN)/python -m tests.bench.batch $(RUNS)/bench
 
 bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
