@@ -22,7 +22,7 @@ from bgexp.config import PromoteSettings, RunSettings, check_settings, flattened
 from bgexp.errors import UserError
 from bgexp.files import sha256_file, write_json
 from bgexp.preference import Vote
-from bgexp.promote import command
+from bgexp.promote import judges
 from bgexp.promote.command import promote
 from bgexp.registry import crown, fetch, find_version, with_model
 from bgexp.tracking import open_store, tracked_run
@@ -312,7 +312,7 @@ def test_votes_choose_where_there_is_no_truth(store, monkeypatch):
     one, other = store.add(float("nan")), store.add(float("nan"))
     cast = []
     monkeypatch.setattr(
-        command, "read_votes", lambda _, ids: [v for v in cast if v.sides <= set(ids)]
+        judges, "read_votes", lambda _, ids: [v for v in cast if v.sides <= set(ids)]
     )
     which = f"which=[{one},{other}]"
     assert "nobody has voted" in refusal(store, which, "metric=win_rate")
