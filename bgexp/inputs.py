@@ -97,12 +97,10 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     Raises:
         UserError: device, data, weights or labels are not there, or the store cannot be opened.
     """
-    for device in {settings.device for settings in jobs}:
-        pick_device(device)
     for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
         read_dataset(dataset, seed)
-    for detector in {_loaded(settings.detector) for settings in jobs}:
-        build_detector(detector, CPU)
+    for detector, device in {(_loaded(settings.detector), settings.device) for settings in jobs}:
+        build_detector(detector, pick_device(device))
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, RefineNetwork):
             load_network(refine, CPU)

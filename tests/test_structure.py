@@ -37,7 +37,9 @@ LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 
 # Who may import these: heavy, or the way to something outside.
 OWNERS = {
+    "nncf": {"detect/openvino"},
     "onnxruntime": {"detect/rembg"},
+    "openvino": {"detect/openvino"},
     "mlflow": {"doctor/store", "history", "registry", "serving_model", "tracking", "votes"},
     "hydra": {"cli", "compose", "optimize/space"},
     "omegaconf": {"cli", "compose", "optimize/space"},

@@ -15,6 +15,8 @@ from bgexp.config.section import (
     Share,
 )
 
+PRECISIONS = {"eager": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
+
 
 class _Detector(Section):
     """What every detector has.
@@ -24,11 +26,16 @@ class _Detector(Section):
         score_floor: The network keeps what is above it, for other thresholds to come; null: the
             lowest threshold of the sweep, or the run's own.
         labels: Names or ids of the classes that count; null: all.
+        backend: The program that runs backbone, FPN and RPN; openvino is for processors.
+        precision: Of the network's arithmetic. Only fp32 finds exactly what the weights mean;
+            fp16 is for GPUs, int8 for openvino.
     """
 
     score_threshold: Share
     score_floor: Share | None = None
     labels: tuple[str | int, ...] | None
+    backend: Literal["eager", "openvino"] = "eager"
+    precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
 
     @model_validator(mode="after")
     def _floor_is_below(self) -> Self:
@@ -37,6 +44,21 @@ class _Detector(Section):
                 "score_floor",
                 "score_floor: {floor} is above score_threshold ({threshold})",
                 {"floor": self.floor, "threshold": self.score_threshold},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backend_has_precision(self) -> Self:
+        allowed = PRECISIONS[self.backend]
+        if self.precision not in allowed:
+            raise PydanticCustomError(
+                "whole",
+                "detector.precision: {backend} has no {precision} (allowed: {allowed})",
+                {
+                    "backend": self.backend,
+                    "precision": self.precision,
+                    "allowed": ", ".join(allowed),
+                },
             )
         return self
 

@@ -1,6 +1,6 @@
 """Images to detections, or to soft masks: one file a family of detectors, one for the cache."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from bgexp.config import (
 )
 from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
+from bgexp.detect.dense import Dense
 from bgexp.detect.detector import Detector
-from bgexp.detect.maskrcnn import MaskRCNNDetector
+from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
+from bgexp.device import CPU
 from bgexp.environment import package_versions
 from bgexp.errors import UserError
 from bgexp.files import source_hash
+from bgexp.images import load_image
 from bgexp.weights import Weights, downloaded, load_into, local_file, read_classes
 
 __all__ = [
@@ -49,6 +52,10 @@ COCO: dict[str, WeightsEnum] = {
 }
 # The classes of a detector that knows none.
 OBJECT = ("background", "object")
+# int8 needs none: only the dense part is in it.
+SAMPLE = Path(__file__).parents[1] / "sample"
+CALIBRATED_ON_EVERY = 3  # of the sample's images
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 # What is chosen from the network's output, or where its weights lie, is no part of what it finds.
@@ -65,6 +72,7 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> Detector
         return build_rembg(find_weights(settings))
     labels = label_ids(settings)
     weights = find_weights(settings)
+    check_device(settings, device)
     model = build_model(settings, len(read_classes(weights.path) or ()) or N_CLASSES)
     load_into(model, weights)
     return MaskRCNNDetector(
@@ -73,7 +81,37 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> Detector
         score_floor=settings.floor,
         score_threshold=settings.score_threshold,
         labels=labels,
+        dtype=DTYPES.get(settings.precision, torch.float32),
+        dense=_openvino(settings, model, weights) if settings.backend == "openvino" else None,
     )
+
+
+def check_device(settings: ObjectDetectorSettings, device: torch.device) -> None:
+    """Looks whether the device can run the detector's backend and precision.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if settings.backend == "openvino" and device.type != "cpu":
+        raise UserError("detector.backend: openvino computes on the processor (give device=cpu)")
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise UserError("detector.precision: fp16 is for GPUs (allowed here: fp32, bf16)")
+
+
+def _openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: Weights) -> Dense:
+    from bgexp.detect.openvino import openvino_dense
+
+    identity = {
+        "weights": weights.sha256,
+        "settings": settings.model_dump_json(exclude=NOT_NETWORK | {"precision"}),
+        "network": source_hash("detect", "backbone.py"),
+    }
+
+    def calibration() -> Iterator[torch.Tensor]:
+        for path in sorted(SAMPLE.glob("images/*/*"))[::CALIBRATED_ON_EVERY]:
+            yield as_input([load_image(path)], model.transform, CPU)[0]
+
+    return openvino_dense(model, settings.precision, identity, calibration)
 
 
 def cached_detector(
@@ -86,8 +124,6 @@ def cached_detector(
     identity: dict[str, Any] = {
         "architecture": settings.model_dump(mode="json", exclude=NOT_NETWORK),
         "weights": weights.sha256,
-        "backend": "eager",
-        "precision": "fp32",
         "device": device.type,
         "loader and network": source_hash("detect", "images.py", "srgb.py"),
         "versions": runtime_versions(settings)
@@ -110,7 +146,13 @@ def cached_detector(
 
 def runtime_versions(settings: DetectorSettings) -> dict[str, str]:
     """The versions of the packages that only this detector computes with."""
-    return {"onnxruntime": load_runtime().__version__} if isinstance(settings, Rembg) else {}
+    if isinstance(settings, Rembg):
+        return {"onnxruntime": load_runtime().__version__}
+    if settings.backend == "openvino":
+        from bgexp.detect.openvino import load_openvino
+
+        return {"openvino": load_openvino().__version__}
+    return {}
 
 
 def build_model(settings: ObjectDetectorSettings, n_classes: int) -> MaskRCNN:

@@ -1,30 +1,24 @@
-"""Runs a torchvision Mask R-CNN on one image, without ever pasting a mask at full size."""
+"""Runs a torchvision Mask R-CNN on images, without ever pasting a mask at full size."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
-from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.poolers import initLevelMapper
 
 from bgexp.backbone import fold_norms
+from bgexp.detect.dense import Dense, eager_dense
+from bgexp.detect.roi_align import RoIAlign
 from bgexp.detections import Detections
-
-
-class _BoxesOnly(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """Torchvision's transform whose post-processing rescales boxes and leaves masks at MxM."""
-
-    def postprocess(
-        self,
-        result: list[dict[str, torch.Tensor]],
-        image_shapes: list[tuple[int, int]],
-        original_image_sizes: list[tuple[int, int]],
-    ) -> list[dict[str, torch.Tensor]]:
-        """Boxes in pixels of the original images; masks stay N x 1 x M x M."""
-        for found, shape, original in zip(result, image_shapes, original_image_sizes, strict=True):
-            found["boxes"] = resize_boxes(found["boxes"], shape, original)
-        return result
 
 
 def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
@@ -44,6 +38,46 @@ def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
     return model
 
 
+def as_input(
+    images: Sequence[NDArray[np.uint8]], transform: GeneralizedRCNNTransform, device: torch.device
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """Images as a network sees them, and height and width in pixels at which it does so.
+
+    Args:
+        images: HxWx3 uint8 RGB each.
+        transform: Of the model.
+        device: Where the model is.
+
+    Returns:
+        Bx3xhxw float32, normalised, padded to multiples of the network's stride; the sizes.
+    """
+    pictures = [_scaled(image, transform, device) for image in images]
+    sizes = [(picture.shape[1], picture.shape[2]) for picture in pictures]
+    return transform.batch_images(pictures, transform.size_divisible), sizes
+
+
+def network_size(height: int, width: int, transform: GeneralizedRCNNTransform) -> tuple[int, int]:
+    """Height and width in pixels at which the network sees an image of this size."""
+    shorter, longer = min(height, width), max(height, width)
+    scale = min(transform.min_size[-1] / shorter, transform.max_size / longer)
+    return int(height * scale), int(width * scale)
+
+
+def _scaled(
+    image: NDArray[np.uint8], transform: GeneralizedRCNNTransform, device: torch.device
+) -> Tensor:
+    size = network_size(image.shape[0], image.shape[1], transform)
+    if device.type == "cpu":
+        # In float32: rounded to whole levels the masks would be others (IoU 0.99).
+        scaled = cv2.resize(image.astype(np.float32), size[::-1])
+        picture = torch.from_numpy(scaled).permute(2, 0, 1)
+    else:  # a quarter of the bytes on the way there
+        whole = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
+        picture = functional.interpolate(whole.float(), size, mode="bilinear")[0]
+    normalised: Tensor = transform.normalize(picture / 255)
+    return normalised
+
+
 class MaskRCNNDetector:
     """A Mask R-CNN ready to detect: weights loaded, in evaluation mode, on its device.
 
@@ -52,7 +86,7 @@ class MaskRCNNDetector:
         labels: Class ids that count; None for all.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what it is, and how it computes
         self,
         model: MaskRCNN,
         device: torch.device,
@@ -60,39 +94,117 @@ class MaskRCNNDetector:
         score_floor: float,
         score_threshold: float,
         labels: frozenset[int] | None,
+        dtype: torch.dtype = torch.float32,
+        dense: Dense | None = None,
     ) -> None:
-        old = model.transform
-        model.transform = _BoxesOnly(
-            old.min_size, old.max_size, old.image_mean, old.image_std, old.size_divisible
-        )
-        # The mask head runs for what is above the floor only.
-        model.roi_heads.score_thresh = score_floor
-        fold_norms(model)
-        # Half of the backbone's time on a processor; the heads gain nothing from it.
-        model.backbone.to(memory_format=torch.channels_last)
-        self._model = model.eval().to(device)
-        self._device = device
+        """Takes the model over.
+
+        Args:
+            model: With its weights.
+            device: Where it computes.
+            score_floor: The mask head runs for what is above it only.
+            score_threshold: As above.
+            labels: As above.
+            dtype: Of the arithmetic; scores, boxes and masks are finished in float32.
+            dense: The dense part where another program runs it; None: torch.
+        """
+        fold_norms(model.eval().to(device))
+        self._device, self._dense = device, dense or eager_dense(model, dtype)
+        self._transform, self._rpn, self._heads = model.transform, model.rpn, model.roi_heads
+        self._rpn.head = _Computed()
+        self._heads.score_thresh = score_floor
+        _set_up(self._heads, dtype)
         self.score_threshold, self.labels = score_threshold, labels
 
-    @torch.inference_mode()
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """What the network finds above its score floor in an image, HxWx3 uint8 RGB."""
-        height, width = image.shape[:2]
-        least = max(height, width) / self._model.transform.max_size
-        if min(height, width) < least:  # it would have no pixel left at the network's input
-            side = int(least) + 2
-            ends = 0, max(0, side - height), 0, max(0, side - width)
-            padded = cv2.copyMakeBorder(image, *ends, borderType=cv2.BORDER_REPLICATE)
-            image = np.asarray(padded, np.uint8)
-        tensor = torch.from_numpy(image).to(self._device).permute(2, 0, 1).float().div_(255)
-        found = self._model([tensor])[0]
-        found["masks"] = found["masks"][:, 0].mul(255).round().byte()
-        found = {key: value.cpu().numpy() for key, value in found.items()}
-        return Detections(
-            boxes=found["boxes"].astype(np.float32),
-            labels=found["labels"].astype(np.int64),
-            scores=found["scores"].astype(np.float32),
-            masks=found["masks"],
-            height=height,
-            width=width,
-        )
+        return self.detect_batch([image])[0]
+
+    @torch.inference_mode()
+    def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """What it finds in each of several images; best if the network sees them at one size.
+
+        Where a GPU's memory does not hold them, they are looked at in halves.
+
+        Raises:
+            torch.OutOfMemoryError: It does not hold a single one.
+        """
+        try:
+            return self._found(images)
+        except torch.OutOfMemoryError:
+            if len(images) == 1:
+                raise
+        half = len(images) // 2  # outside of `except`: what it holds keeps the memory
+        return self.detect_batch(images[:half]) + self.detect_batch(images[half:])
+
+    def _found(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        seen = [_thickened(image, self._transform.max_size) for image in images]
+        batch, sizes = as_input(seen, self._transform, self._device)
+        levels, self._rpn.head.objectness, self._rpn.head.deltas = self._dense(batch)
+        names = map(str, range(len(levels)))
+        features = OrderedDict(zip(names, (one.permute(0, 3, 1, 2) for one in levels), strict=True))
+        proposals, _ = self._rpn(ImageList(batch, sizes), features)
+        found, _ = self._heads(features, proposals, sizes)
+        scales = [np.divide(one.shape[:2], size) for one, size in zip(seen, sizes, strict=True)]
+        return [
+            _detections(one, scale, image.shape)
+            for one, scale, image in zip(found, scales, images, strict=True)
+        ]
+
+
+class _Computed(nn.Module):
+    """Stands for the RPN's head, whose outputs came with the dense part's."""
+
+    objectness: tuple[Tensor, ...]
+    deltas: tuple[Tensor, ...]
+
+    def forward(self, _features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return list(self.objectness), list(self.deltas)
+
+
+class _Float(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float()
+
+
+def _set_up(heads: RoIHeads, dtype: torch.dtype) -> None:
+    """Lets both heads compute in the type, on RoIs pooled fast; what they say is float32."""
+    heads.box_roi_pool = RoIAlign(heads.box_roi_pool, dtype)
+    heads.mask_roi_pool = RoIAlign(heads.mask_roi_pool, dtype)
+    # The scores of single classes are too close to each other for a short type.
+    heads.box_head = nn.Sequential(heads.box_head.to(dtype), _Float())
+    heads.mask_head = heads.mask_head.to(dtype)
+    heads.mask_predictor = nn.Sequential(heads.mask_predictor.to(dtype), _Float())
+
+
+def _thickened(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """An image so thin that it would have no pixel left at the network's size, made thicker."""
+    height, width = image.shape[:2]
+    least = max(height, width) / longest
+    if min(height, width) >= least:
+        return image
+    side = int(least) + 2
+    ends = 0, max(0, side - height), 0, max(0, side - width)
+    return np.asarray(cv2.copyMakeBorder(image, *ends, borderType=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _detections(
+    found: dict[str, Tensor], scale: NDArray[np.float64], shape: tuple[int, ...]
+) -> Detections:
+    """What the heads found, brought from the network's pixels to the image's.
+
+    Args:
+        found: As torchvision's heads give it.
+        scale: Of y and x.
+        shape: Of the image.
+    """
+    masks = found["masks"][:, 0].mul(255).round().byte()
+    boxes, labels, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
+    return Detections(
+        boxes=(boxes * np.tile(scale[::-1], 2)).astype(np.float32),
+        labels=labels.astype(np.int64),
+        scores=scores.astype(np.float32),
+        masks=masks.cpu().numpy(),
+        height=shape[0],
+        width=shape[1],
+    )

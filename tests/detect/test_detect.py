@@ -3,15 +3,19 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors import safe_open
 from torchvision.models import WeightsEnum
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.transforms.functional import to_tensor
 
+from bgexp.combine import combine_detections
 from bgexp.config import Demo
-from bgexp.detect import COCO, build_detector, class_names, find_weights
+from bgexp.detect import COCO, SAMPLE, build_detector, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256
 from bgexp.errors import UserError
+from bgexp.images import load_image
+from bgexp.metrics import iou
 from bgexp.weights import read_state, save_state
 
 CPU = torch.device("cpu")
@@ -158,3 +162,26 @@ def test_the_model_card_travels_with_the_shipped_weights():
         card = file.metadata()
     assert {"data", "licences", "settings", "commit", "scores"} <= card.keys()
     assert all(card.values())
+
+
+# -- precision -------------------------------------------------------------------------------
+
+
+def test_bf16_finds_nearly_the_same():
+    image, masks = load_image(SAMPLE / "images" / "birds" / "owl.jpg"), []
+    for precision in ("fp32", "bf16"):
+        detector = build_detector(demo_settings(precision=precision), CPU)
+        masks.append(combine_detections(detector.detect(image)).mask)
+    assert 0.95 < iou(*masks) < 1
+
+
+def test_fp16_is_refused_on_a_processor():
+    with pytest.raises(UserError, match=r"detector\.precision: fp16 is for GPUs \(allowed here"):
+        build_detector(demo_settings(precision="fp16"), CPU)
+
+
+@pytest.mark.parametrize(("backend", "precision"), [("eager", "int8"), ("openvino", "fp16")])
+def test_a_backend_without_the_precision(backend, precision):
+    given = demo_settings().model_dump() | {"backend": backend, "precision": precision}
+    with pytest.raises(ValidationError, match=f"{backend} has no {precision} .allowed: fp32, bf16"):
+        Demo.model_validate(given)

@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,11 @@ def models(demo_state, uninitialised):
 
 def detector_of(model, threshold):
     return MaskRCNNDetector(
-        model, CPU, score_floor=threshold, score_threshold=threshold, labels=frozenset({1})
+        deepcopy(model),
+        CPU,
+        score_floor=threshold,
+        score_threshold=threshold,
+        labels=frozenset({1}),
     )
 
 
@@ -181,3 +187,34 @@ def test_a_line_of_pixels_is_looked_at_too(models, size):
     found = detector_of(models[0], 0.0).detect(np.full((*size, 3), 90, np.uint8))
     assert (found.height, found.width) == size
     assert combine_detections(found).mask.shape == size
+
+
+def test_a_batch_finds_what_single_images_find(models, picture):
+    images = [picture(97, 160, seed) for seed in range(3)]
+    detector = detector_of(models[0], 0.4)
+    for one, alone in zip(detector.detect_batch(images), map(detector.detect, images), strict=True):
+        assert len(one) == len(alone) > 0
+        np.testing.assert_allclose(one.boxes, alone.boxes, atol=0.02)
+        np.testing.assert_allclose(one.scores, alone.scores, atol=1e-4)
+
+
+def test_where_memory_is_short_a_batch_is_halved(models, picture, monkeypatch):
+    images, seen = [picture(97, 160, seed) for seed in range(5)], []
+    detector = detector_of(models[0], 0.4)
+    expected, compute = detector.detect_batch(images), detector._dense
+
+    def short_of_memory(batch):
+        seen.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("none left")
+        return compute(batch)
+
+    monkeypatch.setattr(detector, "_dense", short_of_memory)
+    found = detector.detect_batch(images)
+    assert seen == [5, 2, 3, 1, 2]
+    assert [len(one) for one in found] == [len(one) for one in expected]
+    for one, whole in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one.boxes, whole.boxes, atol=0.02)
+    monkeypatch.setattr(detector, "_dense", lambda _: short_of_memory([0, 0, 0]))
+    with pytest.raises(torch.OutOfMemoryError):
+        detector.detect(images[0])

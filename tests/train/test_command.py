@@ -13,10 +13,10 @@ from safetensors import safe_open
 from torchvision.models import resnet18
 
 from bgexp.config import MaskRcnnResnet50Fpn
-from bgexp.detect import build_detector, class_names
+from bgexp.detect import build_model, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS
 from bgexp.train.loop import Trainer
-from bgexp.weights import read_classes
+from bgexp.weights import load_into, read_classes
 
 pytestmark = pytest.mark.slow
 
@@ -171,7 +171,8 @@ def test_a_network_of_torchvisions_learns_what_an_object_is(
     weights = one_step(run_cli, tmp_path, *quick, *resnet)
     detector = resnet_of(settings_of, resnet, weights)
     assert class_names(detector) is None
-    model = build_detector(detector, torch.device("cpu"))._model
+    model = build_model(detector, len(read_classes(weights)))
+    load_into(model, find_weights(detector))
     assert model.roi_heads.box_predictor.cls_score.out_features == 2
     assert model.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 2
 

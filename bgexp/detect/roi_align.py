@@ -1,0 +1,78 @@
+"""RoIAlign for inference as one weighted sum of feature vectors a cell.
+
+He et al., "Mask R-CNN", ICCV 2017. A cell is the mean of bilinear samples, so it is a weighted sum
+of the features around it: what an embedding bag computes, whose kernels read channels-last
+features as they lie. Torchvision's own kernel gathers them channel by channel.
+"""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import MultiScaleRoIAlign
+
+
+class RoIAlign(nn.Module):
+    """Gives what a torchvision pooler gives whose scales are fixed; without gradients."""
+
+    def __init__(self, pooler: MultiScaleRoIAlign, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._names, self._cells = pooler.featmap_names, pooler.output_size[0]
+        self._samples = pooler.sampling_ratio
+        self._scales, self._levels = pooler.scales, pooler.map_levels
+        self._dtype = dtype
+
+    def forward(
+        self, features: dict[str, Tensor], boxes: list[Tensor], _shapes: list[tuple[int, int]]
+    ) -> Tensor:
+        """The features in each box, NxCxPxP.
+
+        Args:
+            features: BxCxHxW by level; best in channels-last memory.
+            boxes: For each of the B pictures x1, y1, x2, y2 in its pixels, float32.
+        """
+        maps = [features[name] for name in self._names]
+        channels, sizes = maps[0].shape[1], [(one.shape[2], one.shape[3]) for one in maps]
+        rows = [one.permute(0, 2, 3, 1).reshape(-1, channels).to(self._dtype) for one in maps]
+        where, weights = self._gathered(boxes, [len(one) for one in rows], sizes)
+        if not len(where):
+            return rows[0].new_zeros(0, channels, self._cells, self._cells)
+        found = functional.embedding_bag(
+            where, torch.cat(rows), per_sample_weights=weights.to(self._dtype), mode="sum"
+        )
+        cells = found.reshape(-1, self._cells, self._cells, channels)
+        return cells.permute(0, 3, 1, 2)
+
+    def _gathered(
+        self, boxes: list[Tensor], lengths: list[int], sizes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """For each cell of each box the rows of the features and their weights, (NPP, K) each."""
+        every = torch.cat(boxes)
+        level = self._levels(boxes)
+        shape = every.new_tensor(sizes)[level]
+        before = torch.tensor([0, *lengths[:-1]], device=every.device).cumsum(0)[level]
+        picture = torch.cat([torch.full_like(one[:, 0], n) for n, one in enumerate(boxes)])
+        before += (picture * shape.prod(1)).long()
+        corners = every * every.new_tensor(self._scales)[level, None]
+        y, y_weights = self._along(corners[:, 1], corners[:, 3], shape[:, 0, None])
+        x, x_weights = self._along(corners[:, 0], corners[:, 2], shape[:, 1, None])
+        y = y * shape[:, 1].long()[:, None, None] + before[:, None, None]
+        where = y[:, :, None, :, None] + x[:, None, :, None, :]
+        weights = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
+        terms = (2 * self._samples) ** 2
+        return where.reshape(-1, terms), weights.reshape(-1, terms)
+
+    def _along(self, first: Tensor, last: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Along one axis, for each cell the features it is made of and their weights, NxPx2S."""
+        count = self._cells * self._samples
+        step = (last - first).clamp(min=1)[:, None] / count
+        place = first[:, None] + step * (torch.arange(count, device=first.device) + 0.5)
+        inside = (place >= -1) & (place <= length)
+        place = torch.minimum(place.clamp(min=0), length - 1)
+        low = torch.minimum(place.floor(), (length - 2).clamp(min=0))
+        share = place - low
+        near = torch.stack([low, torch.minimum(low + 1, length - 1)], -1).long()
+        weights = torch.stack([1 - share, share], -1) * inside[..., None] / self._samples
+        shape = len(first), self._cells, 2 * self._samples
+        return near.reshape(shape), cast(Tensor, weights.reshape(shape))

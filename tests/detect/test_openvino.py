@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import torch
+
+from bgexp.combine import combine_detections
+from bgexp.config import Demo
+from bgexp.detect import SAMPLE, build_detector, openvino, runtime_versions
+from bgexp.errors import UserError
+from bgexp.images import load_image
+from bgexp.metrics import iou
+
+CPU = torch.device("cpu")
+PICTURES = [load_image(SAMPLE / "images" / name) for name in ("birds/owl.jpg", "food/lemons.jpg")]
+
+
+def shipped(**changes):
+    """The shipped detector, at a size at which translating is quick."""
+    given = {"weights": None, "score_threshold": 0.5, "labels": None, "image_size": 256}
+    return Demo(name="demo", **given, **changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept(tmp_path_factory):
+    """A folder of its own for what is translated, shared by this file's tests."""
+    folder = tmp_path_factory.mktemp("hub")
+    before = torch.hub.get_dir()
+    torch.hub.set_dir(str(folder))
+    yield folder / "bgexp"
+    torch.hub.set_dir(before)
+
+
+@pytest.mark.slow
+def test_it_finds_what_torch_finds_and_translates_once(kept, monkeypatch):
+    eager, other = build_detector(shipped(), CPU), build_detector(shipped(backend="openvino"), CPU)
+    for picture in PICTURES:  # two shapes
+        expected, found = eager.detect(picture), other.detect(picture)
+        assert len(expected) > 0
+        np.testing.assert_array_equal(found.labels, expected.labels)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.02)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+        masks = combine_detections(expected).mask, combine_detections(found).mask
+        assert iou(*masks) > 0.999
+    [folder] = [path for path in kept.iterdir() if path.is_dir()]
+    assert {path.name for path in folder.iterdir()} == {"dense.xml", "dense.bin"}
+    monkeypatch.setattr(openvino, "_translated", None)  # would fail if it were called
+    again = build_detector(shipped(backend="openvino"), CPU)
+    np.testing.assert_array_equal(again.detect(PICTURES[0]).boxes, other.detect(PICTURES[0]).boxes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_int8_finds_the_owl():
+    eager = build_detector(shipped(), CPU)
+    short = build_detector(shipped(backend="openvino", precision="int8"), CPU)
+    masks = [combine_detections(one.detect(PICTURES[0])).mask for one in (eager, short)]
+    assert 0.9 < iou(*masks) < 1  # it is another network by now
+
+
+def test_bf16_is_refused_where_the_processor_has_none(monkeypatch):
+    monkeypatch.setattr(openvino, "runs_bf16", lambda: False)
+    with pytest.raises(UserError, match=r"detector\.precision: bf16: this processor has none"):
+        build_detector(shipped(backend="openvino", precision="bf16"), CPU)
+
+
+def test_it_is_for_processors():
+    with pytest.raises(UserError, match=r"detector\.backend: openvino computes on the processor"):
+        build_detector(shipped(backend="openvino"), torch.device("cuda"))
+
+
+def test_its_version_is_part_of_what_computes():
+    assert runtime_versions(shipped()) == {}
+    assert set(runtime_versions(shipped(backend="openvino"))) == {"openvino"}
+
+
+def test_a_missing_installation_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(UserError, match=r"pip install 'bgexp\[openvino\]'"):
+        build_detector(shipped(backend="openvino"), CPU)
