@@ -280,15 +280,16 @@ def _jpeg_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
         return None
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     try:
-        found = decode_jpeg(data, "RGB", buffer=pixels, strict=True)
+        if decode_jpeg(data, "RGB", buffer=pixels, strict=True).shape != pixels.shape:
+            return None
     except Exception:  # Pillow says whether it is broken, and how
         return None
-    if found.shape != pixels.shape:
-        return None
     orientation = orientation_of(image)  # OpenCV turns in a third of Pillow's time
-    turned = cv2.transpose(pixels) if orientation > 4 else pixels
-    turned = cv2.flip(turned, _FLIPS[orientation]) if orientation in _FLIPS else turned
-    return np.asarray(turned, np.uint8)
+    if orientation > 4:
+        pixels = np.asarray(cv2.transpose(pixels), np.uint8)
+    if orientation in _FLIPS:
+        pixels = np.asarray(cv2.flip(pixels, _FLIPS[orientation]), np.uint8)
+    return pixels
 
 
 def orientation_of(image: Image.Image) -> int:
