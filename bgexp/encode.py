@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from bgexp.config import Keep
-from bgexp.images import decode_image, decoding, encode_png, first_frame, open_image
-from bgexp.srgb import to_rgb
+from bgexp.images import decode_image, decoding, encode_png, first_rgb, open_image
 
 SUFFIX = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 JPEG_QUALITY = 95
@@ -62,11 +61,7 @@ def decode_photo(data: bytes, max_megapixels: float, keep: Keep) -> Photo:
         return Photo(decode_image(data, max_megapixels))
     with decoding():
         exif = _exif(open_image(BytesIO(data)), keep.gps) if keep.exif else b""
-        image = first_frame(data, max_megapixels)
-        icc = image.info.get("icc_profile") or b"" if image.mode == "RGB" and keep.icc else b""
-        if icc:
-            del image.info["icc_profile"]
-        return Photo(np.array(to_rgb(image)), icc, exif)
+        return Photo(*first_rgb(data, max_megapixels, keep_profile=keep.icc), exif)
 
 
 def _exif(image: Image.Image, gps: bool) -> bytes:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import AvifImagePlugin, Image, ImageCms, ImageOps
+from PIL import AvifImagePlugin, Image, ImageCms, ImageOps, JpegImagePlugin
 
 from bgexp.images import (
     FORMATS,
@@ -558,6 +558,76 @@ def test_a_damaged_file_is_an_image_or_an_image_error(name, changes):
         data[int(place * (len(data) - 1))] = value
     result = outcome(decode_image, bytes(data), max_megapixels=1)
     assert result.isprintable() if isinstance(result, str) else result.shape[2:] == (3,)
+
+
+JPEGS = {
+    "plain": WHOLE["jpeg"],
+    "progressive": WHOLE["progressive"],
+    "MPO": WHOLE["mpo"],
+    "grey": encoded(SMOOTH[..., 0], "JPEG"),
+    "odd sides": encoded(NOISE, "JPEG", subsampling="4:2:0"),
+    "4:1:1": encoded(NOISE, "JPEG", subsampling="4:1:1"),
+    "4:2:2": encoded(NOISE, "JPEG", subsampling="4:2:2", quality=30),
+    "restarts": encoded(SMOOTH, "JPEG", restart_marker_blocks=1),
+    "stored as RGB": encoded(SMOOTH, "JPEG", keep_rgb=True),
+    "more behind it": WHOLE["jpeg"] + WHOLE["png"],
+    "sRGB": encoded(SMOOTH, "JPEG", icc_profile=matrix_profile(SRGB, sampled_srgb_curve())),
+    "wide": encoded(SMOOTH, "JPEG", icc_profile=adobe_rgb()),
+    "turned": turned("JPEG", 7),
+}
+BY_PILLOW = {
+    "CMYK": encoded(SMOOTH, "JPEG", mode="CMYK"),
+    "grey with a profile": encoded(
+        SMOOTH[..., 0],
+        "JPEG",
+        icc_profile=icc(b"GRAY", {b"wtpt": xyz(0.9642, 1, 0.8249), b"kTRC": curve(1)}),
+    ),
+    "a restart that is missing": JPEGS["restarts"].replace(b"\xff\xd1", b""),
+    "without its last byte": WHOLE["jpeg"][:-1],
+}
+
+
+def by_pillow_alone(data):
+    def fail(*_, **__):
+        raise ValueError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bgexp.images.decode_jpeg", fail)
+        return outcome(decode_image, data, max_megapixels=1)
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_whole_jpeg_needs_no_load_by_pillow(monkeypatch, name):
+    expected = by_pillow_alone(JPEGS[name])
+    monkeypatch.setattr("PIL.JpegImagePlugin.JpegImageFile.load", lambda _: pytest.fail("loaded"))
+    image = decode_image(JPEGS[name])
+    assert image.flags.writeable
+    assert np.array_equal(image, expected)
+
+
+@pytest.mark.parametrize("name", BY_PILLOW)
+def test_of_other_jpegs_pillow_has_the_last_word(monkeypatch, name):
+    expected, seen = by_pillow_alone(BY_PILLOW[name]), []
+    load = JpegImagePlugin.JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile, "load", lambda image: seen.append(1) or load(image)
+    )
+    assert np.array_equal(outcome(decode_image, BY_PILLOW[name]), expected)
+    assert seen
+
+
+@given(
+    st.sampled_from(sorted(JPEGS | BY_PILLOW)),
+    st.floats(0, 2),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
+)
+@settings(max_examples=300, deadline=None)
+def test_damaged_jpegs_fare_as_with_pillow_alone(name, end, changes):
+    data = bytearray((JPEGS | BY_PILLOW)[name])
+    for place, value in changes:
+        data[int(place * (len(data) - 1))] = value
+    data = bytes(data[: int(end * len(data))])
+    assert np.array_equal(outcome(decode_image, data, max_megapixels=1), by_pillow_alone(data))
 
 
 @pytest.mark.parametrize(
