@@ -38,6 +38,7 @@ COMMANDS = {
     "analyze": "what is in a dataset, file by file, and what is wrong with it",
     "promote": "makes the best run the champion, which batch model=champion uses",
     "batch": "the production run over a whole folder, every file accounted for",
+    "tune": "the fastest settings of this machine whose masks are as good, as a config",
     "train": "trains a detector or the network of refine=network",
     "doctor": "what this machine has, and what to do about what is missing",
     "ui": "opens the tracking UI on the local store",
@@ -379,6 +380,18 @@ def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _tune(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.compose import plain
+    from bgexp.config import TuneSettings, check_settings
+
+    settings = check_settings(TuneSettings, plain(config))
+    from bgexp.tune import show_tuning, tune
+
+    folder = Path(config.hydra.run.dir).resolve()
+    show_tuning(tune(settings, folder), settings, folder)
+    return 0
+
+
 def _train(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import TrainSettings, check_settings
@@ -447,6 +460,7 @@ _START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "analyze": _analyze,
     "promote": _promote,
     "batch": _batch,
+    "tune": _tune,
     "train": _train,
     "doctor": _doctor,
     "ui": _ui,

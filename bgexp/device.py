@@ -38,3 +38,10 @@ def limit_threads() -> None:
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         cv2.setNumThreads(int(threads))
+
+
+def has_bf16(device: Device) -> bool:
+    """Whether the device computes in bf16 itself: any processor can imitate it, slowly."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

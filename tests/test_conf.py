@@ -25,6 +25,7 @@ from bgexp.config import (
     SelectSettings,
     SweepSettings,
     TrainSettings,
+    TuneSettings,
     UiSettings,
     check_settings,
     flattened,
@@ -42,6 +43,7 @@ COMMANDS = {
     "run": RunSettings,
     "select": SelectSettings,
     "train": TrainSettings,
+    "tune": TuneSettings,
     "ui": UiSettings,
 }
 # What a choice, or a command, has to be given.
@@ -86,6 +88,7 @@ CASES = [
     ("review",),
     ("select",),
     *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, TRAINED)),
+    *(("tune", chosen) for chosen in TRAINED),
     ("ui",),
 ]
 
@@ -104,7 +107,7 @@ def test_every_config_is_tested():
     groups = {"dataset", "detector", "refine", "experiment", "sweep", "training"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 1 + 4 + 3 + 3 * 3 + 1
+    assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 1 + 4 + 3 + 3 * 3 + 3 + 1
 
 
 def test_a_sweep_that_chooses():

@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Imports go from a line to lines below it, never upwards or sideways. A folder is one name.
 LAYERS = [
     {"cli", "serving_model"},
-    {"optimize", "serving"},
+    {"optimize", "serving", "tune"},
     {"compose", "sweep"},
     {"batch", "compare", "doctor", "experiment", "promote", "review", "select", "train", "ui"},
     {"evaluate", "pages", "pictures", "quality", "registry"},
@@ -56,6 +56,7 @@ OWNERS = {
         "doctor",
         "refine/mask_network",
         "train",
+        "tune/measure",
         "weights",
     },
     "torchvision": {"backbone", "detect", "doctor", "refine/mask_network", "train"},

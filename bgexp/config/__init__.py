@@ -40,6 +40,7 @@ from bgexp.config.stages import (
 from bgexp.config.sweep import OptunaSweep, SweepSettings
 from bgexp.config.tools import DoctorSettings, UiSettings
 from bgexp.config.train import Composites, TrainLoop, TrainSettings
+from bgexp.config.tune import TuneSettings
 
 __all__ = [
     "Analyze",
@@ -87,6 +88,7 @@ __all__ = [
     "Tracking",
     "TrainLoop",
     "TrainSettings",
+    "TuneSettings",
     "UiSettings",
     "check_settings",
     "flattened",

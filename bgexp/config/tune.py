@@ -1,0 +1,23 @@
+"""Settings of `bgexp tune`."""
+
+from bgexp.config.datasets import Dataset
+from bgexp.config.detectors import ObjectDetectorSettings
+from bgexp.config.section import Common, Positive, Share
+from bgexp.config.stages import Combine, Refine
+
+
+class TuneSettings(Common):
+    """Settings of `bgexp tune`.
+
+    Attributes:
+        images: So many of the dataset are measured on.
+        tolerance: The IoU that may be lost, on the mean over the images: with the truth where
+            there is one, else the masks' own with those of fp32.
+    """
+
+    dataset: Dataset
+    detector: ObjectDetectorSettings
+    combine: Combine
+    refine: Refine
+    images: Positive
+    tolerance: Share

@@ -1,0 +1,122 @@
+"""Measured candidates to a config: arithmetic first, then the input's size, then processes."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from bgexp.config import TuneSettings
+from bgexp.dataset import read_dataset
+from bgexp.device import device_name, pick_device
+from bgexp.files import write_json, write_whole
+from bgexp.tune.candidates import REFERENCE, Changes, arithmetics, smaller
+from bgexp.tune.measure import Measured, measure, readable, throughput
+from bgexp.workers import available_cores
+
+CONFIG = Path("experiment") / "tuned.yaml"
+ENOUGH = 1.05  # more processes have to be so many times as fast to be worth their memory
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was measured and what is best.
+
+    Attributes:
+        device: Its name.
+        images: How many were measured on.
+        candidates: All that was tried, the reference first.
+        best: The fastest that loses no more than the tolerance, also at worst.
+        images_per_s: Of the best one, by number of processes.
+        processes: How many are best.
+    """
+
+    device: str
+    images: int
+    candidates: list[Measured]
+    best: Measured
+    images_per_s: dict[int, float]
+    processes: int
+
+
+def tune(settings: TuneSettings, folder: Path) -> Tuning:
+    """Measures, and writes tune.json and a config for --config-dir into the folder.
+
+    Raises:
+        UserError: Weights or images are missing, or the device is not there.
+    """
+    device = pick_device(settings.device)
+    items = readable(settings, read_dataset(settings.dataset, settings.seed).items)
+    found = measure(settings, items, arithmetics(device))
+    best = fastest(found, settings.tolerance)
+    sizes = [{**best.changes, **size} for size in smaller(settings.detector)]
+    again = measure(settings, items, [REFERENCE, best.changes, *sizes])
+    found += again[2:]
+    best = fastest(again[1:], settings.tolerance)
+    counts = sorted({1, available_cores()}) if device.type == "cpu" else [1]
+    speeds = {count: throughput(settings, items, best.changes, count) for count in counts}
+    tuning = Tuning(
+        device_name(device), len(items), found, best, speeds, fewest_of_the_fastest(speeds)
+    )
+    write_json(folder / "tune.json", asdict(tuning))
+    write_whole(folder / CONFIG, tuned_config(settings, tuning).encode())
+    return tuning
+
+
+def fastest(candidates: Sequence[Measured], tolerance: float) -> Measured:
+    """The fastest candidate that loses no more than the tolerance; else the first."""
+    good = [one for one in candidates if one.at_worst <= tolerance]
+    return min(good or candidates[:1], key=lambda one: one.ms)
+
+
+def fewest_of_the_fastest(speeds: dict[int, float]) -> int:
+    """The number of processes that is best, fewer of them where more gain nearly nothing."""
+    enough = max(speeds.values()) / ENOUGH
+    return min(count for count, speed in speeds.items() if speed >= enough)
+
+
+def tuned_config(settings: TuneSettings, tuning: Tuning) -> str:
+    """The best settings as a config of the group `experiment`."""
+    name, best = settings.detector.name, tuning.best
+    values: dict[str, Any] = {
+        "defaults": [{"override /detector": name}],
+        "detector": best.changes,
+    }
+    return (
+        "# @package _global_\n"
+        f"# By bgexp tune on {tuning.device}: {best.ms:.0f} ms an image on one thread, "
+        f"{best.loss:.4f} IoU lost on {tuning.images} images.\n"
+        f"{yaml.safe_dump(values, sort_keys=False)}"
+    )
+
+
+def show_tuning(tuning: Tuning, settings: TuneSettings, folder: Path) -> None:
+    """Prints what was measured and what to type next."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("detector", no_wrap=True)
+    for column in ("ms", "times\nas fast", "IoU with\nfp32", "IoU", "IoU lost", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    for one in tuning.candidates:
+        verdict = "best" if one.changes == tuning.best.changes else ""
+        if one.at_worst > settings.tolerance:
+            verdict = f"over {settings.tolerance:g}"
+        scores = f"{one.agreement:.4f}", f"{one.iou:.4f}"
+        lost = f"{one.loss:+.4f} ± {one.at_worst - one.loss:.4f}"
+        timed = f"{one.ms:.0f}", f"{one.times_as_fast:.2f}"
+        table.add_row(_said(one.changes), *timed, *scores, lost, verdict)
+    Console().print(table)
+    for count, speed in tuning.images_per_s.items():
+        print(f"{speed:.2f} images/s by {count} process{'es' * (count > 1)} of one thread")
+    cores = available_cores()
+    few = f" processes={tuning.processes}" if tuning.processes != cores else ""
+    print(f"Config:  {folder / CONFIG}")
+    print(f"Use it:  bgexp run --config-dir {folder} experiment=tuned")
+    print(f"         bgexp batch --config-dir {folder} experiment=tuned{few} input=DIR output=DIR")
+
+
+def _said(changes: Changes) -> str:
+    return " ".join(map(str, changes.values()))

@@ -1,0 +1,181 @@
+"""Candidates side by side: each image goes through all of them in turn, on one thread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic, perf_counter
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bgexp.config import Cutout, TuneSettings
+from bgexp.dataset import Item
+from bgexp.detect import build_detector
+from bgexp.device import Device, pick_device
+from bgexp.errors import Interrupted, UserError
+from bgexp.images import ImageError, load_image
+from bgexp.inputs import load_item
+from bgexp.metrics import iou
+from bgexp.pipeline import Removed, remove_background
+from bgexp.progress import progress, tell
+from bgexp.tune.candidates import Changes, changed
+from bgexp.workers import Lost, import_early, stopping, work
+
+SECONDS = 600  # that an image may take
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a candidate takes and gives, over all images.
+
+    Attributes:
+        changes: Its settings.
+        ms: Median milliseconds an image, on one thread, all stages together.
+        times_as_fast: As the reference in the same turns.
+        agreement: Mean IoU of its masks with the reference's.
+        iou: Mean IoU with the truth; NaN where no image has one.
+        loss: The mean IoU that it loses.
+        at_worst: The loss and its standard error: on a few images a mean alone says little.
+    """
+
+    changes: Changes
+    ms: float
+    times_as_fast: float
+    agreement: float
+    iou: float
+    loss: float
+    at_worst: float
+
+
+def readable(settings: TuneSettings, items: Sequence[Item]) -> list[Item]:
+    """Images that can be decoded, spread over the dataset.
+
+    Raises:
+        UserError: None can.
+    """
+    step = max(1, len(items) // settings.images)
+    found = []
+    for item in items[::step]:
+        try:
+            load_item(item, settings.dataset.max_megapixels)
+        except ImageError as error:
+            tell(f"{item.path}: left out: {error}")
+            continue
+        found.append(item)
+        if len(found) == settings.images:
+            break
+    if not found:
+        raise UserError("dataset: none of its images can be decoded")
+    return found
+
+
+def measure(
+    settings: TuneSettings, items: Sequence[Item], candidates: Sequence[Changes]
+) -> list[Measured]:
+    """Measures candidates, of which the first is the reference."""
+    torch.set_num_threads(1)  # as in a batch: one process a core
+    cv2.setNumThreads(1)
+    device = pick_device(settings.device)
+    removers = []
+    with progress("networks", len(candidates)) as step:
+        for changes in candidates:
+            removers.append(_remover(settings, changes, device))
+            step(0)
+    seconds = np.zeros((len(candidates), len(items)))
+    agreement, scores = np.zeros_like(seconds), np.full_like(seconds, np.nan)
+    with progress("images", len(items)) as step:
+        for column, item in enumerate(items):
+            image, truth = load_item(item, settings.dataset.max_megapixels)
+            if column == 0:
+                for remove in removers:  # warms up
+                    remove(image)
+            masks = []
+            for row, remove in enumerate(removers):
+                started = perf_counter()
+                masks.append(remove(image).mask)
+                seconds[row, column] = perf_counter() - started
+                agreement[row, column] = _iou(masks[row], masks[0])
+                if truth is not None:
+                    scores[row, column] = _iou(masks[row], truth)
+            step(0)
+    return [
+        _measured(changes, seconds[[row, 0]], agreement[row], scores[[row, 0]])
+        for row, changes in enumerate(candidates)
+    ]
+
+
+def _remover(settings: TuneSettings, changes: Changes, device: Device) -> "partial[Removed]":
+    detector = build_detector(changed(settings.detector, changes), device)
+    return partial(
+        remove_background,
+        detector=detector,
+        combine=settings.combine,
+        refine=settings.refine,
+        cutout=Cutout(),
+        seed=settings.seed,
+        device=device,
+    )
+
+
+def _iou(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    return iou(mask, other) if mask.any() or other.any() else 1.0
+
+
+def _measured(
+    changes: Changes,
+    seconds: NDArray[np.float64],
+    agreement: NDArray[np.float64],
+    scores: NDArray[np.float64],
+) -> Measured:
+    """A candidate's numbers; of seconds and scores the reference's are the second row."""
+    own, reference = np.median(seconds, axis=1)
+    judged = ~np.isnan(scores[0])
+    losses = scores[1, judged] - scores[0, judged] if judged.any() else 1 - agreement
+    error = losses.std(ddof=1) / len(losses) ** 0.5 if len(losses) > 1 else 0.0
+    return Measured(
+        changes,
+        ms=float(1000 * own),
+        times_as_fast=float(reference / own),
+        agreement=float(agreement.mean()),
+        iou=float(scores[0, judged].mean()) if judged.any() else float("nan"),
+        loss=float(losses.mean()),
+        at_worst=float(losses.mean() + error),
+    )
+
+
+def throughput(
+    settings: TuneSettings, items: Sequence[Item], changes: Changes, processes: int
+) -> float:
+    """Images a second of processes of one thread each; their start is not counted.
+
+    Raises:
+        UserError: An image could not be worked on.
+        Interrupted: A signal came.
+    """
+    import_early(__name__)
+    tasks = [items[n % len(items)] for n in range(processes + max(8, 4 * processes))]
+    start = partial(_worker, settings, changes)
+    began, done = 0.0, 0
+    with stopping() as stop:
+        for item, said in work(tasks, start, processes, SECONDS, stop):
+            if isinstance(said, Lost):
+                raise UserError(f"{item.path}: {said.reason}")
+            done += 1
+            if done == processes:  # each has answered about once: all are at work
+                began = monotonic()
+        if stop.exit_code is not None:
+            raise Interrupted(stop.exit_code)
+    return (done - processes) / (monotonic() - began)
+
+
+def _worker(settings: TuneSettings, changes: Changes) -> "partial[None]":
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    remove = _remover(settings, changes, pick_device(settings.device))
+    return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
+
+
+def _answer(item: Item, remove: "partial[Removed]", limit: float) -> None:
+    remove(load_image(item.file, limit))
