@@ -25,7 +25,7 @@ from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, Planned, plan_batch
 from bgexp.batch.process import Job, StorageFailed, processor, started_record
 from bgexp.batch.summary import batch_summary
 from bgexp.config import BatchSettings, RefineNetwork, flattened
-from bgexp.detect import find_weights
+from bgexp.detect import find_weights, runtime_versions
 from bgexp.device import device_name, pick_device
 from bgexp.environment import bgexp_state, package_versions
 from bgexp.errors import Interrupted, StorageError, UserError
@@ -157,7 +157,7 @@ def _identity(
         "weights": weights.sha256,
         "refiner": find_network(refine).sha256 if isinstance(refine, RefineNetwork) else "",
         "device": device_name(pick_device(settings.device)),
-        "versions": package_versions(),
+        "versions": package_versions() | runtime_versions(settings.detector),
         "bgexp": source_hash()[:16],
     }
     digest = sha256_bytes(json.dumps(said, sort_keys=True).encode())
