@@ -1,8 +1,10 @@
 """Candidates side by side: each image goes through all of them in turn, on one thread."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, takewhile
 from time import monotonic, perf_counter
 
 import cv2
@@ -155,27 +157,33 @@ def throughput(
         Interrupted: A signal came.
     """
     import_early(__name__)
-    tasks = [items[n % len(items)] for n in range(processes + max(8, 4 * processes))]
     start = partial(_worker, settings, changes)
+    wanted = max(8, 4 * processes)
+    at_work: set[int] = set()
     began, done = 0.0, 0
     with stopping() as stop:
+        tasks = takewhile(lambda _: done < wanted, cycle(items))
         for item, said in work(tasks, start, processes, SECONDS, stop):
             if isinstance(said, Lost):
                 raise UserError(f"{item.path}: {said.reason}")
-            done += 1
-            if done == processes:  # each has answered about once: all are at work
+            if len(at_work) == processes:
+                done += 1
+                ended = monotonic()
+            elif len(at_work := at_work | {said}) == processes:  # the last one has started
                 began = monotonic()
         if stop.exit_code is not None:
             raise Interrupted(stop.exit_code)
-    return (done - processes) / (monotonic() - began)
+    return done / (ended - began)
 
 
-def _worker(settings: TuneSettings, changes: Changes) -> "partial[None]":
+def _worker(settings: TuneSettings, changes: Changes) -> "partial[int]":
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     remove = _remover(settings, changes, pick_device(settings.device))
     return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
 
 
-def _answer(item: Item, remove: "partial[Removed]", limit: float) -> None:
+def _answer(item: Item, remove: "partial[Removed]", limit: float) -> int:
+    """Works on an image and tells who did."""
     remove(load_image(item.file, limit))
+    return os.getpid()
