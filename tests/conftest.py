@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 import bgexp
+import bgexp.tracking  # sets MLflow's environment: before a run that puts the environment back
 from bgexp import cli
 
 # A busy machine takes its time: what a test measures is never how long it took.

@@ -4,9 +4,8 @@ He, Sun, Tang, "Guided Image Filtering", TPAMI 2013, with a colour guide; fitted
 applied at full size as in He, Sun, "Fast Guided Filter", 2015.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 import cv2
 import numpy as np
@@ -17,11 +16,14 @@ from bgexp.refine.refined import BoolArray, ByteArray, Refined, attempt
 from bgexp.refine.window import Window, bands_around, open_window
 
 FloatArray = NDArray[np.float32]
+Tile = tuple[slice, slice]  # rows and columns
 
 # The filter's epsilon, for colours of 0 to 1.
 _SMOOTHING = 3e-4
 # Side of the square over which the result at full size is averaged: it follows the noise as well.
 _GRAIN = 3
+# Side in pixels of the squares in which it is made: they fit the processor's cache.
+_TILE = 256
 _DEFAULTS = GuidedFilter()
 
 
@@ -49,7 +51,7 @@ def _refined(image: ByteArray, mask: BoolArray, settings: GuidedFilter) -> BoolA
     (unsure,) = bands_around(window.coarse, reach)
     found = window.coarse
     for _ in range(settings.iterations - 1):
-        share = _apply(_fit(window.small, found, reach), window.small)
+        share = _share(_fit(window.small, found, reach), window.small)
         found = np.where(unsure, share > 0.5, window.coarse)
     result = mask.copy()
     result[window.where] = follow_edges(window, found, unsure, reach)
@@ -65,30 +67,25 @@ def follow_edges(window: Window, found: BoolArray, unsure: BoolArray, radius: fl
         unsure: hxw bool, where the result may differ from the window's mask.
         radius: Of the guided filter, in working pixels.
     """
-    share = _apply(_fit(window.small, found, radius), window.picture)
-    cv2.blur(share, (_GRAIN, _GRAIN), share)
-    size = window.mask.shape[::-1]
-    band = cv2.resize(unsure.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    new = window.mask.copy()
-    cv2.copyTo((share > 0.5).view(np.uint8), band, new.view(np.uint8))
+    factors, new = _fit(window.small, found, radius), window.mask.copy()
+    height, width = new.shape
+    band = cv2.resize(unsure.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
+        tile = slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width))
+        if cv2.countNonZero(band[tile]):
+            front = _averaged(factors, window.picture, tile) > 0.5
+            cv2.copyTo(front.view(np.uint8), band[tile], new[tile].view(np.uint8))
     return new
 
 
-@dataclass(frozen=True, eq=False)
-class _Linear:
-    """A mask as a linear function of the colour, near each pixel.
+def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> FloatArray:
+    """The mask as a linear function of the colour near each pixel, hxwx4.
 
-    Attributes:
-        gain: For red, green and blue of 0 to 255, hxw each.
-        offset: hxw.
+    Fitted in the square around each pixel, and averaged over all squares that hold a pixel.
+
+    Returns:
+        Factors of red, green and blue of 0 to 255, and of a fourth colour that is always 255.
     """
-
-    gain: list[FloatArray]
-    offset: FloatArray
-
-
-def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> _Linear:
-    """Fits the mask in the square around each pixel, for the means over all that hold a pixel."""
     mean = partial(_mean, side=2 * max(1, round(radius)) + 1)
     colors = [plane / np.float32(255) for plane in _planes(picture)]
     target = mask.astype(np.float32)
@@ -107,19 +104,38 @@ def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> _Linear:
     determinant = _dot([rr, rg, rb], adjugate[0])
     gain = [_dot(row, along) / determinant for row in adjugate]
     offset = share - _dot(gain, means)
-    return _Linear([mean(one) / np.float32(255) for one in gain], mean(offset))
+    return mean(np.dstack([*gain, offset]).astype(np.float32) / np.float32(255))
 
 
-def _apply(linear: _Linear, picture: ByteArray) -> FloatArray:
-    """The share of foreground by the colours of a picture of any size, HxW, about 0 to 1."""
-    size = picture.shape[1::-1]
-    share = np.asarray(cv2.resize(linear.offset, size), np.float32)
-    product = np.empty_like(share)  # one for all: at full size, new memory is what takes time
-    for gain, color in zip(linear.gain, _planes(picture), strict=True):
-        cv2.resize(gain, size, product)
-        product *= color
-        share += product
-    return share
+def _share(factors: FloatArray, picture: ByteArray) -> FloatArray:
+    """The share of foreground by a picture's colours, hxw, about 0 to 1."""
+    colors = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
+    terms = cv2.split(cv2.multiply(factors, colors, dtype=cv2.CV_32F))
+    return np.asarray(terms[0] + terms[1] + terms[2] + terms[3], np.float32)
+
+
+def _averaged(factors: FloatArray, picture: ByteArray, tile: Tile) -> FloatArray:
+    """The share of foreground in a tile of a picture, averaged over the grain.
+
+    As if the factors had been resized to the picture, applied and averaged as a whole.
+    """
+    rows, columns = (
+        slice(max(part.start - _GRAIN // 2, 0), part.stop + _GRAIN // 2) for part in tile
+    )
+    colors = picture[rows, columns]
+    scale = np.divide(factors.shape[1::-1], picture.shape[1::-1])
+    shift = (np.array([columns.start, rows.start]) + 0.5) * scale - 0.5
+    resized = cv2.warpAffine(
+        factors,
+        np.column_stack([np.diag(scale), shift]),
+        colors.shape[1::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    share = _mean(_share(np.asarray(resized, np.float32), colors), _GRAIN)
+    top, left = tile[0].start - rows.start, tile[1].start - columns.start
+    height, width = (part.stop - part.start for part in tile)
+    return share[top : top + height, left : left + width]
 
 
 def _planes(picture: ByteArray) -> ByteArray:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bgexp.config import GrabCut, RefineNetwork
 from bgexp.refine.grabcut import refine_mask_grabcut
 from bgexp.refine.refined import BoolArray, ByteArray, Refined, RefusedError, attempt
+from bgexp.refine.window import shrunk
 
 STRIDE = 32  # the sides of what the network sees are multiples of this
 MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
@@ -80,15 +81,16 @@ def _refined(
     if settings.grabcut:
         mask = refine_mask_grabcut(image, mask, GrabCut(size=round(_BEFORE * settings.size))).mask
     where = surroundings(mask)
-    picture, old = image[where], mask[where].view(np.uint8) * np.uint8(255)
+    picture, old = image[where], mask[where]
     scale = settings.size / max(old.shape)
     height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in old.shape)
-    small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-    coarse = cv2.resize(old, (width, height), interpolation=cv2.INTER_AREA)
-    share = predictor.predict(np.asarray(small, np.uint8), np.asarray(coarse, np.uint8))
-    new = cv2.resize(share, old.shape[::-1], interpolation=cv2.INTER_LINEAR) > settings.threshold
+    small = shrunk(picture, (width, height))
+    coarse = shrunk(old.view(np.uint8) * np.uint8(255), (width, height))
+    share = np.asarray(cv2.resize(predictor.predict(small, coarse), (width, height)), np.float32)
+    found = share > settings.threshold
+    share[found & ~_meant(found, coarse > 127, settings.reach)] = 0
     result = np.zeros_like(mask)
-    result[where] = _meant(new, mask[where], settings.reach)
+    result[where] = cv2.resize(share, old.shape[::-1]) > settings.threshold
     if not result.any():
         raise RefusedError("the network finds no object there")
     if not settings.grabcut:

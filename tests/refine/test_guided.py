@@ -1,10 +1,16 @@
 """The guided filter against a slow one, and what it does at an edge."""
 
+from unittest import mock
+
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bgexp.config import GuidedFilter
 from bgexp.refine import guided, refine_mask_guided
+from bgexp.refine.window import Window
 
 
 def slow_filter(picture, mask, radius):
@@ -37,7 +43,7 @@ def test_it_is_the_guided_filter(radius):
     rng = np.random.default_rng(radius)
     picture = rng.integers(0, 256, (9, 11, 3), np.uint8)
     mask = rng.random((9, 11)) > 0.5
-    found = guided._apply(guided._fit(picture, mask, radius), picture)
+    found = guided._share(guided._fit(picture, mask, radius), picture)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, slow_filter(picture, mask, radius), atol=1e-4)
 
@@ -47,9 +53,29 @@ def test_a_flat_picture_only_blurs_the_mask():
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.bool_)
     mask[:, :4] = True
-    found = guided._apply(guided._fit(picture, mask, 1), picture)
+    found = guided._share(guided._fit(picture, mask, 1), picture)
     expected = np.array([9, 9, 8, 6, 3, 1, 0, 0]) / 9
     np.testing.assert_allclose(found, np.broadcast_to(expected, (8, 8)), atol=1e-5)
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.floats(1, 30), st.integers(5, 64), st.integers(0, 99)
+)
+def test_tile_by_tile_it_is_as_if_made_at_once(height, width, scale, tile, seed):
+    rng = np.random.default_rng(seed)
+    size = round(height * scale), round(width * scale)
+    picture = rng.integers(0, 256, (*size, 3), np.uint8)
+    small = cv2.resize(picture, (width, height))
+    found, unsure = rng.random((2, height, width)) > 0.5
+    window = Window(np.s_[:, :], picture, rng.random(size) > 0.5, small, found, 10)
+    factors = cv2.resize(guided._fit(small, found, 2), size[::-1]).reshape(*size, 4)
+    share = cv2.blur((factors * np.dstack([picture, np.full(size, 255)])).sum(-1), (3, 3))
+    band = cv2.resize(unsure.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    with mock.patch.object(guided, "_TILE", tile):
+        new = guided.follow_edges(window, found, unsure, 2)
+    decided = abs(share - 0.5) > 1e-3
+    assert (new == window.mask)[~band].all()
+    assert (new == (share > 0.5))[band & decided].all()
 
 
 def test_each_pass_brings_the_edge_nearer():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bgexp.refine.refined import RefusedError
-from bgexp.refine.window import bands_around, open_window
+from bgexp.refine.window import bands_around, open_window, shrunk
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
 
@@ -32,6 +32,18 @@ def test_a_margin_of_a_share_of_the_longer_side():
     np.testing.assert_array_equal(window.picture, IMAGE[35:65, 75:125])
     np.testing.assert_array_equal(window.small, window.picture)
     np.testing.assert_array_equal(window.coarse, mask[35:65, 75:125])
+
+
+@given(st.integers(1, 90), st.integers(1, 120), st.floats(1, 12), st.sampled_from([(), (3,)]))
+def test_shrunk_to_the_means_of_areas(height, width, scale, channels):
+    size = round(height * scale), round(width * scale)
+    y, x = np.mgrid[: size[0], : size[1]] / max(size)
+    picture = np.stack([255 * x * y, 200 * x, 90 * y], -1).astype(np.uint8)
+    picture = picture if channels else picture[..., 0]
+    small = shrunk(picture, (width, height))
+    assert small.shape == (height, width, *channels)
+    expected = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    assert abs(small.astype(int) - expected.reshape(small.shape)).max() <= 255 / max(height, width)
 
 
 def test_it_ends_at_the_border():
