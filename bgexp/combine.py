@@ -1,6 +1,6 @@
 """What was found to one foreground mask: choose, paste, unite, or cut a soft mask; then clean."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -9,7 +9,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from bgexp.config import Combine
-from bgexp.detections import Detections, Found, SoftMask
+from bgexp.detections import Detections, Found, Selection, SoftMask
 
 BoolArray = NDArray[np.bool_]
 
@@ -70,16 +70,14 @@ def combine_detections(detections: Detections, settings: Combine = _DEFAULTS) ->
     return CombinedMask(plane, used)
 
 
-def select_detections(
-    detections: Detections, score_threshold: float, labels: Collection[int] | None = None
-) -> Detections:
-    """The detections that count: score strictly above the threshold, class id among the labels.
-
-    The one place where a score threshold is applied.
-    """
-    counts = detections.scores > float(score_threshold)
-    if labels is not None:
-        counts &= np.isin(detections.labels, list(labels))
+def select_detections(detections: Detections, selection: Selection) -> Detections:
+    """The detections that count: the one place where a score threshold is applied."""
+    if selection.labels is not None:
+        detections = detections.select(np.isin(detections.labels, list(selection.labels)))
+    counts = detections.scores > float(selection.score_threshold)
+    if selection.score_fallback is not None and not counts.any():
+        best = detections.scores.argsort()[-1:]
+        return detections.select(best[detections.scores[best] > float(selection.score_fallback)])
     return detections.select(counts)
 
 

@@ -7,6 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which detections count.
+
+    Attributes:
+        score_threshold: Those whose score is above it (strictly).
+        score_fallback: Where there is none, the best one if its score is above this; None: none.
+        labels: Of these class ids only; None: of all.
+    """
+
+    score_threshold: float
+    score_fallback: float | None = None
+    labels: frozenset[int] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """N detections in one image, in the detector's order (best score first).

@@ -112,7 +112,9 @@ def _loaded(detector: DetectorSettings) -> DetectorSettings:
     """The settings that decide what is loaded: a threshold is none of them."""
     if isinstance(detector, Rembg):
         return detector
-    return detector.model_copy(update={"score_threshold": 0.0, "score_floor": None})
+    return detector.model_copy(
+        update={"score_threshold": 0.0, "score_fallback": None, "score_floor": None}
+    )
 
 
 def load_item(

@@ -90,7 +90,7 @@ def remove_background(  # noqa: PLR0913  # one a stage, and what all share
 def _detect(image: ByteArray, detector: Detector) -> Found:
     found = detector.detect(image)
     if isinstance(found, Detections):
-        return select_detections(found, detector.score_threshold, detector.labels)
+        return select_detections(found, detector.selection)
     return found
 
 

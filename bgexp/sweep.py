@@ -118,13 +118,13 @@ def _write_overrides(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
-    """For each detector the lowest score threshold of the jobs: one pass serves them all."""
+    """For each detector the lowest score that counts in a job: one pass serves them all."""
     floors: dict[str, float] = {}
     for detector in (settings.detector for settings in planned):
         if isinstance(detector, Rembg):
             continue
-        lowest = floors.get(detector.name, detector.score_threshold)
-        floors[detector.name] = min(lowest, detector.score_threshold)
+        lowest = floors.get(detector.name, detector.lowest_score)
+        floors[detector.name] = min(lowest, detector.lowest_score)
     return floors
 
 

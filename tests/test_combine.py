@@ -13,7 +13,7 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from bgexp.combine import combine_detections, paste_mask, select_detections
 from bgexp.config import Combine
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Selection
 
 
 def make(boxes, *, masks=None, scores=None, labels=None, size=(20, 30)):
@@ -140,7 +140,7 @@ def test_memory_does_not_grow_with_detections():
 
 def test_score_threshold_is_strict():
     found = make([[0, 0, 5, 5]] * 3, scores=[0.7, 0.71, 0.2])
-    assert select_detections(found, 0.7).scores.tolist() == found.scores[1:2].tolist()
+    assert select_detections(found, Selection(0.7)).scores.tolist() == found.scores[1:2].tolist()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,26 @@ def test_score_threshold_is_strict():
 )
 def test_labels_and_scores_select(threshold, labels, left):
     found = make([[0, 0, 5, 5]] * 3, scores=[0.8, 0.9, 0.95], labels=[1, 7, 1])
-    assert select_detections(found, threshold, labels).scores.tolist() == pytest.approx(left)
+    assert select_detections(
+        found, Selection(threshold, labels=labels)
+    ).scores.tolist() == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "fallback", "labels", "left"),
+    [
+        (0.9, None, None, []),
+        (0.9, 0.5, None, [0.8]),
+        (0.9, 0.8, None, []),  # strictly above
+        (0.7, 0.5, None, [0.8, 0.75]),  # not asked where something is above the threshold
+        (0.9, 0.5, {7}, [0.6]),
+        (0.9, 0.5, {2}, []),
+    ],
+)
+def test_the_best_counts_where_nothing_else_does(threshold, fallback, labels, left):
+    found = make([[0, 0, 5, 5]] * 3, scores=[0.8, 0.75, 0.6], labels=[1, 1, 7])
+    chosen = select_detections(found, Selection(threshold, fallback, labels))
+    assert chosen.scores.tolist() == pytest.approx(left)
 
 
 def test_nothing_found_is_an_empty_mask():
@@ -305,7 +324,9 @@ def test_lower_thresholds_only_grow_the_mask(seed, one, other, cleaning):
     low, high = sorted([one, other])
     small = combine_detections(found, Combine(mask_threshold=high, **cleaning)).mask
     assert within(small, combine_detections(found, Combine(mask_threshold=low, **cleaning)).mask)
-    few, many = (combine_detections(select_detections(found, t)).mask for t in (high, low))
+    few, many = (
+        combine_detections(select_detections(found, Selection(t))).mask for t in (high, low)
+    )
     assert within(few, many)
 
 

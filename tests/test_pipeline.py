@@ -1,10 +1,11 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
 
 from bgexp.config import Combine, Cutout, GrabCut
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Selection
 from bgexp.pipeline import remove_background
 from bgexp.refine import refine_mask
 
@@ -16,8 +17,7 @@ class Rectangles:
     """A detector that finds whatever it is told: boxes with their labels and scores."""
 
     found: tuple[tuple[tuple[int, int, int, int], int, float], ...]
-    score_threshold: float = 0.5
-    labels: frozenset[int] | None = None
+    selection: Selection = field(default_factory=partial(Selection, 0.5))
 
     def detect(self, image):
         n = len(self.found)
@@ -95,7 +95,7 @@ def test_every_stage_is_timed():
     ],
 )
 def test_score_and_label_choose(threshold, labels, boxes):
-    detector = Rectangles((LEFT, RIGHT), threshold, labels)
+    detector = Rectangles((LEFT, RIGHT), Selection(threshold, labels=labels))
     removed = remove_background(picture(), detector)
     assert is_about(removed.mask, rectangle(*(box for box, _, _ in boxes)))
     assert removed.scores.tolist() == pytest.approx([score for _, _, score in boxes], abs=1e-5)

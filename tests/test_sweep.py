@@ -66,7 +66,7 @@ def run_sweep(run_cli, runs, given, *more):
 @pytest.fixture(scope="module")
 def given(fast):
     kept = [o for o in fast if not o.startswith(("refine", "detector.score_threshold"))]
-    return [*kept, "samples=2"]
+    return [*kept, "samples=2", "detector.score_fallback=null"]
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,10 @@ class _Detector(Section):
 
     Attributes:
         score_threshold: A detection counts where its score is above it (strictly).
+        score_fallback: Where nothing is above the threshold, the best counts if it is above this;
+            null: nothing does.
         score_floor: The network keeps what is above it, for other thresholds to come; null: the
-            lowest threshold of the sweep, or the run's own.
+            lowest threshold or fallback of the sweep, or the run's own.
         labels: Names or ids of the classes that count; null: all.
         backend: The program that runs backbone, FPN and RPN; openvino is for processors.
         precision: Of the network's arithmetic. Only fp32 finds exactly what the weights mean;
@@ -32,6 +34,7 @@ class _Detector(Section):
     """
 
     score_threshold: Share
+    score_fallback: Share | None = None
     score_floor: Share | None = None
     labels: tuple[str | int, ...] | None
     backend: Literal["eager", "openvino"] = "eager"
@@ -39,11 +42,11 @@ class _Detector(Section):
 
     @model_validator(mode="after")
     def _floor_is_below(self) -> Self:
-        if self.floor > self.score_threshold:
+        if self.floor > self.lowest_score:
             raise PydanticCustomError(
                 "score_floor",
-                "score_floor: {floor} is above score_threshold ({threshold})",
-                {"floor": self.floor, "threshold": self.score_threshold},
+                "score_floor: {floor} is above score_threshold or score_fallback ({lowest})",
+                {"floor": self.floor, "lowest": self.lowest_score},
             )
         return self
 
@@ -65,7 +68,13 @@ class _Detector(Section):
     @property
     def floor(self) -> float:
         """The score floor as it is used."""
-        return self.score_threshold if self.score_floor is None else self.score_floor
+        return self.lowest_score if self.score_floor is None else self.score_floor
+
+    @property
+    def lowest_score(self) -> float:
+        """What is not above it never counts."""
+        fallback = self.score_fallback
+        return min(self.score_threshold, 1.0 if fallback is None else fallback)
 
 
 class Demo(_Detector):

@@ -26,6 +26,7 @@ from bgexp.detect.detector import Detector
 from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
+from bgexp.detections import Selection
 from bgexp.device import CPU
 from bgexp.environment import package_versions
 from bgexp.errors import UserError
@@ -59,7 +60,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 # What is chosen from the network's output, or where its weights lie, is no part of what it finds.
-NOT_NETWORK = {"weights", "model", "score_threshold", "score_floor", "labels"}
+NOT_NETWORK = {"weights", "model", "score_threshold", "score_fallback", "score_floor", "labels"}
 
 
 def build_detector(settings: DetectorSettings, device: torch.device) -> Detector:
@@ -70,7 +71,7 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> Detector
     """
     if isinstance(settings, Rembg):
         return build_rembg(find_weights(settings))
-    labels = label_ids(settings)
+    selection = selected(settings)
     weights = find_weights(settings)
     check_device(settings, device)
     model = build_model(settings, len(read_classes(weights.path) or ()) or N_CLASSES)
@@ -79,8 +80,7 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> Detector
         model,
         device,
         score_floor=settings.floor,
-        score_threshold=settings.score_threshold,
-        labels=labels,
+        selection=selection,
         dtype=DTYPES.get(settings.precision, torch.float32),
         dense=_openvino(settings, model, weights) if settings.backend == "openvino" else None,
     )
@@ -129,18 +129,12 @@ def cached_detector(
         "versions": runtime_versions(settings)
         | {name: found for name, found in package_versions().items() if name in PACKAGES},
     }
-    threshold, labels = (
-        (0.0, None)
-        if isinstance(settings, Rembg)
-        else (settings.score_threshold, label_ids(settings))
-    )
     return CachedDetector(
         lambda: build_detector(settings, device),
         cache,
         identity,
         floor=settings.floor,
-        score_threshold=threshold,
-        labels=labels,
+        selection=Selection(0.0) if isinstance(settings, Rembg) else selected(settings),
     )
 
 
@@ -187,6 +181,15 @@ def class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
         return None
     trained = None if settings.weights == "COCO_V1" else read_classes(Path(settings.weights))
     return None if trained == OBJECT else trained or tuple(COCO[settings.name].meta["categories"])
+
+
+def selected(settings: ObjectDetectorSettings) -> Selection:
+    """Which of its detections count.
+
+    Raises:
+        UserError: the detector has no such label.
+    """
+    return Selection(settings.score_threshold, settings.score_fallback, label_ids(settings))
 
 
 def label_ids(settings: ObjectDetectorSettings) -> frozenset[int] | None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.detect.detector import Detector
-from bgexp.detections import Detections, Found, SoftMask
+from bgexp.detections import Detections, Found, Selection, SoftMask
 from bgexp.files import TEMPORARY, sha256_bytes, write_whole
 
 _ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
@@ -116,13 +116,12 @@ class CachedDetector:
         identity: Mapping[str, Any],
         *,
         floor: float,
-        score_threshold: float,
-        labels: frozenset[int] | None,
+        selection: Selection,
     ) -> None:
         self._build = build
         self._network: Detector | None = None
         self._cache, self._identity, self._floor = cache, identity, floor
-        self.score_threshold, self.labels = score_threshold, labels
+        self.selection = selection
 
     def of_file(self, sha256: str) -> "FileDetector":
         """The detector for the image that a file of this hash holds."""
@@ -155,7 +154,7 @@ class FileDetector:
 
     def __init__(self, detector: CachedDetector, sha256: str) -> None:
         self._detector, self._sha256 = detector, sha256
-        self.score_threshold, self.labels = detector.score_threshold, detector.labels
+        self.selection = detector.selection
         self.cached: bool | None = None
         self.network_ms = math.nan
 

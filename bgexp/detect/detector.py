@@ -5,19 +5,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.detections import Found
+from bgexp.detections import Found, Selection
 
 
 class Detector(Protocol):
     """Anything that finds objects in an image, or the soft mask of all of them.
 
     Attributes:
-        score_threshold: Detections count where their score is above it; a soft mask has no score.
-        labels: Class ids that count; None for all.
+        selection: Which detections count; of no use where it finds a soft mask.
     """
 
-    score_threshold: float
-    labels: frozenset[int] | None
+    selection: Selection
 
     def detect(self, image: NDArray[np.uint8]) -> Found:
         """What is in an image, HxWx3 uint8 RGB: at least all that counts, best score first."""

@@ -18,7 +18,7 @@ from torchvision.ops.poolers import initLevelMapper
 from bgexp.backbone import fold_norms
 from bgexp.detect.dense import Dense, eager_dense
 from bgexp.detect.roi_align import RoIAlign
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Selection
 
 
 def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
@@ -82,18 +82,16 @@ class MaskRCNNDetector:
     """A Mask R-CNN ready to detect: weights loaded, in evaluation mode, on its device.
 
     Attributes:
-        score_threshold: Detections count where their score is above it.
-        labels: Class ids that count; None for all.
+        selection: Which detections count.
     """
 
-    def __init__(  # noqa: PLR0913  # what it is, and how it computes
+    def __init__(  # what it is, and how it computes
         self,
         model: MaskRCNN,
         device: torch.device,
         *,
         score_floor: float,
-        score_threshold: float,
-        labels: frozenset[int] | None,
+        selection: Selection,
         dtype: torch.dtype = torch.float32,
         dense: Dense | None = None,
     ) -> None:
@@ -103,8 +101,7 @@ class MaskRCNNDetector:
             model: With its weights.
             device: Where it computes.
             score_floor: The mask head runs for what is above it only.
-            score_threshold: As above.
-            labels: As above.
+            selection: As above.
             dtype: Of the arithmetic; scores, boxes and masks are finished in float32.
             dense: The dense part where another program runs it; None: torch.
         """
@@ -114,7 +111,7 @@ class MaskRCNNDetector:
         self._rpn.head = _Computed()
         self._heads.score_thresh = score_floor
         _set_up(self._heads, dtype)
-        self.score_threshold, self.labels = score_threshold, labels
+        self.selection = selection
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
         """What the network finds above its score floor in an image, HxWx3 uint8 RGB."""

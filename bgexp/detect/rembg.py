@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bgexp.config import Rembg
-from bgexp.detections import SoftMask
+from bgexp.detections import Selection, SoftMask
 from bgexp.errors import UserError
 from bgexp.weights import Weights, local_file
 
@@ -39,16 +39,14 @@ class RembgDetector:
     """A U2-Net ready to run, on the processor.
 
     Attributes:
-        score_threshold: Of no use: a soft mask has no scores.
-        labels: None: it knows no classes.
+        selection: Of no use: a soft mask has no scores and no classes.
     """
 
     def __init__(self, session: "InferenceSession") -> None:
         self._session = session
         self._input = session.get_inputs()[0].name
         self._output = session.get_outputs()[0].name  # the finest of its seven
-        self.score_threshold = 0.0
-        self.labels: frozenset[int] | None = None
+        self.selection = Selection(0.0)
 
     def detect(self, image: NDArray[np.uint8]) -> SoftMask:
         """The soft mask of an image, HxWx3 uint8 RGB."""

@@ -10,6 +10,7 @@ from bgexp.backbone import freeze_norms, load_imagenet
 from bgexp.config import Coco, Demo, ObjectDetectorSettings, TrainSettings
 from bgexp.dataset import Dataset
 from bgexp.detect import OBJECT, build_model, class_names, find_weights
+from bgexp.detections import Selection
 from bgexp.errors import UserError
 from bgexp.refine import find_network
 from bgexp.refine.mask_network import MaskNetwork
@@ -34,7 +35,8 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
     for name, weight in model.backbone.body.named_parameters():
         if settings.start != "random" and name.startswith(EARLY_LAYERS):
             weight.requires_grad_(False)
-    return DetectorTask(model, settings.detector.score_threshold, device)
+    found = settings.detector  # of any class that is trained
+    return DetectorTask(model, Selection(found.score_threshold, found.score_fallback), device)
 
 
 def _refiner(settings: TrainSettings) -> MaskNetwork:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import cv2
@@ -17,6 +17,7 @@ from torchvision.ops import masks_to_boxes
 from bgexp.combine import combine_detections, select_detections
 from bgexp.config import RefineNetwork
 from bgexp.detect.maskrcnn import MaskRCNNDetector
+from bgexp.detections import Selection
 from bgexp.refine.mask_network import MaskNetwork, MaskNetworkPredictor
 from bgexp.refine.network import refine_mask_network, surroundings
 from bgexp.train.coarse import coarsened
@@ -56,27 +57,32 @@ class Task(Protocol):
 class DetectorTask:
     """A Mask R-CNN that finds objects of one class."""
 
-    def __init__(self, model: MaskRCNN, score_threshold: float, device: torch.device) -> None:
+    def __init__(self, model: MaskRCNN, selection: Selection, device: torch.device) -> None:
         self.model: nn.Module = model
         self.to_example: ToExample = detector_example
-        self.judged_by = f"{score_threshold:g}"
-        self._thresholds = sorted({*SCORE_THRESHOLDS, score_threshold})
+        self.judged_by = f"{selection.score_threshold:g}"
+        self._selections = {
+            f"{score:g}": replace(selection, score_threshold=score)
+            for score in sorted({*SCORE_THRESHOLDS, selection.score_threshold})
+        }
+        scores = [one.score_threshold for one in self._selections.values()]
+        fallback = selection.score_fallback
+        self._floor = min([*scores, 1.0 if fallback is None else fallback])
         self._device = device
 
     def predictions(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
-        """The union of the instances above each score threshold."""
+        """The union of the instances that count at each score threshold."""
         detector = MaskRCNNDetector(
             cast(MaskRCNN, deepcopy(model)),
             self._device,
-            score_floor=self._thresholds[0],
-            score_threshold=self._thresholds[0],
-            labels=None,
+            score_floor=self._floor,
+            selection=self._selections[self.judged_by],
         )
         found = [detector.detect(scene.image) for scene in scenes]
         return [
             {
-                f"{score:g}": combine_detections(select_detections(one, score)).mask
-                for score in self._thresholds
+                name: combine_detections(select_detections(one, selection)).mask
+                for name, selection in self._selections.items()
             }
             for one in found
         ]

@@ -20,7 +20,7 @@ from bgexp.combine import select_detections
 from bgexp.config import Demo, MaskRcnnResnet50Fpn
 from bgexp.detect import CachedDetector, DetectionCache, build_detector, cached_detector
 from bgexp.detect.cache import Entry
-from bgexp.detections import Detections
+from bgexp.detections import Detections, Selection
 from bgexp.weights import Weights, save_state
 
 CPU = torch.device("cpu")
@@ -53,17 +53,17 @@ class Counting:
     """A detector that counts how often it looks."""
 
     def __init__(self, floor=0.0):
-        self.score_threshold, self.labels, self.floor, self.calls = 0.5, None, floor, 0
+        self.selection, self.floor, self.calls = Selection(0.5), floor, 0
 
     def detect(self, image):
         self.calls += 1
         found = made(int(image[0, 0, 0]))
-        return select_detections(found, self.floor)
+        return select_detections(found, Selection(self.floor))
 
 
 def cached(cache, network, identity=(), floor=0.0):
     return CachedDetector(
-        lambda: network, cache, dict(identity), floor=floor, score_threshold=0.5, labels=None
+        lambda: network, cache, dict(identity), floor=floor, selection=Selection(0.5)
     )
 
 
@@ -78,7 +78,7 @@ def cache(tmp_path):
 @given(st.integers(0, 60_000), st.integers(0, 40), st.floats(0, 1), st.floats(0, 1e6))
 def test_what_goes_in_comes_out(tmp_path_factory, seed, n, floor, milliseconds):
     cache = DetectionCache(tmp_path_factory.mktemp("cache"), 10**9)
-    found = select_detections(made(seed, n), floor)
+    found = select_detections(made(seed, n), Selection(floor))
     cache.put(KEY, floor, Entry(found, milliseconds))
     back = cache.get(KEY, floor)
     assert equal(back.found, found)
@@ -87,12 +87,14 @@ def test_what_goes_in_comes_out(tmp_path_factory, seed, n, floor, milliseconds):
 
 
 def test_an_entry_serves_its_floor_and_what_lies_above(cache):
-    found = select_detections(made(n=30), 0.3)
+    found = select_detections(made(n=30), Selection(0.3))
     cache.put(KEY, 0.3, Entry(found, 1.0))
     assert cache.get(KEY, 0.29) is None
     for threshold in (0.3, 0.5, 0.9):
-        assert equal(cache.get(KEY, threshold).found, select_detections(found, threshold))
-    everything = select_detections(made(n=30), 0.1)
+        assert equal(
+            cache.get(KEY, threshold).found, select_detections(found, Selection(threshold))
+        )
+    everything = select_detections(made(n=30), Selection(0.1))
     cache.put(KEY, 0.1, Entry(everything, 1.0))
     assert len(cache.get(KEY, 0.1).found) > len(found)
 
@@ -227,7 +229,7 @@ def test_a_known_image_needs_no_network(cache):
     def never():
         raise AssertionError("built")
 
-    known = CachedDetector(never, cache, {}, floor=0.5, score_threshold=0.5, labels=None)
+    known = CachedDetector(never, cache, {}, floor=0.5, selection=Selection(0.5))
     assert (known.of_file("1").detect(IMAGE).scores > 0.5).all()
     with pytest.raises(AssertionError, match="built"):
         known.of_file("2").detect(IMAGE)
@@ -263,8 +265,8 @@ def test_on_and_off_are_bit_equal(cache, random_network, picture):
         on = cached_detector(settings, CPU, weights, cache).of_file("1")
         assert equal(on.detect(image), plain)
         assert on.cached is (threshold > 0.2)
-        assert (on.score_threshold, on.labels) == (threshold, None)
-    assert len(plain) > len(select_detections(plain, 0.4)) > 0
+        assert on.selection == Selection(threshold)
+    assert len(plain) > len(select_detections(plain, Selection(0.4))) > 0
 
 
 def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
@@ -365,4 +367,4 @@ def test_killed_writers_leave_no_wrong_entry(tmp_path):
 
 
 def expected(name):
-    return select_detections(replace(made(int(name[:2], 16))), 0.2)
+    return select_detections(replace(made(int(name[:2], 16))), Selection(0.2))

@@ -13,6 +13,7 @@ from bgexp.combine import combine_detections
 from bgexp.config import Demo
 from bgexp.detect import COCO, SAMPLE, build_detector, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256
+from bgexp.detections import Selection
 from bgexp.errors import UserError
 from bgexp.images import load_image
 from bgexp.metrics import iou
@@ -46,9 +47,8 @@ def demo_settings(**changes):
 def test_labels_by_name_and_number(resnet_settings, resnet_file):
     wanted = {"weights": str(resnet_file), "labels": ("person", 18, "toothbrush")}
     detector = build_detector(resnet_settings.model_copy(update=wanted), CPU)
-    assert detector.labels == {1, 18, 90}
+    assert detector.selection == Selection(0.2, labels=frozenset({1, 18, 90}))
     assert class_names(resnet_settings)[18] == "dog"
-    assert detector.score_threshold == 0.2
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_unknown_labels(resnet_settings, labels):
 def test_labels_of_the_demo_detector(demo_file):
     for labels in (("object",), (1,), None):
         detector = build_detector(demo_settings(weights=demo_file, labels=labels), CPU)
-        assert detector.labels == (None if labels is None else {1})
+        assert detector.selection.labels == (None if labels is None else {1})
     for labels in (("background",), ("person",), ()):
         with pytest.raises(UserError, match=r"allowed: object\)"):
             build_detector(demo_settings(weights=demo_file, labels=labels), CPU)

@@ -12,6 +12,7 @@ from bgexp.config import MaskRcnnResnet50FpnV2
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.maskrcnn import MaskRCNNDetector
 from bgexp.detect.resnet50 import build_resnet50_model, build_resnet50_v2_model
+from bgexp.detections import Selection
 
 CPU = torch.device("cpu")
 SIZES = [(97, 160), (200, 300), (5, 3), (1, 1), (6, 240), (400, 9)]
@@ -33,8 +34,7 @@ def detector_of(model, threshold):
         deepcopy(model),
         CPU,
         score_floor=threshold,
-        score_threshold=threshold,
-        labels=frozenset({1}),
+        selection=Selection(threshold, labels=frozenset({1})),
     )
 
 
@@ -106,7 +106,7 @@ def test_a_threshold_inside_the_model_is_a_filter_on_a_lower_one(threshold, mode
     image = picture(97, 160)
     everything = detector_of(models[0], 0.15).detect(image)
     inside = detector_of(models[0], threshold).detect(image)
-    filtered = select_detections(everything, threshold)
+    filtered = select_detections(everything, Selection(threshold))
     assert 0 < len(inside) < len(everything)
     np.testing.assert_array_equal(inside.boxes, filtered.boxes)
     np.testing.assert_array_equal(inside.scores, filtered.scores)

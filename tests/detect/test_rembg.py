@@ -17,7 +17,7 @@ from PIL import Image
 from bgexp.config import Combine, Rembg, check_settings
 from bgexp.detect import CachedDetector, DetectionCache, build_detector, find_weights
 from bgexp.detect.rembg import MODELS, normalised, stretched
-from bgexp.detections import SoftMask
+from bgexp.detections import Selection, SoftMask
 from bgexp.errors import UserError
 from bgexp.images import decode_mask
 from bgexp.pipeline import remove_background
@@ -203,7 +203,7 @@ def test_without_the_extra(model, monkeypatch):
 class Painter:
     """A detector of one soft mask."""
 
-    score_threshold, labels = 0.9, frozenset({1})  # of no use to it
+    selection = Selection(0.9, labels=frozenset({1}))  # of no use to it
 
     def __init__(self, mask):
         self.mask, self.calls = mask, 0
@@ -249,7 +249,7 @@ def test_the_cache_keeps_it_at_any_floor(tmp_path):
     cache = DetectionCache(tmp_path, 10**6)
     for cached in (False, True):
         detector = CachedDetector(
-            lambda: painter, cache, {}, floor=0.0, score_threshold=0.0, labels=None
+            lambda: painter, cache, {}, floor=0.0, selection=Selection(0.0)
         ).of_file("00")
         np.testing.assert_array_equal(detector.detect(image).mask, painter.mask)
         assert detector.cached == cached

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bgexp.detect.demo import build_demo_model
+from bgexp.detections import Selection
 from bgexp.metrics import iou
 from bgexp.refine.mask_network import MaskNetwork
 from bgexp.train.scene import Scene
@@ -157,7 +158,7 @@ def test_the_detector_is_judged_at_each_threshold_and_left_as_it_is(scene):
     model = build_demo_model(64)
     model.roi_heads.box_predictor.cls_score.bias.data.copy_(torch.tensor([0.0, 0.6]))
     model.roi_heads.mask_predictor.mask_fcn_logits.bias.data.fill_(0.3)
-    task = DetectorTask(model, 0.6, CPU)
+    task = DetectorTask(model, Selection(0.6, 0.4), CPU)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = task.predictions(model, [scene((40, 30, 18))])[0]
     assert list(found) == ["0.5", "0.6", "0.7", "0.9"]
