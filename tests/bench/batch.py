@@ -21,6 +21,7 @@ from bgexp.environment import bgexp_state
 from bgexp.files import sha256_file, write_json
 from bgexp.images import load_image
 from bgexp.metrics import iou
+from bgexp.tune.candidates import arithmetics
 from tests.bench.cases import check_refined, check_work
 from tests.bench.contenders import Naive, configured
 from tests.bench.controlled import (
@@ -33,7 +34,7 @@ from tests.bench.machine import machine
 from tests.bench.present import batch_text
 from tests.bench.scenes import make_scene, save_scene
 
-RESNET, WEIGHTS, PROCESSES = "maskrcnn_resnet50_fpn", "random.safetensors", 2
+RESNET, WEIGHTS = "maskrcnn_resnet50_fpn", "random.safetensors"
 ROOT = Path(__file__).parents[2]
 
 
@@ -45,6 +46,8 @@ class Plan:
         sizes: In megapixels.
         scenes: How many a size has; the naive script sees each once.
         copies: Of each scene in a batch.
+        arithmetics: Backends and precisions, the reference first.
+        processes: How many; others than the last only at the first size, in the reference's.
         batches: How many a size, half of them before the naive script and half of them after.
         network: Settings of the network other than the default ones.
         detections: How many the network is made to find in a picture.
@@ -55,7 +58,18 @@ class Plan:
     scenes: int = 3
     copies: int = 6
     batches: int = 2
+    arithmetics: tuple[dict[str, str], ...] = field(
+        default_factory=lambda: tuple(arithmetics(torch.device("cpu")))
+    )
+    processes: tuple[int, ...] = (1, 2)
     network: dict[str, int] = field(default_factory=dict)
+
+    def ways(self, size):
+        """How batches of a size are run: (processes, arithmetic)."""
+        first = self.processes if size == self.sizes[0] else self.processes[-1:]
+        ways = [(processes, self.arithmetics[0]) for processes in first]
+        return ways + [(self.processes[-1], other) for other in self.arithmetics[1:]]
+
     detections: int = 100
     proposals: int = 1000
 
@@ -86,7 +100,7 @@ def measure_batches(folder, plan=PLAN):
     results = json.loads(file.read_text()) if file.exists() else {"schema_version": 1, "cases": []}
     load = machine()["load_average"]
     results["batch"] = {"machine": before, "load_average_after": load, "bgexp": bgexp_state()}
-    results["cases"] = [case for case in results["cases"] if case["processes"] == 1] + cases
+    results["cases"] = [case for case in results["cases"] if "beside_s" not in case] + cases
     write_json(file, results)
     return results
 
@@ -97,17 +111,23 @@ def _cases(scratch, plan):
     naive = Naive(weights, **plan.network)
     with controlled_predictions() as control:
         warm = _scenes(scratch / "warm", plan.sizes[0], plan)[:1]
-        _batch(scratch / "warm", warm, scratch, plan)  # makes the tracking store too
+        for _, arithmetic in plan.ways(plan.sizes[-1]):  # makes networks, and the tracking store
+            _batch(scratch / "warm", warm, scratch, plan, plan.processes[-1], arithmetic)
         _naive(naive, warm, control, plan)
         for size in plan.sizes:
             folder = scratch / f"{size:g}"
             scenes = _scenes(folder, size, plan)
-            early = [_batch(folder, scenes, scratch, plan) for _ in range(plan.batches // 2)]
-            outcomes = _naive(naive, scenes, control, plan)
-            late = range(plan.batches - len(early))
-            batches = early + [_batch(folder, scenes, scratch, plan) for _ in late]
-            yield _case(size, scenes, batches, outcomes)
-            _tell(size, batches, outcomes)
+            ways = plan.ways(size)
+            measured = [[] for _ in ways]
+            outcomes = []
+            for number in range(plan.batches):
+                if number == plan.batches // 2:
+                    outcomes = _naive(naive, scenes, control, plan)
+                for (processes, arithmetic), batches in zip(ways, measured, strict=True):
+                    batches.append(_batch(folder, scenes, scratch, plan, processes, arithmetic))
+            for way, batches in zip(ways, measured, strict=True):
+                yield _case(size, scenes, *way, batches, outcomes)
+                _tell(size, *way, batches, outcomes)
 
 
 def _scenes(folder, megapixels, plan):
@@ -122,7 +142,7 @@ def _scenes(folder, megapixels, plan):
     return scenes
 
 
-def _batch(folder, scenes, scratch, plan):
+def _batch(folder, scenes, scratch, plan, processes, arithmetic):
     """`bgexp batch` as a program of its own over links to the pictures; checked."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         source, output = Path(place) / "input", Path(place) / "output"
@@ -132,9 +152,9 @@ def _batch(folder, scenes, scratch, plan):
                 os.link(scene.file, source / str(copy) / scene.file.name)
         given = {"input": source, "output": output, "runs": scratch / "runs", "refine": "grabcut"}
         given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
-        given |= {f"detector.{key}": value for key, value in plan.network.items()}
+        given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch", "batch"]
-        command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"processes={PROCESSES}"]
+        command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"processes={processes}"]
         told = {SCENES: str(scenes[0].file.parent), PROPOSALS: str(plan.proposals)}
         started = perf_counter()
         subprocess.run(
@@ -169,21 +189,21 @@ def _naive(naive, scenes, control, plan):
     return outcomes
 
 
-def _case(megapixels, scenes, batches, outcomes):
+def _case(megapixels, scenes, processes, arithmetic, batches, outcomes):
     """One case: seconds a photograph, in a batch those of the whole program."""
     ours = [batch.seconds / len(batch.rows) for batch in batches]
     naive = [outcome.seconds for outcome in outcomes]
     stages = [json.loads(times) for batch in batches for times in batch.rows["timings_ms"]]
-    beside = [batch.seconds - _worked(batch) for batch in batches]
+    beside = [batch.seconds - _worked(batch, processes) for batch in batches]
     masks = [batches[0].masks[scene.file.name] for scene in scenes]
     return {
         "megapixels": megapixels,
         "detector": RESNET,
         "predictions": "controlled",
-        "backend": "eager",
-        "precision": "fp32",
+        "objects": scenes[0].objects,
+        **arithmetic,
         "refine": "grabcut",
-        "processes": PROCESSES,
+        "processes": processes,
         "threads": {"ours": 1, "naive": torch.get_num_threads(), "opencv": cv2.getNumThreads()},
         "rounds": len(batches),
         "photographs": {"ours": len(batches[0].rows), "naive": len(scenes)},
@@ -213,17 +233,21 @@ def _case(megapixels, scenes, batches, outcomes):
     }
 
 
-def _worked(batch):
+def _worked(batch, processes):
     """Seconds that a process spent on photographs; the rest of the program's is beside it."""
     spent = sum(sum(json.loads(times).values()) for times in batch.rows["timings_ms"])
-    return spent / 1000 / PROCESSES
+    return spent / 1000 / processes
 
 
-def _tell(megapixels, batches, outcomes):
-    ours = ", ".join(f"{b.seconds:.1f} (beside {b.seconds - _worked(b):.1f})" for b in batches)
+def _tell(megapixels, processes, arithmetic, batches, outcomes):
+    ours = ", ".join(
+        f"{b.seconds:.1f} (beside {b.seconds - _worked(b, processes):.1f})" for b in batches
+    )
+    way = f"{processes} x {arithmetic['backend']} {arithmetic['precision']}"
     naive = ", ".join(f"{o.seconds:.1f}" for o in outcomes)
     print(
-        f"{megapixels:g} MP, {len(batches[0].rows)} photographs: {ours}; naive {naive}", flush=True
+        f"{megapixels:g} MP, {len(batches[0].rows)} photographs, {way}: {ours}; naive {naive}",
+        flush=True,
     )
 
 

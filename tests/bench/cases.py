@@ -1,28 +1,30 @@
 """Outcomes to the cases of bench.json, and the promises that have to hold for them to count."""
 
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import torch
 
 from bgexp.metrics import iou
-from tests.bench.scenes import OBJECTS
 
 SAME_UNION = 0.999  # IoU of the two unrefined masks: rounding at the edge, no more
+REFERENCE = "eager fp32"  # the side that the others are held against
+SAME_BOX = 0.01  # of the picture's longer side
 
 
 def check_work(side, control, proposals):
     """The box head saw all proposals, the mask head the boxes above the side's score threshold."""
-    expected = proposals, OBJECTS if side == "ours" else len(control.scene.boxes)
+    scene = control.scene
+    expected = proposals, len(scene.boxes) if side == "naive" else scene.objects
     if (control.proposals, control.mask_boxes) != expected:
         got = control.proposals, control.mask_boxes
         raise AssertionError(f"{side}: (proposals, mask boxes) {got}, expected {expected}")
 
 
-def check_same(ours, naive):
-    """Both found the same objects and pasted the same union."""
+def check_same(scene, ours, naive):
+    """Both found the scene's objects and pasted the same union."""
     np.testing.assert_allclose(ours.boxes, naive.boxes, atol=0.01)  # pixels
-    if len(ours.boxes) != OBJECTS or iou(ours.unrefined, naive.unrefined) <= SAME_UNION:
+    if len(ours.boxes) != scene.objects or iou(ours.unrefined, naive.unrefined) <= SAME_UNION:
         raise AssertionError(f"IoU of the unions is {iou(ours.unrefined, naive.unrefined):.5f}")
 
 
@@ -32,27 +34,37 @@ def check_refined(outcome, refine):
         raise AssertionError(f"{refine}: refined where it should not be, or not where it should")
 
 
+def side(detector):
+    """What a detector's arithmetic is called among the sides."""
+    return f"{detector.backend} {detector.precision}"
+
+
 def build_case(megapixels, detector, refine, rounds, peaks=None):
     """One case: medians over rounds, the ratio of all their time, and that of each round's pair.
 
     Args:
         megapixels: Of the pictures.
-        detector: Its name in the settings.
+        detector: Its settings.
         refine: The refinement's name.
         rounds: A list of (scene, outcomes by (side, refine)).
         peaks: Peak bytes by side, where measured.
     """
-    scenes = [scene for scene, _ in rounds]
-    ours = [outcomes["ours", refine] for _, outcomes in rounds]
-    plain = [outcomes["ours", "none"] for _, outcomes in rounds]
+    scenes, peaks = [scene for scene, _ in rounds], peaks or {}
+    ours = [outcomes[side(detector), refine] for _, outcomes in rounds]
+    plain = [outcomes[side(detector), "none"] for _, outcomes in rounds]
+    exact = [
+        outcomes[REFERENCE, refine] for _, outcomes in rounds if (REFERENCE, refine) in outcomes
+    ]
+    others = [outcomes["rembg", "none"] for _, outcomes in rounds if ("rembg", "none") in outcomes]
     naive = [o["naive", refine] for _, o in rounds if ("naive", refine) in o]
     seconds = {"ours": [o.seconds for o in ours], "naive": [n.seconds for n in naive]}
     return {
         "megapixels": megapixels,
-        "detector": detector,
+        "detector": detector.name,
         "predictions": "controlled" if len(scenes[0].boxes) else "own",
-        "backend": "eager",
-        "precision": "fp32",
+        "objects": scenes[0].objects if len(scenes[0].boxes) else None,
+        "backend": detector.backend,
+        "precision": detector.precision,
         "refine": refine,
         "processes": 1,
         "threads": torch.get_num_threads(),
@@ -61,11 +73,12 @@ def build_case(megapixels, detector, refine, rounds, peaks=None):
         "ours_spread_s": _spread(seconds["ours"]),
         "naive_s": _median(seconds["naive"]),
         "naive_spread_s": _spread(seconds["naive"]),
-        "rembg_s": None,
+        "rembg_s": _median([o.seconds for o in others]),
         "ratio": _ratio(seconds),
         "images_per_s": {side: 1 / median(found) for side, found in seconds.items() if found},
         "refine_adds": median(o.seconds / p.seconds - 1 for o, p in zip(ours, plain, strict=True)),
         "iou_vs_naive": _median([iou(o.mask, n.mask) for o, n in zip(ours, naive, strict=False)]),
+        "vs_fp32": _against_exact(scenes, ours, exact),
         "iou_vs_truth": {
             "ours": _against_truth(scenes, [o.mask for o in ours]),
             "naive": _against_truth(scenes, [n.mask for n in naive]),
@@ -74,9 +87,27 @@ def build_case(megapixels, detector, refine, rounds, peaks=None):
         "stages_ms": {
             stage: median(o.stages_ms[stage] for o in ours) for stage in ours[0].stages_ms
         },
-        "peak_rss_bytes": (peaks or {}).get("ours"),
-        "naive_peak_rss_bytes": (peaks or {}).get("naive"),
+        "peak_rss_bytes": peaks.get(side(detector)),
+        "naive_peak_rss_bytes": peaks.get("naive"),
     }
+
+
+def _against_exact(scenes, ours, exact):
+    """Masks beside those of fp32 by torch, and the share of pictures with the same detections."""
+    if not exact:
+        return None
+    both = list(zip(scenes, ours, exact, strict=True))
+    scores = [_iou(one.mask, other.mask) for _, one, other in both]
+    same = [
+        one.boxes.shape == other.boxes.shape
+        and np.allclose(one.boxes, other.boxes, rtol=0, atol=SAME_BOX * max(scene.truth.shape))
+        for scene, one, other in both
+    ]
+    return {"iou_mean": fmean(scores), "iou_min": min(scores), "same_detections": fmean(same)}
+
+
+def _iou(mask, other):
+    return iou(mask, other) if mask.any() or other.any() else 1.0
 
 
 def _against_truth(scenes, masks):

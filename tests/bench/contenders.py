@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from bgexp.compose import conf_dir
 from bgexp.config import Combine, Cutout, DetectorSettings, Refine
-from bgexp.detect import build_detector
+from bgexp.detect import build_detector, find_weights
+from bgexp.errors import UserError
 from bgexp.files import write_whole
 from bgexp.images import encode_png, load_image
 from bgexp.pipeline import remove_background
@@ -36,7 +37,7 @@ class Outcome:
     seconds: float
     mask: np.ndarray
     unrefined: np.ndarray
-    boxes: np.ndarray
+    boxes: np.ndarray | None
     stages_ms: dict[str, float] = field(default_factory=dict)
 
 
@@ -72,7 +73,8 @@ class Ours:
             "encode": 1000 * (encoded - removed_at),
             "write": 1000 * (done - encoded),
         }
-        return Outcome(done - started, removed.mask, removed.unrefined, removed.found.boxes, stages)
+        boxes = getattr(removed.found, "boxes", None)  # rembg has none
+        return Outcome(done - started, removed.mask, removed.unrefined, boxes, stages)
 
 
 class Naive:
@@ -89,3 +91,18 @@ class Naive:
             scene.file, target, self._model, use_grabcut=refine == "grabcut"
         )
         return Outcome(perf_counter() - started, mask, unrefined, boxes)
+
+
+class Rembg(Ours):
+    """rembg's smallest network, judged as it is: its boxes and objects do not exist."""
+
+    @classmethod
+    def where_it_is(cls):
+        """The contender by its name; nothing where its network is not on this machine."""
+        settings = configured("detector", "rembg")
+        try:
+            find_weights(settings)
+            return {"rembg": cls(settings)}
+        except UserError as error:
+            print(f"rembg is left out: {error}")
+            return {}

@@ -11,21 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
+import torch
+
 from bgexp.environment import bgexp_state, package_versions, peak_memory
 from bgexp.files import write_json
-from tests.bench.cases import build_case, check_refined, check_same, check_work
-from tests.bench.contenders import REFINES, Naive, Ours, configured
+from bgexp.tune.candidates import arithmetics
+from tests.bench.cases import REFERENCE, build_case, check_refined, check_same, check_work, side
+from tests.bench.contenders import REFINES, Naive, Ours, Rembg, configured
 from tests.bench.controlled import controlled_predictions, write_random_weights
+from tests.bench.dense import measure_dense
 from tests.bench.machine import machine, matmul_gflops
 from tests.bench.present import draw_plot, readme_text
 from tests.bench.scenes import enlarged_sample, make_scene
 
 RESNET, WEIGHTS = "maskrcnn_resnet50_fpn", "random.safetensors"
-# Neighbours in time are compared; every second round goes backwards.
-TURNS = [
-    *(pair for refine in ("none", "grabcut") for pair in (("ours", refine), ("naive", refine))),
-    *(("ours", refine) for refine in REFINES if refine not in ("none", "grabcut")),
-]
+COMPARED = ("none", "grabcut")  # what the naive script can do too
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,30 @@ class Plan:
 
     Attributes:
         rounds: How many rounds at most, by megapixels.
+        objects: How many a scene has in two more rounds at the least size.
+        arithmetics: Backends and precisions, the reference first.
         limit_s: After this many seconds no third or later round of a size begins.
         scenes: How many pictures a size has; the rounds go over them again and again.
         sample: How many sample photographs the shipped detector gets, and how many rounds each.
         network: Settings of the network other than the default ones.
         detections: How many the network is made to find in a picture.
         proposals: Regions that the box head has to see.
+        shape: Of the pictures of which the dense part alone is measured.
         peaks: Whether peak memory is measured too, a process for each.
     """
 
     rounds: dict[float, int]
+    objects: tuple[int, ...] = (1, 20)
+    arithmetics: tuple[dict[str, str], ...] = field(
+        default_factory=lambda: tuple(arithmetics(torch.device("cpu")))
+    )
     limit_s: float = 400
     scenes: int = 3
-    sample: tuple[int, int] = (8, 3)
+    sample: tuple[int, int] = (24, 2)
     network: dict[str, int] = field(default_factory=dict)
     detections: int = 100
     proposals: int = 1000
+    shape: tuple[int, ...] = (1, 3, 800, 1088)  # of 4 to 3 in the default settings
     peaks: bool = True
 
 
@@ -61,12 +69,14 @@ def measure(folder, plan=PLAN):
     started, before = perf_counter(), machine()
     with tempfile.TemporaryDirectory() as scratch:
         cases = [*_resnet_cases(Path(scratch), plan), *_demo_cases(Path(scratch), plan)]
+        dense = measure_dense(_resnets(Path(scratch), plan), plan.shape)
     results = {
         "schema_version": 1,
         "machine": before,
         "versions": package_versions(),
         "bgexp": bgexp_state(),
         "matmul_gflops": matmul_gflops(),
+        "dense": dense,
         "seconds": perf_counter() - started,
         "cases": cases,
     }
@@ -76,42 +86,70 @@ def measure(folder, plan=PLAN):
 
 
 def _resnet_cases(scratch, plan):
-    weights = scratch / WEIGHTS
-    detector = configured("detector", RESNET, weights=str(weights), **plan.network)
-    write_random_weights(weights, detector)
-    sides = {"ours": Ours(detector), "naive": Naive(weights, **plan.network)}
+    settings = _resnets(scratch, plan)
+    contenders = {side(one): Ours(one) for one in settings}
+    contenders |= {"naive": Naive(scratch / WEIGHTS, **plan.network), **Rembg.where_it_is()}
+    reference, turns = settings[0], _turns(contenders)
     with controlled_predictions() as control:
-        warm = make_scene(scratch, min(plan.rounds), 0, plan.detections)
-        _round(sides, warm, TURNS[:2], control, plan)
+        least = min(plan.rounds)
+        _round(contenders, make_scene(scratch, least, 0, plan.detections), turns, control, plan)
         for megapixels in plan.rounds:
-            rounds = _rounds(sides, megapixels, control, plan, scratch)
-            peaks = {"grabcut": _peaks(detector, rounds[0][0])} if plan.peaks else {}
+            rounds = _rounds(contenders, turns, megapixels, control, plan, scratch)
+            peaks = _peaks(settings, rounds[0][0]) if plan.peaks else {}
             for refine in REFINES:
-                yield build_case(megapixels, RESNET, refine, rounds, peaks.get(refine))
+                yield build_case(megapixels, reference, refine, rounds, peaks)
+            for one in settings[1:]:
+                for refine in COMPARED:
+                    yield build_case(megapixels, one, refine, rounds, peaks)
+        for objects in plan.objects:
+            scenes = [make_scene(scratch, least, n, plan.detections, objects) for n in range(2)]
+            rounds = [(one, _round(contenders, one, turns, control, plan)) for one in scenes]
+            for refine in COMPARED:
+                yield build_case(least, reference, refine, rounds)
 
 
-def _rounds(sides, megapixels, control, plan, scratch):
+def _resnets(scratch, plan):
+    """The settings of Mask R-CNN in each arithmetic, on random weights."""
+    weights = scratch / WEIGHTS
+    plain = configured("detector", RESNET, weights=str(weights), **plan.network)
+    write_random_weights(weights, plain)
+    return [plain.model_copy(update=changes) for changes in plan.arithmetics]
+
+
+def _turns(contenders):
+    """Neighbours in time are compared; every second round goes backwards."""
+    ours = [name for name in contenders if name not in ("naive", "rembg")]
+    pairs = [(name, refine) for refine in COMPARED for name in (*ours, "naive")]
+    others = [(REFERENCE, refine) for refine in REFINES if refine not in COMPARED]
+    return [*pairs, *others, *(("rembg", "none") for name in contenders if name == "rembg")]
+
+
+def _rounds(contenders, turns, megapixels, control, plan, scratch):  # as the plan has it
     """Every turn on one scene after the other: a list of (scene, outcomes by turn)."""
     scenes = [make_scene(scratch, megapixels, seed, plan.detections) for seed in range(plan.scenes)]
     started, done = perf_counter(), []
     for number in range(plan.rounds[megapixels]):
         if number >= 2 and perf_counter() - started > plan.limit_s:
             break
-        scene, turns = scenes[number % len(scenes)], TURNS[:: -1 if number % 2 else 1]
-        done.append((scene, _round(sides, scene, turns, control, plan)))
+        scene, order = scenes[number % len(scenes)], turns[:: -1 if number % 2 else 1]
+        done.append((scene, _round(contenders, scene, order, control, plan)))
         _tell(megapixels, done[-1][1])
     return done
 
 
-def _round(sides, scene, turns, control, plan):
+def _round(contenders, scene, turns, control, plan):
     """One run of each turn on one scene, checked; outcomes by turn."""
     outcomes = {}
     control.scene = scene
-    for side, refine in turns:
-        outcomes[side, refine] = sides[side].run(scene, refine, scene.file.with_suffix(".png"))
-        check_work(side, control, plan.proposals)
-        check_refined(outcomes[side, refine], refine)
-    check_same(outcomes["ours", "none"], outcomes["naive", "none"])
+    for name, refine in turns:
+        found = contenders[name].run(scene, refine, scene.file.with_suffix(".png"))
+        outcomes[name, refine] = found
+        if name != "rembg":
+            check_work(name, control, plan.proposals)
+            check_refined(found, refine)
+    for name, refine in outcomes:
+        if refine == "none" and name not in ("naive", "rembg"):
+            check_same(scene, outcomes[name, refine], outcomes["naive", refine])
     return outcomes
 
 
@@ -119,31 +157,36 @@ def _demo_cases(scratch, plan):
     """The shipped detector as it is, on sample photographs of a megapixel."""
     count, repeats = plan.sample
     scenes = [*enlarged_sample(scratch, 1, count)] * repeats
-    ours, target = Ours(configured("detector", "demo")), scratch / "demo.png"
-    ours.run(scenes[0], "grabcut", target)  # warms up
+    settings = [configured("detector", "demo", **changes) for changes in plan.arithmetics]
+    contenders, target = {side(one): Ours(one) for one in settings}, scratch / "demo.png"
+    turns = [(name, "none") for name in contenders]
+    turns += [(REFERENCE, refine) for refine in REFINES if refine != "none"]
+    for name, refine in turns:  # warms up
+        contenders[name].run(scenes[0], refine, target)
     rounds = []
     for number, scene in enumerate(scenes):
-        turns = REFINES[:: -1 if number % 2 else 1]
-        rounds.append((scene, {("ours", name): ours.run(scene, name, target) for name in turns}))
-    return [build_case(1, "demo", refine, rounds) for refine in REFINES]
+        order = turns[:: -1 if number % 2 else 1]
+        rounds.append((scene, {(n, r): contenders[n].run(scene, r, target) for n, r in order}))
+    cases = [build_case(1, settings[0], refine, rounds) for refine in REFINES]
+    return cases + [build_case(1, one, "none", rounds) for one in settings[1:]]
 
 
-def _peaks(detector, scene):
+def _peaks(settings, scene):
     """Peak memory in bytes by side, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     found = {}
-    for side in ("ours", "naive"):
+    for name, detector in [("naive", settings[0]), *((side(one), one) for one in settings)]:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            found[side] = pool.submit(_peak, side, detector, scene).result()
+            found[name] = pool.submit(_peak, name, detector, scene).result()
     return found
 
 
-def _peak(side, detector, scene):
-    contender = Ours(detector) if side == "ours" else Naive(detector.weights)
+def _peak(name, detector, scene):
+    contender = Naive(detector.weights) if name == "naive" else Ours(detector)
     with controlled_predictions() as control:
         control.scene = scene
         # The naive script reaches its peak before GrabCut, where it pastes its masks.
-        refine = "grabcut" if side == "ours" else "none"
+        refine = "none" if name == "naive" else "grabcut"
         contender.run(scene, refine, scene.file.with_suffix(".png"))
     # Not ru_maxrss: on Linux a new process takes over what its parent had reached.
     return peak_memory()
@@ -151,7 +194,7 @@ def _peak(side, detector, scene):
 
 def _tell(megapixels, outcomes):
     seconds = "  ".join(
-        f"{side} {refine} {o.seconds:.2f}" for (side, refine), o in outcomes.items()
+        f"{name} {refine} {o.seconds:.2f}" for (name, refine), o in outcomes.items()
     )
     print(f"{megapixels:g} MP, seconds: {seconds}", flush=True)
 

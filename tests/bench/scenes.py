@@ -15,9 +15,8 @@ from bgexp.dataset import read_dataset
 from bgexp.files import write_whole
 from bgexp.images import decode_mask, load_image, read_bytes
 
-OBJECTS = 7  # of a scene; as many detections lie above the score threshold
+OBJECTS = 7  # of a scene where nothing else is said
 CELLS = 28  # the side of a mask as the network predicts it
-GRID = (2, 4)  # rows and columns; one of the eight cells stays empty
 FILL = 0.85  # an object's longer side as a share of its cell
 NOISE = 4.0  # of the sensor, in grey levels: without it a picture packs better than a photograph
 
@@ -40,27 +39,34 @@ class Scene:
     scores: np.ndarray
     masks: np.ndarray
 
+    @property
+    def objects(self):
+        """How many detections lie above the score threshold."""
+        return int((self.scores > 0.5).sum())
 
-def make_scene(folder, megapixels, seed, detections=100):
+
+def make_scene(folder, megapixels, seed, detections=100, objects=OBJECTS):
     """Writes the picture into the folder; its sides are as 4 to 3. 100 is torchvision's cap."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     size = height, round(height * 4 / 3)
     rng = np.random.default_rng(seed)
     items = rng.permutation(np.array(read_dataset(Sample(name="sample"), seed=0).items, object))
-    picture = _background(load_image(items[OBJECTS].file), size)
+    picture = _background(load_image(items[objects].file), size)
     truth, boxes, masks = np.zeros(size, bool), [], []
-    for item, window in zip(items[:OBJECTS], _cells(size), strict=False):
+    for item, window in zip(items[:objects], _cells(size, objects), strict=False):
         alone = np.zeros(size, bool)
         alone[window] = _paste(item, picture[window])
         truth |= alone
         boxes.append(_box(alone))
         masks.append(_coarse(alone, boxes[-1], rng))
-    which = np.arange(detections) % OBJECTS
-    boxes = _jittered(np.array(boxes, np.float32)[which], size, rng)
+    which = np.arange(detections) % objects
+    boxes = _jittered(np.array(boxes, np.float32)[which], size, objects, rng)
     picture += rng.normal(0, NOISE, size)[..., None].astype(np.float32)  # last: it takes most
-    file = Path(folder) / f"scene-{megapixels:g}mp-{seed}.jpg"
+    file = Path(folder) / f"scene-{megapixels:g}mp-{objects}-{seed}.jpg"
     write_jpeg(file, picture.clip(0, 255).astype(np.uint8))
-    return Scene(file, truth, boxes, _scores(detections), np.array(masks, np.float32)[which])
+    return Scene(
+        file, truth, boxes, _scores(detections, objects), np.array(masks, np.float32)[which]
+    )
 
 
 def save_scene(scene):
@@ -102,8 +108,11 @@ def _background(image, size):
     return blurred.astype(np.float32)
 
 
-def _cells(size):
-    rows, columns = (np.linspace(0, n, k + 1).astype(int) for n, k in zip(size, GRID, strict=True))
+def _cells(size, objects):
+    """The cells of a grid over the picture, about twice as wide as high; one or more stay empty."""
+    rows = round(((objects + 1) / 2) ** 0.5)
+    grid = rows, objects // rows + 1
+    rows, columns = (np.linspace(0, n, k + 1).astype(int) for n, k in zip(size, grid, strict=True))
     for top, bottom in pairwise(rows):
         for left, right in pairwise(columns):
             yield slice(top, bottom), slice(left, right)
@@ -139,14 +148,14 @@ def _coarse(mask, box, rng):
     return np.clip(cv2.GaussianBlur(cells, (0, 0), 1) + error, 0.01, 0.99)
 
 
-def _jittered(boxes, size, rng):
+def _jittered(boxes, size, objects, rng):
     """The boxes, those after the objects' own off by a tenth of their sides."""
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     off = rng.normal(0, 0.1, boxes.shape) * sides
-    off[:OBJECTS] = 0
+    off[:objects] = 0
     return (boxes + off).clip(0, (size[1], size[0]) * 2).astype(np.float32)
 
 
-def _scores(count):
-    low = np.linspace(0.49, 0.06, count - OBJECTS)
-    return np.concatenate([np.linspace(0.99, 0.6, OBJECTS), low]).astype(np.float32)
+def _scores(count, objects):
+    low = np.linspace(0.49, 0.06, count - objects)
+    return np.concatenate([np.linspace(0.99, 0.6, objects), low]).astype(np.float32)

@@ -25,7 +25,7 @@ def steered(*given):
         control.scene = read_scene(folder / job.planned.file.name)
         control.proposals = control.mask_boxes = 0
         record = work(job)
-        check_work("ours", control, int(os.environ[PROPOSALS]))
+        check_work("bgexp", control, int(os.environ[PROPOSALS]))
         return record
 
     return one

@@ -12,6 +12,8 @@ TINY = Plan(
     scenes=1,
     copies=2,
     batches=1,
+    arithmetics=({"backend": "eager", "precision": "fp32"},),
+    processes=(2,),
     network={"min_size": 512, "max_size": 704},
     detections=20,
 )
@@ -20,7 +22,7 @@ TINY = Plan(
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
-    old = [{"processes": 1, "megapixels": 1}, {"processes": 2, "megapixels": 99}]
+    old = [{"megapixels": 1}, {"beside_s": 2, "megapixels": 99}]
     (folder / "bench.json").write_text(json.dumps({"schema_version": 1, "cases": old}))
     measure_batches(folder, TINY)
     return json.loads((folder / "bench.json").read_text())
@@ -28,7 +30,7 @@ def results(tmp_path_factory):
 
 def test_a_batch_is_measured_and_takes_the_place_of_an_earlier_one(results):
     one, batch = results["cases"]
-    assert one == {"processes": 1, "megapixels": 1}
+    assert one == {"megapixels": 1}
     assert (batch["megapixels"], batch["processes"]) == (0.2, 2)
     assert batch["photographs"] == {"ours": 2, "naive": 1}
     assert 0 < batch["beside_s"] < 2 * batch["ours_s"]
@@ -45,3 +47,10 @@ def test_it_has_a_row_a_size(results):
     text = batch_text(results)
     assert text.count("| 0.2 MP |") == 1
     assert batch_text({"cases": results["cases"][:1]}) == ""
+
+
+def test_one_process_is_measured_at_the_first_size_only():
+    one, other = {"precision": "fp32"}, {"precision": "bf16"}
+    plan = Plan(sizes=(1, 4), arithmetics=(one, other))
+    assert plan.ways(1) == [(1, one), (2, one), (2, other)]
+    assert plan.ways(4) == [(2, one), (2, other)]

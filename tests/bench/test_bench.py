@@ -11,16 +11,22 @@ from bgexp.combine import combine_detections
 from bgexp.detections import Detections
 from bgexp.metrics import iou
 from tests.bench.cases import build_case, check_refined, check_same, check_work
-from tests.bench.contenders import REFINES, Outcome
+from tests.bench.contenders import REFINES, Outcome, configured
 from tests.bench.controlled import Control
 from tests.bench.present import readme_text, replace_block
-from tests.bench.run import RESNET, Plan, measure
+from tests.bench.run import COMPARED, RESNET, Plan, measure
 from tests.bench.scenes import OBJECTS, make_scene
 
 PROPOSALS = 40
 TINY = Plan(
     {0.05: 1},
     scenes=1,
+    objects=(12,),
+    arithmetics=(
+        {"backend": "eager", "precision": "fp32"},
+        {"backend": "openvino", "precision": "fp32"},
+    ),
+    shape=(1, 3, 128, 160),
     sample=(1, 1),
     network={"min_size": 128, "max_size": 160},
     detections=20,
@@ -87,9 +93,13 @@ def test_the_masks_are_a_coarse_version_of_the_truth(scene):
 def test_every_case_is_there_and_holds_numbers(results):
     assert {"machine", "versions", "matmul_gflops", "cases"} <= results.keys()
     assert results["matmul_gflops"]["fp32"] > results["matmul_gflops"]["bf16"] / 100 > 0
-    found = [(case["megapixels"], case["detector"], case["refine"]) for case in results["cases"]]
-    resnet = [(size, RESNET, refine) for size in TINY.rounds for refine in REFINES]
-    assert found == resnet + [(1, "demo", refine) for refine in REFINES]
+    keys = ("megapixels", "detector", "objects", "backend", "refine")
+    found = [tuple(case[key] for key in keys) for case in results["cases"]]
+    resnet = [(0.05, RESNET, OBJECTS, "eager", refine) for refine in REFINES]
+    resnet += [(0.05, RESNET, OBJECTS, "openvino", refine) for refine in COMPARED]
+    resnet += [(0.05, RESNET, 12, "eager", refine) for refine in COMPARED]
+    demo = [(1, "demo", None, "eager", refine) for refine in REFINES]
+    assert found == [*resnet, *demo, (1, "demo", None, "openvino", "none")]
     for case in results["cases"]:
         assert case["ours_spread_s"][0] <= case["ours_s"] <= case["ours_spread_s"][1]
         assert sum(case["stages_ms"].values()) > 0
@@ -98,17 +108,22 @@ def test_every_case_is_there_and_holds_numbers(results):
 
 def test_the_naive_script_stands_beside_ours(results):
     compared = [case for case in results["cases"] if case["naive_s"] is not None]
-    assert [(case["megapixels"], case["refine"]) for case in compared] == [
-        (size, refine)
-        for size in TINY.rounds
-        for refine in REFINES
-        if refine in ("none", "grabcut")
-    ]
+    assert [case["refine"] for case in compared] == list(COMPARED) * 3
     for case in compared:
         ratio = case["ratio"]
         assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
         assert ratio["min"] <= ratio["total"] <= ratio["max"]
         assert case["iou_vs_naive"] > (0.999 if case["refine"] == "none" else 0.5)
+
+
+def test_other_arithmetic_stands_beside_fp32(results):
+    [exact, *_, other] = [case for case in results["cases"] if case["detector"] == "demo"]
+    assert exact["vs_fp32"] == {"iou_mean": 1, "iou_min": 1, "same_detections": 1}
+    assert other["vs_fp32"]["iou_mean"] > 0.99
+    for found, backend in zip(results["dense"], ("eager", "openvino"), strict=True):
+        assert found["backend"] == backend
+        assert found["gflop"] == pytest.approx(7.6, rel=0.2)  # 160x128 of what is 360 at 1088x800
+        assert 0 < found["share"] < 2
 
 
 def test_the_readme_gets_a_row_a_size_between_its_markers(results):
@@ -135,10 +150,13 @@ def test_ratios_are_of_pairs_and_of_all_their_time(scene):
     full, half = np.ones_like(scene.truth), np.ones_like(scene.truth)
     half[:, : half.shape[1] // 2] = False
     rounds = [
-        (scene, {("ours", "none"): outcome(ours, full), ("naive", "none"): outcome(naive, half)})
+        (
+            scene,
+            {("eager fp32", "none"): outcome(ours, full), ("naive", "none"): outcome(naive, half)},
+        )
         for ours, naive in ((1.0, 2.0), (2.0, 8.0), (4.0, 40.0))
     ]
-    case = build_case(1, "x", "none", rounds)
+    case = build_case(1, configured("detector", "demo"), "none", rounds)
     assert (case["ours_s"], case["naive_s"]) == (2.0, 8.0)
     assert case["ratio"] == {"total": 50 / 7, "median": 4.0, "min": 2.0, "max": 10.0}
     assert case["iou_vs_naive"] == pytest.approx(half.mean())
@@ -150,21 +168,21 @@ def test_work_left_out_is_noticed(scene):
     control = Control()
     control.scene = scene
     control.proposals, control.mask_boxes = 1000, OBJECTS
-    check_work("ours", control, 1000)
+    check_work("eager fp32", control, 1000)
     with pytest.raises(AssertionError, match="mask boxes"):
         check_work("naive", control, 1000)
     control.proposals = 999
     with pytest.raises(AssertionError, match="999"):
-        check_work("ours", control, 1000)
+        check_work("eager fp32", control, 1000)
 
 
 def test_other_detections_are_noticed(scene):
     good = outcome(1, scene.truth)
-    check_same(good, good)
+    check_same(scene, good, good)
     with pytest.raises(AssertionError, match="Not equal"):
-        check_same(good, outcome(1, scene.truth, np.ones((OBJECTS, 4), np.float32)))
+        check_same(scene, good, outcome(1, scene.truth, np.ones((OBJECTS, 4), np.float32)))
     with pytest.raises(AssertionError, match="IoU of the unions"):
-        check_same(good, outcome(1, np.roll(scene.truth, 5, axis=1)))
+        check_same(scene, good, outcome(1, np.roll(scene.truth, 5, axis=1)))
 
 
 def test_a_refused_refinement_is_noticed(scene):
