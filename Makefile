@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock docs bench bench-batch bench-docs ui doctor clean
+.PHONY: help setup run test check format lock docs bench bench-batch bench-docs profile ui doctor clean
 
 help:  ## shows this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -55,6 +55,14 @@ bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what 
 
 bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
 	$(BIN)/python -m tests.bench.present $(RUNS)/bench
+
+profile: $(INSTALLED)  ## flame graphs of a batch over the sample, into runs/profile: Python, then native code (ARGS=)
+	rm -rf $(RUNS)/profile && mkdir -p $(RUNS)/profile
+	for graph in python native; do \
+		$(BIN)/py-spy record --subprocesses --rate 200 $$([ $$graph = native ] && echo --native) \
+			--output $(RUNS)/profile/$$graph.svg -- $(BIN)/bgexp batch input=bgexp/sample/images \
+			output=$(RUNS)/profile/$$graph runs=$(RUNS)/profile/runs processes=1 $(ARGS) || exit 1; \
+	done
 
 ui: $(INSTALLED)  ## serves the tracking UI (RUNS=)
 	$(BIN)/bgexp ui runs=$(RUNS)

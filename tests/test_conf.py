@@ -162,7 +162,7 @@ def test_the_first_sweep_is_of_two_thresholds_with_and_without_refinement():
         for job in combinations(config, ["experiment=first_sweep"])
     ]
     assert {(s.detector.score_threshold, s.refine.name) for s in found} == {
-        (threshold, refine) for threshold in (0.5, 0.8) for refine in ("none", "network")
+        (threshold, refine) for threshold in (0.5, 0.9) for refine in ("none", "network")
     }
 
 
