@@ -60,7 +60,8 @@ def make_scene(folder, megapixels, seed, detections=100, objects=OBJECTS):
         boxes.append(_box(alone))
         masks.append(_coarse(alone, boxes[-1], rng))
     which = np.arange(detections) % objects
-    boxes = _jittered(np.array(boxes, np.float32)[which], size, objects, rng)
+    # Not on whole pixels: torchvision's paste would round them to either side.
+    boxes = _jittered(np.array(boxes, np.float32)[which] + 0.25, size, objects, rng)
     picture += rng.normal(0, NOISE, size)[..., None].astype(np.float32)  # last: it takes most
     file = Path(folder) / f"scene-{megapixels:g}mp-{objects}-{seed}.jpg"
     write_jpeg(file, picture.clip(0, 255).astype(np.uint8))
