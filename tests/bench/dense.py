@@ -18,7 +18,7 @@ def measure_dense(settings, shape):
     """For each arithmetic GFLOP/s of both processes together, and of a large convolution.
 
     Processes of one thread each work at the same time, as in a batch. int8 is held against the
-    convolutions of fp32: torch has none of its own.
+    convolution in fp32: torch has none of its own.
 
     Args:
         settings: Of the detectors, one for each arithmetic.

@@ -62,7 +62,7 @@ def details_text(results):
             "\n".join(_other_rows(results)),
             "The dense part alone (backbone, FPN, RPN head) for a picture of 1088x800: GFLOP/s of "
             "two processes of one thread each, beside the largest convolution of the network by "
-            "torch (for int8 in fp32: torch has none of its own):",
+            "torch (which has none in int8):",
             "\n".join(_dense_rows(results)),
             "The shipped detector's masks beside those of torch in fp32, on the sample's "
             "photographs at a megapixel, without refinement:",
@@ -90,9 +90,9 @@ def _dense_rows(results):
     yield "| arithmetic | seconds | GFLOP/s | convolution | share |"
     yield "|---|---|---|---|---|"
     for found in results["dense"]:
-        rates = f"{found['gflops']:.0f}", f"{found['convolution_gflops']:.0f}"
-        seconds = f"{found['seconds']:.2f}"
-        yield _row((_arithmetic(found), seconds, *rates, f"{found['share']:.0%}"))
+        place = _arithmetic(found), f"{found['seconds']:.2f}", f"{found['gflops']:.0f}"
+        beside = f"{found['convolution_gflops']:.0f}", f"{found['share']:.0%}"
+        yield _row((*place, *(beside if found["precision"] != "int8" else ("", ""))))
 
 
 def _exact_rows(results):
