@@ -59,7 +59,7 @@ bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md 
 profile: $(INSTALLED)  ## flame graphs of a batch over the sample, into runs/profile: Python, then native code (ARGS=)
 	rm -rf $(RUNS)/profile && mkdir -p $(RUNS)/profile
 	for graph in python native; do \
-		$(BIN)/py-spy record --subprocesses --rate 200 $$([ $$graph = native ] && echo --native) \
+		$(BIN)/py-spy record --subprocesses $$([ $$graph = native ] && echo --native --rate 50) \
 			--output $(RUNS)/profile/$$graph.svg -- $(BIN)/bgexp batch input=bgexp/sample/images \
 			output=$(RUNS)/profile/$$graph runs=$(RUNS)/profile/runs processes=1 $(ARGS) || exit 1; \
 	done
