@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models import mobilenet_v2
 from torchvision.ops import FrozenBatchNorm2d
 
-FROZEN_BLOCKS = 4  # edges and colours: the ImageNet weights serve as they are
+FROZEN_BLOCKS = 7  # edges and colours: the ImageNet weights serve as they are
 
 
 class FoldedSequential(nn.Sequential):

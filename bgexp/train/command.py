@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision, Precision
 from numpy.typing import NDArray
 
 from bgexp import __version__
@@ -76,7 +78,16 @@ def _fabric(settings: TrainSettings) -> Fabric:
     if precision == "auto":
         half = device.type == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bf16-mixed" if half else "32-true"
-    return Fabric(accelerator=device.type, devices=settings.devices, precision=precision)
+    arithmetic = Precision() if precision == "32-true" else _Mixed(precision, device.type)
+    return Fabric(accelerator=device.type, devices=settings.devices, plugins=arithmetic)
+
+
+class _Mixed(MixedPrecision):
+    """Mixed precision with the targets left alone: Fabric would round boxes with the pictures."""
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401
+        """The data as it is; autocast picks the arithmetic of each layer."""
+        return data
 
 
 @contextmanager

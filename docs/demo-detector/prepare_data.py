@@ -22,7 +22,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 SKIN_TONES = ("1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff")
-# Transparent wallpapers, near copies of others, and logos.
+# Transparent wallpapers, near copies of others, logos, and pictures of something all over.
 LEFT_OUT = (
     "Arc-Colors",
     "Waves",
@@ -31,9 +31,22 @@ LEFT_OUT = (
     "Elephants_",
     "MATE-Stripes",
     "GreenTraditional",
+    "FreshFlower",
+    "YellowFlower",
+    "pixels-",
 )
+# The part of a photograph that shows no subject (left, top, right, bottom as shares): as a whole it
+# would teach that a sharp flower in front of a blurred garden is background.
+FREE_OF_SUBJECT = {
+    "Aqua": (0.0, 0.0, 0.5, 1.0),
+    "Float-into-MATE": (0.0, 0.0, 0.6, 1.0),
+    "Flow": (0.0, 0.0, 0.6, 1.0),
+    "Garden": (0.0, 0.0, 0.35, 0.68),
+    "LadyBird": (0.27, 0.0, 0.6, 0.33),
+    "TwoWings": (0.0, 0.0, 0.34, 1.0),
+}
 TEXTURES = ("gravel.png", "brick.png", "grass.png", "moon.png", "text.png", "page.png",
-            "hubble_deep_field.jpg", "ihc.png", "clock_motion.png")  # fmt: skip
+            "hubble_deep_field.jpg", "ihc.png")  # fmt: skip
 VALIDATION_BACKGROUNDS = ("Dune", "RainDrops", "wood-l", "brick", "Elephants")
 
 
@@ -59,9 +72,14 @@ def write_cutout(source: Path, target: Path) -> None:
 
 
 def write_background(source: Path, target: Path) -> None:
-    """Writes a background as JPEG, its shorter side at most 1080 pixels."""
+    """Writes what shows no subject as JPEG, its shorter side at most 1080 pixels."""
     with Image.open(source) as opened:
         image = opened.convert("RGB")
+    left, top, right, bottom = FREE_OF_SUBJECT.get(source.stem, (0.0, 0.0, 1.0, 1.0))
+    width, height = image.size
+    image = image.crop(
+        (round(left * width), round(top * height), round(right * width), round(bottom * height))
+    )
     scale = min(1.0, 1080 / min(image.size))
     target.parent.mkdir(parents=True, exist_ok=True)
     image.resize((round(image.width * scale), round(image.height * scale))).save(target, quality=92)

@@ -187,6 +187,13 @@ def test_a_network_of_torchvisions_learns_the_datasets_classes(
     assert run_cli("run", *given, *trained) == 0
 
 
+def test_mixed_precision_leaves_the_boxes_as_exact_as_they_are(run_cli, quick, tmp_path):
+    assert run_cli("train", *quick, f"runs={tmp_path}", "precision=bf16-mixed") == 0
+    client, (run,) = runs_of(tmp_path)
+    assert run.data.params["precision"] == "bf16-mixed"
+    assert steps_of(client, run) == [4]
+
+
 def test_the_refiner_runs_by_the_command_that_is_told(bgexp_cli, quick, weights, tmp_path):
     given = "model=refiner", "start=random", "refine.size=64", "loop.steps=2"
     where = f"runs={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
