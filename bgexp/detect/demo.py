@@ -20,7 +20,7 @@ from bgexp.detect.maskrcnn import fix_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
-WEIGHTS_SHA256 = "c9acc4e8009ebdb01aa7e7582ea0687afb1bdfd798587c5f49e763d14814a0b5"
+WEIGHTS_SHA256 = "6ae7ac1d3c10b65a5b204e15adb18bdb49ec41129992a00afa7ca33393da3263"
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.
@@ -29,7 +29,7 @@ ANCHOR_SIZES = ((32, 48), (64, 96), (128, 192), (256, 360))
 ASPECT_RATIOS = ((0.5, 1.0, 2.0),) * len(ANCHOR_SIZES)
 
 
-def build_demo_model(image_size: int = 384) -> MaskRCNN:
+def build_demo_model(image_size: int = 352) -> MaskRCNN:
     """The model with random weights; pictures are scaled to a longer side of image_size pixels."""
     levels = [str(number) for number in range(len(BLOCKS))]
     backbone = BackboneWithFPN(

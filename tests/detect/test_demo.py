@@ -41,4 +41,4 @@ def test_first_blocks_and_all_norms_stay_as_they_are_in_training(model):
 
 def test_the_image_size_is_that_of_the_longer_side(model):
     images, _ = model.transform([torch.zeros(3, 50, 100)])
-    assert images.image_sizes == [(192, 384)]
+    assert images.image_sizes == [(176, 352)]

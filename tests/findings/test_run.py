@@ -71,7 +71,7 @@ def test_nothing_found_costs_the_mean(find, row):
     assert "0.800" in found.evidence
     assert found.weight == pytest.approx(0.08)
     assert (found.severity, found.paths) == ("problem", ("09.jpg",))
-    assert found.setting == "detector.score_threshold=0.7"  # from 0.9
+    assert found.setting == "detector.score_threshold=0.5"  # from 0.7
 
 
 def test_finding_nothing_in_an_empty_picture_is_right(find, row):
@@ -97,7 +97,7 @@ def test_images_below_half(find, row):
     assert "20% of the foreground there is lost, and 70%" in found.evidence
     assert "0.750, and 0.900 without" in found.evidence
     assert found.paths == ("07.jpg", "06.jpg")
-    assert found.setting == "detector.score_threshold=0.95"  # against what leaks
+    assert found.setting == "detector.score_threshold=0.9"  # against what leaks
     assert find([row(n, 0.4) for n in range(8)]) == []  # no few among many
 
 
@@ -146,7 +146,7 @@ def test_one_error_dominates(find, row):
 
 
 CASES = {
-    "unsure": ({"confidence": 0.5}, "detector.image_size=576"),
+    "unsure": ({"confidence": 0.5}, "detector.image_size=512"),
     "border": ({"border_contact": 0.3}, "combine.instances=central"),
     "pieces": ({"parts": 7.0}, "combine.min_area=0.005"),
     "whole picture": ({"coverage": 0.95}, "combine.mask_threshold=0.7"),

@@ -33,7 +33,7 @@ def test_without_openvino(monkeypatch):
 
 
 def test_smaller_inputs_are_whole_strides():
-    assert smaller(configured(Demo, "demo")) == [{"image_size": 320}, {"image_size": 256}]
+    assert smaller(configured(Demo, "demo")) == [{"image_size": 288}, {"image_size": 224}]
     resnet = configured(MaskRcnnResnet50Fpn, "maskrcnn_resnet50_fpn")
     expected = [{"min_size": 672, "max_size": 1120}, {"min_size": 544, "max_size": 896}]
     assert smaller(resnet) == expected
