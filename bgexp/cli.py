@@ -25,6 +25,7 @@ CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed ov
 OVER_RUNS = {"compare", "review", "select", "promote"}  # words are runs: `bgexp compare last`
 FREE_TEXT = {
     "filter",
+    "run",
     "require",
     "baseline",
     "reference",

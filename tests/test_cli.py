@@ -115,6 +115,18 @@ def test_only_run_sweeps(bgexp_cli):
 
 
 @pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("digits", ["12345678", "123e4567"])
+def test_what_looks_like_a_number_names_a_run(bgexp_cli, digits):
+    refused(bgexp_cli("promote", f"run={digits}"), f"{digits}: no such run")
+    refused(bgexp_cli("compare", digits), f"{digits}: no such run")
+
+
+@pytest.mark.usefixtures("place")
+def test_a_number_names_a_version(bgexp_cli):
+    refused(bgexp_cli("run", "model=3", "device=cpu"), "nothing is registered as 3")
+
+
+@pytest.mark.usefixtures("place")
 def test_cuda_without_one(bgexp_cli, fast, monkeypatch):
     import torch
 

@@ -88,7 +88,7 @@ class BatchSettings(Common):
         overwrite: Whether results of other settings in the output may be replaced.
     """
 
-    model: Annotated[str, Field(min_length=1)] | None
+    model: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None
     input: Path
     output: Path
     detector: DetectorSettings

@@ -19,7 +19,7 @@ class Cache(Section):
 class RunSettings(Common):
     """Settings of `bgexp run`; model: a promoted one, as in `BatchSettings`; null: none."""
 
-    model: Annotated[str, Field(min_length=1)] | None = None
+    model: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None = None
 
     dataset: Dataset
     detector: DetectorSettings
