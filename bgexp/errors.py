@@ -7,8 +7,8 @@ class UserError(Exception):
     exit_code = 2
 
 
-class StorageError(UserError):
-    """Results could not be written: nothing is wrong with the settings."""
+class HaltedError(UserError):
+    """The work could not go on: the disk is full, the GPU is gone; the settings are right."""
 
     exit_code = 1
 

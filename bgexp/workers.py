@@ -31,7 +31,7 @@ _TICK = 0.2  # seconds between two looks at clock and signals
 # Copies of a server that has imported everything and started no thread: a new one, after a death
 # too, is there in moments. Plain fork could copy a lock that another thread holds.
 _SERVED = "forkserver" in get_all_start_methods()
-_CONTEXT: Any = get_context("forkserver" if _SERVED else "spawn")
+CONTEXT: Any = get_context("forkserver" if _SERVED else "spawn")
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,8 @@ class _Worker(Generic[T, R]):
     """A process, our end of its pipe, and the task it is at."""
 
     def __init__(self, start: Callable[[], Callable[[T], R]], task: T) -> None:
-        self.connection, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs, start), daemon=True)
+        self.connection, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_serve, args=(theirs, start), daemon=True)
         self._process.start()
         theirs.close()
         self.alive, self._ready = True, False
@@ -188,7 +188,7 @@ class _Worker(Generic[T, R]):
             said = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(CLOSING_SECONDS)
-            reason = f"its process died ({_cause(self._process.exitcode)})"
+            reason = f"its process died ({cause_of_death(self._process.exitcode)})"
             if not self._ready:
                 self.kill()
                 raise UserError(f"processes: a worker could not start: {reason}") from None
@@ -215,7 +215,8 @@ class _Worker(Generic[T, R]):
         self.connection.close()
 
 
-def _cause(exit_code: int | None) -> str:
+def cause_of_death(exit_code: int | None) -> str:
+    """A process's exit code in words."""
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}"
     hint = ", perhaps for want of memory" if exit_code == -signal.SIGKILL else ""
@@ -224,8 +225,7 @@ def _cause(exit_code: int | None) -> str:
 
 def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
     """The life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to deal with
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    begin_service()
     try:
         function = start()
     except Exception as error:
@@ -244,6 +244,12 @@ def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]])
         except Exception as error:
             result = Lost(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         pipe.send(result)
+
+
+def begin_service() -> None:
+    """For a process that serves this one's parent: signals are the parent's, and so is its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -22,13 +23,14 @@ from bgexp.batch.journal import Identity, Journal, Record
 from bgexp.batch.manifest import CSV, PARQUET, write_manifest
 from bgexp.batch.page import PAGE, draw_batch
 from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, Planned, plan_batch
-from bgexp.batch.process import Job, StorageFailed, processor, started_record
+from bgexp.batch.process import Halted, Job, processor, started_record
 from bgexp.batch.summary import batch_summary
-from bgexp.config import BatchSettings, RefineNetwork, flattened
-from bgexp.detect import find_weights, runtime_versions
-from bgexp.device import device_name, pick_device
+from bgexp.config import BatchSettings, RefineNetwork, Rembg, flattened
+from bgexp.detect import build_maskrcnn, find_weights, runtime_versions
+from bgexp.detect.shared import Address, shared_network
+from bgexp.device import Device, device_name, pick_device
 from bgexp.environment import bgexp_state, package_versions
-from bgexp.errors import Interrupted, StorageError, UserError
+from bgexp.errors import HaltedError, Interrupted, UserError
 from bgexp.files import sha256_bytes, source_hash, write_json
 from bgexp.outbox import Post, send_posts
 from bgexp.progress import progress, tell
@@ -40,7 +42,6 @@ from bgexp.tree import Found, all_files
 from bgexp.workers import Lost, Stop, available_cores, import_early, stopping, work
 
 SUMMARY = "summary.json"
-GPU_PROCESSES = 4
 # Settings that cannot change a result.
 NOT_RESULT: dict[str, Any] = {
     "input": True,
@@ -116,7 +117,7 @@ def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
                 records = _work(batch, stop)
                 summary = _account(batch, records, began, monotonic() - started)
             except OSError as error:
-                raise StorageError(f"output: {output}: {error.strerror}") from error
+                raise HaltedError(f"output: {output}: {error.strerror}") from error
             return BatchResult(_track(batch, summary, began), records, planned)
 
 
@@ -165,10 +166,20 @@ def _identity(
     return Identity(digest, weights.sha256, name, number), {"input": str(source), **said}
 
 
-def _processes(settings: BatchSettings) -> int:
-    gpu = pick_device(settings.device).type != "cpu"
-    cores = available_cores()
-    return settings.processes or (min(GPU_PROCESSES, cores) if gpu else cores)
+@contextmanager
+def _network(settings: BatchSettings) -> Iterator[Address | None]:
+    """The one network of all workers, for a GPU; rembg's is for processors."""
+    detector, device = settings.detector, pick_device(settings.device)
+    if isinstance(detector, Rembg) or not wants_one_process(device):
+        yield None
+        return
+    with shared_network(partial(build_maskrcnn, detector, device)) as address:
+        yield address
+
+
+def wants_one_process(device: Device) -> bool:
+    """Whether one network serves a device better than one for each worker."""
+    return device.type != "cpu"
 
 
 # -- the work ----------------------------------------------------------------------------------
@@ -209,16 +220,16 @@ def _work(batch: _Batch, stop: Stop) -> list[Record]:
     """What became of each file, in order; journalled as it happens."""
     jobs = [Job(one, batch.earlier.get(one.path)) for one in batch.planned if not one.reason]
     settings = batch.settings
-    start = partial(processor, settings, batch.output, batch.identity)
     path = batch.output / STATE / JOURNAL
     done: dict[str, Record] = {}
     failed = 0
     journal = Journal(path, batch.asked, batch.earlier.values())
-    with journal, progress("images", len(jobs)) as step:
-        for job, outcome in work(jobs, start, _processes(settings), settings.seconds, stop):
-            if isinstance(outcome, StorageFailed):
-                hint = "make room and run the same command again"
-                raise StorageError(f"output: {batch.output}: {outcome.reason}; {hint}")
+    processes = settings.processes or available_cores()
+    with _network(settings) as network, journal, progress("images", len(jobs)) as step:
+        start = partial(processor, settings, batch.output, batch.identity, network)
+        for job, outcome in work(jobs, start, processes, settings.seconds, stop):
+            if isinstance(outcome, Halted):
+                raise HaltedError(outcome.reason)
             record = outcome if isinstance(outcome, Record) else _lost(batch, job, outcome)
             if record != job.earlier:
                 journal.add(record)

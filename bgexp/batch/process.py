@@ -16,8 +16,9 @@ from bgexp.batch.handling import Handled, Remove, handle
 from bgexp.batch.journal import Identity, Record
 from bgexp.batch.plan import Planned
 from bgexp.config import BatchSettings
-from bgexp.detect import build_detector
-from bgexp.device import pick_device
+from bgexp.detect import Detector, build_detector, build_shared
+from bgexp.detect.shared import Address, NetworkLostError
+from bgexp.device import CPU, pick_device
 from bgexp.encode import Photo, decode_photo, encode_result
 from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.files import sha256_bytes, sha256_file, write_whole
@@ -48,17 +49,17 @@ class Job:
 
 
 @dataclass(frozen=True)
-class StorageFailed:
-    """Results cannot be written; the batch has to stop."""
+class Halted:
+    """No image can be worked on, for whatever reason: the batch has to stop."""
 
     reason: str
 
 
-Outcome = Record | StorageFailed
+Outcome = Record | Halted
 
 
 def processor(
-    settings: BatchSettings, output: Path, identity: Identity
+    settings: BatchSettings, output: Path, identity: Identity, network: Address | None
 ) -> Callable[[Job], Outcome]:
     """What a worker calls with each job; loads the networks.
 
@@ -66,17 +67,32 @@ def processor(
         settings: Of the batch.
         output: Where the results go, absolute.
         identity: What every record names: settings_hash, weights_sha256 and the like.
+        network: That of the detector, where all workers share one.
     """
-    remove = load_remove(settings)
-    return lambda job: process(job, settings, output, identity, remove)
+    remove = load_remove(settings, network)
+
+    def done(job: Job) -> Outcome:
+        try:
+            return process(job, settings, output, identity, remove)
+        except NetworkLostError as error:
+            return Halted(f"{error}; run the same command again")
+
+    return done
 
 
-def load_remove(settings: BatchSettings) -> Remove:
-    """Loads the networks; what is returned takes an image to its cut-out, on one core."""
+def load_remove(settings: BatchSettings, network: Address | None = None) -> Remove:
+    """Loads the networks; what is returned takes an image to its cut-out, on one core.
+
+    Where the detector's network is another process's, nothing here touches its device.
+    """
     torch.set_num_threads(1)  # one process a core
     cv2.setNumThreads(1)
-    device = pick_device(settings.device)
-    detector = build_detector(settings.detector, device)
+    device = CPU if network else pick_device(settings.device)
+    detector: Detector = (
+        build_shared(settings.detector, network)
+        if network
+        else build_detector(settings.detector, device)
+    )
 
     def remove(image: NDArray[np.uint8]) -> Removed:
         stages = settings.combine, settings.refine, settings.cutout
@@ -110,15 +126,16 @@ def process(
         handled = handle(photo.pixels, planned.issues, settings.quality, remove, background)
         removed = perf_counter()
         files = _encoded(photo, handled, planned, settings)
-    except MemoryError:
-        raise  # tried once more, alone
+    except (MemoryError, NetworkLostError):
+        raise  # no fault of the image's: it is tried once more, alone, or the batch stops
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return replace(record, status="failed", kind="", reason=reason)
     encoded = perf_counter()
     if refused := _written(files, output):
         if refused.errno in STORAGE:
-            return StorageFailed(f"{refused.strerror}: {planned.output}")
+            failed = f"output: {output}: {refused.strerror}: {planned.output}"
+            return Halted(f"{failed}; make room and run the same command again")
         reason = f"cannot be written: {refused.strerror}"
         return replace(record, status="failed", kind="", reason=reason)
     seconds = {"load": loaded - started, "encode": encoded - removed}

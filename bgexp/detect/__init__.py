@@ -23,9 +23,10 @@ from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
 from bgexp.detect.dense import Dense
 from bgexp.detect.detector import Detector
-from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input
+from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input, as_picture, limits_of
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
+from bgexp.detect.shared import Address, SharedDetector
 from bgexp.detections import Selection
 from bgexp.device import CPU
 from bgexp.environment import package_versions
@@ -40,7 +41,9 @@ __all__ = [
     "DetectionCache",
     "Detector",
     "build_detector",
+    "build_maskrcnn",
     "build_model",
+    "build_shared",
     "cached_detector",
     "class_names",
     "find_weights",
@@ -71,6 +74,11 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> Detector
     """
     if isinstance(settings, Rembg):
         return build_rembg(find_weights(settings))
+    return build_maskrcnn(settings, device)
+
+
+def build_maskrcnn(settings: ObjectDetectorSettings, device: torch.device) -> MaskRCNNDetector:
+    """As `build_detector`, of those that find objects."""
     selection = selected(settings)
     weights = find_weights(settings)
     check_device(settings, device)
@@ -84,6 +92,12 @@ def build_detector(settings: DetectorSettings, device: torch.device) -> Detector
         dtype=DTYPES.get(settings.precision, torch.float32),
         dense=_openvino(settings, model, weights) if settings.backend == "openvino" else None,
     )
+
+
+def build_shared(settings: DetectorSettings, address: Address) -> SharedDetector:
+    """The configured detector, whose network is that of another process."""
+    assert not isinstance(settings, Rembg)  # it computes where it is asked
+    return SharedDetector(address, selected(settings))
 
 
 def check_device(settings: ObjectDetectorSettings, device: torch.device) -> None:
@@ -109,7 +123,8 @@ def _openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: Weight
 
     def calibration() -> Iterator[torch.Tensor]:
         for path in sorted(SAMPLE.glob("images/*/*"))[::CALIBRATED_ON_EVERY]:
-            yield as_input([load_image(path)], model.transform, CPU)[0]
+            picture = as_picture(load_image(path), limits_of(model.transform))
+            yield as_input([picture], model.transform, CPU)
 
     return openvino_dense(model, settings.precision, identity, calibration)
 

@@ -2,13 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads
@@ -38,44 +39,54 @@ def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
     return model
 
 
-def as_input(
-    images: Sequence[NDArray[np.uint8]], transform: GeneralizedRCNNTransform, device: torch.device
-) -> tuple[Tensor, list[tuple[int, int]]]:
-    """Images as a network sees them, and height and width in pixels at which it does so.
+class Limits(NamedTuple):
+    """The sides at which a network sees an image, in pixels: what `min_size` and `max_size` say."""
 
-    Args:
-        images: HxWx3 uint8 RGB each.
-        transform: Of the model.
-        device: Where the model is.
+    shorter: int
+    longer: int
 
-    Returns:
-        Bx3xhxw float32, normalised, padded to multiples of the network's stride; the sizes.
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as a network is to see it.
+
+    Attributes:
+        pixels: hxwx3 float32 RGB, 0 to 255: rounded to whole levels the masks would be others
+            (IoU 0.99).
+        scale: Of y and x: the image's pixels to one of these.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
     """
-    pictures = [_scaled(image, transform, device) for image in images]
-    sizes = [(picture.shape[1], picture.shape[2]) for picture in pictures]
-    return transform.batch_images(pictures, transform.size_divisible), sizes
+
+    pixels: NDArray[np.float32]
+    scale: tuple[float, float]
+    height: int
+    width: int
 
 
-def network_size(height: int, width: int, transform: GeneralizedRCNNTransform) -> tuple[int, int]:
-    """Height and width in pixels at which the network sees an image of this size."""
-    shorter, longer = min(height, width), max(height, width)
-    scale = min(transform.min_size[-1] / shorter, transform.max_size / longer)
-    return int(height * scale), int(width * scale)
+def as_picture(image: NDArray[np.uint8], limits: Limits) -> Picture:
+    """Scales an image, HxWx3 uint8 RGB; on the processor, so that every device sees the same."""
+    seen = _thickened(image, limits.longer)
+    height, width = seen.shape[:2]
+    scale = min(limits.shorter / min(height, width), limits.longer / max(height, width))
+    size = int(height * scale), int(width * scale)
+    pixels = np.asarray(cv2.resize(seen.astype(np.float32), size[::-1]), np.float32)
+    return Picture(pixels, (height / size[0], width / size[1]), *image.shape[:2])
 
 
-def _scaled(
-    image: NDArray[np.uint8], transform: GeneralizedRCNNTransform, device: torch.device
+def limits_of(transform: GeneralizedRCNNTransform) -> Limits:
+    """As the model that it belongs to has them."""
+    return Limits(transform.min_size[-1], int(transform.max_size))
+
+
+def as_input(
+    pictures: Sequence[Picture], transform: GeneralizedRCNNTransform, device: torch.device
 ) -> Tensor:
-    size = network_size(image.shape[0], image.shape[1], transform)
-    if device.type == "cpu":
-        # In float32: rounded to whole levels the masks would be others (IoU 0.99).
-        scaled = cv2.resize(image.astype(np.float32), size[::-1])
-        picture = torch.from_numpy(scaled).permute(2, 0, 1)
-    else:  # a quarter of the bytes on the way there
-        whole = torch.from_numpy(image).to(device).permute(2, 0, 1)[None]
-        picture = functional.interpolate(whole.float(), size, mode="bilinear")[0]
-    normalised: Tensor = transform.normalize(picture / 255)
-    return normalised
+    """Bx3xhxw float32 on the device, normalised, padded to multiples of the network's stride."""
+    tensors = [torch.from_numpy(one.pixels).to(device).permute(2, 0, 1) for one in pictures]
+    normalised = [transform.normalize(one / 255) for one in tensors]
+    batch: Tensor = transform.batch_images(normalised, transform.size_divisible)
+    return batch
 
 
 class MaskRCNNDetector:
@@ -83,6 +94,7 @@ class MaskRCNNDetector:
 
     Attributes:
         selection: Which detections count.
+        limits: What it takes pictures of.
     """
 
     def __init__(  # what it is, and how it computes
@@ -108,6 +120,7 @@ class MaskRCNNDetector:
         fold_norms(model.eval().to(device))
         self._device, self._dense = device, dense or eager_dense(model, dtype)
         self._transform, self._rpn, self._heads = model.transform, model.rpn, model.roi_heads
+        self.limits = limits_of(model.transform)
         self._rpn.head = _Computed()
         self._heads.score_thresh = score_floor
         _set_up(self._heads, dtype)
@@ -117,9 +130,13 @@ class MaskRCNNDetector:
         """What the network finds above its score floor in an image, HxWx3 uint8 RGB."""
         return self.detect_batch([image])[0]
 
-    @torch.inference_mode()
     def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """What it finds in each of several images; best if the network sees them at one size.
+        """What it finds in each of several images, as `detect_pictures` does."""
+        return self.detect_pictures([as_picture(image, self.limits) for image in images])
+
+    @torch.inference_mode()
+    def detect_pictures(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """What it finds in each of several pictures; best if they have one size.
 
         Where a GPU's memory does not hold them, they are looked at in halves.
 
@@ -127,26 +144,22 @@ class MaskRCNNDetector:
             torch.OutOfMemoryError: It does not hold a single one.
         """
         try:
-            return self._found(images)
+            return self._found(pictures)
         except torch.OutOfMemoryError:
-            if len(images) == 1:
+            if len(pictures) == 1:
                 raise
-        half = len(images) // 2  # outside of `except`: what it holds keeps the memory
-        return self.detect_batch(images[:half]) + self.detect_batch(images[half:])
+        half = len(pictures) // 2  # outside of `except`: what it holds keeps the memory
+        return self.detect_pictures(pictures[:half]) + self.detect_pictures(pictures[half:])
 
-    def _found(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        seen = [_thickened(image, self._transform.max_size) for image in images]
-        batch, sizes = as_input(seen, self._transform, self._device)
+    def _found(self, pictures: Sequence[Picture]) -> list[Detections]:
+        batch = as_input(pictures, self._transform, self._device)
+        sizes = [(one.pixels.shape[0], one.pixels.shape[1]) for one in pictures]
         levels, self._rpn.head.objectness, self._rpn.head.deltas = self._dense(batch)
         names = map(str, range(len(levels)))
         features = OrderedDict(zip(names, (one.permute(0, 3, 1, 2) for one in levels), strict=True))
         proposals, _ = self._rpn(ImageList(batch, sizes), features)
         found, _ = self._heads(features, proposals, sizes)
-        scales = [np.divide(one.shape[:2], size) for one, size in zip(seen, sizes, strict=True)]
-        return [
-            _detections(one, scale, image.shape)
-            for one, scale, image in zip(found, scales, images, strict=True)
-        ]
+        return [_detections(*one) for one in zip(found, pictures, strict=True)]
 
 
 class _Computed(nn.Module):
@@ -185,23 +198,15 @@ def _thickened(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.copyMakeBorder(image, *ends, borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _detections(
-    found: dict[str, Tensor], scale: NDArray[np.float64], shape: tuple[int, ...]
-) -> Detections:
-    """What the heads found, brought from the network's pixels to the image's.
-
-    Args:
-        found: As torchvision's heads give it.
-        scale: Of y and x.
-        shape: Of the image.
-    """
+def _detections(found: dict[str, Tensor], picture: Picture) -> Detections:
+    """What the heads found, as torchvision's give it, in the pixels of the picture's image."""
     masks = found["masks"][:, 0].mul(255).round().byte()
     boxes, labels, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
     return Detections(
-        boxes=(boxes * np.tile(scale[::-1], 2)).astype(np.float32),
+        boxes=(boxes * np.tile(picture.scale[::-1], 2)).astype(np.float32),
         labels=labels.astype(np.int64),
         scores=scores.astype(np.float32),
         masks=masks.cpu().numpy(),
-        height=shape[0],
-        width=shape[1],
+        height=picture.height,
+        width=picture.width,
     )

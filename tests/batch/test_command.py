@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ import pytest
 from PIL import Image
 
 from bgexp.batch.command import BatchResult
-from bgexp.errors import StorageError, UserError
+from bgexp.detect.shared import shared_network
+from bgexp.errors import HaltedError, UserError
 from bgexp.files import TEMPORARY, sha256_file
 from bgexp.images import load_image
 from tests.batch.conftest import manifest, tree
@@ -77,6 +79,32 @@ def test_a_second_run_does_nothing_again(batch, tmp_path):
     assert tree(output) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
     pd.testing.assert_frame_equal(manifest(output), rows)
+
+
+def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_path, monkeypatch):
+    batch()
+    expected = tree(tmp_path / "out")
+    monkeypatch.setattr("bgexp.batch.command.wants_one_process", lambda _: True)
+    batch(f"output={tmp_path / 'shared'}")
+    assert tree(tmp_path / "shared") == expected
+    assert_accounted(source, tmp_path / "shared")
+
+
+def test_a_network_that_dies_stops_the_batch_with_one_line(batch, tmp_path, monkeypatch):
+    @contextmanager
+    def short_lived(build):
+        with shared_network(build) as address:
+            pass
+        yield address
+
+    monkeypatch.setattr("bgexp.batch.command.wants_one_process", lambda _: True)
+    with monkeypatch.context() as patch:
+        patch.setattr("bgexp.batch.command.shared_network", short_lived)
+        with pytest.raises(UserError, match=r"^the process of the network died") as caught:
+            batch()
+    assert "\n" not in str(caught.value)
+    assert not tree(tmp_path / "out")
+    assert batch().summary["counts"]["done"] == 4
 
 
 def test_what_is_wrong_on_disk_is_done_again(batch, source, tmp_path):
@@ -361,7 +389,7 @@ def mounted(tmp_path):
 
 def test_a_full_disk_stops_it_with_one_line(batch, source, mounted):
     output = mounted("size=400k") / "out"
-    with pytest.raises(StorageError, match=r"^output: .*No space left on device") as caught:
+    with pytest.raises(HaltedError, match=r"^output: .*No space left on device") as caught:
         batch(f"output={output}")
     assert len(str(caught.value).splitlines()) == 1
     for name in tree(output):

@@ -7,10 +7,11 @@ import pytest
 from bgexp.batch import process as module
 from bgexp.batch.journal import Identity
 from bgexp.batch.plan import Planned
-from bgexp.batch.process import Job, StorageFailed, process
+from bgexp.batch.process import Halted, Job, process
 from bgexp.compose import compose_config, plain
 from bgexp.config import BatchSettings, check_settings
 from bgexp.cutout import cut_out
+from bgexp.detect.shared import NetworkLostError
 from bgexp.detections import Detections
 from bgexp.files import sha256_file
 from bgexp.images import encode_png, load_image
@@ -145,6 +146,14 @@ def test_want_of_memory_is_not_the_images_fault(job, settings, tmp_path):
         run(job, settings, tmp_path, fail)
 
 
+def test_a_lost_network_is_not_the_images_fault(job, settings, tmp_path):
+    def fail(_):
+        raise NetworkLostError("the process of the network died")
+
+    with pytest.raises(NetworkLostError):
+        run(job, settings, tmp_path, fail)
+
+
 @pytest.mark.parametrize(
     ("number", "stops"),
     [(28, True), (122, True), (27, True), (5, True), (30, True), (36, False)],
@@ -157,7 +166,8 @@ def test_a_disk_that_refuses_stops_the_batch(job, settings, tmp_path, monkeypatc
     monkeypatch.setattr(module, "write_whole", fail)
     outcome = run(job, settings, tmp_path)
     if stops:
-        assert outcome == StorageFailed(f"{os.strerror(number)}: regular/a.png")
+        said = f"output: {tmp_path / 'out'}: {os.strerror(number)}: regular/a.png"
+        assert outcome == Halted(f"{said}; make room and run the same command again")
     else:
         assert outcome.reason == f"cannot be written: {os.strerror(number)}"
 
