@@ -37,6 +37,8 @@ class TrainLoop(Section):
         batch_size: Pictures a step, on each device.
         image_size: The longer side of the pictures, in pixels.
         learning_rate: After the warm-up, before the cosine.
+        backbone_share: The backbone's share of the learning rate; 0: it stays as it is. What
+            ImageNet taught of real photographs has to survive composites.
         weight_decay: AdamW's.
         ema_decay: Of the moving average of the weights, which is what is kept.
         validate_every: Steps between two validations; a checkpoint is written after each.
@@ -50,6 +52,7 @@ class TrainLoop(Section):
     batch_size: Positive
     image_size: Annotated[int, Field(ge=64)]
     learning_rate: Annotated[float, Field(gt=0)]
+    backbone_share: Annotated[float, Field(ge=0, le=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     validate_every: Positive
@@ -66,7 +69,8 @@ class TrainSettings(Common):
         model: Which network learns: the detector, or the one of `refine=network`.
         start: From the weights that `detector.weights` or `refine.weights` name, from an ImageNet
             backbone, or from random ones.
-        backbone: The file of ImageNet weights for start=backbone.
+        backbone: The file of ImageNet weights for start=backbone; with start=weights it takes the
+            place of the backbone that they hold.
         classes: "object": all that is annotated is one class. "dataset": by COCO's categories.
         precision: What the arithmetic is in; auto: bf16-mixed on a GPU that has it, else 32-true.
         devices: How many GPUs.

@@ -5,6 +5,7 @@ pictures. Clutter, blurred objects and polygons of foreign texture belong to the
 teach the detector what is not the subject.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,10 +79,8 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     """One scene of size x size pixels: background, clutter, objects, camera."""
     canvas = _background(sources, size, rng).astype(np.float32)
     _add_clutter(canvas, sources, rng)
-    count = rng.choice([0, 1, 2, 3], p=[0.05, 0.58, 0.23, 0.14])
     alphas: list[Floats] = []
-    for number in range(count):
-        layer = _place(_object(sources, rng), size, _span(number, count, rng), rng)
+    for layer in _alike(sources, size, rng) if rng.random() < 0.07 else _some(sources, size, rng):
         _light(layer, canvas, rng)
         if rng.random() < 0.35:
             _cast_shadow(canvas, layer[..., 3], rng)
@@ -92,6 +91,22 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     stacked = np.stack(masks) if masks else np.zeros((0, size, size), bool)
     labels = np.ones(len(stacked), np.int64)
     return Scene(photographed(canvas, rng), stacked, labels)
+
+
+def _some(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
+    """Up to three objects, mostly one, as `_place` gives them."""
+    count = rng.choice([0, 1, 2, 3], p=[0.05, 0.58, 0.23, 0.14])
+    for number in range(count):
+        yield _place(_object(sources, rng), size, _span(number, count, rng), rng)
+
+
+def _alike(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
+    """A tray of coins, a shelf of bottles: one object several times, in loose rows."""
+    cutout, columns, rows = _object(sources, rng), rng.integers(2, 6), rng.integers(1, 5)
+    span = rng.uniform(0.6, 0.95) / columns
+    for place in np.argwhere(rng.random((columns, rows)) < 0.9):
+        centre = (place + 0.5 + rng.normal(0, 0.05, 2)) / (columns, rows)
+        yield _place(cutout, size, span * rng.uniform(0.8, 1.1), rng, centre)
 
 
 def _span(number: int, count: int, rng: Generator) -> float:
@@ -268,9 +283,16 @@ def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
     return np.ascontiguousarray(varied[:, ::-1] if rng.random() < 0.5 else varied)
 
 
-def _place(cutout: Image, size: int, span: float, rng: Generator) -> Floats:
+def _place(
+    cutout: Image,
+    size: int,
+    span: float,
+    rng: Generator,
+    centre: npt.NDArray[np.float64] | None = None,
+) -> Floats:
     """The cut-out turned, scaled and moved into an empty picture: HxWx4, colour times alpha.
 
+    The centre, x and y as shares of the picture, is by itself near the middle.
     Colour is premultiplied so that resampling never mixes in what lies under the transparent part.
     """
     height, width = cutout.shape[:2]
@@ -279,8 +301,9 @@ def _place(cutout: Image, size: int, span: float, rng: Generator) -> Floats:
     matrix = np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), angle, scale), np.float64)
     matrix[0] *= rng.uniform(0.8, 1.25)
     middle = matrix @ (width / 2, height / 2, 1)
-    spread = 0.12 if span > 0.75 else 0.25
-    matrix[:, 2] += np.clip(rng.normal(0.5, spread, 2), 0.05, 0.95) * size - middle
+    if centre is None:
+        centre = np.clip(rng.normal(0.5, 0.12 if span > 0.75 else 0.25, 2), 0.05, 0.95)
+    matrix[:, 2] += centre * size - middle
     alpha = cutout[..., 3:].astype(np.float32) / 255
     layer: Floats = np.dstack([cutout[..., :3] * alpha, alpha])
     if scale < 0.7:  # warpAffine has no area filter: shrink with one first

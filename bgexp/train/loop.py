@@ -19,9 +19,6 @@ from bgexp.config import TrainLoop
 from bgexp.train.scene import Scenes
 from bgexp.train.tasks import Example, Target, ToExample
 
-# Of the learning rate: what ImageNet taught of real photographs has to survive composites.
-BACKBONE_SHARE = 0.25
-
 Batch = tuple[list[torch.Tensor], list[Target]]
 
 
@@ -50,7 +47,9 @@ class Trainer:
         self.settings, self.fabric = settings, fabric
         self.step, self.best, self.stale = 0, -math.inf, 0
         optimizer = torch.optim.AdamW(
-            _groups(model), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            _groups(model, settings.backbone_share),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
         )
         self.model, self.optimizer = fabric.setup(
             model.to(memory_format=torch.channels_last), optimizer
@@ -151,14 +150,16 @@ class Trainer:
         self.step, self.best, self.stale = stored["step"], stored["best"], stored["stale"]
 
 
-def _groups(model: nn.Module) -> list[dict[str, Any]]:
+def _groups(model: nn.Module, backbone_share: float) -> list[dict[str, Any]]:
     """What is trained, with its share of the learning rate: the backbone and the rest."""
     backbone: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
-        if weight.requires_grad:
+        if "body." in name and not backbone_share:
+            weight.requires_grad_(False)
+        elif weight.requires_grad:
             (backbone if "body." in name else rest).append(weight)
-    groups = [{"params": backbone, "share": BACKBONE_SHARE}, {"params": rest, "share": 1.0}]
+    groups = [{"params": backbone, "share": backbone_share}, {"params": rest, "share": 1.0}]
     return [group for group in groups if group["params"]]
 
 

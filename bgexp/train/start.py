@@ -43,7 +43,7 @@ def _refiner(settings: TrainSettings) -> MaskNetwork:
     network = MaskNetwork()
     if settings.start == "weights":
         load_into(network, find_network(settings.refine))
-    elif settings.start == "backbone":
+    if settings.backbone is not None and settings.start != "random":
         _load_backbone(network.body, settings)
     return network
 
@@ -57,7 +57,7 @@ def _detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
     model = build_model(detector, len(classes))
     if settings.start == "weights":
         _load_weights(model, detector, classes)
-    elif settings.start == "backbone":
+    if settings.backbone is not None and settings.start != "random":
         _load_backbone(cast(nn.Module, model.backbone.body), settings)
     return model
 

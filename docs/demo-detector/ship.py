@@ -47,8 +47,8 @@ def main(weights: Path, commit: str, scores: str) -> None:
     card = (
         CARDS[trained["model"]]
         | CARD
+        | {key: trained[key] for key in ("settings", "mixed") if key in trained}
         | {
-            "settings": trained["settings"],
             "commit": commit,
             "scores": json.dumps(json.loads(scores)),
         }

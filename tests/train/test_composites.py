@@ -63,10 +63,16 @@ def test_every_scene_keeps_its_promises(sources, seed):
     assert (scene.image.shape, scene.image.dtype) == ((SIZE, SIZE, 3), np.uint8)
     assert scene.masks.dtype == np.bool_
     assert scene.masks.shape[1:] == (SIZE, SIZE)
-    assert len(scene.masks) <= 3
+    assert len(scene.masks) <= 20  # three, or a tray of five by four alike
     assert (scene.masks.sum(axis=0) <= 1).all()  # visible parts: no pixel is of two objects
     assert (scene.masks.sum(axis=(1, 2)) >= MIN_VISIBLE_PIXELS).all()
     assert scene.labels.tolist() == [1] * len(scene.masks)
+
+
+def test_some_scenes_hold_one_object_many_times(sources):
+    scenes = [scene_of(sources, 1, index) for index in range(120)]
+    crowded = np.mean([len(scene.masks) > 3 for scene in scenes])
+    assert 0.01 < crowded < 0.12
 
 
 def test_scenes_without_an_object_and_objects_cut_by_the_frame_exist(sources):

@@ -17,6 +17,7 @@ def loop(**changes):
         "batch_size": 1,
         "image_size": 64,
         "learning_rate": 1e-3,
+        "backbone_share": 0.25,
         "weight_decay": 0.01,
         "ema_decay": 0.75,
         "validate_every": 2,
@@ -108,6 +109,15 @@ def test_the_backbone_learns_at_a_quarter_of_the_rate_and_what_is_frozen_not_at_
     assert not any("backbone.body." in names[id(weight)] for weight in rest["params"])
     trained = sum(weight.requires_grad for weight in trainer.model.module.parameters())
     assert len(backbone["params"]) + len(rest["params"]) == trained
+
+
+def test_a_backbone_without_a_share_stays_as_it_is():
+    trainer = trainer_of(build_demo_model(64), steps=10, backbone_share=0.0)
+    (rest,) = trainer.optimizer.param_groups
+    assert rest["share"] == 1.0
+    trained = {n for n, w in trainer.model.module.named_parameters() if w.requires_grad}
+    assert not any("backbone.body." in name for name in trained)
+    assert any("backbone.fpn." in name for name in trained)
 
 
 # -- validation: the early stop and the best weights -------------------------------------------

@@ -43,6 +43,18 @@ def test_imagenets_backbone_with_random_heads(settings_of, tmp_path, model):
     assert all(torch.equal(value, imagenet[f"features.{name}"]) for name, value in body.items())
 
 
+def test_imagenets_backbone_takes_the_place_of_the_one_in_the_weights(settings_of, tmp_path):
+    torch.manual_seed(1)
+    imagenet = mobilenet_v2(weights=None).state_dict()
+    torch.save(imagenet, tmp_path / "b.pth")
+    state = state_of(build_task(settings_of(f"backbone={tmp_path / 'b.pth'}"), OBJECT, CPU))
+    shipped = read_state(WEIGHTS)
+    for name, value in state.items():
+        body = name.partition("body.")[2]
+        expected = imagenet[f"features.{body}"] if body else shipped[name].float()
+        assert torch.equal(value, expected), name
+
+
 def test_a_refiner_goes_on_from_its_weights(settings_of, tmp_path):
     torch.manual_seed(2)
     weights = {name: value.half().float() for name, value in MaskNetwork().state_dict().items()}

@@ -1,0 +1,30 @@
+"""Writes the weighted mean of two files of weights of one network, with both cards.
+
+Usage: python docs/demo-detector/mix.py WEIGHTS OTHER SHARE OUTPUT
+
+SHARE is how much of OTHER goes in, 0 to 1. Wortsman et al., "Robust fine-tuning of zero-shot
+models", CVPR 2022: between weights that stay near to the pretrained ones and weights that were
+trained freely lie some that do better than both on pictures of another kind.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from bgexp.weights import read_card, read_state, save_state
+
+
+def main(weights: Path, other: Path, share: float, output: Path) -> None:
+    """Writes the mean."""
+    one, two = read_state(weights), read_state(other)
+    mean = {
+        name: value.float().lerp(two[name].float(), share) if value.is_floating_point() else value
+        for name, value in one.items()
+    }
+    learned = json.loads(read_card(other)["settings"])
+    mixed = {"share": share, "seed": learned["seed"], "loop": learned["loop"]}  # no paths
+    print(output, save_state(mean, output, read_card(weights) | {"mixed": json.dumps(mixed)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]))
