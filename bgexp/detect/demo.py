@@ -20,7 +20,7 @@ from bgexp.detect.maskrcnn import fix_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
-WEIGHTS_SHA256 = "6ae7ac1d3c10b65a5b204e15adb18bdb49ec41129992a00afa7ca33393da3263"
+WEIGHTS_SHA256 = "249b65b1ca7f767e8b52e71ad4589b4cc04a974a14cdb61005767143657a69b7"
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.

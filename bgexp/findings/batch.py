@@ -10,7 +10,7 @@ from bgexp.findings.finding import Finding, counted, worst_first
 # Each flag: what it means, and what to try.
 FLAGS = {
     "nothing_found": ("nothing was found, the result is empty", "detector.score_fallback=0.1"),
-    "little_kept": ("hardly anything is kept", "detector.score_threshold=0.5"),
+    "little_kept": ("hardly anything is kept", "detector.score_threshold=0.3"),
     "nearly_all_kept": ("nearly the whole picture is kept", "detector.score_threshold=0.95"),
     "many_parts": ("the mask is in many pieces", "combine.min_area=0.001"),
     "cut_by_frame": ("much of the picture's border is kept", "combine.instances=central"),

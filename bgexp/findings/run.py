@@ -64,12 +64,15 @@ def _nothing(seen: Seen) -> Iterator[Finding]:
             f" Each counts as IoU 0; the others have a mean of {mean_iou(rows[~empty]):.3f}."
         )
     labels = "detector.labels=null" if seen.get("detector.labels") else ""
+    # Above the threshold there is nothing, so what counts is how low the fallback goes.
+    has_fallback = seen.get("detector.score_fallback") is not None
+    limit = "detector.score_fallback" if has_fallback else "detector.score_threshold"
     yield Finding(
         "problem" if empty.mean() > CLEAR else "warning",
         f"Nothing was found in {counted(int(empty.sum()), 'image')}",
         evidence,
         tuple(rows["path"][empty]),
-        labels or seen.moved("detector.score_threshold", -0.2),
+        labels or seen.moved(limit, -0.2),
         cost if cost > 0 else float(empty.mean()),
     )
 

@@ -71,7 +71,7 @@ def test_nothing_found_costs_the_mean(find, row):
     assert "0.800" in found.evidence
     assert found.weight == pytest.approx(0.08)
     assert (found.severity, found.paths) == ("problem", ("09.jpg",))
-    assert found.setting == "detector.score_threshold=0.5"  # from 0.7
+    assert found.setting == "detector.score_fallback=0.1"  # from 0.3
 
 
 def test_finding_nothing_in_an_empty_picture_is_right(find, row):
@@ -85,7 +85,9 @@ def test_nothing_found_without_truth(find, row, settings):
     assert found.weight == pytest.approx(1 / 30)
     cats = settings["detector"] | {"labels": ["cat"]}
     assert find(rows, detector=cats)[0].setting == "detector.labels=null"
-    lowest = settings["detector"] | {"score_threshold": 0.05}
+    alone = settings["detector"] | {"score_fallback": None}
+    assert find(rows, detector=alone)[0].setting == "detector.score_threshold=0.3"  # from 0.5
+    lowest = alone | {"score_threshold": 0.05}
     assert find(rows, detector=lowest)[0].setting == ""
 
 
@@ -97,7 +99,7 @@ def test_images_below_half(find, row):
     assert "20% of the foreground there is lost, and 70%" in found.evidence
     assert "0.750, and 0.900 without" in found.evidence
     assert found.paths == ("07.jpg", "06.jpg")
-    assert found.setting == "detector.score_threshold=0.9"  # against what leaks
+    assert found.setting == "detector.score_threshold=0.7"  # against what leaks
     assert find([row(n, 0.4) for n in range(8)]) == []  # no few among many
 
 

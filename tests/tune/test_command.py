@@ -38,7 +38,7 @@ def test_other_commands_take_the_config(tmp_path):
     detector = check_settings(BatchSettings, config).detector
     assert (detector.backend, detector.precision) == ("openvino", "fp32")
     assert detector.image_size == 320
-    assert detector.score_threshold == 0.7  # what was not tuned stays
+    assert detector.score_threshold == 0.5  # what was not tuned stays
 
 
 @pytest.mark.slow
