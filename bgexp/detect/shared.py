@@ -7,14 +7,13 @@ computed is its next batch, so nobody ever waits for a batch to fill.
 
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,12 +29,8 @@ _DIED = "the process of the network died"
 _ANSWER_SECONDS = 5.0  # for a process that is dead to say how it died
 
 
-class Build(Protocol):
-    """Makes the detector, in its process; to be pickled."""
-
-    def __call__(self) -> MaskRCNNDetector:
-        """The detector, ready to detect."""
-        ...
+# Makes the detector, in its process; to be pickled.
+Build = Callable[[], MaskRCNNDetector]
 
 
 @dataclass(frozen=True)
