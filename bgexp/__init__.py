@@ -1,3 +1,7 @@
 """bgexp finds out, by tracked experiments, which background-removal settings work best."""
 
+from bgexp.lean_import import postpone_compiler
+
 __version__ = "0.1.0"
+
+postpone_compiler()

@@ -1,6 +1,7 @@
 """`bgexp COMMAND overrides…`: composes and checks the settings, then hands over. Thin."""
 
 import argparse
+import gc
 import math
 import signal
 import sys
@@ -63,6 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         print("bgexp: interrupted; what was finished is kept", file=sys.stderr)
         return stop.exit_code
+
+
+def program() -> int:
+    """Is `main` as a program of its own, which ends without looking for garbage: a second less."""
+    code = main()
+    gc.freeze()
+    return code
 
 
 def _interrupter() -> Callable[[int, FrameType | None], None]:
@@ -469,4 +477,4 @@ _START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from bgexp.config import Keep
-from bgexp.images import decode_image, decoding, encode_png, first_rgb, open_image
+from bgexp.images import decode_image, decoding, first_rgb, open_image
+from bgexp.png import encode_png
 
 SUFFIX = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 JPEG_QUALITY = 95
@@ -92,9 +93,9 @@ def encode_result(image: NDArray[np.uint8], kind: str, photo: Photo) -> bytes:
     longest = max(image.shape[:2])
     if longest > LONGEST_SIDE[kind]:
         raise ValueError(f"{longest} pixels: a {kind} file holds at most {LONGEST_SIDE[kind]}")
-    if kind == "png" and not (photo.icc or photo.exif):
-        return encode_png(image)
-    extra: dict[str, Any] = {"webp": {"lossless": True, "exact": True, "method": 2}}.get(kind, {})
+    if kind == "png":
+        return encode_png(image, photo.icc, photo.exif)
+    extra: dict[str, Any] = {"lossless": True, "exact": True, "method": 2}
     if kind == "jpeg":
         extra = {"quality": JPEG_QUALITY, "subsampling": 0}
     if photo.icc:

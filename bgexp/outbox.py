@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -35,45 +36,69 @@ class Post:
     files: Sequence[str]
 
 
-def send_posts(settings: Tracked, post: Post, tell: Callable[[str], None]) -> str:
-    """Sends a record, and those that could not be sent before; returns its run's id.
+@contextmanager
+def outbox(settings: Tracked, tell: Callable[[str], None]) -> Iterator[Callable[[Post], str]]:
+    """Gives what sends a record, and those that could not be sent before; returns its run's id.
 
-    A store that is away, slow or broken costs SENDING_SECONDS at most: the record is kept in the
-    runs folder, and sent once, by the next call. The id is then "".
+    MLflow is imported and the store opened meanwhile, in a process that can be killed at any
+    moment. A store that is away, slow or broken costs SENDING_SECONDS at most: the record is kept
+    in the runs folder, and sent once, by the next call. The id is then "".
     """
-    outbox = settings.runs.resolve() / OUTBOX
-    name = f"{post.began_ms}-{os.urandom(4).hex()}.json"
-    try:
-        write_json(outbox / name, asdict(post))
-    except OSError as error:
-        tell(f"runs: {outbox}: {error.strerror}; this is recorded in no tracking store")
-        return ""
-    ours, theirs = get_context("spawn").Pipe(duplex=False)
-    child = get_context("spawn").Process(target=_send_all, args=(settings, outbox, theirs))
+    folder = settings.runs.resolve() / OUTBOX
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_send_all, args=(settings, folder, theirs), daemon=True)
     child.start()
     theirs.close()
+
+    def send(post: Post) -> str:
+        name = f"{post.began_ms}-{os.urandom(4).hex()}.json"
+        try:
+            write_json(folder / name, asdict(post))
+        except OSError as error:
+            tell(f"runs: {folder}: {error.strerror}; this is recorded in no tracking store")
+            return ""
+        sent, reason = _answer(ours, name)
+        if name not in sent:
+            tell(f"tracking: {reason}; the record is kept in {folder} and sent later")
+        return sent.get(name, "")
+
+    try:
+        yield send
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+def _answer(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
+    """Asks for all records to be sent; the runs' ids by the records' names, what else was said."""
     sent: dict[str, str] = {}
     reason = f"no answer within {SENDING_SECONDS:g} s"
     deadline = monotonic() + SENDING_SECONDS
-    with suppress(EOFError):
-        while ours.poll(max(0.0, deadline - monotonic())):
-            said = ours.recv()
+    with suppress(EOFError, OSError):
+        pipe.send(None)
+        while pipe.poll(max(0.0, deadline - monotonic())):
+            said = pipe.recv()
             sent |= said if isinstance(said, dict) else {}
             if isinstance(said, tuple) and said[0] in ("", name):
                 reason = said[1]
-    child.kill()
-    child.join()
-    if name not in sent:
-        tell(f"tracking: {reason}; the record is kept in {outbox} and sent later")
-    return sent.get(name, "")
+    return sent, reason
 
 
-def _send_all(settings: Tracked, outbox: Path, pipe: Connection) -> None:
-    """In a process of its own, which can be killed at any moment."""
+def _send_all(settings: Tracked, folder: Path, pipe: Connection) -> None:
+    """In a process of its own: makes ready, and sends when it is asked to."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
+    with suppress(Exception):  # told where it is needed
+        open_store(settings)
     try:
-        with FileLock(outbox / ".lock", timeout=SENDING_SECONDS):
-            for path in sorted(outbox.glob("*.json")):
+        pipe.recv()
+    except EOFError:  # nothing is to be sent
+        return
+    try:
+        with FileLock(folder / ".lock", timeout=SENDING_SECONDS):
+            for path in sorted(folder.glob("*.json")):
                 try:
                     pipe.send({path.name: _send(settings, path)})
                 except Exception as error:  # one that no store takes must not hold up the others

@@ -16,7 +16,7 @@ from bgexp.dataset import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.files import write_whole
 from bgexp.findings import Job, job_names, run_findings
-from bgexp.images import encode_png
+from bgexp.png import encode_png
 from bgexp.report import (
     choose_disagreeing,
     choose_gallery,

@@ -8,12 +8,12 @@ are not independent: an interval widens by as much as they agree. Undefined is N
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.stats import norm
 
 from bgexp.config.section import Section
 
@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 POWER = 0.8  # the chance with which so many votes would find a preference that is there
 LEAST = 10  # with fewer votes nothing is foretold
 SMALL = 0.02  # a preference of less than 52 % is of use to nobody
-Z = float(norm.ppf(0.5 + CONFIDENCE / 2))
+Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 _LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
 
 
@@ -102,7 +102,7 @@ class WinRate:
         if self.n < LEAST or abs(self.rate - 0.5) < SMALL:
             return None
         spread = math.sqrt(self.rate * (1 - self.rate))
-        needed = ((Z / 2 + float(norm.ppf(POWER)) * spread) / (self.rate - 0.5)) ** 2
+        needed = ((Z / 2 + NormalDist().inv_cdf(POWER) * spread) / (self.rate - 0.5)) ** 2
         preferences = (needed / self.n_effective - 1) * self.n
         return max(1, math.ceil(preferences * (self.n + self.n_both_bad) / self.n))
 

@@ -1,16 +1,17 @@
 """Comparisons on the same images: paired differences with an interval, agreement of rankings.
 
 Undefined is NaN; a pair with a NaN on either side is left out and not counted in n.
+scipy.stats is imported where it is used: it takes seconds, and few commands use it.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, norm, spearmanr
 
 CONFIDENCE = 0.95
 POWER = 0.8  # the chance with which so many images would find a difference that is there
@@ -92,11 +93,11 @@ def images_to_decide(change: PairedChange, least: float) -> int | None:
     Returns:
         0 where there are enough; None where the change is smaller than `least`, or unknown.
     """
-    sure = float(norm.ppf((1 + CONFIDENCE) / 2))
+    sure = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     error = (change.high - change.low) / (2 * sure)
     if math.isnan(error) or abs(change.change) < least:
         return None
-    grown = (sure + float(norm.ppf(POWER))) * error / change.change
+    grown = (sure + NormalDist().inv_cdf(POWER)) * error / change.change
     return max(0, math.ceil(change.n * grown**2) - change.n)
 
 
@@ -114,6 +115,8 @@ def rank_agreement(one: Sequence[float], other: Sequence[float]) -> Agreement:
     Raises:
         ValueError: The two are not of one length.
     """
+    from scipy.stats import spearmanr
+
     pairs, _ = _pairs(one, other)
     if len(pairs) < _LEAST or (np.ptp(pairs, axis=0) == 0).any():
         return Agreement(math.nan, len(pairs))
@@ -160,6 +163,8 @@ def _resampled(
     units: tuple[NDArray[Any], ...],
     statistic: Callable[..., Any],
 ) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
     if np.ptp(changes) == 0:  # every resample has the same mean
         return float(changes[0]), float(changes[0])
     found = bootstrap(

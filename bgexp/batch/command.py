@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,7 +22,8 @@ from bgexp.batch.folder import (
 from bgexp.batch.journal import Identity, Journal, Record
 from bgexp.batch.manifest import CSV, PARQUET, write_manifest
 from bgexp.batch.page import PAGE, draw_batch
-from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, Planned, plan_batch
+from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, plan_batch
+from bgexp.batch.planned import Planned
 from bgexp.batch.process import Halted, Job, processor, started_record
 from bgexp.batch.summary import batch_summary
 from bgexp.config import BatchSettings, RefineNetwork, Rembg, flattened
@@ -32,7 +33,7 @@ from bgexp.device import Device, device_name, pick_device
 from bgexp.environment import bgexp_state, package_versions
 from bgexp.errors import HaltedError, Interrupted, UserError
 from bgexp.files import sha256_bytes, source_hash, write_json
-from bgexp.outbox import Post, send_posts
+from bgexp.outbox import Post, outbox
 from bgexp.progress import progress, tell
 from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
@@ -115,10 +116,12 @@ def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
             try:
                 started = monotonic()
                 records = _work(batch, stop)
-                summary = _account(batch, records, began, monotonic() - started)
+                with outbox(settings, tell) as send:
+                    summary = _account(batch, records, began, monotonic() - started)
+                    summary = _track(batch, summary, began, send)
             except OSError as error:
                 raise HaltedError(f"output: {output}: {error.strerror}") from error
-            return BatchResult(_track(batch, summary, began), records, planned)
+            return BatchResult(summary, records, planned)
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,9 @@ def _account(
     return summary
 
 
-def _track(batch: _Batch, summary: dict[str, Any], began: datetime) -> dict[str, Any]:
+def _track(
+    batch: _Batch, summary: dict[str, Any], began: datetime, send: Callable[[Post], str]
+) -> dict[str, Any]:
     """Sends the record to the tracking store, which may be away."""
     settings, output = batch.settings, batch.output
     post = Post(
@@ -282,7 +287,7 @@ def _track(batch: _Batch, summary: dict[str, Any], began: datetime) -> dict[str,
         | {"bgexp.folder": str(output), "bgexp.command": "batch"},
         files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
     )
-    run_id = send_posts(settings, post, tell)
+    run_id = send(post)
     if run_id:
         summary = {**summary, "run_id": run_id}
         write_json(output / SUMMARY, summary)

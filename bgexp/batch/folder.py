@@ -11,7 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bgexp.batch.journal import Record, read_journal
-from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, Planned
+from bgexp.batch.plan import MASKS, OUTLIER, REGULAR
+from bgexp.batch.planned import Planned
 from bgexp.errors import UserError
 from bgexp.files import TEMPORARY, sha256_file, write_json
 

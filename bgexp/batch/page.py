@@ -1,10 +1,14 @@
 """The page of a batch, drawn from its manifest and its files."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bgexp.batch.journal import Record
 from bgexp.batch.manifest import CSV, PARQUET, manifest_table
@@ -16,6 +20,7 @@ from bgexp.report.gallery import PANEL
 
 PAGE = "report.html"
 SHOWN = 24
+_THREADS = 2  # decoders let go of the interpreter; more would hold more pictures at once
 
 
 def draw_batch(
@@ -38,14 +43,19 @@ def draw_batch(
     """
     rows = manifest_table(records)
     outputs = {record.path: output / record.output for record in records if record.output}
-    pictures = {}
-    for path in most_doubtful(rows, SHOWN):
+    shown = most_doubtful(rows, SHOWN)
+
+    def small(file: Path) -> NDArray[np.uint8]:
+        return thumbnail(load_image(file, settings.max_megapixels), PANEL)
+
+    def pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
         with suppress(ImageError, MemoryError):
-            pair = (
-                load_image(one, settings.max_megapixels) for one in (files[path], outputs[path])
-            )
-            original, result = (thumbnail(image, PANEL) for image in pair)
-            pictures[path] = (original, result)
+            return small(files[path]), small(outputs[path])
+        return None
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        pairs = zip(shown, pool.map(pair, shown), strict=True)
+        pictures = {path: found for path, found in pairs if found}
     links = {name: name for name in ("summary.json", PARQUET, CSV)}
     page = render_batch(summary, settings.model_dump(mode="json"), rows, pictures, began, links)
     write_whole(output / PAGE, page)

@@ -1,14 +1,14 @@
 """What a batch will do with every file, before anything is written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from bgexp.batch.handling import shape_issues
 from bgexp.batch.names import output_paths
+from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings, QualityRules
 from bgexp.encode import SUFFIX
 from bgexp.quality.header import Header
@@ -17,33 +17,6 @@ from bgexp.tree import Found
 
 REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"
 _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What is to become of one file.
-
-    Attributes:
-        path, category: As in `Found`.
-        file: Absolute.
-        state: As in `Found`; the file is only worked on while it has it.
-        reason: Why it is skipped; "" where it is worked on.
-        output, mask: Relative to the output folder, POSIX; "" for none.
-        kind: regular or outlier; "" where it is skipped.
-        issues: What the quality rules found.
-        missing: The metadata fields asked for that are missing.
-    """
-
-    path: str
-    category: str
-    file: Path
-    state: tuple[int, int, int]
-    reason: str = ""
-    output: str = ""
-    mask: str = ""
-    kind: str = ""
-    issues: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
 
 
 def plan_batch(

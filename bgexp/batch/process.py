@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bgexp.batch.handling import Handled, Remove, handle
 from bgexp.batch.journal import Identity, Record
-from bgexp.batch.plan import Planned
+from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings
 from bgexp.detect import Detector, build_detector, build_shared
 from bgexp.detect.shared import Address, NetworkLostError

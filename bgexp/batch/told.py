@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bgexp.batch.command import BatchResult
 from bgexp.batch.page import PAGE
-from bgexp.batch.plan import Planned
+from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings
 from bgexp.tree import shown
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bgexp.cutout import cut_out
 from bgexp.findings.finding import Finding, column
-from bgexp.images import encode_jpeg, encode_png, thumbnail
+from bgexp.images import encode_jpeg, thumbnail
+from bgexp.png import encode_png
 
 ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]

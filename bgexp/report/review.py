@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images import encode_jpeg, encode_png, thumbnail
+from bgexp.images import encode_jpeg, thumbnail
+from bgexp.png import encode_png
 from bgexp.report import overview
 from bgexp.report.page import render_page
 

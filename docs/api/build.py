@@ -16,7 +16,7 @@ SECTIONS = {
         "detect.build_detector",
         "pipeline.remove_background",
         "pipeline.Removed",
-        "images.encode_png",
+        "png.encode_png",
     ),
     "The stages": (
         "detections.Detections",

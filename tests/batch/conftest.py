@@ -1,6 +1,7 @@
 import hashlib
 import os
 import shutil
+from contextlib import nullcontext
 
 import pandas as pd
 import pytest
@@ -57,7 +58,7 @@ def settings(tmp_path, weights, source):
 @pytest.fixture
 def untracked(monkeypatch):
     """Batches without the tracking store, which takes seconds."""
-    monkeypatch.setattr("bgexp.batch.command.send_posts", lambda *_: "")
+    monkeypatch.setattr("bgexp.batch.command.outbox", lambda *_: nullcontext(lambda _: ""))
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import sqlite3
 
 import pytest
 
-from bgexp.outbox import OUTBOX, Post, send_posts
+from bgexp.outbox import OUTBOX, Post, outbox
 
 POST = Post("batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done": 4.0}, {}, [])
 
@@ -10,6 +10,11 @@ POST = Post("batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done
 @pytest.fixture(autouse=True)
 def _slow_machine(monkeypatch):
     monkeypatch.setattr("bgexp.outbox.SENDING_SECONDS", 300.0)  # a store is set up here
+
+
+def sent(settings, told):
+    with outbox(settings, told.append) as send:
+        return send(POST)
 
 
 def names(runs):
@@ -25,7 +30,7 @@ def test_a_record_that_cannot_be_sent_does_not_hold_up_the_others(settings, tmp_
     damaged = runs / OUTBOX / "1-damaged.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text('{"name": ')
-    assert send_posts(settings(), POST, told.append)
+    assert sent(settings(), told)
     assert told == []
     assert names(runs) == ["batch x"]
     assert list((runs / OUTBOX).glob("*.json")) == [damaged]
@@ -33,17 +38,17 @@ def test_a_record_that_cannot_be_sent_does_not_hold_up_the_others(settings, tmp_
 
 def test_a_locked_store_costs_no_record(settings, tmp_path):
     told, runs = [], tmp_path / "runs"
-    assert send_posts(settings(), POST, told.append)
+    assert sent(settings(), told)
     store = sqlite3.connect(runs / "mlflow.db", isolation_level=None)
     store.execute("BEGIN EXCLUSIVE")
     try:
-        assert send_posts(settings(), POST, told.append) == ""
+        assert sent(settings(), told) == ""
     finally:
         store.execute("ROLLBACK")
         store.close()
     assert len(told) == 1
     assert "database is locked; the record is kept in " in told[0]
-    assert send_posts(settings(), POST, told.append)
+    assert sent(settings(), told)
     assert len(told) == 1
     assert names(runs) == ["batch x"] * 3
     assert not list((runs / OUTBOX).glob("*.json"))

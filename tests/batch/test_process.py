@@ -6,7 +6,7 @@ import pytest
 
 from bgexp.batch import process as module
 from bgexp.batch.journal import Identity
-from bgexp.batch.plan import Planned
+from bgexp.batch.planned import Planned
 from bgexp.batch.process import Halted, Job, process
 from bgexp.compose import compose_config, plain
 from bgexp.config import BatchSettings, check_settings
@@ -14,8 +14,9 @@ from bgexp.cutout import cut_out
 from bgexp.detect.shared import NetworkLostError
 from bgexp.detections import Detections
 from bgexp.files import sha256_file
-from bgexp.images import encode_png, load_image
+from bgexp.images import load_image
 from bgexp.pipeline import Removed
+from bgexp.png import encode_png
 from bgexp.tree import all_files
 
 IDENTITY = Identity("settings", "weights", "demo")

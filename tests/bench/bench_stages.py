@@ -8,8 +8,9 @@ from bgexp.combine import combine_detections
 from bgexp.cutout import cut_out
 from bgexp.detect import build_detector
 from bgexp.detections import Detections
-from bgexp.images import encode_png, load_image
+from bgexp.images import load_image
 from bgexp.metrics import evaluate_performance
+from bgexp.png import encode_png
 from bgexp.refine import refine_mask
 from tests.bench.contenders import REFINES, configured
 from tests.bench.controlled import controlled_predictions, write_random_weights

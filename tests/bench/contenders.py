@@ -14,8 +14,9 @@ from bgexp.config import Combine, Cutout, DetectorSettings, Refine
 from bgexp.detect import build_detector, find_weights
 from bgexp.errors import UserError
 from bgexp.files import write_whole
-from bgexp.images import encode_png, load_image
+from bgexp.images import load_image
 from bgexp.pipeline import remove_background
+from bgexp.png import encode_png
 from tests.bench import naive
 from tests.bench.controlled import published_weights
 

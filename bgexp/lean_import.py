@@ -1,0 +1,55 @@
+"""torchvision without torch's compiler, for which every command would wait at its start.
+
+torchvision's RoIAlign takes one function from torch._dynamo, and so imports that compiler: nine
+hundred modules, as slow as all else that bgexp imports. Here the function imports it when it is
+called.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType
+
+_TAKER, _COMPILER, _FUNCTION = (
+    "torchvision.ops.roi_align",
+    "torch._dynamo.utils",
+    "is_compile_supported",
+)
+
+
+def postpone_compiler() -> None:
+    """Takes effect when torchvision is imported."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _TAKER or _COMPILER in sys.modules:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = _Loader(fullname, spec.loader.path)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[_COMPILER] = _stand_in()
+        try:
+            super().exec_module(module)
+        except ImportError:  # a torchvision that takes more than the one function
+            del sys.modules[_COMPILER]
+            super().exec_module(module)
+        else:
+            del sys.modules[_COMPILER]
+
+
+def _stand_in() -> ModuleType:
+    module = ModuleType(_COMPILER)
+    setattr(module, _FUNCTION, lambda *given: getattr(import_module(_COMPILER), _FUNCTION)(*given))
+    return module
