@@ -29,9 +29,10 @@ LAYERS = [
     {"weights"},
     {"encode", "metadata"},
     {"backbone", "config", "detections", "device", "files", "images", "progress", "safe_csv"},
-    {"color", "srgb", "tree", "workers"},
+    {"color", "png", "srgb", "tree", "workers"},
     {"errors"},
     {"__init__"},  # the version
+    {"lean_import"},
 ]
 LEVEL = {name: level for level, layer in enumerate(LAYERS) for name in layer}
 
