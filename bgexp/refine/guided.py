@@ -71,8 +71,9 @@ def follow_edges(window: Window, found: BoolArray, unsure: BoolArray, radius: fl
     height, width = new.shape
     band = cv2.resize(unsure.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
-        tile = slice(top, min(top + _TILE, height)), slice(left, min(left + _TILE, width))
-        if cv2.countNonZero(band[tile]):
+        x, y, across, down = cv2.boundingRect(band[top : top + _TILE, left : left + _TILE])
+        if across:
+            tile = slice(top + y, top + y + down), slice(left + x, left + x + across)
             front = _averaged(factors, window.picture, tile) > 0.5
             cv2.copyTo(front.view(np.uint8), band[tile], new[tile].view(np.uint8))
     return new
