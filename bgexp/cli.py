@@ -11,15 +11,12 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from bgexp import __version__
 from bgexp.errors import Interrupted, RefusedError, UserError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from bgexp.config import RunSettings
 
 CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
@@ -179,7 +176,10 @@ def _shared(options: argparse.Namespace) -> list[str]:
     ]
 
 
-def _show_config(config: DictConfig, options: argparse.Namespace) -> None:
+def _show_config(config: "DictConfig", options: argparse.Namespace) -> None:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     names = [str(name) for name in config]
     keys = [n for n in names if options.cfg in ("all", "hydra" if n == "hydra" else "job")]
     shown = OmegaConf.masked_copy(config, keys)
@@ -212,7 +212,10 @@ def _help(command: str) -> str:
 # -- the commands ------------------------------------------------------------------------------
 
 
-def _run(config: DictConfig, options: argparse.Namespace) -> int:
+def _run(config: "DictConfig", options: argparse.Namespace) -> int:
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
     from bgexp.compose import combinations
 
     sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
@@ -247,7 +250,7 @@ def _run_settings(overrides: Sequence[str], options: argparse.Namespace) -> "Run
     return _checked_run(compose_config("run", overrides, options.config_dir), overrides)
 
 
-def _checked_run(composed: DictConfig, overrides: Sequence[str]) -> "RunSettings":
+def _checked_run(composed: "DictConfig", overrides: Sequence[str]) -> "RunSettings":
     from bgexp.compose import plain
     from bgexp.config import RunSettings, check_settings
 
@@ -261,7 +264,7 @@ def _checked_run(composed: DictConfig, overrides: Sequence[str]) -> "RunSettings
     return with_model(settings)[0]
 
 
-def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> int:
+def _optimize(config: "DictConfig", options: argparse.Namespace, sweep: bool) -> int:
     from bgexp.compose import plain
     from bgexp.config import SweepSettings, check_settings
 
@@ -296,7 +299,10 @@ def _hydra(options: argparse.Namespace, given: dict[str, str]) -> None:
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_job)()
 
 
-def _job(composed: DictConfig) -> None:
+def _job(composed: "DictConfig") -> None:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     from bgexp.device import limit_threads
     from bgexp.sweep import run_job
 
@@ -308,7 +314,7 @@ def _job(composed: DictConfig) -> None:
     run_job(settings, Path(hydra_config.runtime.output_dir), overrides, sweep)
 
 
-def _compare(config: DictConfig, options: argparse.Namespace) -> int:
+def _compare(config: "DictConfig", options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import CompareSettings, check_settings
 
@@ -325,7 +331,7 @@ def _compare(config: DictConfig, options: argparse.Namespace) -> int:
     return 0
 
 
-def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
+def _analyze(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import AnalyzeSettings, check_settings
 
@@ -352,7 +358,7 @@ def _refuse_beside_model(overrides: Sequence[str]) -> None:
             raise UserError(f"{key}: model=… brings its own (leave one of the two out)")
 
 
-def _batch(config: DictConfig, options: argparse.Namespace) -> int:
+def _batch(config: "DictConfig", options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import BatchSettings, check_settings
 
@@ -375,7 +381,7 @@ def _batch(config: DictConfig, options: argparse.Namespace) -> int:
     return 0 if result.summary["status"] == "finished" else 1
 
 
-def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
+def _promote(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import PromoteSettings, check_settings
 
@@ -389,7 +395,7 @@ def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _tune(config: DictConfig, _options: argparse.Namespace) -> int:
+def _tune(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import TuneSettings, check_settings
 
@@ -401,7 +407,7 @@ def _tune(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(config: DictConfig, _options: argparse.Namespace) -> int:
+def _train(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import TrainSettings, check_settings
 
@@ -419,7 +425,7 @@ def _train(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(config: DictConfig, _options: argparse.Namespace) -> int:
+def _doctor(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import DoctorSettings, check_settings
     from bgexp.doctor import run_doctor
@@ -427,7 +433,7 @@ def _doctor(config: DictConfig, _options: argparse.Namespace) -> int:
     return run_doctor(check_settings(DoctorSettings, plain(config)))
 
 
-def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
+def _ui(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import UiSettings, check_settings
     from bgexp.ui import serve_ui
@@ -435,7 +441,7 @@ def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
     return serve_ui(check_settings(UiSettings, plain(config)))
 
 
-def _review(config: DictConfig, _options: argparse.Namespace) -> int:
+def _review(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import ReviewSettings, check_settings
 
@@ -450,7 +456,7 @@ def _review(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _select(config: DictConfig, _options: argparse.Namespace) -> int:
+def _select(config: "DictConfig", _options: argparse.Namespace) -> int:
     from bgexp.compose import plain
     from bgexp.config import SelectSettings, check_settings
 
@@ -461,7 +467,7 @@ def _select(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-_START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
+_START: "dict[str, Callable[[DictConfig, argparse.Namespace], int]]" = {
     "run": _run,
     "compare": _compare,
     "review": _review,
