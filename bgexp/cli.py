@@ -223,6 +223,7 @@ def _run(config: "DictConfig", options: argparse.Namespace) -> int:
         return _optimize(config, options, sweep)
     jobs = combinations(config, options.overrides) if sweep else [options.overrides]
     checked = [_run_settings(job, options) for job in jobs]
+    _expect_workers(checked)
     from bgexp.experiment import check_ready
     from bgexp.sweep import run_sweep, show_results
 
@@ -241,6 +242,14 @@ def _run(config: "DictConfig", options: argparse.Namespace) -> int:
         _hydra(options, given)
         folders = [folder]
     return 0 if show_results(folders, checked[0]) else 1
+
+
+def _expect_workers(jobs: "Sequence[RunSettings]") -> None:
+    """Lets them import what they need while this process imports the rest."""
+    from bgexp.workers import import_early, share_of_cores
+
+    if any((job.processes or share_of_cores()) > 1 for job in jobs):
+        import_early("bgexp.evaluate")
 
 
 def _run_settings(overrides: Sequence[str], options: argparse.Namespace) -> "RunSettings":
@@ -277,6 +286,7 @@ def _optimize(config: "DictConfig", options: argparse.Namespace, sweep: bool) ->
 
     space = read_space(config, options.overrides)
     corners = [_run_settings(corner, options) for corner in space.corners()]
+    _expect_workers(corners)
     from bgexp.experiment import check_ready
     from bgexp.sweep import show_results
 

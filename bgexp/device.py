@@ -40,6 +40,12 @@ def limit_threads() -> None:
         cv2.setNumThreads(int(threads))
 
 
+def use_threads(threads: int) -> None:
+    """Holds torch and OpenCV to so many threads."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+
+
 def has_bf16(device: Device) -> bool:
     """Whether the device computes in bf16 itself: any processor can imitate it, slowly."""
     if device.type == "cuda":

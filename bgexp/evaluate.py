@@ -1,13 +1,16 @@
 """The images of a dataset through the pipeline: to masks, and to rows with scores or reasons."""
 
 import logging
+import math
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,49 +19,160 @@ from rich.progress import track
 from bgexp.config import RunSettings
 from bgexp.dataset import Item
 from bgexp.detect import CachedDetector
-from bgexp.device import CPU, Device
+from bgexp.detections import Detections
+from bgexp.device import CPU, Device, use_threads
+from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.errors import Interrupted
 from bgexp.files import TEMPORARY
 from bgexp.images import ImageError, encode_mask
-from bgexp.inputs import Prepared, load_item
+from bgexp.inputs import Prepared, detector_behind_cache, load_item
 from bgexp.metrics import evaluate_performance, mask_checks
 from bgexp.metrics.overlap import boundary_iou, iou
+from bgexp.pictures import TABLE_IMAGES, Pair, small_pair
 from bgexp.pipeline import Removed, remove_background
 from bgexp.results import Row
+from bgexp.weights import Weights
+from bgexp.workers import Lost, Stop, import_early, share_of_cores, work
 
-Watcher = Callable[[Item, Removed], None]
+T = TypeVar("T")
+Watcher = Callable[[Item, Detections], None]
 
 log = logging.getLogger(__name__)
 
 
-def work_through(
-    prepared: Prepared, folder: Path, watch: Watcher
-) -> tuple[list[Row], Interrupted | None]:
-    """Every image to a row, and its mask into masks.zip; `watch` sees each result.
+@dataclass(frozen=True)
+class Task:
+    """An image, and whether its pictures are wanted."""
 
-    When it is interrupted, what there is so far comes back with the interruption.
+    item: Item
+    shown: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What a run keeps of an image, small enough to come from another process.
+
+    Attributes:
+        row: With scores, or with what went wrong.
+        mask: As a PNG; b"" where something went wrong.
+        pair: Cut-out and mask as small pictures, where they are wanted.
+        found: The detections that count, where the detector finds any.
+        memory: The peak of the process's memory meanwhile, in bytes; 0 where it died.
     """
-    rows: list[Row] = []
+
+    row: Row
+    mask: bytes = b""
+    pair: Pair | None = None
+    found: Detections | None = None
+    memory: int = 0
+
+
+@dataclass
+class Evaluated:
+    """What became of all images.
+
+    Attributes:
+        processes: How many looked at them.
+        rows: One an image, in the dataset's order.
+        pairs: Small pictures of the first ones, by path.
+        memory: The largest peak of a process's memory, in bytes.
+        stopped: The interruption, where there was one: rows are missing then.
+    """
+
+    processes: int
+    rows: list[Row] = field(default_factory=list)
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    memory: int = 0
+    stopped: Interrupted | None = None
+
+
+def work_through(prepared: Prepared, folder: Path, watch: Watcher) -> Evaluated:
+    """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
+    items = prepared.dataset.items
+    tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
+    found = Evaluated(wanted_processes(prepared.settings, prepared.device, len(items)))
+    waiting: dict[str, Looked] = {}
     with _mask_archive(folder / "masks.zip") as archive:
         try:
-            for item in _shown(prepared.dataset.items):
-                row, removed = process(item, prepared.detector, prepared.settings, prepared.device)
-                if removed is not None:
-                    archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), encode_mask(removed.mask))
-                    watch(item, removed)
-                else:
-                    log.warning("%s: %s", item.path, row.reason)
-                rows.append(row)
+            with closing(_looked(prepared, tasks, found.processes)) as done:
+                for one in _shown(done, len(tasks)):
+                    waiting[one.row.path] = one
+                    while waiting and items[len(found.rows)].path in waiting:
+                        item = items[len(found.rows)]
+                        _keep(item, waiting.pop(item.path), found, archive, watch)
         except Interrupted as signal:
-            return rows, signal
-    return rows, None
+            found.stopped = signal
+            for item in [item for item in items if item.path in waiting]:  # before their turn
+                _keep(item, waiting.pop(item.path), found, archive, watch)
+    return found
+
+
+def _keep(
+    item: Item, one: Looked, found: Evaluated, archive: zipfile.ZipFile, watch: Watcher
+) -> None:
+    if one.mask:
+        archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), one.mask)
+    else:
+        log.warning("%s: %s", item.path, one.row.reason)
+    if one.pair is not None:
+        found.pairs[item.path] = one.pair
+    if one.found is not None:
+        watch(item, one.found)
+    found.rows.append(one.row)
+    found.memory = max(found.memory, one.memory)
+
+
+def wanted_processes(settings: RunSettings, device: Device, images: int) -> int:
+    """How many processes look at so many images: one where there is one GPU for all of them."""
+    if settings.processes is None and device.type != "cpu":
+        return 1
+    return max(1, min(settings.processes or share_of_cores(), images))
+
+
+def _looked(
+    prepared: Prepared, tasks: Sequence[Task], processes: int
+) -> Generator[Looked, None, None]:
+    """What becomes of each image, as they are done."""
+    settings, device = prepared.settings, prepared.device
+    if processes == 1:
+        for task in tasks:
+            yield _look(task, prepared.detector, settings, device)
+        return
+    import_early(__name__)  # the command line has done so where it starts the jobs itself
+    threads = max(1, share_of_cores() // processes)
+    start = partial(_looker, settings, device, prepared.weights, threads)
+    for task, one in work(tasks, start, processes, math.inf, Stop()):
+        yield Looked(_failed(_row(task.item), one.reason)) if isinstance(one, Lost) else one
+
+
+def _looker(
+    settings: RunSettings, device: Device, weights: Weights, threads: int
+) -> Callable[[Task], Looked]:
+    """What a worker calls with each image."""
+    use_threads(threads)
+    detector = detector_behind_cache(settings, device, weights)
+    return partial(_look, detector=detector, settings=settings, device=device)
+
+
+def _look(task: Task, detector: CachedDetector, settings: RunSettings, device: Device) -> Looked:
+    reset_peak_memory()
+    row, removed = process(task.item, detector, settings, device)
+    if removed is None:
+        return Looked(row, memory=peak_memory())
+    return Looked(
+        row,
+        encode_mask(removed.mask),
+        small_pair(removed) if task.shown else None,
+        removed.found if isinstance(removed.found, Detections) else None,
+        peak_memory(),
+    )
 
 
 def process(
     item: Item, detector: CachedDetector, settings: RunSettings, device: Device = CPU
 ) -> tuple[Row, Removed | None]:
     """One image to its row; whatever is wrong with it becomes the row's reason."""
-    row = Row(item.path, item.category, item.sha256, "ok")
+    row = _row(item)
     started = perf_counter()
     try:
         image, truth = load_item(item, settings.dataset.max_megapixels)
@@ -68,11 +182,11 @@ def process(
             image, looked, settings.combine, settings.refine, settings.cutout, settings.seed, device
         )
     except ImageError as error:
-        return replace(row, status="failed", reason=str(error)), None
+        return _failed(row, str(error)), None
     except Exception as error:
         log.debug("%s", item.path, exc_info=True)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return replace(row, status="failed", reason=reason), None
+        return _failed(row, reason), None
     row = replace(
         row,
         width=image.shape[1],
@@ -86,6 +200,14 @@ def process(
     return row if truth is None else _scored(row, removed, truth), removed
 
 
+def _row(item: Item) -> Row:
+    return Row(item.path, item.category, item.sha256, "ok")
+
+
+def _failed(row: Row, reason: str) -> Row:
+    return replace(row, status="failed", reason=reason)
+
+
 def _scored(row: Row, removed: Removed, truth: NDArray[np.bool_]) -> Row:
     before = {}
     if removed.refined != "off":
@@ -96,15 +218,15 @@ def _scored(row: Row, removed: Removed, truth: NDArray[np.bool_]) -> Row:
     return replace(row, metrics=evaluate_performance(removed.mask, truth), unrefined=before)
 
 
-def _shown(items: tuple[Item, ...]) -> Iterator[Item]:
-    """The items with a progress bar on a terminal, plain lines elsewhere."""
+def _shown(done: Iterable[T], total: int) -> Iterator[T]:
+    """What is done, with a progress bar on a terminal, plain lines elsewhere."""
     if sys.stdout.isatty():
-        yield from track(items, description="images")
+        yield from track(done, total=total, description="images")
         return
-    for number, item in enumerate(items, 1):
-        yield item
-        if number * 4 // len(items) > (number - 1) * 4 // len(items):
-            log.info("%d of %d images", number, len(items))
+    for number, one in enumerate(done, 1):
+        yield one
+        if number * 4 // total > (number - 1) * 4 // total:
+            log.info("%d of %d images", number, total)
 
 
 @contextmanager

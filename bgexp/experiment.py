@@ -15,16 +15,14 @@ from bgexp.dataset import Item
 from bgexp.detect import class_names
 from bgexp.detections import Detections
 from bgexp.device import device_name
-from bgexp.environment import bgexp_state, package_versions, peak_memory, reset_peak_memory
-from bgexp.errors import Interrupted
-from bgexp.evaluate import work_through
+from bgexp.environment import bgexp_state, package_versions, peak_memory
+from bgexp.evaluate import Evaluated, work_through
 from bgexp.files import write_whole
 from bgexp.inputs import Prepared, check_ready, prepare
 from bgexp.naming import run_name
 from bgexp.pages import draw_run
-from bgexp.pictures import Pictures
-from bgexp.pipeline import Removed
-from bgexp.results import Row, Summary, numbers, run_status, write_rows
+from bgexp.pictures import picture_table
+from bgexp.results import Summary, numbers, run_status, write_rows
 from bgexp.summarise import (
     by_category,
     check_ranks,
@@ -113,25 +111,23 @@ def _reuse(run: Run, prepared: Prepared, folder: Path, run_id: str, source: Path
 
 
 def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
-    reset_peak_memory()
     began = datetime.now().astimezone()
-    pictures, precision = Pictures(), _mask_precision(prepared)
+    precision = _mask_precision(prepared)
 
-    def watch(item: Item, removed: Removed) -> None:
-        pictures.add(item, removed)
-        if precision is not None and isinstance(removed.found, Detections):
-            precision.add(item, removed.found, prepared.settings.combine.mask_threshold)
+    def watch(item: Item, found: Detections) -> None:
+        if precision is not None:
+            precision.add(item, found, prepared.settings.combine.mask_threshold)
 
-    rows, stopped = work_through(prepared, folder, watch)
-    mask_ap = {} if precision is None or stopped is not None else precision.result()
-    summary = _summary(run, prepared, rows, mask_ap, stopped)
-    write_rows(rows, folder / "per_image.parquet")
-    if stopped is None:
+    done = work_through(prepared, folder, watch)
+    mask_ap = {} if precision is None or done.stopped is not None else precision.result()
+    summary = _summary(run, prepared, done, mask_ap)
+    write_rows(done.rows, folder / "per_image.parquet")
+    if done.stopped is None:
         _draw(folder, summary, prepared, began)
-        run.log_table(pictures.table(rows), "per_image.json")
+        run.log_table(picture_table(done.rows, done.pairs), "per_image.json")
     _record(run, summary, folder)
-    if stopped is not None:
-        raise stopped
+    if done.stopped is not None:
+        raise done.stopped
     return summary
 
 
@@ -143,18 +139,12 @@ def _mask_precision(prepared: Prepared) -> MaskAveragePrecision | None:
     return MaskAveragePrecision(prepared.dataset, class_names(settings.detector))
 
 
-def _summary(
-    run: Run,
-    prepared: Prepared,
-    rows: list[Row],
-    mask_ap: dict[str, float],
-    stopped: Interrupted | None,
-) -> Summary:
-    settings, dataset = prepared.settings, prepared.dataset
+def _summary(run: Run, prepared: Prepared, done: Evaluated, mask_ap: dict[str, float]) -> Summary:
+    settings, dataset, rows = prepared.settings, prepared.dataset, done.rows
     counts = counted(rows, len(dataset.items))
     return Summary(
         command="run",
-        status="interrupted" if stopped else run_status(counts, settings.max_failed),
+        status="interrupted" if done.stopped else run_status(counts, settings.max_failed),
         run_id=run.run_id,
         parent_run_id=run.parent_run_id,
         reused_from=None,
@@ -184,9 +174,10 @@ def _summary(
         mask_ap=mask_ap,
         detections=known(rows),
         timings=timings(rows),
-        images_per_s=images_per_s(rows),
-        peak_rss_bytes=peak_memory(),
-        error=str(stopped or ""),
+        processes=done.processes,
+        images_per_s=images_per_s(rows, done.processes),
+        peak_rss_bytes=max(peak_memory(), done.memory),
+        error=str(done.stopped or ""),
     )
 
 

@@ -35,6 +35,7 @@ NOT_IDENTITY: dict[str, bool | set[str]] = {
     "cache": True,
     "device": True,
     "max_failed": True,
+    "processes": True,
     "dataset": {"root", "images", "masks", "annotations"},
     "detector": {"weights", "model", "score_floor"},
     "refine": {"weights"},
@@ -77,9 +78,15 @@ def prepare(settings: RunSettings) -> Prepared:
     device = pick_device(settings.device)
     dataset = read_dataset(settings.dataset, settings.seed)
     weights = find_weights(settings.detector)
-    cache = _cache(settings)
-    detector = cached_detector(settings.detector, device, weights, cache)
+    detector = detector_behind_cache(settings, device, weights)
     return Prepared(settings, device, dataset, weights, detector, _refiner(settings))
+
+
+def detector_behind_cache(
+    settings: RunSettings, device: Device, weights: Weights
+) -> CachedDetector:
+    """The run's detector, whose network is loaded when an image is not known."""
+    return cached_detector(settings.detector, device, weights, _cache(settings))
 
 
 def _refiner(settings: RunSettings) -> Weights | None:

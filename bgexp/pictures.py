@@ -1,11 +1,11 @@
 """The pictures of a run's tracked table."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.dataset import Item
 from bgexp.images import thumbnail
 from bgexp.pipeline import Removed
 from bgexp.results import Row
@@ -14,31 +14,33 @@ from bgexp.results import Row
 TABLE_IMAGES, TABLE_PIXELS = 30, 340
 
 
-class Pictures:
-    """Small pictures of the first images, for the tracked table."""
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
-    def __init__(self) -> None:
-        self._found: dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]] = {}
 
-    def add(self, item: Item, removed: Removed) -> None:
-        """Keeps the pictures of an image if they are not enough yet."""
-        if len(self._found) < TABLE_IMAGES:
-            mask = removed.mask.astype(np.uint8) * np.uint8(255)
-            self._found[item.path] = _cell(removed.cutout[..., :3]), _cell(mask)
+def small_pair(removed: Removed) -> Pair:
+    """Cut-out and mask of an image, HxWx3 uint8 RGB each, for the table."""
+    mask = removed.mask.astype(np.uint8) * np.uint8(255)
+    return _cell(removed.cutout[..., :3]), _cell(mask)
 
-    def table(self, rows: list[Row]) -> dict[str, list[object]]:
-        """Columns: the row's, and cut-out and mask as pictures."""
-        shown = [row for row in rows if row.path in self._found]
-        columns: dict[str, list[object]] = {
-            "path": [row.path for row in shown],
-            "cutout": [self._found[row.path][0] for row in shown],
-            "mask": [self._found[row.path][1] for row in shown],
-        }
-        for key in ("iou", "boundary_iou", "foreground_recall", "background_leakage"):
-            columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in shown]
-        for key in ("coverage", "parts", "confidence"):
-            columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
-        return columns
+
+def picture_table(rows: Sequence[Row], pairs: Mapping[str, Pair]) -> dict[str, list[object]]:
+    """Columns of the table: the rows' that have pictures, and these.
+
+    Args:
+        rows: Of the run.
+        pairs: By path.
+    """
+    shown = [row for row in rows if row.path in pairs]
+    columns: dict[str, list[object]] = {
+        "path": [row.path for row in shown],
+        "cutout": [pairs[row.path][0] for row in shown],
+        "mask": [pairs[row.path][1] for row in shown],
+    }
+    for key in ("iou", "boundary_iou", "foreground_recall", "background_leakage"):
+        columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in shown]
+    for key in ("coverage", "parts", "confidence"):
+        columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
+    return columns
 
 
 def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -86,6 +86,7 @@ class Summary:
     mask_ap: dict[str, float]
     detections: dict[str, int]
     timings: dict[str, dict[str, float]]
+    processes: int
     images_per_s: float
     peak_rss_bytes: int
     error: str = ""

@@ -111,10 +111,10 @@ def known(rows: Sequence[Row]) -> dict[str, int]:
     return {"computed": len(ok) - cached, "cached": cached}
 
 
-def images_per_s(rows: Sequence[Row]) -> float:
+def images_per_s(rows: Sequence[Row], processes: int) -> float:
     """Images a second by the stages' times alone, as in production; NaN where none was ok.
 
     Scoring and tracking do not count, and detections count as if none had been known.
     """
     times = [sum(row.timings_ms.values()) for row in rows if row.status == "ok"]
-    return 1000 * len(times) / sum(times) if times else math.nan
+    return 1000 * processes * len(times) / sum(times) if times else math.nan

@@ -55,6 +55,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def share_of_cores() -> int:
+    """How many cores are this process's: OMP_NUM_THREADS says so, or all that it may use."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(threads)) if threads.isdigit() else available_cores()
+
+
 def import_early(module: str) -> None:
     """Begins to import, for all workers to come, what they need; this process goes on meanwhile."""
     if _SERVED:

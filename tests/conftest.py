@@ -11,6 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process and thread a run where nothing is said
+
 import bgexp
 import bgexp.tracking  # sets MLflow's environment: before a run that puts the environment back
 from bgexp import cli

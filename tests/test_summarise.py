@@ -137,5 +137,6 @@ def test_known_detections():
 def test_images_per_second_are_those_of_the_stages():
     rows = [row(timings_ms={"load": 100.0, "detect": 300.0}), failed()]
     rows += [row(timings_ms={"load": 100.0, "detect": 500.0})]
-    assert images_per_s(rows) == 2
-    assert math.isnan(images_per_s([failed()]))
+    assert images_per_s(rows, 1) == 2
+    assert images_per_s(rows, 3) == 6
+    assert math.isnan(images_per_s([failed()], 1))

@@ -40,6 +40,7 @@ CONTRACT = {
     "check_ranks": {"coverage", "confidence"},
     "detections": {"computed", "cached"},
     "timings": {"load", "detect", "combine", "refine", "cutout"},
+    "processes": {},
     "images_per_s": {},
     "peak_rss_bytes": {},
 }

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bgexp.batch.handling import Handled, Remove, handle
@@ -18,7 +16,7 @@ from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings
 from bgexp.detect import Detector, build_detector, build_shared
 from bgexp.detect.shared import Address, NetworkLostError
-from bgexp.device import CPU, pick_device
+from bgexp.device import CPU, pick_device, use_threads
 from bgexp.encode import Photo, decode_photo, encode_result
 from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.files import sha256_bytes, sha256_file, write_whole
@@ -85,8 +83,7 @@ def load_remove(settings: BatchSettings, network: Address | None = None) -> Remo
 
     Where the detector's network is another process's, nothing here touches its device.
     """
-    torch.set_num_threads(1)  # one process a core
-    cv2.setNumThreads(1)
+    use_threads(1)  # one process a core
     device = CPU if network else pick_device(settings.device)
     detector: Detector = (
         build_shared(settings.detector, network)

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from bgexp.config.datasets import Dataset
 from bgexp.config.detectors import DetectorSettings, check_instances
-from bgexp.config.section import Common, Section, Share
+from bgexp.config.section import Common, Positive, Section, Share
 from bgexp.config.stages import Combine, Cutout, Refine
 
 
@@ -17,7 +17,14 @@ class Cache(Section):
 
 
 class RunSettings(Common):
-    """Settings of `bgexp run`; model: a promoted one, as in `BatchSettings`; null: none."""
+    """Settings of `bgexp run`.
+
+    Attributes:
+        model: A promoted one, as in `BatchSettings`; null: none.
+        processes: Workers that the images are shared among, each with its share of the cores;
+            null: one for each core, and on a GPU none. OMP_NUM_THREADS says how many cores there
+            are for a run. 1: no worker.
+    """
 
     model: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None = None
 
@@ -29,6 +36,7 @@ class RunSettings(Common):
     cache: Cache
     samples: Annotated[int, Field(ge=0)]
     max_failed: Share
+    processes: Positive | None
     force: bool
 
     @model_validator(mode="after")

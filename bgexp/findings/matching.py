@@ -95,5 +95,6 @@ def _reduced(job: Job, common: set[Image]) -> Job:
     done = rows[rows["status"] == "ok"]
     seconds = done.filter(regex=r"^ms\.").sum(axis=1).sum() / 1000
     counts = {"total": len(rows), "ok": len(done), "failed": len(rows) - len(done)}
-    speed = {"images_per_s": len(done) / seconds if seconds else None}
+    processes = job.summary.get("processes") or 1
+    speed = {"images_per_s": processes * len(done) / seconds if seconds else None}
     return replace(job, rows=rows, summary={**job.summary, "counts": counts, **speed})
