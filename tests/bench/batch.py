@@ -48,6 +48,7 @@ class Plan:
         copies: Of each scene in a batch.
         arithmetics: Backends and precisions, the reference first.
         processes: How many; others than the last only at the first size, in the reference's.
+            Without refinement at the first and the last size.
         batches: How many a size, half of them before the naive script and half of them after.
         network: Settings of the network other than the default ones.
         detections: How many the network is made to find in a picture.
@@ -65,10 +66,13 @@ class Plan:
     network: dict[str, int] = field(default_factory=dict)
 
     def ways(self, size):
-        """How batches of a size are run: (processes, arithmetic)."""
+        """How batches of a size are run: (processes, arithmetic, refine)."""
+        ends = self.sizes[0], self.sizes[-1]
         first = self.processes if size == self.sizes[0] else self.processes[-1:]
-        ways = [(processes, self.arithmetics[0]) for processes in first]
-        return ways + [(self.processes[-1], other) for other in self.arithmetics[1:]]
+        ways = [(processes, self.arithmetics[0], "grabcut") for processes in first]
+        ways += [(self.processes[-1], other, "grabcut") for other in self.arithmetics[1:]]
+        plain = self.arithmetics if size in ends else ()
+        return ways + [(self.processes[-1], one, "none") for one in plain]
 
     detections: int = 100
     proposals: int = 1000
@@ -111,23 +115,25 @@ def _cases(scratch, plan):
     naive = Naive(weights, **plan.network)
     with controlled_predictions() as control:
         warm = _scenes(scratch / "warm", plan.sizes[0], plan)[:1]
-        for _, arithmetic in plan.ways(plan.sizes[-1]):  # makes networks, and the tracking store
-            _batch(scratch / "warm", warm, scratch, plan, plan.processes[-1], arithmetic)
-        _naive(naive, warm, control, plan)
+        for arithmetic in plan.arithmetics:  # makes networks, and the tracking store
+            way = plan.processes[-1], arithmetic, "none"
+            _batch(scratch / "warm", warm, scratch, plan, *way)
+        _naive(naive, warm, control, plan, "grabcut")
         for size in plan.sizes:
             folder = scratch / f"{size:g}"
             scenes = _scenes(folder, size, plan)
             ways = plan.ways(size)
             measured = [[] for _ in ways]
-            outcomes = []
+            outcomes = {}
             for number in range(plan.batches):
                 if number == plan.batches // 2:
-                    outcomes = _naive(naive, scenes, control, plan)
-                for (processes, arithmetic), batches in zip(ways, measured, strict=True):
-                    batches.append(_batch(folder, scenes, scratch, plan, processes, arithmetic))
+                    for refine in {refine for *_, refine in ways}:
+                        outcomes[refine] = _naive(naive, scenes, control, plan, refine)
+                for way, batches in zip(ways, measured, strict=True):
+                    batches.append(_batch(folder, scenes, scratch, plan, *way))
             for way, batches in zip(ways, measured, strict=True):
-                yield _case(size, scenes, *way, batches, outcomes)
-                _tell(size, *way, batches, outcomes)
+                yield _case(size, scenes, *way, batches, outcomes[way[-1]])
+                _tell(size, *way, batches, outcomes[way[-1]])
 
 
 def _scenes(folder, megapixels, plan):
@@ -142,7 +148,7 @@ def _scenes(folder, megapixels, plan):
     return scenes
 
 
-def _batch(folder, scenes, scratch, plan, processes, arithmetic):
+def _batch(folder, scenes, scratch, plan, processes, arithmetic, refine):
     """`bgexp batch` as a program of its own over links to the pictures; checked."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         source, output = Path(place) / "input", Path(place) / "output"
@@ -150,7 +156,7 @@ def _batch(folder, scenes, scratch, plan, processes, arithmetic):
             for copy in range(plan.copies):
                 (source / str(copy)).mkdir(parents=True, exist_ok=True)
                 os.link(scene.file, source / str(copy) / scene.file.name)
-        given = {"input": source, "output": output, "runs": scratch / "runs", "refine": "grabcut"}
+        given = {"input": source, "output": output, "runs": scratch / "runs", "refine": refine}
         given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
         given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch", "batch"]
@@ -178,18 +184,18 @@ def _masks(rows, output, scenes, plan):
     return found
 
 
-def _naive(naive, scenes, control, plan):
+def _naive(naive, scenes, control, plan, refine):
     """One run of the naive script on each scene, its start not counted."""
     outcomes = []
     for scene in scenes:
         control.scene = scene
-        outcomes.append(naive.run(scene, "grabcut", scene.file.with_suffix(".png")))
+        outcomes.append(naive.run(scene, refine, scene.file.with_suffix(".png")))
         check_work("naive", control, plan.proposals)
-        check_refined(outcomes[-1], "grabcut")
+        check_refined(outcomes[-1], refine)
     return outcomes
 
 
-def _case(megapixels, scenes, processes, arithmetic, batches, outcomes):
+def _case(megapixels, scenes, processes, arithmetic, refine, batches, outcomes):
     """One case: seconds a photograph, in a batch those of the whole program."""
     ours = [batch.seconds / len(batch.rows) for batch in batches]
     naive = [outcome.seconds for outcome in outcomes]
@@ -202,7 +208,7 @@ def _case(megapixels, scenes, processes, arithmetic, batches, outcomes):
         "predictions": "controlled",
         "objects": scenes[0].objects,
         **arithmetic,
-        "refine": "grabcut",
+        "refine": refine,
         "processes": processes,
         "threads": {"ours": 1, "naive": torch.get_num_threads(), "opencv": cv2.getNumThreads()},
         "rounds": len(batches),
@@ -239,11 +245,11 @@ def _worked(batch, processes):
     return spent / 1000 / processes
 
 
-def _tell(megapixels, processes, arithmetic, batches, outcomes):
+def _tell(megapixels, processes, arithmetic, refine, batches, outcomes):
     ours = ", ".join(
         f"{b.seconds:.1f} (beside {b.seconds - _worked(b, processes):.1f})" for b in batches
     )
-    way = f"{processes} x {arithmetic['backend']} {arithmetic['precision']}"
+    way = f"{processes} x {arithmetic['backend']} {arithmetic['precision']} {refine}"
     naive = ", ".join(f"{o.seconds:.1f}" for o in outcomes)
     print(
         f"{megapixels:g} MP, {len(batches[0].rows)} photographs, {way}: {ours}; naive {naive}",

@@ -117,15 +117,16 @@ def batch_text(results):
     if not cases:
         return ""
     lines = [
-        "| photograph | processes | arithmetic | naive script | `bgexp batch` | times as fast "
-        "| of it start and end | peak memory |",
-        f"{'|---' * 8}|",
+        "| photograph | processes | arithmetic | refine | naive script | `bgexp batch` "
+        "| times as fast | of it start and end | peak memory |",
+        f"{'|---' * 9}|",
     ]
     for case in cases:
         cells = (
             f"{case['megapixels']:g} MP",
             str(case["processes"]),
             _arithmetic(case),
+            case["refine"],
             f"{case['naive_s']:.1f} s",
             f"{case['ours_s']:.2f} s",
             f"**{case['ratio']['total']:.1f}** ({_span(case['ratio'])})",

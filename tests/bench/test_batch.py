@@ -29,11 +29,13 @@ def results(tmp_path_factory):
 
 
 def test_a_batch_is_measured_and_takes_the_place_of_an_earlier_one(results):
-    one, batch = results["cases"]
+    one, batch, plain = results["cases"]
     assert one == {"megapixels": 1}
     assert (batch["megapixels"], batch["processes"]) == (0.2, 2)
     assert batch["photographs"] == {"ours": 2, "naive": 1}
     assert 0 < batch["beside_s"] < 2 * batch["ours_s"]
+    assert (batch["refine"], plain["refine"]) == ("grabcut", "none")
+    assert batch["stages_ms"]["refine"] > plain["stages_ms"]["refine"]
     assert batch["ratio"]["total"] == pytest.approx(batch["naive_s"] / batch["ours_s"])
 
 
@@ -45,12 +47,15 @@ def test_the_workers_found_what_the_scene_holds(results):
 
 def test_it_has_a_row_a_size(results):
     text = batch_text(results)
-    assert text.count("| 0.2 MP |") == 1
+    assert text.count("| 0.2 MP |") == 2
     assert batch_text({"cases": results["cases"][:1]}) == ""
 
 
 def test_one_process_is_measured_at_the_first_size_only():
     one, other = {"precision": "fp32"}, {"precision": "bf16"}
-    plan = Plan(sizes=(1, 4), arithmetics=(one, other))
-    assert plan.ways(1) == [(1, one), (2, one), (2, other)]
-    assert plan.ways(4) == [(2, one), (2, other)]
+    plan = Plan(sizes=(1, 4, 12), arithmetics=(one, other))
+    refined = [(2, one, "grabcut"), (2, other, "grabcut")]
+    plain = [(2, one, "none"), (2, other, "none")]
+    assert plan.ways(1) == [(1, one, "grabcut"), *refined, *plain]
+    assert plan.ways(4) == refined
+    assert plan.ways(12) == [*refined, *plain]
