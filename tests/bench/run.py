@@ -104,8 +104,9 @@ def _resnet_cases(scratch, plan):
         for objects in plan.objects:
             scenes = [make_scene(scratch, least, n, plan.detections, objects) for n in range(2)]
             rounds = [(one, _round(contenders, one, turns, control, plan)) for one in scenes]
+            peaks = _peaks(settings[:1], scenes[0]) if plan.peaks else {}
             for refine in COMPARED:
-                yield build_case(least, reference, refine, rounds)
+                yield build_case(least, reference, refine, rounds, peaks)
 
 
 def _resnets(scratch, plan):
