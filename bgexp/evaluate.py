@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing import parent_process
 from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
@@ -123,8 +124,12 @@ def _keep(
 
 
 def wanted_processes(settings: RunSettings, device: Device, images: int) -> int:
-    """How many processes look at so many images: one where there is one GPU for all of them."""
-    if settings.processes is None and device.type != "cpu":
+    """How many processes look at so many images.
+
+    One where there is one GPU for all of them, and in a job that has a process of its own beside
+    others (hydra/launcher=joblib): that has its share of the cores as threads.
+    """
+    if parent_process() is not None or (settings.processes is None and device.type != "cpu"):
         return 1
     return max(1, min(settings.processes or share_of_cores(), images))
 

@@ -1,6 +1,7 @@
 """The images of a run shared among workers: the same results as in one process."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -113,6 +114,12 @@ def test_how_many_processes(monkeypatch, processes, cores, images, device, wante
     monkeypatch.setenv("OMP_NUM_THREADS", cores)
     settings = RunSettings.model_construct(processes=processes)
     assert evaluate.wanted_processes(settings, Device(device), images) == wanted
+
+
+def test_a_job_that_is_a_process_of_its_own_has_no_workers(monkeypatch):
+    monkeypatch.setattr(evaluate, "parent_process", multiprocessing.current_process)
+    settings = RunSettings.model_construct(processes=2)
+    assert evaluate.wanted_processes(settings, CPU, 24) == 1
 
 
 def test_without_a_word_all_cores_are_ours(monkeypatch):

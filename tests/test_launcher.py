@@ -13,6 +13,7 @@ from bgexp.sweep import read_summary
 
 pytestmark = pytest.mark.slow
 SIDE_BY_SIDE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "refine=none,guided"]
+SIDE_BY_SIDE += ["processes=2"]  # of a run alone: these have no workers
 STARTED_SECONDS = 300
 
 

@@ -22,8 +22,8 @@ class RunSettings(Common):
     Attributes:
         model: A promoted one, as in `BatchSettings`; null: none.
         processes: Workers that the images are shared among, each with its share of the cores;
-            null: one for each core, and on a GPU none. OMP_NUM_THREADS says how many cores there
-            are for a run. 1: no worker.
+            null: one for each core; none on a GPU, or where hydra/launcher=joblib runs the job.
+            OMP_NUM_THREADS says how many cores there are for a run. 1: no worker.
     """
 
     model: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None = None
