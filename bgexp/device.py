@@ -1,11 +1,10 @@
 """Which device computes."""
 
-import os
-
 import cv2
 import torch
 
 from bgexp.errors import UserError
+from bgexp.workers import share_of_cores
 
 Device = torch.device
 CPU = Device("cpu")
@@ -31,13 +30,11 @@ def device_name(device: torch.device) -> str:
 
 
 def limit_threads() -> None:
-    """Holds OpenCV to OMP_NUM_THREADS, which torch obeys by itself.
+    """Holds OpenCV to this process's share of the cores, which torch obeys by itself.
 
-    A launcher that starts several jobs at once gives each its share of the cores by it.
+    A launcher that starts several jobs at once gives each its share.
     """
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit():
-        cv2.setNumThreads(int(threads))
+    cv2.setNumThreads(share_of_cores())
 
 
 def use_threads(threads: int) -> None:

@@ -6,7 +6,8 @@ called.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -39,17 +40,20 @@ class _Finder(MetaPathFinder):
 
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
-        sys.modules[_COMPILER] = _stand_in()
         try:
-            super().exec_module(module)
+            with _stand_in():
+                super().exec_module(module)
         except ImportError:  # a torchvision that takes more than the one function
-            del sys.modules[_COMPILER]
             super().exec_module(module)
-        else:
-            del sys.modules[_COMPILER]
 
 
-def _stand_in() -> ModuleType:
+@contextmanager
+def _stand_in() -> Iterator[None]:
+    """For the compiler, in whatever is imported meanwhile."""
     module = ModuleType(_COMPILER)
     setattr(module, _FUNCTION, lambda *given: getattr(import_module(_COMPILER), _FUNCTION)(*given))
-    return module
+    sys.modules[_COMPILER] = module
+    try:
+        yield
+    finally:
+        del sys.modules[_COMPILER]
