@@ -19,7 +19,8 @@ from rich.progress import track
 
 from bgexp.config import RunSettings
 from bgexp.dataset import Item
-from bgexp.detect import CachedDetector
+from bgexp.detect import CachedDetector, common_network
+from bgexp.detect.shared import Address
 from bgexp.detections import Detections
 from bgexp.device import CPU, Device, use_threads
 from bgexp.environment import peak_memory, reset_peak_memory
@@ -33,7 +34,7 @@ from bgexp.pictures import TABLE_IMAGES, Pair, small_pair
 from bgexp.pipeline import Removed, remove_background
 from bgexp.results import Row
 from bgexp.weights import Weights
-from bgexp.workers import Lost, Stop, import_early, share_of_cores, work
+from bgexp.workers import Lost, Stop, import_early, share_of_cores, threads_each, work
 
 T = TypeVar("T")
 Watcher = Callable[[Item, Detections], None]
@@ -91,7 +92,7 @@ def work_through(prepared: Prepared, folder: Path, watch: Watcher) -> Evaluated:
     """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
     items = prepared.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
-    found = Evaluated(wanted_processes(prepared.settings, prepared.device, len(items)))
+    found = Evaluated(wanted_processes(prepared.settings, len(items)))
     waiting: dict[str, Looked] = {}
     with _mask_archive(folder / "masks.zip") as archive:
         try:
@@ -123,13 +124,13 @@ def _keep(
     found.memory = max(found.memory, one.memory)
 
 
-def wanted_processes(settings: RunSettings, device: Device, images: int) -> int:
+def wanted_processes(settings: RunSettings, images: int) -> int:
     """How many processes look at so many images.
 
-    One where there is one GPU for all of them, and in a job that has a process of its own beside
-    others (hydra/launcher=joblib): that has its share of the cores as threads.
+    One in a job that has a process of its own beside others (hydra/launcher=joblib): that has its
+    share of the cores as threads.
     """
-    if parent_process() is not None or (settings.processes is None and device.type != "cpu"):
+    if parent_process() is not None:
         return 1
     return max(1, min(settings.processes or share_of_cores(), images))
 
@@ -144,19 +145,21 @@ def _looked(
             yield _look(task, prepared.detector, settings, device)
         return
     import_early(__name__)  # the command line has done so where it starts the jobs itself
-    threads = max(1, share_of_cores() // processes)
-    start = partial(_looker, settings, device, prepared.weights, threads)
-    for task, one in work(tasks, start, processes, math.inf, Stop()):
-        yield Looked(_failed(_row(task.item), one.reason)) if isinstance(one, Lost) else one
+    with common_network(settings.detector, device) as network:
+        address = network.address if network else None
+        given = settings, device, prepared.weights, threads_each(processes), address
+        start = partial(_looker, *given)
+        for task, one in work(tasks, start, processes, math.inf, Stop()):
+            yield Looked(_failed(_row(task.item), one.reason)) if isinstance(one, Lost) else one
 
 
 def _looker(
-    settings: RunSettings, device: Device, weights: Weights, threads: int
+    settings: RunSettings, device: Device, weights: Weights, threads: int, network: Address | None
 ) -> Callable[[Task], Looked]:
-    """What a worker calls with each image."""
+    """What a worker calls with each image; of a GPU it leaves all room to the common network."""
     use_threads(threads)
-    detector = detector_behind_cache(settings, device, weights)
-    return partial(_look, detector=detector, settings=settings, device=device)
+    detector = detector_behind_cache(settings, device, weights, network)
+    return partial(_look, detector=detector, settings=settings, device=CPU)
 
 
 def _look(task: Task, detector: CachedDetector, settings: RunSettings, device: Device) -> Looked:

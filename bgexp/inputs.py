@@ -18,6 +18,7 @@ from bgexp.detect import (
     find_weights,
     runtime_versions,
 )
+from bgexp.detect.shared import Address
 from bgexp.device import CPU, Device, device_name, pick_device
 from bgexp.environment import package_versions
 from bgexp.files import sha256_bytes, source_hash
@@ -83,10 +84,10 @@ def prepare(settings: RunSettings) -> Prepared:
 
 
 def detector_behind_cache(
-    settings: RunSettings, device: Device, weights: Weights
+    settings: RunSettings, device: Device, weights: Weights, network: Address | None = None
 ) -> CachedDetector:
-    """The run's detector, whose network is loaded when an image is not known."""
-    return cached_detector(settings.detector, device, weights, _cache(settings))
+    """The run's detector; its network is loaded, or that of another process asked, when needed."""
+    return cached_detector(settings.detector, device, weights, _cache(settings), network)
 
 
 def _refiner(settings: RunSettings) -> Weights | None:

@@ -61,6 +61,11 @@ def share_of_cores() -> int:
     return max(1, int(threads)) if threads.isdigit() else available_cores()
 
 
+def threads_each(processes: int) -> int:
+    """How many threads each of so many processes has."""
+    return max(1, share_of_cores() // processes)
+
+
 def import_early(module: str) -> None:
     """Begins to import, for all workers to come, what they need; this process goes on meanwhile."""
     if _SERVED:

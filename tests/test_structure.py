@@ -29,7 +29,7 @@ LAYERS = [
     {"weights"},
     {"encode", "metadata"},
     {"backbone", "config", "detections", "device", "files", "images", "progress", "safe_csv"},
-    {"color", "png", "srgb", "tree", "workers"},
+    {"color", "png", "shared_array", "srgb", "tree", "workers"},
     {"errors"},
     {"__init__"},  # the version
     {"lean_import"},

@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -26,10 +25,10 @@ from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, plan_batch
 from bgexp.batch.planned import Planned
 from bgexp.batch.process import Halted, Job, processor, started_record
 from bgexp.batch.summary import batch_summary
-from bgexp.config import BatchSettings, RefineNetwork, Rembg, flattened
-from bgexp.detect import build_maskrcnn, find_weights, runtime_versions
-from bgexp.detect.shared import Address, shared_network
-from bgexp.device import Device, device_name, pick_device
+from bgexp.config import BatchSettings, RefineNetwork, flattened
+from bgexp.detect import common_network, find_weights, runtime_versions
+from bgexp.detect.shared import Load
+from bgexp.device import device_name, pick_device
 from bgexp.environment import bgexp_state, package_versions
 from bgexp.errors import HaltedError, Interrupted, UserError
 from bgexp.files import sha256_bytes, source_hash, write_json
@@ -40,7 +39,7 @@ from bgexp.quality.table import read_metadata_table
 from bgexp.refine import find_network
 from bgexp.registry import Version, with_model
 from bgexp.tree import Found, all_files
-from bgexp.workers import Lost, Stop, available_cores, import_early, stopping, work
+from bgexp.workers import Lost, Stop, available_cores, import_early, stopping, threads_each, work
 
 SUMMARY = "summary.json"
 # Settings that cannot change a result.
@@ -115,9 +114,10 @@ def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
             batch = _Batch(settings, output, identity, asked, planned, earlier)
             try:
                 started = monotonic()
-                records = _work(batch, stop)
+                records, load = _work(batch, stop)
+                seconds = monotonic() - started
                 with outbox(settings, tell) as send:
-                    summary = _account(batch, records, began, monotonic() - started)
+                    summary = _account(batch, records, began, seconds, load)
                     summary = _track(batch, summary, began, send)
             except OSError as error:
                 raise HaltedError(f"output: {output}: {error.strerror}") from error
@@ -169,22 +169,6 @@ def _identity(
     return Identity(digest, weights.sha256, name, number), {"input": str(source), **said}
 
 
-@contextmanager
-def _network(settings: BatchSettings) -> Iterator[Address | None]:
-    """The one network of all workers, for a GPU; rembg's is for processors."""
-    detector, device = settings.detector, pick_device(settings.device)
-    if isinstance(detector, Rembg) or not wants_one_process(device):
-        yield None
-        return
-    with shared_network(partial(build_maskrcnn, detector, device)) as address:
-        yield address
-
-
-def wants_one_process(device: Device) -> bool:
-    """Whether one network serves a device better than one for each worker."""
-    return device.type != "cpu"
-
-
 # -- the work ----------------------------------------------------------------------------------
 
 
@@ -219,17 +203,20 @@ def _headers(
     return [(file, read[file.path]) for file in files]
 
 
-def _work(batch: _Batch, stop: Stop) -> list[Record]:
-    """What became of each file, in order; journalled as it happens."""
+def _work(batch: _Batch, stop: Stop) -> tuple[list[Record], Load | None]:
+    """What became of each file, in order, journalled as it happens; a common network's load."""
     jobs = [Job(one, batch.earlier.get(one.path)) for one in batch.planned if not one.reason]
     settings = batch.settings
     path = batch.output / STATE / JOURNAL
     done: dict[str, Record] = {}
     failed = 0
     journal = Journal(path, batch.asked, batch.earlier.values())
-    processes = settings.processes or available_cores()
-    with _network(settings) as network, journal, progress("images", len(jobs)) as step:
-        start = partial(processor, settings, batch.output, batch.identity, network)
+    processes = min(settings.processes or available_cores(), max(1, len(jobs)))
+    common = common_network(settings.detector, pick_device(settings.device))
+    with common as network, journal, progress("images", len(jobs)) as step:
+        address = network.address if network else None
+        given = settings, batch.output, batch.identity, address, threads_each(processes)
+        start = partial(processor, *given)
         for job, outcome in work(jobs, start, processes, settings.seconds, stop):
             if isinstance(outcome, Halted):
                 raise HaltedError(outcome.reason)
@@ -241,11 +228,13 @@ def _work(batch: _Batch, stop: Stop) -> list[Record]:
             if record.status != "done":
                 tell(f"{record.path}: {record.status}: {record.reason}")
             step(failed)
+        load = network.load() if network else None
     _raise_if_stopped(stop)
-    return [
+    records = [
         Record(one.path, one.category, "skipped", one.reason) if one.reason else done[one.path]
         for one in batch.planned
     ]
+    return records, load
 
 
 def _lost(batch: _Batch, job: Job, lost: Lost) -> Record:
@@ -254,7 +243,7 @@ def _lost(batch: _Batch, job: Job, lost: Lost) -> Record:
 
 
 def _account(
-    batch: _Batch, records: Sequence[Record], began: datetime, seconds: float
+    batch: _Batch, records: Sequence[Record], began: datetime, seconds: float, load: Load | None
 ) -> dict[str, Any]:
     """Manifest, summary and page; first a look whether every input has its row."""
     if [one.path for one in batch.planned] != [record.path for record in records]:
@@ -263,7 +252,7 @@ def _account(
     if removed := remove_stale(output, batch.earlier.values(), records):
         tell(f"{removed} files of results that are out of date were deleted")
     write_manifest(records, output)
-    summary = batch_summary(batch.settings, batch.asked, records, seconds)
+    summary = batch_summary(batch.settings, batch.asked, records, seconds, load)
     write_json(output / SUMMARY, summary)
     files = {one.path: one.file for one in batch.planned}
     draw_batch(output, batch.settings, summary, records, files, began)
@@ -302,6 +291,7 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
         for stage, numbers in summary["timings"].items()
         for name, value in numbers.items()
     }
+    found |= {f"network.{key}": value for key, value in (summary["network"] or {}).items()}
     for key in ("images_per_s", "seconds", "peak_rss_bytes"):
         found[key] = float(summary[key])
     return found

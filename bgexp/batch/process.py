@@ -14,7 +14,7 @@ from bgexp.batch.handling import Handled, Remove, handle
 from bgexp.batch.journal import Identity, Record
 from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings
-from bgexp.detect import Detector, build_detector, build_shared
+from bgexp.detect import build_detector
 from bgexp.detect.shared import Address, NetworkLostError
 from bgexp.device import CPU, pick_device, use_threads
 from bgexp.encode import Photo, decode_photo, encode_result
@@ -57,7 +57,11 @@ Outcome = Record | Halted
 
 
 def processor(
-    settings: BatchSettings, output: Path, identity: Identity, network: Address | None
+    settings: BatchSettings,
+    output: Path,
+    identity: Identity,
+    network: Address | None,
+    threads: int,
 ) -> Callable[[Job], Outcome]:
     """What a worker calls with each job; loads the networks.
 
@@ -66,7 +70,9 @@ def processor(
         output: Where the results go, absolute.
         identity: What every record names: settings_hash, weights_sha256 and the like.
         network: That of the detector, where all workers share one.
+        threads: Of this worker.
     """
+    use_threads(threads)
     remove = load_remove(settings, network)
 
     def done(job: Job) -> Outcome:
@@ -79,17 +85,12 @@ def processor(
 
 
 def load_remove(settings: BatchSettings, network: Address | None = None) -> Remove:
-    """Loads the networks; what is returned takes an image to its cut-out, on one core.
+    """Loads the networks; what is returned takes an image to its cut-out.
 
     Where the detector's network is another process's, nothing here touches its device.
     """
-    use_threads(1)  # one process a core
     device = CPU if network else pick_device(settings.device)
-    detector: Detector = (
-        build_shared(settings.detector, network)
-        if network
-        else build_detector(settings.detector, device)
-    )
+    detector = build_detector(settings.detector, device, network)
 
     def remove(image: NDArray[np.uint8]) -> Removed:
         stages = settings.combine, settings.refine, settings.cutout

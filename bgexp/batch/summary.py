@@ -8,6 +8,7 @@ import numpy as np
 
 from bgexp.batch.journal import Record
 from bgexp.config import BatchSettings
+from bgexp.detect.shared import Load
 from bgexp.device import device_name, pick_device
 from bgexp.environment import bgexp_state, package_versions, peak_memory
 from bgexp.results import SCHEMA_VERSION
@@ -15,7 +16,11 @@ from bgexp.summarise import stage_times
 
 
 def batch_summary(
-    settings: BatchSettings, said: Mapping[str, Any], records: Sequence[Record], seconds: float
+    settings: BatchSettings,
+    said: Mapping[str, Any],
+    records: Sequence[Record],
+    seconds: float,
+    load: Load | None = None,
 ) -> dict[str, Any]:
     """The summary as it is written; docs/batch.md tells what each number means.
 
@@ -24,6 +29,7 @@ def batch_summary(
         said: What makes its results, as its journal says.
         records: A row an input.
         seconds: That the work took, start of the workers included.
+        load: Of the one network of all workers, if there was one.
     """
     device = pick_device(settings.device)
     counts = batch_counts(records)
@@ -62,10 +68,21 @@ def batch_summary(
         "checks": _checks(done),
         "categories": _categories(records),
         "timings": stage_times([record.timings_ms for record in done]),
+        "network": _network(load),
         "seconds": seconds,
         "images_per_s": len(done) / seconds if seconds > 0 else 0.0,
         "peak_rss_bytes": max([peak_memory(), *(record.memory for record in records)]),
         "error": "",
+    }
+
+
+def _network(load: Load | None) -> dict[str, float] | None:
+    if load is None or not load.pictures:
+        return None
+    return {
+        "busy": load.seconds / load.span,
+        "images_per_s": load.pictures / load.seconds,
+        "pictures_per_batch": load.pictures / load.batches,
     }
 
 

@@ -13,6 +13,7 @@ from bgexp.batch.command import BatchResult
 from bgexp.batch.page import PAGE
 from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings
+from bgexp.report.numbers import pace
 from bgexp.tree import shown
 
 
@@ -40,6 +41,8 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
     console.print(table)
     speed, seconds = result.summary["images_per_s"], result.summary["seconds"]
     console.print(f"{speed:.2f} images/s, {seconds:.0f} s")
+    if told := pace(result.summary):
+        console.print(f"Network: {told[0]}: {told[1]}")
     if flags := result.summary["flags"]:
         console.print("Flags:   " + ", ".join(f"{name} {n:,}" for name, n in flags.items()))
     output = Path(settings.output)

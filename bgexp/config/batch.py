@@ -81,7 +81,7 @@ class BatchSettings(Common):
         output: The folder of results; may lie in the input, or the input in it.
         format: Of the results. PNG and WebP are lossless.
         masks: Whether masks are written too.
-        processes: Workers of one thread each; null: one for each core. On a
+        processes: Workers, each with its share of the cores; null: one for each core. On a
             GPU they share one network.
         max_failed: Of what was to be processed; more make the batch fail.
         seconds: An image that takes longer is given up.

@@ -22,7 +22,8 @@ class RunSettings(Common):
     Attributes:
         model: A promoted one, as in `BatchSettings`; null: none.
         processes: Workers that the images are shared among, each with its share of the cores;
-            null: one for each core; none on a GPU, or where hydra/launcher=joblib runs the job.
+            null: one for each core; none where hydra/launcher=joblib runs the job. On a GPU they
+            share one network.
             OMP_NUM_THREADS says how many cores there are for a run. 1: no worker.
     """
 

@@ -1,6 +1,8 @@
 """Images to detections, or to soft masks: one file a family of detectors, one for the cache."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from bgexp.detect.detector import Detector
 from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input, as_picture, limits_of
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
-from bgexp.detect.shared import Address, SharedDetector
+from bgexp.detect.shared import Address, Network, SharedDetector, shared_network
 from bgexp.detections import Selection
 from bgexp.device import CPU
 from bgexp.environment import package_versions
@@ -43,9 +45,9 @@ __all__ = [
     "build_detector",
     "build_maskrcnn",
     "build_model",
-    "build_shared",
     "cached_detector",
     "class_names",
+    "common_network",
     "find_weights",
     "runtime_versions",
 ]
@@ -66,14 +68,23 @@ PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 NOT_NETWORK = {"weights", "model", "score_threshold", "score_fallback", "score_floor", "labels"}
 
 
-def build_detector(settings: DetectorSettings, device: torch.device) -> Detector:
+def build_detector(
+    settings: DetectorSettings, device: torch.device, network: Address | None = None
+) -> Detector:
     """The configured detector with its verified weights, on the device; rembg's on the processor.
+
+    Args:
+        settings: Of the detector.
+        device: Where it computes, if there is no network.
+        network: Of another process, which is asked in place of one of its own.
 
     Raises:
         UserError: the weights are missing, damaged or of another model; an unknown label.
     """
     if isinstance(settings, Rembg):
         return build_rembg(find_weights(settings))
+    if network is not None:
+        return SharedDetector(network, selected(settings))
     return build_maskrcnn(settings, device)
 
 
@@ -94,10 +105,19 @@ def build_maskrcnn(settings: ObjectDetectorSettings, device: torch.device) -> Ma
     )
 
 
-def build_shared(settings: DetectorSettings, address: Address) -> SharedDetector:
-    """The configured detector, whose network is that of another process."""
-    assert not isinstance(settings, Rembg)  # it computes where it is asked
-    return SharedDetector(address, selected(settings))
+def wants_one_process(device: torch.device) -> bool:
+    """Whether one network serves a device better than one for each worker."""
+    return device.type != "cpu"
+
+
+@contextmanager
+def common_network(settings: DetectorSettings, device: torch.device) -> Iterator[Network | None]:
+    """The one network of all workers, where the device wants that; rembg's is for processors."""
+    if isinstance(settings, Rembg) or not wants_one_process(device):
+        yield None
+        return
+    with shared_network(partial(build_maskrcnn, settings, device)) as network:
+        yield network
 
 
 def check_device(settings: ObjectDetectorSettings, device: torch.device) -> None:
@@ -134,8 +154,12 @@ def cached_detector(
     device: torch.device,
     weights: Weights,
     cache: DetectionCache | None,
+    network: Address | None = None,
 ) -> CachedDetector:
-    """The configured detector behind a cache; the network is built when it is needed."""
+    """The configured detector behind a cache.
+
+    The network is built when it is needed, if it is not another process's.
+    """
     identity: dict[str, Any] = {
         "architecture": settings.model_dump(mode="json", exclude=NOT_NETWORK),
         "weights": weights.sha256,
@@ -145,7 +169,7 @@ def cached_detector(
         | {name: found for name, found in package_versions().items() if name in PACKAGES},
     }
     return CachedDetector(
-        lambda: build_detector(settings, device),
+        lambda: build_detector(settings, device, network),
         cache,
         identity,
         floor=settings.floor,

@@ -2,18 +2,23 @@
 
 For a GPU, which wants one process and many pictures at once, while reading, refining and writing
 want many cores. A worker asks for one image at a time; what has piled up while the network
-computed is its next batch, so nobody ever waits for a batch to fill.
+computed is its next batch, so nobody ever waits for a batch to fill. A worker's picture lies in
+memory that the network's process sees too; what was found travels through a pipe.
 """
 
+import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from math import prod
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -22,11 +27,12 @@ from numpy.typing import NDArray
 from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, Picture, as_picture
 from bgexp.detections import Detections, Selection
 from bgexp.errors import UserError
-from bgexp.workers import CONTEXT, Lost, begin_service, cause_of_death
+from bgexp.shared_array import borrow, lend
+from bgexp.workers import CONTEXT, Lost, begin_service
 
 MOST_AT_ONCE = 8  # pictures a batch
 _DIED = "the process of the network died"
-_ANSWER_SECONDS = 5.0  # for a process that is dead to say how it died
+_ANSWER_SECONDS = 5.0
 
 
 # Makes the detector, in its process; to be pickled.
@@ -35,11 +41,44 @@ Build = Callable[[], MaskRCNNDetector]
 
 @dataclass(frozen=True)
 class Address:
-    """Where the network is asked, with the word that lets one in, and what it takes pictures of."""
+    """Where the network is asked, and the word that lets one in."""
 
     where: str | tuple[str, int]
     key: bytes
-    limits: Limits
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a network had to do, from the first picture it was asked about to the last.
+
+    Attributes:
+        pictures: How many it looked at.
+        batches: In how many batches.
+        seconds: How long it looked.
+        span: Seconds from the first question to the last answer.
+    """
+
+    pictures: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    span: float = 0.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network's process, as the one that started it has it."""
+
+    address: Address
+    _pipe: Connection
+
+    def load(self) -> Load:
+        """What it had to do until now; nothing, if it is dead."""
+        with suppress(EOFError, OSError):
+            self._pipe.send(None)
+            if self._pipe.poll(_ANSWER_SECONDS):
+                found: Load = self._pipe.recv()
+                return found
+        return Load()
 
 
 class NetworkLostError(Exception):
@@ -53,13 +92,19 @@ class SharedDetector:
         selection: Which detections count.
 
     Raises:
+        UserError: The network cannot be loaded.
         NetworkLostError: There is no network any more.
     """
 
     def __init__(self, address: Address, selection: Selection) -> None:
-        self.selection, self._limits = selection, address.limits
+        self.selection = selection
         try:
             self._connection = Client(address.where, authkey=address.key)
+            said: Limits | Lost = self._connection.recv()
+            if isinstance(said, Lost):
+                raise UserError(said.reason)
+            self._limits = said
+            self._memory = lend(self._connection, 3 * prod(said))  # enough for any picture
         except (EOFError, OSError) as error:
             raise NetworkLostError(_DIED) from error
 
@@ -72,8 +117,10 @@ class SharedDetector:
             NetworkLostError: There is no network any more.
         """
         picture = as_picture(image, self._limits)
+        shape = picture.pixels.shape
+        np.copyto(_as_pixels(self._memory, shape), picture.pixels)
         try:
-            self._connection.send(picture)
+            self._connection.send((shape, picture.scale, picture.height, picture.width))
             found: Detections | Exception = self._connection.recv()
         except (EOFError, OSError) as error:
             raise NetworkLostError(_DIED) from error
@@ -82,26 +129,22 @@ class SharedDetector:
         return found
 
 
+def _as_pixels(memory: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return memory[: prod(shape)].reshape(shape)
+
+
 @contextmanager
-def shared_network(build: Build) -> Iterator[Address]:
+def shared_network(build: Build) -> Iterator[Network]:
     """Starts the network's process, which lives as long as the context.
 
-    Raises:
-        UserError: It could not start.
+    The network is loaded when the first worker comes: where all is known, none does.
     """
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_serve, args=(build, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
-        try:
-            said: Address | Lost = ours.recv()
-        except EOFError:
-            process.join(_ANSWER_SECONDS)
-            said = Lost(f"the network could not start: {cause_of_death(process.exitcode)}")
-        if isinstance(said, Lost):
-            raise UserError(said.reason)
-        yield said
+        yield Network(ours.recv(), ours)
     finally:
         process.kill()
         process.join()
@@ -114,50 +157,82 @@ Request = tuple[Picture, Connection]
 def _serve(build: Build, pipe: Connection) -> None:
     """The life of the network's process."""
     begin_service()
-    try:
-        detector = build()
-    except Exception as error:
-        pipe.send(Lost(str(error) or type(error).__name__))
-        return
     # An abstract address leaves no file behind, however this ends.
     where = f"\0bgexp-{secrets.token_hex(16)}" if sys.platform == "linux" else None
     key = secrets.token_bytes(32)
-    requests: SimpleQueue[Request] = SimpleQueue()
-    with Listener(where, authkey=key) as listener:
-        Thread(target=_accept, args=(listener, requests), daemon=True).start()
-        pipe.send(Address(listener.address, key, detector.limits))
-        _answer(requests, detector)
-
-
-def _accept(listener: Listener, requests: "SimpleQueue[Request]") -> None:
-    while True:
-        with suppress(
-            OSError, EOFError, AuthenticationError
-        ):  # killed while it knocked, a stranger
-            Thread(target=_receive, args=(listener.accept(), requests), daemon=True).start()
-
-
-def _receive(connection: Connection, requests: "SimpleQueue[Request]") -> None:
-    with suppress(OSError, EOFError):
+    service = _Service(build)
+    with Listener(where, authkey=key) as listener, suppress(OSError, EOFError):
+        Thread(target=service.accept, args=(listener,), daemon=True).start()
+        Thread(target=service.run, daemon=True).start()
+        pipe.send(Address(listener.address, key))
         while True:
-            requests.put((connection.recv(), connection))
+            pipe.recv()
+            pipe.send(service.load)
 
 
-def _answer(requests: "SimpleQueue[Request]", detector: MaskRCNNDetector) -> None:
-    waiting: list[Request] = []
-    while True:
-        if not waiting:
-            waiting.append(requests.get())
-        with suppress(Empty):
+class _Service:
+    """Three kinds of threads: one lets workers in, one a worker hears it, one has the network."""
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+        self._asked = Event()
+        self._limits: Future[Limits | Lost] = Future()
+        self._requests: SimpleQueue[Request] = SimpleQueue()
+        self.load = Load()
+
+    def accept(self, listener: Listener) -> None:
+        while True:
+            with suppress(
+                OSError, EOFError, AuthenticationError
+            ):  # killed while it knocked, a stranger
+                Thread(target=self._hear, args=(listener.accept(),), daemon=True).start()
+
+    def _hear(self, connection: Connection) -> None:
+        self._asked.set()
+        with suppress(OSError, EOFError):
+            connection.send(self._limits.result())
+            memory = borrow(connection)
             while True:
-                waiting.append(requests.get_nowait())
-        batch = alike([picture for picture, _ in waiting])
-        asked = [waiting[n] for n in batch]
-        waiting = [one for n, one in enumerate(waiting) if n not in batch]
-        found = look(detector, [picture for picture, _ in asked])
-        for (_, connection), answer in zip(asked, found, strict=True):
-            with suppress(OSError):  # the worker is dead
-                connection.send(answer)
+                shape, *seen = connection.recv()
+                self._requests.put((Picture(_as_pixels(memory, shape), *seen), connection))
+
+    def run(self) -> None:
+        self._asked.wait()
+        try:
+            detector = self._build()
+        except Exception as error:
+            self._limits.set_result(Lost(str(error) or type(error).__name__))
+            return
+        self._limits.set_result(detector.limits)
+        try:
+            self._answer(detector)
+        finally:
+            os._exit(1)  # or the workers would wait for ever
+
+    def _answer(self, detector: MaskRCNNDetector) -> None:
+        waiting = [self._requests.get()]
+        began = perf_counter()
+        while True:
+            if not waiting:
+                waiting.append(self._requests.get())
+            with suppress(Empty):
+                while True:
+                    waiting.append(self._requests.get_nowait())
+            batch = alike([picture for picture, _ in waiting])
+            asked = [waiting[n] for n in batch]
+            waiting = [one for n, one in enumerate(waiting) if n not in batch]
+            started = perf_counter()
+            found = look(detector, [picture for picture, _ in asked])
+            ended = perf_counter()
+            self.load = Load(
+                self.load.pictures + len(asked),
+                self.load.batches + 1,
+                self.load.seconds + ended - started,
+                ended - began,
+            )
+            for (_, connection), answer in zip(asked, found, strict=True):
+                with suppress(OSError):  # the worker is dead
+                    connection.send(answer)
 
 
 def alike(pictures: Sequence[Picture]) -> list[int]:

@@ -15,6 +15,7 @@ from bgexp.report.page import Cell, Table, change, figure, number
 _SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "nothing_found", "confidence", "parts", "border_contact")
 Numbers = Mapping[str, Any]
+BINDS = 0.9  # of the time: a network that is so busy keeps the processes waiting
 
 
 @dataclass(frozen=True)
@@ -200,3 +201,16 @@ def timings(summary: Numbers) -> tuple[Table | None, list[Bar], str]:
     columns = ("stage", "share", "mean ms", "median ms", "p95 ms", "total s")
     bars = stacked({name: stage["total_s"] for name, stage in found.items()})
     return Table("Time by stage", columns, rows), bars, sentence
+
+
+def pace(summary: Numbers) -> tuple[str, str] | None:
+    """How busy the network was that a batch's processes shared, and who set the pace."""
+    if (network := summary["network"]) is None:
+        return None
+    busy = f"busy {network['busy']:.0%} of the time"
+    if network["busy"] >= BINDS:
+        return busy, f"it sets the pace: {network['images_per_s']:.1f} images/s at most"
+    own = {name: stage["total_s"] for name, stage in summary["timings"].items() if name != "detect"}
+    most = max(own, key=lambda name: own[name])
+    share = own[most] / (sum(own.values()) or 1)
+    return busy, f"the processes set the pace: {share:.0%} of their work is {most}"

@@ -10,13 +10,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bgexp.config import TuneSettings
-from bgexp.dataset import read_dataset
-from bgexp.device import device_name, pick_device
+from bgexp.config import TuneSettings, flattened
+from bgexp.dataset import Item, read_dataset
+from bgexp.device import Device, device_name, pick_device
+from bgexp.environment import bgexp_state
 from bgexp.files import write_json, write_whole
+from bgexp.tracking import tracked_run
 from bgexp.tune.candidates import REFERENCE, Changes, arithmetics, smaller
 from bgexp.tune.measure import Measured, measure, readable, throughput
-from bgexp.workers import available_cores
+from bgexp.workers import available_cores, threads_each
 
 CONFIG = Path("experiment") / "tuned.yaml"
 ENOUGH = 1.05  # more processes have to be so many times as fast to be worth their memory
@@ -31,7 +33,7 @@ class Tuning:
         images: How many were measured on.
         candidates: All that was tried, the reference first.
         best: The fastest that loses no more than the tolerance, also at worst.
-        images_per_s: Of the best one, by number of processes.
+        images_per_s: Of the best one, by number of processes, which share the cores.
         processes: How many are best.
     """
 
@@ -50,21 +52,54 @@ def tune(settings: TuneSettings, folder: Path) -> Tuning:
         UserError: Weights or images are missing, or the device is not there.
     """
     device = pick_device(settings.device)
-    items = readable(settings, read_dataset(settings.dataset, settings.seed).items)
+    dataset = read_dataset(settings.dataset, settings.seed)
+    items = readable(settings, dataset.items)
+    name = f"tune {settings.detector.name}"
+    with tracked_run(settings, "tune", name, folder) as run:
+        run.log_params(flattened(settings))
+        run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
+        run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(items))
+        tuning = _measured(settings, device, items)
+        write_json(folder / "tune.json", asdict(tuning))
+        write_whole(folder / CONFIG, tuned_config(settings, tuning).encode())
+        run.log_metrics(numbers(tuning))
+        run.log_folder(folder)
+    return tuning
+
+
+def _measured(settings: TuneSettings, device: Device, items: Sequence[Item]) -> Tuning:
     found = measure(settings, items, arithmetics(device))
     best = fastest(found, settings.tolerance)
     sizes = [{**best.changes, **size} for size in smaller(settings.detector)]
     again = measure(settings, items, [REFERENCE, best.changes, *sizes])
     found += again[2:]
     best = fastest(again[1:], settings.tolerance)
-    counts = sorted({1, available_cores()}) if device.type == "cpu" else [1]
+    counts = shares(available_cores())
     speeds = {count: throughput(settings, items, best.changes, count) for count in counts}
-    tuning = Tuning(
-        device_name(device), len(items), found, best, speeds, fewest_of_the_fastest(speeds)
-    )
-    write_json(folder / "tune.json", asdict(tuning))
-    write_whole(folder / CONFIG, tuned_config(settings, tuning).encode())
-    return tuning
+    fewest = fewest_of_the_fastest(speeds)
+    return Tuning(device_name(device), len(items), found, best, speeds, fewest)
+
+
+def shares(cores: int) -> list[int]:
+    """Numbers of processes that are tried: one, and a quarter, half and all of the cores."""
+    return sorted({1, *(max(1, cores // part) for part in (4, 2, 1))})
+
+
+def numbers(tuning: Tuning) -> dict[str, float]:
+    """What the tracking store shows: the best one's, and milliseconds and IoU of each candidate."""
+    best = {"ms": tuning.best.ms, "times_as_fast": tuning.best.times_as_fast}
+    best |= {"loss": tuning.best.loss, "at_worst": tuning.best.at_worst}
+    found = {f"best.{key}": value for key, value in best.items()}
+    found |= {"processes": tuning.processes}
+    found |= {f"images_per_s.processes_{n}": speed for n, speed in tuning.images_per_s.items()}
+    for one in tuning.candidates:
+        name = "_".join(map(str, one.changes.values()))
+        found |= {
+            f"ms.{name}": one.ms,
+            f"agreement.{name}": one.agreement,
+            f"loss.{name}": one.loss,
+        }
+    return found
 
 
 def fastest(candidates: Sequence[Measured], tolerance: float) -> Measured:
@@ -86,6 +121,8 @@ def tuned_config(settings: TuneSettings, tuning: Tuning) -> str:
         "defaults": [{"override /detector": name}],
         "detector": best.changes,
     }
+    if tuning.processes != available_cores():
+        values["processes"] = tuning.processes
     return (
         "# @package _global_\n"
         f"# By bgexp tune on {tuning.device}: {best.ms:.0f} ms an image on one thread, "
@@ -110,12 +147,12 @@ def show_tuning(tuning: Tuning, settings: TuneSettings, folder: Path) -> None:
         table.add_row(_said(one.changes), *timed, *scores, lost, verdict)
     Console().print(table)
     for count, speed in tuning.images_per_s.items():
-        print(f"{speed:.2f} images/s by {count} process{'es' * (count > 1)} of one thread")
-    cores = available_cores()
-    few = f" processes={tuning.processes}" if tuning.processes != cores else ""
+        threads = threads_each(count)
+        each = f"{threads} thread{'s' * (threads > 1)}"
+        print(f"{speed:.2f} images/s by {count} process{'es' * (count > 1)} of {each}")
     print(f"Config:  {folder / CONFIG}")
     print(f"Use it:  bgexp run --config-dir {folder} experiment=tuned")
-    print(f"         bgexp batch --config-dir {folder} experiment=tuned{few} input=DIR output=DIR")
+    print(f"         bgexp batch --config-dir {folder} experiment=tuned input=DIR output=DIR")
 
 
 def _said(changes: Changes) -> str:

@@ -7,15 +7,14 @@ from functools import partial
 from itertools import cycle, takewhile
 from time import monotonic, perf_counter
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from bgexp.config import Cutout, TuneSettings
 from bgexp.dataset import Item
-from bgexp.detect import build_detector
-from bgexp.device import Device, pick_device
+from bgexp.detect import build_detector, common_network
+from bgexp.detect.shared import Address
+from bgexp.device import CPU, Device, pick_device, use_threads
 from bgexp.errors import Interrupted, UserError
 from bgexp.images import ImageError, load_image
 from bgexp.inputs import load_item
@@ -23,7 +22,7 @@ from bgexp.metrics import iou
 from bgexp.pipeline import Removed, remove_background
 from bgexp.progress import progress, tell
 from bgexp.tune.candidates import Changes, changed
-from bgexp.workers import Lost, import_early, stopping, work
+from bgexp.workers import Lost, import_early, stopping, threads_each, work
 
 SECONDS = 600  # that an image may take
 
@@ -77,8 +76,7 @@ def measure(
     settings: TuneSettings, items: Sequence[Item], candidates: Sequence[Changes]
 ) -> list[Measured]:
     """Measures candidates, of which the first is the reference."""
-    torch.set_num_threads(1)  # as in a batch: one process a core
-    cv2.setNumThreads(1)
+    use_threads(1)  # as in a batch: one process a core
     device = pick_device(settings.device)
     removers = []
     with progress("networks", len(candidates)) as step:
@@ -108,8 +106,10 @@ def measure(
     ]
 
 
-def _remover(settings: TuneSettings, changes: Changes, device: Device) -> "partial[Removed]":
-    detector = build_detector(changed(settings.detector, changes), device)
+def _remover(
+    settings: TuneSettings, changes: Changes, device: Device, network: Address | None = None
+) -> "partial[Removed]":
+    detector = build_detector(changed(settings.detector, changes), device, network)
     return partial(
         remove_background,
         detector=detector,
@@ -150,18 +150,20 @@ def _measured(
 def throughput(
     settings: TuneSettings, items: Sequence[Item], changes: Changes, processes: int
 ) -> float:
-    """Images a second of processes of one thread each; their start is not counted.
+    """Images a second of processes that share the cores' threads; their start is not counted.
 
     Raises:
         UserError: An image could not be worked on.
         Interrupted: A signal came.
     """
     import_early(__name__)
-    start = partial(_worker, settings, changes)
     wanted = max(8, 4 * processes)
     at_work: set[int] = set()
     began, done = 0.0, 0
-    with stopping() as stop:
+    common = common_network(changed(settings.detector, changes), pick_device(settings.device))
+    with stopping() as stop, common as network:
+        address = network.address if network else None
+        start = partial(_worker, settings, changes, threads_each(processes), address)
         tasks = takewhile(lambda _: done < wanted, cycle(items))
         for item, said in work(tasks, start, processes, SECONDS, stop):
             if isinstance(said, Lost):
@@ -176,10 +178,12 @@ def throughput(
     return done / (ended - began)
 
 
-def _worker(settings: TuneSettings, changes: Changes) -> "partial[int]":
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    remove = _remover(settings, changes, pick_device(settings.device))
+def _worker(
+    settings: TuneSettings, changes: Changes, threads: int, network: Address | None
+) -> "partial[int]":
+    use_threads(threads)
+    device = CPU if network else pick_device(settings.device)
+    remove = _remover(settings, changes, device, network)
     return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
 
 

@@ -84,7 +84,7 @@ def test_a_second_run_does_nothing_again(batch, tmp_path):
 def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_path, monkeypatch):
     batch()
     expected = tree(tmp_path / "out")
-    monkeypatch.setattr("bgexp.batch.command.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.wants_one_process", lambda _: True)
     batch(f"output={tmp_path / 'shared'}")
     assert tree(tmp_path / "shared") == expected
     assert_accounted(source, tmp_path / "shared")
@@ -93,13 +93,13 @@ def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_pa
 def test_a_network_that_dies_stops_the_batch_with_one_line(batch, tmp_path, monkeypatch):
     @contextmanager
     def short_lived(build):
-        with shared_network(build) as address:
+        with shared_network(build) as network:
             pass
-        yield address
+        yield network
 
-    monkeypatch.setattr("bgexp.batch.command.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.wants_one_process", lambda _: True)
     with monkeypatch.context() as patch:
-        patch.setattr("bgexp.batch.command.shared_network", short_lived)
+        patch.setattr("bgexp.detect.shared_network", short_lived)
         with pytest.raises(UserError, match=r"^the process of the network died") as caught:
             batch()
     assert "\n" not in str(caught.value)

@@ -17,6 +17,7 @@ from bgexp.detect.demo import build_demo_model
 from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, as_picture
 from bgexp.detect.shared import (
     MOST_AT_ONCE,
+    Load,
     NetworkLostError,
     SharedDetector,
     alike,
@@ -28,6 +29,7 @@ from bgexp.errors import UserError
 from bgexp.weights import read_state, save_state
 
 SIDE = 96
+LIMITS = Limits(SIDE, SIDE)
 SELECTION = Selection(0.4)
 
 
@@ -58,8 +60,8 @@ def file(demo_state, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def network(file):
-    with shared_network(partial(build, file)) as address:
-        yield address
+    with shared_network(partial(build, file)) as started:
+        yield started
 
 
 def assert_same(found, expected):
@@ -72,7 +74,7 @@ def assert_same(found, expected):
 
 def test_it_finds_what_a_network_of_ones_own_finds(network, file, picture):
     image, own = picture(97, 160), build(file)
-    found = SharedDetector(network, SELECTION).detect(image)
+    found = SharedDetector(network.address, SELECTION).detect(image)
     assert_same(found, own.detect(image))
     np.testing.assert_array_equal(found.masks, own.detect(image).masks)
 
@@ -82,7 +84,7 @@ def test_every_worker_gets_what_was_found_in_its_own_images(network, file, pictu
     expected = list(map(build(file).detect, images))
 
     def ask(worker):
-        detector = SharedDetector(network, SELECTION)
+        detector = SharedDetector(network.address, SELECTION)
         return [detector.detect(image) for image in images[worker::4]]
 
     with ThreadPoolExecutor(4) as pool:
@@ -92,29 +94,43 @@ def test_every_worker_gets_what_was_found_in_its_own_images(network, file, pictu
             assert_same(found, alone)
 
 
+def test_it_tells_what_it_had_to_do(file, picture):
+    with shared_network(partial(build, file)) as network:
+        assert network.load() == Load()
+        detector = SharedDetector(network.address, SELECTION)
+        for seed in range(3):
+            detector.detect(picture(97, 160, seed))
+        load = network.load()
+        assert (load.pictures, load.batches) == (3, 3)  # one at a time: nothing could pile up
+        assert 0 < load.seconds < load.span
+    assert network.load() == Load()
+
+
 def test_only_who_knows_the_word_is_let_in_and_the_next_one_still_is(network, picture):
-    stranger = SimpleNamespace(where=network.where, key=b"guessed", limits=network.limits)
+    stranger = SimpleNamespace(where=network.address.where, key=b"guessed")
     with pytest.raises(AuthenticationError):
         SharedDetector(stranger, SELECTION)
-    assert len(SharedDetector(network, SELECTION).detect(picture(97, 160)))
+    assert len(SharedDetector(network.address, SELECTION).detect(picture(97, 160)))
 
 
 @pytest.mark.parametrize(
-    ("build", "said"),
+    ("build", "error", "said"),
     [
-        (no_weights, r"^detector.weights: no such file: x$"),
-        (dead, r"^the network could not start: SIGKILL"),
+        (no_weights, UserError, r"^detector.weights: no such file: x$"),
+        (dead, NetworkLostError, r"^the process of the network died$"),
     ],
 )
-def test_a_network_that_cannot_start_says_why(build, said):
-    with pytest.raises(UserError, match=said), shared_network(build):
-        pass
+def test_a_network_that_cannot_be_loaded_says_why(build, error, said):
+    with shared_network(build) as network:
+        for _ in range(2):  # the next worker hears it, too
+            with pytest.raises(error, match=said):
+                SharedDetector(network.address, SELECTION)
 
 
 def test_a_network_that_died_is_told_from_a_bad_image(file, picture):
     before = set(psutil.Process().children(recursive=True))
-    with shared_network(partial(build, file)) as address:
-        detector = SharedDetector(address, SELECTION)
+    with shared_network(partial(build, file)) as network:
+        detector = SharedDetector(network.address, SELECTION)
         detector.detect(picture(97, 160))
         for process in set(psutil.Process().children(recursive=True)) - before:
             process.kill()
@@ -131,9 +147,8 @@ def test_it_ends_with_its_context(file):
 
 
 def test_pictures_go_together_that_are_padded_to_one_size(picture):
-    limits = Limits(SIDE, SIDE)
     sizes = [(97, 160), (160, 97), (94, 160), (97, 160)]
-    pictures = [as_picture(picture(*size), limits) for size in sizes]
+    pictures = [as_picture(picture(*size), LIMITS) for size in sizes]
     assert alike(pictures) == [0, 2, 3]
     assert alike(pictures[1:]) == [0]
     assert alike([pictures[0]] * (MOST_AT_ONCE + 3)) == list(range(MOST_AT_ONCE))

@@ -9,7 +9,9 @@ from bgexp.batch.manifest import manifest_table
 from bgexp.batch.summary import batch_summary
 from bgexp.compose import compose_config, plain
 from bgexp.config import BatchSettings, check_settings
+from bgexp.detect.shared import Load
 from bgexp.report.batch import MOST_LISTED, most_doubtful, render_batch
+from bgexp.report.numbers import pace
 from bgexp.tree import shown
 
 HOSTILE = (
@@ -25,6 +27,7 @@ HOSTILE = (
 )
 SECTIONS = ["numbers", "findings", "images", "flags", "issues", "not-done"]
 SECTIONS += ["categories", "distributions", "timings", "settings"]
+SAID = {"weights": "ab", "input": "in"}
 SMALL = np.full((6, 8, 3), 100, np.uint8)
 
 
@@ -42,15 +45,44 @@ def make_records(name="harmless"):
     ]  # fmt: skip
 
 
-def make_page(records, name="in", when=None, **changed):
+def make_settings():
     config = compose_config("batch", ["input=x", "output=out", "device=cpu"], None)
-    settings = check_settings(BatchSettings, plain(config))
-    said = {"weights": "ab", "input": name}
-    summary = batch_summary(settings, said, records, 10.0) | changed
+    return check_settings(BatchSettings, plain(config))
+
+
+def make_page(records, name="in", when=None, **changed):
+    settings = make_settings()
+    summary = batch_summary(settings, SAID | {"input": name}, records, 10.0) | changed
     rows = manifest_table(records)
     pictures = {path: (SMALL, SMALL) for path in most_doubtful(rows, 3)}
     dumped = settings.model_dump(mode="json") | {"input": name}
     return render_batch(summary, dumped, rows, pictures, when, {"manifest": "a b.csv"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (9.5, ("busy 95% of the time", "it sets the pace: 2.0 images/s at most")),
+        (2.0, ("busy 20% of the time", "the processes set the pace: 56% of their work is encode")),
+    ],
+)
+def test_who_sets_the_pace_of_a_shared_network(seconds, said, parse):
+    load = Load(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
+    summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
+    assert summary["network"] == {
+        "busy": pytest.approx(seconds / 10),
+        "images_per_s": pytest.approx(2.0),
+        "pictures_per_batch": int(2 * seconds) / 4,
+    }
+    assert pace(summary) == said
+    page = parse(make_page(make_records(), network=summary["network"]))
+    assert all(part in page.text for part in said)
+
+
+def test_a_network_that_was_asked_nothing_is_not_spoken_of():
+    for load in (None, Load()):
+        summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
+        assert summary["network"] is pace(summary) is None
 
 
 def test_every_section(parse):

@@ -4,9 +4,11 @@ import math
 import pytest
 
 from bgexp.compose import compose_config, plain
-from bgexp.config import BatchSettings, TuneSettings, check_settings
-from bgexp.tune.command import Tuning, fastest, fewest_of_the_fastest, tuned_config
+from bgexp.config import BatchSettings, RunSettings, Tracked, Tracking, TuneSettings, check_settings
+from bgexp.tracking import open_store
+from bgexp.tune.command import Tuning, fastest, fewest_of_the_fastest, shares, tuned_config
 from bgexp.tune.measure import Measured
+from bgexp.workers import available_cores
 
 
 def measured(ms, loss, **changes):
@@ -21,16 +23,25 @@ def test_the_fastest_that_loses_little_wins():
     assert fastest(found[2:3], 0.0) is found[2]  # nothing else is left
 
 
+@pytest.mark.parametrize(
+    ("cores", "tried"), [(1, [1]), (2, [1, 2]), (6, [1, 3, 6]), (64, [1, 16, 32, 64])]
+)
+def test_how_many_processes_are_tried(cores, tried):
+    assert shares(cores) == tried
+
+
 def test_more_processes_have_to_gain_something():
     assert fewest_of_the_fastest({1: 1.0, 2: 1.9}) == 2
     assert fewest_of_the_fastest({1: 1.0, 2: 1.02}) == 1
     assert fewest_of_the_fastest({1: 1.0, 2: 0.8}) == 1
 
 
-def test_other_commands_take_the_config(tmp_path):
+@pytest.mark.parametrize("wanted", [3, None])
+def test_other_commands_take_the_config(tmp_path, wanted):
+    best_count = wanted or available_cores()
     settings = check_settings(TuneSettings, plain(compose_config("tune", [], None)))
     best = measured(50, 0.001, backend="openvino", precision="fp32", image_size=320)
-    tuning = Tuning("CPU", 12, [best], best, {2: 9.0}, 2)
+    tuning = Tuning("CPU", 12, [best], best, {best_count: 9.0}, best_count)
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/tuned.yaml").write_text(tuned_config(settings, tuning))
     given = ["experiment=tuned", "input=/photographs", "output=/cut-outs"]
@@ -39,6 +50,9 @@ def test_other_commands_take_the_config(tmp_path):
     assert (detector.backend, detector.precision) == ("openvino", "fp32")
     assert detector.image_size == 320
     assert detector.score_threshold == 0.5  # what was not tuned stays
+    assert check_settings(BatchSettings, config).processes == wanted
+    config = plain(compose_config("run", ["experiment=tuned"], tmp_path))
+    assert check_settings(RunSettings, config).processes == wanted
 
 
 @pytest.mark.slow
@@ -56,6 +70,16 @@ def test_the_command_line(bgexp_cli, tmp_path):
     assert found["candidates"][0]["agreement"] == 1
     assert all(speed > 0 for speed in found["images_per_s"].values())
     assert "experiment=tuned" in out
+    client, experiment = open_store(Tracked(runs=tmp_path, tracking=Tracking()))
+    [run] = client.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["bgexp.command"] == "tune"
+    metrics = run.data.metrics
+    assert metrics["best.ms"] == pytest.approx(found["best"]["ms"])
+    assert metrics["agreement.eager_fp32"] == 1
+    assert metrics["images_per_s.processes_1"] == pytest.approx(found["images_per_s"]["1"])
+    artifacts = {one.path for one in client.list_artifacts(run.info.run_id)}
+    assert artifacts >= {"tune.json", "experiment"}
     given = "--config-dir", str(folder), "experiment=tuned", "dataset.subset=1", f"runs={tmp_path}"
     code, _, err = bgexp_cli("run", *given)
     assert code == 0, err
