@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock docs bench bench-batch bench-docs profile ui doctor clean
+.PHONY: help setup run test check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
 help:  ## shows this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -52,6 +52,9 @@ bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, i
 
 bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what `make bench` left: 45 minutes beside other work
 	$(BIN)/python -m tests.bench.batch $(RUNS)/bench
+
+bench-gpu: $(INSTALLED)  # measures whole batches on a GPU, into runs/bench
+	$(BIN)/python -m tests.bench.gpu $(RUNS)/bench
 
 bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
 	$(BIN)/python -m tests.bench.present $(RUNS)/bench

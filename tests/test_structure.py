@@ -15,6 +15,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Imports go from a line to lines below it, never upwards or sideways. A folder is one name.
 LAYERS = [
     {"cli", "serving_model"},
+    {"commands"},
+    {"launch"},
     {"optimize", "serving", "tune"},
     {"compose", "sweep"},
     {"batch", "compare", "doctor", "experiment", "promote", "review", "select", "train", "ui"},
@@ -42,8 +44,8 @@ OWNERS = {
     "onnxruntime": {"detect/rembg"},
     "openvino": {"detect/openvino"},
     "mlflow": {"doctor/store", "history", "registry", "serving_model", "tracking", "votes"},
-    "hydra": {"cli", "compose", "optimize/space"},
-    "omegaconf": {"cli", "compose", "optimize/space"},
+    "hydra": {"compose", "launch", "optimize/space"},
+    "omegaconf": {"cli", "commands", "compose", "launch", "optimize/space"},
     "optuna": {"optimize"},
     "PIL": {"detect/rembg", "encode", "images", "metadata", "quality/likeness", "srgb"},
     "imagehash": {"quality/likeness"},

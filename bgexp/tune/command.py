@@ -72,7 +72,7 @@ def _measured(settings: TuneSettings, device: Device, items: Sequence[Item]) -> 
     best = fastest(found, settings.tolerance)
     sizes = [{**best.changes, **size} for size in smaller(settings.detector)]
     again = measure(settings, items, [REFERENCE, best.changes, *sizes])
-    found += again[2:]
+    found = [again[1] if one.changes == best.changes else one for one in found] + again[2:]
     best = fastest(again[1:], settings.tolerance)
     counts = shares(available_cores())
     speeds = {count: throughput(settings, items, best.changes, count) for count in counts}

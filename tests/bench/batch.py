@@ -159,7 +159,8 @@ def _batch(folder, scenes, scratch, plan, processes, arithmetic, refine):
         given = {"input": source, "output": output, "runs": scratch / "runs", "refine": refine}
         given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
         given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
-        command = [sys.executable, "-m", "tests.bench.steered_batch", "batch"]
+        command = [sys.executable, "-m", "tests.bench.steered_batch", "tests.bench.steered"]
+        command.append("batch")
         command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"processes={processes}"]
         told = {SCENES: str(scenes[0].file.parent), PROPOSALS: str(plan.proposals)}
         started = perf_counter()

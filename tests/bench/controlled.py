@@ -16,6 +16,7 @@ from bgexp.weights import save_state
 LABEL = 1
 # Environment of a steered batch: the folder of its scenes, and what its box head has to see.
 SCENES, PROPOSALS = "BGEXP_BENCH_SCENES", "BGEXP_BENCH_PROPOSALS"
+SCENE = "BGEXP_BENCH_SCENE"  # the picture that a shared network's photographs are copies of
 
 
 def write_random_weights(path, settings):
@@ -40,22 +41,24 @@ class Control:
     """What the network is made to find, and how much work it did in the last picture.
 
     Attributes:
-        scene: Whose detections come out.
-        proposals: Regions that the box head saw.
-        mask_boxes: Boxes that the mask head saw.
+        scene: Whose detections come out, in each picture of a batch.
+        pictures: How many the last batch had.
+        proposals: Regions of one that the box head saw.
+        mask_boxes: Boxes of one that the mask head saw.
     """
 
     scene = None
-    proposals = mask_boxes = 0
+    pictures = proposals = mask_boxes = 0
 
-    def found(self, heads, image_shape):
+    def found(self, heads, image_shape, device):
         """Boxes in the network's pixels, scores and labels, above the network's threshold."""
         height, width = self.scene.truth.shape
         scale = torch.tensor([image_shape[1] / width, image_shape[0] / height] * 2)
         scores = torch.from_numpy(self.scene.scores)
         counts = scores > heads.score_thresh
         boxes = torch.from_numpy(self.scene.boxes)[counts] * scale
-        return [boxes], [scores[counts]], [torch.full((len(boxes),), LABEL)]
+        found = boxes, scores[counts], torch.full((len(boxes),), LABEL)
+        return [one.to(device) for one in found]
 
 
 @contextmanager
@@ -70,13 +73,15 @@ def controlled_predictions():
 
     def postprocess(heads, class_logits, box_regression, proposals, image_shapes):
         choose(heads, class_logits, box_regression, proposals, image_shapes)
-        control.proposals = len(proposals[0])
-        return control.found(heads, image_shapes[0])
+        control.pictures, control.proposals = len(proposals), len(proposals[0])
+        found = (control.found(heads, shape, class_logits.device) for shape in image_shapes)
+        return [list(of_all) for of_all in zip(*found, strict=True)]
 
     def predict(predictor, x):
         logits = nn.Sequential.forward(predictor, x)
-        control.mask_boxes = len(logits)
-        logits[:, LABEL] = torch.from_numpy(control.scene.masks[: len(logits)]).logit()
+        control.mask_boxes = len(logits) // control.pictures
+        masks = torch.from_numpy(control.scene.masks[: control.mask_boxes]).logit()
+        logits[:, LABEL] = masks.repeat(control.pictures, 1, 1).to(logits)
         return logits
 
     with (

@@ -1,10 +1,18 @@
-"""`python -m tests.bench.steered_batch batch …` is `bgexp batch …` with steered workers."""
+"""`python -m tests.bench.steered_batch MODULE batch …` is `bgexp batch …` with steered workers.
+
+MODULE: tests.bench.steered, or tests.bench.steered_network for one network that they share.
+"""
 
 import sys
 
 from bgexp import cli, workers
 
 if __name__ == "__main__":
+    module = sys.argv.pop(1)
+    if module.endswith("_network"):
+        from bgexp import detect
+
+        detect.wants_one_process = lambda _device: True  # a processor too, to test the benchmark
     import_early = workers.import_early
-    workers.import_early = lambda _module: import_early("tests.bench.steered")
+    workers.import_early = lambda _module: import_early(module)
     sys.exit(cli.main())

@@ -1,0 +1,157 @@
+"""Whole batches on a GPU: photographs a second, how busy it is, and who sets the pace.
+
+python -m tests.bench.gpu FOLDER writes FOLDER/gpu.json and prints its table.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import torch
+
+from bgexp.environment import bgexp_state, package_versions
+from bgexp.files import write_json
+from bgexp.images import load_image
+from bgexp.metrics import iou
+from bgexp.report.numbers import pace
+from bgexp.tune.candidates import arithmetics
+from tests.bench.batch import RESNET, ROOT, WEIGHTS
+from tests.bench.contenders import configured
+from tests.bench.controlled import SCENE, write_random_weights
+from tests.bench.machine import machine
+from tests.bench.scenes import make_scene, save_scene
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        photographs: How many a batch has, by megapixels.
+        arithmetics: Backends and precisions, without refinement; the last one with it, too.
+        refines: With what the last one refines.
+        device: Where the network computes.
+        network: Settings of the network other than the default ones.
+        detections: How many the network is made to find in a picture.
+    """
+
+    photographs: dict[float, int] = field(default_factory=lambda: {1: 2000, 12: 500})
+    arithmetics: tuple[dict[str, str], ...] = field(
+        default_factory=lambda: tuple(arithmetics(torch.device("cuda")))
+    )
+    refines: tuple[str, ...] = ("grabcut", "network")
+    device: str = "cuda"
+    network: dict[str, int] = field(default_factory=dict)
+    detections: int = 100
+
+    def ways(self):
+        """How batches are run: (arithmetic, refine)."""
+        plain = [(one, "none") for one in self.arithmetics]
+        return plain + [(self.arithmetics[-1], refine) for refine in self.refines]
+
+
+def measure(folder, plan=None):
+    """Measures by the plan and writes gpu.json into the folder."""
+    plan, before = plan or Plan(), machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        cases = list(_cases(Path(scratch), plan))
+    found = {"machine": before, "versions": package_versions(), "bgexp": bgexp_state()}
+    write_json(folder / "gpu.json", {"schema_version": 1, **found, "cases": cases})
+    return cases
+
+
+def _cases(scratch, plan):
+    weights = scratch / WEIGHTS
+    write_random_weights(weights, configured("detector", RESNET, weights=str(weights)))
+    for megapixels, count in plan.photographs.items():
+        scene = make_scene(scratch, megapixels, 0, plan.detections)
+        save_scene(scene)
+        for arithmetic, refine in plan.ways():
+            case = {"megapixels": megapixels, "photographs": count, **arithmetic, "refine": refine}
+            case |= _batch(scratch, scene, count, plan, arithmetic, refine)
+            print(row(case), flush=True)
+            yield case
+
+
+def _batch(scratch, scene, count, plan, arithmetic, refine):
+    """`bgexp batch` as a program of its own over links to one picture, and what it tells."""
+    with tempfile.TemporaryDirectory(dir=scratch) as place:
+        source, output = Path(place) / "input", Path(place) / "output"
+        source.mkdir()
+        for number in range(count):
+            os.link(scene.file, source / f"{number:06}.jpg")
+        given = {"input": source, "output": output, "runs": scratch / "runs", "refine": refine}
+        given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS, "device": plan.device}
+        given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
+        command = [sys.executable, "-m", "tests.bench.steered_batch"]
+        command += ["tests.bench.steered_network", "batch"]
+        command += [f"{key}={value}" for key, value in given.items()]
+        with _gpu_busy() as busy:
+            subprocess.run(
+                command,
+                check=True,
+                cwd=ROOT,
+                env={**os.environ, SCENE: str(scene.file)},
+                stdout=subprocess.DEVNULL,
+            )
+        summary = json.loads((output / "summary.json").read_text())
+        if summary["counts"]["done"] != count:
+            raise AssertionError(f"not all done: {summary['counts']}")
+        found = load_image(next(output.glob("regular/**/*.png"))).any(axis=2)
+    return {
+        "images_per_s": summary["images_per_s"],
+        "gpu_busy": fmean(busy) / 100 if busy else None,
+        "network": summary["network"],
+        "pace": ": ".join(pace(summary)),
+        "stages_ms": {name: stage["mean_ms"] for name, stage in summary["timings"].items()},
+        "iou_vs_truth": iou(found, scene.truth),
+        "peak_rss_bytes": summary["peak_rss_bytes"],
+    }
+
+
+@contextmanager
+def _gpu_busy():
+    """Gives percentages, five a second, from its first work to its last; known at the end."""
+    found = []
+    if not shutil.which("nvidia-smi"):
+        yield found
+        return
+    asked = "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"
+    with subprocess.Popen(["nvidia-smi", *asked], stdout=subprocess.PIPE, text=True) as sampler:
+        try:
+            yield found
+        finally:
+            sampler.terminate()
+        said = [int(word) for word in sampler.stdout.read().split() if word.isdigit()]
+    at_work = [place for place, percent in enumerate(said) if percent]
+    found += said[at_work[0] : at_work[-1] + 1] if at_work else []
+
+
+def row(case):
+    """A case as a row of the table, Markdown."""
+    busy = "?" if case["gpu_busy"] is None else f"{case['gpu_busy']:.0%}"
+    cells = (
+        f"{case['megapixels']:g} MP",
+        f"{case['backend']} {case['precision']}",
+        case["refine"],
+        f"{case['images_per_s']:.1f}",
+        busy,
+        f"{case['network']['pictures_per_batch']:.1f}",
+        case["pace"],
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    if not torch.cuda.is_available():
+        sys.exit("bench-gpu: this machine has no CUDA device")
+    print("| photograph | arithmetic | refine | images/s | GPU busy | pictures a batch | network |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    measure(Path(sys.argv[1]))
