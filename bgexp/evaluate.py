@@ -1,4 +1,4 @@
-"""The images of a dataset through the pipeline: to masks, and to rows with scores or reasons."""
+"""All images of a dataset, shared among processes: to rows in their order, masks and pictures."""
 
 import logging
 import math
@@ -6,15 +6,12 @@ import sys
 import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
-from time import perf_counter
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.progress import track
 
 from bgexp.config import RunSettings
@@ -25,13 +22,11 @@ from bgexp.detections import Detections
 from bgexp.device import CPU, Device, use_threads
 from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.errors import Interrupted
+from bgexp.evaluate_image import evaluate_image, failed_row, new_row
 from bgexp.files import TEMPORARY
-from bgexp.images import ImageError, encode_mask
-from bgexp.inputs import Prepared, detector_behind_cache, load_item
-from bgexp.metrics import evaluate_performance, mask_checks
-from bgexp.metrics.overlap import boundary_iou, iou
+from bgexp.images import encode_mask
+from bgexp.inputs import Prepared, detector_behind_cache
 from bgexp.pictures import TABLE_IMAGES, Pair, small_pair
-from bgexp.pipeline import Removed, remove_background
 from bgexp.results import Row
 from bgexp.weights import Weights
 from bgexp.workers import Lost, Stop, import_early, share_of_cores, threads_each, work
@@ -150,7 +145,9 @@ def _looked(
         given = settings, device, prepared.weights, threads_each(processes), address
         start = partial(_looker, *given)
         for task, one in work(tasks, start, processes, math.inf, Stop()):
-            yield Looked(_failed(_row(task.item), one.reason)) if isinstance(one, Lost) else one
+            yield (
+                Looked(failed_row(new_row(task.item), one.reason)) if isinstance(one, Lost) else one
+            )
 
 
 def _looker(
@@ -164,7 +161,7 @@ def _looker(
 
 def _look(task: Task, detector: CachedDetector, settings: RunSettings, device: Device) -> Looked:
     reset_peak_memory()
-    row, removed = process(task.item, detector, settings, device)
+    row, removed = evaluate_image(task.item, detector, settings, device)
     if removed is None:
         return Looked(row, memory=peak_memory())
     return Looked(
@@ -174,56 +171,6 @@ def _look(task: Task, detector: CachedDetector, settings: RunSettings, device: D
         removed.found if isinstance(removed.found, Detections) else None,
         peak_memory(),
     )
-
-
-def process(
-    item: Item, detector: CachedDetector, settings: RunSettings, device: Device = CPU
-) -> tuple[Row, Removed | None]:
-    """One image to its row; whatever is wrong with it becomes the row's reason."""
-    row = _row(item)
-    started = perf_counter()
-    try:
-        image, truth = load_item(item, settings.dataset.max_megapixels)
-        loading = 1000 * (perf_counter() - started)
-        looked = detector.of_file(item.sha256)
-        removed = remove_background(
-            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed, device
-        )
-    except ImageError as error:
-        return _failed(row, str(error)), None
-    except Exception as error:
-        log.debug("%s", item.path, exc_info=True)
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return _failed(row, reason), None
-    row = replace(
-        row,
-        width=image.shape[1],
-        height=image.shape[0],
-        checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
-        refined=removed.refined,
-        fallback=removed.fallback,
-        cached=bool(looked.cached),
-        timings_ms={"load": loading, **removed.timings_ms, "detect": looked.network_ms},
-    )
-    return row if truth is None else _scored(row, removed, truth), removed
-
-
-def _row(item: Item) -> Row:
-    return Row(item.path, item.category, item.sha256, "ok")
-
-
-def _failed(row: Row, reason: str) -> Row:
-    return replace(row, status="failed", reason=reason)
-
-
-def _scored(row: Row, removed: Removed, truth: NDArray[np.bool_]) -> Row:
-    before = {}
-    if removed.refined != "off":
-        before = {
-            "iou": iou(removed.unrefined, truth),
-            "boundary_iou": boundary_iou(removed.unrefined, truth),
-        }
-    return replace(row, metrics=evaluate_performance(removed.mask, truth), unrefined=before)
 
 
 def _shown(done: Iterable[T], total: int) -> Iterator[T]:

@@ -199,21 +199,6 @@ def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, m
     assert "no report.html: ZeroDivisionError: boom" in (folder / "log.txt").read_text()
 
 
-def test_an_image_that_changes_meanwhile_is_a_row(settings, photographs):
-    from bgexp.compose import compose_config, plain
-    from bgexp.config import RunSettings, check_settings
-    from bgexp.evaluate import process
-
-    given = [*settings, f"dataset.root={photographs}", "cache.max_gb=0"]
-    checked = check_settings(RunSettings, plain(compose_config("run", given, None)))
-    prepared = experiment.prepare(checked)
-    item = prepared.dataset.items[0]
-    item.file.write_bytes(item.file.read_bytes() + b"\0")
-    row, removed = process(item, prepared.detector, checked)
-    assert (row.status, row.reason) == ("failed", "the file changed after the run had begun")
-    assert removed is None
-
-
 def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch, capfd):
     def full(*_args, **_options):
         raise OSError(28, "No space left on device")
@@ -231,12 +216,12 @@ def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch
 SLOW = """
 import itertools, sys, time
 from bgexp import cli, evaluate
-process, count = evaluate.process, itertools.count(1)
+evaluate_image, count = evaluate.evaluate_image, itertools.count(1)
 def slow(*args):
     if next(count) > 6:
         time.sleep(3)
-    return process(*args)
-evaluate.process = slow
+    return evaluate_image(*args)
+evaluate.evaluate_image = slow
 sys.exit(cli.main())
 """
 
