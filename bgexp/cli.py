@@ -205,7 +205,8 @@ def _help(command: str) -> str:
     if command in ("run", "batch"):
         for path in sorted(conf_dir().glob("*/*.yaml")):
             text += [f"# -- {path.parent.name}={path.stem} " + "-" * 40, path.read_text()]
-    text += ["Flags: -m (sweep)  --cfg job (shows the composed settings)  --config-dir DIR"]
+    own = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
+    text += [f"Flags: {own}--cfg job (shows the composed settings)  --config-dir DIR"]
     return "\n".join(text)
 
 

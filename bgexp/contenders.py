@@ -56,7 +56,10 @@ def find_contenders(settings: OverRuns) -> Contenders:
     left_out = [f"{called(run)} is left out: {why}" for run in found if (why := _unusable(run))]
     if len(runs) < 2:
         told = "; ".join([called(run) for run in runs] + left_out[:3])
-        raise UserError(f"which: two finished runs are needed, not {len(runs)} ({told})")
+        raise UserError(
+            f"which: two finished runs are needed, not {len(runs)} ({told}); name runs or a sweep "
+            "by the beginning of their ids"
+        )
     jobs = [Job(called(run), [], run.summary, run.rows) for run in runs]
     matched = match_images(jobs)
     done = [set(job.rows["path"][job.rows["status"] == "ok"]) for job in matched.jobs]

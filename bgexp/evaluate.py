@@ -19,7 +19,7 @@ from bgexp.dataset import Item
 from bgexp.detect import CachedDetector, common_network
 from bgexp.detect.shared import Address
 from bgexp.detections import Detections
-from bgexp.device import CPU, Device, use_threads
+from bgexp.device import Device, use_threads
 from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.errors import Interrupted
 from bgexp.evaluate_image import evaluate_image, failed_row, new_row
@@ -137,7 +137,7 @@ def _looked(
     settings, device = prepared.settings, prepared.device
     if processes == 1:
         for task in tasks:
-            yield _look(task, prepared.detector, settings, device)
+            yield _look(task, prepared.detector, settings)
         return
     import_early(__name__)  # the command line has done so where it starts the jobs itself
     with common_network(settings.detector, device) as network:
@@ -153,15 +153,15 @@ def _looked(
 def _looker(
     settings: RunSettings, device: Device, weights: Weights, threads: int, network: Address | None
 ) -> Callable[[Task], Looked]:
-    """What a worker calls with each image; of a GPU it leaves all room to the common network."""
+    """What a worker calls with each image."""
     use_threads(threads)
     detector = detector_behind_cache(settings, device, weights, network)
-    return partial(_look, detector=detector, settings=settings, device=CPU)
+    return partial(_look, detector=detector, settings=settings)
 
 
-def _look(task: Task, detector: CachedDetector, settings: RunSettings, device: Device) -> Looked:
+def _look(task: Task, detector: CachedDetector, settings: RunSettings) -> Looked:
     reset_peak_memory()
-    row, removed = evaluate_image(task.item, detector, settings, device)
+    row, removed = evaluate_image(task.item, detector, settings)
     if removed is None:
         return Looked(row, memory=peak_memory())
     return Looked(

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from bgexp.config import RunSettings
 from bgexp.dataset import Item
 from bgexp.detect import CachedDetector
-from bgexp.device import CPU, Device
 from bgexp.images import ImageError
 from bgexp.inputs import load_item
 from bgexp.metrics import evaluate_performance, mask_checks
@@ -22,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_image(
-    item: Item, detector: CachedDetector, settings: RunSettings, device: Device = CPU
+    item: Item, detector: CachedDetector, settings: RunSettings
 ) -> tuple[Row, Removed | None]:
     """One image to its row; whatever is wrong with it becomes the row's reason."""
     row = new_row(item)
@@ -32,7 +31,7 @@ def evaluate_image(
         loading = 1000 * (perf_counter() - started)
         looked = detector.of_file(item.sha256)
         removed = remove_background(
-            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed, device
+            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed
         )
     except ImageError as error:
         return failed_row(row, str(error)), None

@@ -84,8 +84,8 @@ def find_runs(settings: Tracked, which: Sequence[str], where: str | None = None)
 
     Args:
         settings: Which store and experiment.
-        which: Each the beginning of an id (four characters at least), a whole name, or `last` for
-            the newest sweep or single run.
+        which: Each the beginning of an id (four characters at least), a whole name, `sweep` for the
+            newest sweep, or `last` for the newest sweep or single run.
         where: In MLflow's language (`metrics."iou.mean" > 0.8`); of what `which` names, or of all
             runs where it names nothing, only these.
 
@@ -124,13 +124,15 @@ def _named(
     ours = [run for run in known if _command(run) in (RUN, SWEEP)]
     if word == LAST:
         found = [run for run in ours if "mlflow.parentRunId" not in run.data.tags][:1]
+    elif word == SWEEP:
+        found = [run for run in ours if _command(run) == SWEEP][:1]
     else:
         found = [run for run in ours if len(word) > 3 and run.info.run_id.startswith(word)]
         found = found or [run for run in ours if run.info.run_name == word]
     if not found:
         raise UserError(
-            f"{word}: no such run in {_store(settings)} "
-            "(allowed: the beginning of a run's id, its name, or last)"
+            f"{word}: no such run in {_store(settings)} (allowed: the beginning of the id of a run "
+            "or a sweep, its name, sweep for the newest sweep, or last for the newest of both)"
         )
     if len(found) > 1:
         ids = ", ".join(run.info.run_id[:8] for run in found[:4])

@@ -19,7 +19,7 @@ from bgexp.detect import (
     runtime_versions,
 )
 from bgexp.detect.shared import Address
-from bgexp.device import CPU, Device, device_name, pick_device
+from bgexp.device import Device, device_name, pick_device
 from bgexp.environment import package_versions
 from bgexp.files import sha256_bytes, source_hash
 from bgexp.images import ImageError, decode_image, decode_mask, read_bytes
@@ -111,7 +111,7 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
         build_detector(detector, pick_device(device))
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, RefineNetwork):
-            load_network(refine, CPU)
+            load_network(refine)
     for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
         open_store(store)
 

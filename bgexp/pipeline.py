@@ -13,7 +13,6 @@ from bgexp.config import Combine, Cutout, NoRefinement, Refine
 from bgexp.cutout import cut_out
 from bgexp.detect import Detector
 from bgexp.detections import Detections, Found
-from bgexp.device import CPU, Device
 from bgexp.refine import refine_mask
 
 T = TypeVar("T")
@@ -48,14 +47,13 @@ class Removed:
     timings_ms: dict[str, float]
 
 
-def remove_background(  # noqa: PLR0913  # one a stage, and what all share
+def remove_background(  # one a stage, and what all share
     image: ByteArray,
     detector: Detector,
     combine: Combine = _COMBINE,
     refine: Refine = _REFINE,
     cutout: Cutout = _CUTOUT,
     seed: int = 0,
-    device: Device = CPU,
 ) -> Removed:
     """Cuts the objects that a detector finds out of an image.
 
@@ -66,14 +64,11 @@ def remove_background(  # noqa: PLR0913  # one a stage, and what all share
         refine: How the mask's edge is moved to the image's; by itself not at all.
         cutout: What lies behind the foreground.
         seed: Of what is random in the refinement.
-        device: Where a network that refines computes.
     """
     clock = _Clock()
     found = clock.time("detect", lambda: _detect(image, detector))
     combined = clock.time("combine", lambda: combine_found(found, combine))
-    refined = clock.time(
-        "refine", lambda: refine_mask(image, combined.mask, refine, seed=seed, device=device)
-    )
+    refined = clock.time("refine", lambda: refine_mask(image, combined.mask, refine, seed=seed))
     result = clock.time("cutout", lambda: cut_out(image, refined.mask, cutout.background))
     return Removed(
         cutout=result,

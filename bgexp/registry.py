@@ -96,7 +96,8 @@ def fetch(settings: Tracked, reference: str) -> tuple[Version, Bundle]:
     if version is None:
         raise UserError(
             f"model: nothing is registered as {reference} in "
-            f"{settings.tracking.uri or settings.runs} (promote a run first: bgexp promote)"
+            f"{settings.tracking.uri or settings.runs} (allowed: champion, previous or a version's "
+            "number, once bgexp promote has made one)"
         )
     if not version.settings_sha256:
         raise UserError(f"model: {version} was not made by bgexp promote, and is not loaded")

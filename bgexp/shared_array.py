@@ -30,8 +30,12 @@ def borrow(connection: Connection) -> NDArray[np.float32]:
 
     Raises:
         EOFError: It is gone.
+        OSError: This process has too many files open.
     """
-    file = recv_handle(connection)
+    try:
+        file = recv_handle(connection)
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
     try:
         return _mapped(file)
     finally:

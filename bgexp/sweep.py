@@ -173,7 +173,8 @@ def show_results(
             print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see log.txt)'}")
     folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
     print(f"Report:  {folder / PAGE}")
-    print(f"Files:   {folder}  (summary.json, samples/, masks.zip)")
+    inside = "summary.json, samples/, masks.zip"
+    print(f"Files:   {folder}  ({f'0, 1, …: {inside} of each job' if len(jobs) > 1 else inside})")
     print(f"Compare: {_compare(summaries, settings)}")
     scored = [row for row in rows if row["IoU"] != "-"]
     if best is not None:
@@ -189,9 +190,12 @@ def show_results(
 
 def _compare(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:
     """The command that compares these jobs, or this one with another."""
-    words = ["bgexp", "compare"]
     if len(summaries) == 1:
-        words += [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
+        words = [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
+    else:
+        parents = (summary["parent_run_id"] for summary in summaries if "parent_run_id" in summary)
+        words = [next(parents, "sweep")[:8]]
+    words = ["bgexp", "compare", *words]
     return shlex.join(words + [f"runs={settings.runs}"] * (settings.runs != Path("runs")))
 
 
@@ -218,7 +222,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
         labels = [Text(label)] * (len(rows) > 1)
         table.add_row(*labels, *(Text(row[key]) for key in keys))
     Console().print(table)
-    if shared:
+    if shared and len(rows) > 1:
         print(f"Shared:  {shlex.join(shared)}")
 
 

@@ -148,9 +148,9 @@ def test_the_seed_reaches_the_refinement_and_decides_it(monkeypatch):
     image, _, detector = scene()
     seeds = []
 
-    def spy(*arguments, seed, device):
+    def spy(*arguments, seed):
         seeds.append(seed)
-        return refine_mask(*arguments, seed=seed, device=device)
+        return refine_mask(*arguments, seed=seed)
 
     monkeypatch.setattr("bgexp.pipeline.refine_mask", spy)
     settings = GrabCut(band=0.15)

@@ -129,7 +129,8 @@ def test_output(swept):
     assert sum("image_size=64" in line for line in lines) == 2  # said once, and in the command
     assert f"Files:   {swept.folder}" in table
     assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
-    assert f"Compare: bgexp compare runs={swept.folder.parents[1]}" in lines
+    parent = swept.summaries[0]["parent_run_id"][:8]
+    assert f"Compare: bgexp compare {parent} runs={swept.folder.parents[1]}" in lines
 
 
 def test_what_compares_is_what_was_run(capsys, swept):
@@ -139,7 +140,8 @@ def test_what_compares_is_what_was_run(capsys, swept):
     told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs={swept.folder.parents[1]}"
     assert told in capsys.readouterr().out.splitlines()
     sweep.show_results(swept.jobs, settings.model_copy(update={"runs": Path("runs")}))
-    assert "Compare: bgexp compare" in capsys.readouterr().out.splitlines()
+    parent = swept.summaries[0]["parent_run_id"][:8]
+    assert f"Compare: bgexp compare {parent}" in capsys.readouterr().out.splitlines()
 
 
 def test_summary_contract(swept):

@@ -252,7 +252,8 @@ def _account(
     if removed := remove_stale(output, batch.earlier.values(), records):
         tell(f"{removed} files of results that are out of date were deleted")
     write_manifest(records, output)
-    summary = batch_summary(batch.settings, batch.asked, records, seconds, load)
+    reused = sum(one.status == "done" and one == batch.earlier.get(one.path) for one in records)
+    summary = batch_summary(batch.settings, batch.asked, records, seconds, load, reused)
     write_json(output / SUMMARY, summary)
     files = {one.path: one.file for one in batch.planned}
     draw_batch(output, batch.settings, summary, records, files, began)
@@ -291,6 +292,7 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
         for stage, numbers in summary["timings"].items()
         for name, value in numbers.items()
     }
+    found["reused"] = summary["reused"]
     found |= {f"network.{key}": value for key, value in (summary["network"] or {}).items()}
     for key in ("images_per_s", "seconds", "peak_rss_bytes"):
         found[key] = float(summary[key])

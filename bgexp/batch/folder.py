@@ -96,7 +96,11 @@ def _holds_files(folder: Path) -> bool:
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     one, two = _flat(before), _flat(now)
     keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
-    told = [f"{key} was {one.get(key)}, is {two.get(key)}" for key in keys[:_SHOWN]]
+    # Of another choice of a group its name says all: its other settings are other ones, too.
+    chosen = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
+    keys = [key for key in keys if key.endswith(".name") or not key.startswith(chosen)]
+    names = {key: key.removesuffix(".name") for key in keys[:_SHOWN]}
+    told = [f"{name} was {one.get(key)}, is {two.get(key)}" for key, name in names.items()]
     return ", ".join(told) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
 
 

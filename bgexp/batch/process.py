@@ -16,7 +16,7 @@ from bgexp.batch.planned import Planned
 from bgexp.config import BatchSettings
 from bgexp.detect import build_detector
 from bgexp.detect.shared import Address, NetworkLostError
-from bgexp.device import CPU, pick_device, use_threads
+from bgexp.device import pick_device, use_threads
 from bgexp.encode import Photo, decode_photo, encode_result
 from bgexp.environment import peak_memory, reset_peak_memory
 from bgexp.files import sha256_bytes, sha256_file, write_whole
@@ -89,12 +89,11 @@ def load_remove(settings: BatchSettings, network: Address | None = None) -> Remo
 
     Where the detector's network is another process's, nothing here touches its device.
     """
-    device = CPU if network else pick_device(settings.device)
-    detector = build_detector(settings.detector, device, network)
+    detector = build_detector(settings.detector, pick_device(settings.device), network)
 
     def remove(image: NDArray[np.uint8]) -> Removed:
         stages = settings.combine, settings.refine, settings.cutout
-        return remove_background(image, detector, *stages, settings.seed, device)
+        return remove_background(image, detector, *stages, settings.seed)
 
     return remove
 

@@ -1,5 +1,6 @@
 """Records to the numbers of a batch's summary.json."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ def batch_summary(
     records: Sequence[Record],
     seconds: float,
     load: Load | None = None,
+    reused: int = 0,
 ) -> dict[str, Any]:
     """The summary as it is written; docs/batch.md tells what each number means.
 
@@ -30,12 +32,14 @@ def batch_summary(
         records: A row an input.
         seconds: That the work took, start of the workers included.
         load: Of the one network of all workers, if there was one.
+        reused: How many of the results were there already.
     """
     device = pick_device(settings.device)
     counts = batch_counts(records)
     worked = counts["done"] + counts["failed"]
     share = counts["failed"] / max(1, worked)
     done = [record for record in records if record.status == "done"]
+    new = len(done) - reused
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "batch",
@@ -70,7 +74,8 @@ def batch_summary(
         "timings": stage_times([record.timings_ms for record in done]),
         "network": _network(load),
         "seconds": seconds,
-        "images_per_s": len(done) / seconds if seconds > 0 else 0.0,
+        "reused": reused,
+        "images_per_s": new / seconds if new and seconds > 0 else math.nan,
         "peak_rss_bytes": max([peak_memory(), *(record.memory for record in records)]),
         "error": "",
     }

@@ -1,5 +1,6 @@
 """What a batch prints: its plan, and how it ended."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,10 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
     table.add_row(*(f"{count:,}" for count in row))
     console.print(table)
     speed, seconds = result.summary["images_per_s"], result.summary["seconds"]
-    console.print(f"{speed:.2f} images/s, {seconds:.0f} s")
+    took = "" if math.isnan(speed) else f"{speed:.2f} images/s, {seconds:.0f} s"
+    there = result.summary["reused"]
+    known = f"{there:,} of the results were there already, whole" if there else ""
+    console.print("; ".join(filter(None, [took, known])) or "Nothing was done")
     if told := pace(result.summary):
         console.print(f"Network: {told[0]}: {told[1]}")
     if flags := result.summary["flags"]:

@@ -9,16 +9,23 @@ memory that the network's process sees too; what was found travels through a pip
 import os
 import secrets
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import prod
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import (
+    Client,
+    Connection,
+    Listener,
+    answer_challenge,
+    deliver_challenge,
+)
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
-from time import perf_counter
+from time import perf_counter, sleep
 
 import numpy as np
 import torch
@@ -26,6 +33,7 @@ from numpy.typing import NDArray
 
 from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, Picture, as_picture
 from bgexp.detections import Detections, Selection
+from bgexp.device import use_threads
 from bgexp.errors import UserError
 from bgexp.shared_array import borrow, lend
 from bgexp.workers import CONTEXT, Lost, begin_service
@@ -33,6 +41,8 @@ from bgexp.workers import CONTEXT, Lost, begin_service
 MOST_AT_ONCE = 8  # pictures a batch
 _DIED = "the process of the network died"
 _ANSWER_SECONDS = 5.0
+_LOADING_SECONDS = 600.0
+_PAUSE_SECONDS = 0.1
 
 
 # Makes the detector, in its process; to be pickled.
@@ -100,6 +110,8 @@ class SharedDetector:
         self.selection = selection
         try:
             self._connection = Client(address.where, authkey=address.key)
+            if not self._connection.poll(_LOADING_SECONDS):
+                raise NetworkLostError(f"the network was not loaded in {_LOADING_SECONDS:g} s")
             said: Limits | Lost = self._connection.recv()
             if isinstance(said, Lost):
                 raise UserError(said.reason)
@@ -138,13 +150,20 @@ def shared_network(build: Build) -> Iterator[Network]:
     """Starts the network's process, which lives as long as the context.
 
     The network is loaded when the first worker comes: where all is known, none does.
+
+    Raises:
+        UserError: It died at once.
     """
     ours, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_serve, args=(build, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
-        yield Network(ours.recv(), ours)
+        try:
+            address: Address = ours.recv()
+        except (EOFError, OSError) as error:
+            raise UserError(_DIED) from error
+        yield Network(address, ours)
     finally:
         process.kill()
         process.join()
@@ -157,11 +176,12 @@ Request = tuple[Picture, Connection]
 def _serve(build: Build, pipe: Connection) -> None:
     """The life of the network's process."""
     begin_service()
+    use_threads(1)  # the cores are the workers'
     # An abstract address leaves no file behind, however this ends.
     where = f"\0bgexp-{secrets.token_hex(16)}" if sys.platform == "linux" else None
     key = secrets.token_bytes(32)
-    service = _Service(build)
-    with Listener(where, authkey=key) as listener, suppress(OSError, EOFError):
+    service = _Service(build, key)
+    with Listener(where) as listener, suppress(OSError, EOFError):
         Thread(target=service.accept, args=(listener,), daemon=True).start()
         Thread(target=service.run, daemon=True).start()
         pipe.send(Address(listener.address, key))
@@ -173,8 +193,8 @@ def _serve(build: Build, pipe: Connection) -> None:
 class _Service:
     """Three kinds of threads: one lets workers in, one a worker hears it, one has the network."""
 
-    def __init__(self, build: Build) -> None:
-        self._build = build
+    def __init__(self, build: Build, key: bytes) -> None:
+        self._build, self._key = build, key
         self._asked = Event()
         self._limits: Future[Limits | Lost] = Future()
         self._requests: SimpleQueue[Request] = SimpleQueue()
@@ -182,14 +202,17 @@ class _Service:
 
     def accept(self, listener: Listener) -> None:
         while True:
-            with suppress(
-                OSError, EOFError, AuthenticationError
-            ):  # killed while it knocked, a stranger
+            try:
                 Thread(target=self._hear, args=(listener.accept(),), daemon=True).start()
+            except OSError:  # too many files are open
+                sleep(_PAUSE_SECONDS)
 
     def _hear(self, connection: Connection) -> None:
-        self._asked.set()
-        with suppress(OSError, EOFError):
+        # Killed while it knocked, or a stranger; one that says nothing holds up no other.
+        with suppress(OSError, EOFError, AuthenticationError):
+            deliver_challenge(connection, self._key)
+            answer_challenge(connection, self._key)
+            self._asked.set()
             connection.send(self._limits.result())
             memory = borrow(connection)
             while True:
@@ -200,13 +223,14 @@ class _Service:
         self._asked.wait()
         try:
             detector = self._build()
-        except Exception as error:
+        except BaseException as error:
             self._limits.set_result(Lost(str(error) or type(error).__name__))
             return
         self._limits.set_result(detector.limits)
         try:
             self._answer(detector)
-        finally:
+        except BaseException:
+            traceback.print_exc()
             os._exit(1)  # or the workers would wait for ever
 
     def _answer(self, detector: MaskRCNNDetector) -> None:
@@ -253,6 +277,8 @@ def look(
     failure: Exception
     try:
         return detector.detect_pictures(pictures)
+    except torch.AcceleratorError:  # nothing works on this device any more, in this process
+        raise
     except torch.OutOfMemoryError:
         failure = MemoryError("the GPU's memory does not hold it")
     except Exception as error:

@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from bgexp.config import GuidedFilter, NoRefinement, Refine, RefineNetwork
-from bgexp.device import CPU, Device
+from bgexp.device import CPU
 from bgexp.refine.grabcut import refine_mask_grabcut
 from bgexp.refine.guided import refine_mask_guided
 from bgexp.refine.mask_network import WEIGHTS, WEIGHTS_SHA256, MaskNetwork, MaskNetworkPredictor
@@ -28,7 +28,6 @@ def refine_mask(
     settings: Refine,
     *,
     seed: int = 0,
-    device: Device = CPU,
 ) -> Refined:
     """Refines a mask as the settings say.
 
@@ -37,7 +36,6 @@ def refine_mask(
         mask: HxW bool, True = foreground.
         settings: Which refinement, and how.
         seed: Of what is random in it.
-        device: Where a network computes.
 
     Raises:
         ValueError: Where image or mask are not as above.
@@ -47,7 +45,7 @@ def refine_mask(
     if isinstance(settings, GuidedFilter):
         return refine_mask_guided(image, mask, settings)
     if isinstance(settings, RefineNetwork):
-        predictor = load_network(settings, device)
+        predictor = load_network(settings)
         return refine_mask_network(image, mask, predictor, settings)
     return refine_mask_grabcut(image, mask, settings, seed=seed)
 
@@ -64,12 +62,15 @@ def find_network(settings: RefineNetwork) -> Weights:
 
 
 @lru_cache(maxsize=4)
-def load_network(settings: RefineNetwork, device: Device) -> MaskNetworkPredictor:
-    """The network with its verified weights, on the device.
+def load_network(settings: RefineNetwork) -> MaskNetworkPredictor:
+    """The network with its verified weights.
+
+    On the processor, also beside a GPU: refining is the work of many processes, one a core, and
+    the mask must not depend on how many there are.
 
     Raises:
         UserError: The weights are missing, damaged or of another network.
     """
     network = MaskNetwork()
     load_into(network, find_network(settings))
-    return MaskNetworkPredictor(network, device)
+    return MaskNetworkPredictor(network, CPU)

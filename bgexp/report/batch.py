@@ -117,6 +117,8 @@ def _facts(
     found = overview.facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
     speed = f"{number(summary['images_per_s'], 2)} images/s"
     took = f"{number(summary['seconds'] / 60, 1)} minutes"
+    if summary["reused"]:
+        took += f"; {summary['reused']:,} results were there already"
     found.append(overview.Fact("Speed", speed, took))
     if told := numbers.pace(summary):
         found.append(overview.Fact("Network", *told))

@@ -242,7 +242,7 @@ def spread(
     Args:
         title: What they are.
         values: (N,) positive float.
-        low: The lower bound; one far outside the values is drawn at the end of the axis.
+        low: The lower bound; of one far outside the values an arrow says where it is.
         high: The upper one.
         unit: Of the values.
     """
@@ -277,11 +277,16 @@ def spread(
     ticks.append(Tick(WIDTH, _sized(end), "end"))
     named = {"lower bound": low, "upper bound": high}
     marks = [
-        Tick(place(value), f"{name} {_sized(value)}")
+        Tick(place(value), _pointed(f"{name} {_sized(value)}", value < start, value > end))
         for name, value in named.items()
         if math.isfinite(value)
     ]
     return Histogram(title, bars, ticks, marks, len(values))
+
+
+def _pointed(text: str, left: bool, right: bool) -> str:
+    """The text with an arrow to where its value is, if that is beyond an end of the axis."""
+    return f"\u2190 {text}" if left else f"{text} \u2192" if right else text
 
 
 def _sized(value: float) -> str:

@@ -209,8 +209,10 @@ def pace(summary: Numbers) -> tuple[str, str] | None:
         return None
     busy = f"busy {network['busy']:.0%} of the time"
     if network["busy"] >= BINDS:
-        return busy, f"it sets the pace: {network['images_per_s']:.1f} images/s at most"
+        return busy, f"it sets the pace: {network['images_per_s']:.1f} pictures/s at most"
     own = {name: stage["total_s"] for name, stage in summary["timings"].items() if name != "detect"}
+    if not own:
+        return busy, "nothing was done"
     most = max(own, key=lambda name: own[name])
     share = own[most] / (sum(own.values()) or 1)
     return busy, f"the processes set the pace: {share:.0%} of their work is {most}"

@@ -10,6 +10,7 @@ from bgexp.contenders import Contenders, find_contenders, fingerprints
 from bgexp.environment import bgexp_state
 from bgexp.errors import UserError
 from bgexp.files import write_json, write_whole
+from bgexp.history import SWEEP
 from bgexp.preference import Vote
 from bgexp.progress import progress
 from bgexp.report.review import Exhibit, exhibit, render_review
@@ -77,7 +78,7 @@ def log_review(settings: ReviewSettings, folder: Path) -> tuple[list[Vote], Revi
     Raises:
         UserError: The file cannot be read, is of no review in the store, or runs were named too.
     """
-    if settings.votes is None or list(settings.which) != ["last"] or settings.filter is not None:
+    if settings.votes is None or list(settings.which) != [SWEEP] or settings.filter is not None:
         raise UserError("votes: the file says of which runs it is; name none beside it")
     votes, review = read_file(settings.votes, settings)
     log_votes(votes, review, settings, folder)

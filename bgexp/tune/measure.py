@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, takewhile
+from itertools import cycle, islice, takewhile
 from time import monotonic, perf_counter
 
 import numpy as np
@@ -14,7 +14,7 @@ from bgexp.config import Cutout, TuneSettings
 from bgexp.dataset import Item
 from bgexp.detect import build_detector, common_network
 from bgexp.detect.shared import Address
-from bgexp.device import CPU, Device, pick_device, use_threads
+from bgexp.device import Device, pick_device, use_threads
 from bgexp.errors import Interrupted, UserError
 from bgexp.images import ImageError, load_image
 from bgexp.inputs import load_item
@@ -117,7 +117,6 @@ def _remover(
         refine=settings.refine,
         cutout=Cutout(),
         seed=settings.seed,
-        device=device,
     )
 
 
@@ -164,7 +163,8 @@ def throughput(
     with stopping() as stop, common as network:
         address = network.address if network else None
         start = partial(_worker, settings, changes, threads_each(processes), address)
-        tasks = takewhile(lambda _: done < wanted, cycle(items))
+        # An end, in case none is ever done.
+        tasks = takewhile(lambda _: done < wanted, islice(cycle(items), 20 * wanted))
         for item, said in work(tasks, start, processes, SECONDS, stop):
             if isinstance(said, Lost):
                 raise UserError(f"{item.path}: {said.reason}")
@@ -182,8 +182,7 @@ def _worker(
     settings: TuneSettings, changes: Changes, threads: int, network: Address | None
 ) -> "partial[int]":
     use_threads(threads)
-    device = CPU if network else pick_device(settings.device)
-    remove = _remover(settings, changes, device, network)
+    remove = _remover(settings, changes, pick_device(settings.device), network)
     return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
 
 

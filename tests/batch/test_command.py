@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 import signal
@@ -75,7 +76,9 @@ def test_a_second_run_does_nothing_again(batch, tmp_path):
     output = tmp_path / "out"
     before, times = tree(output), {p: p.stat().st_mtime_ns for p in output.glob("r*/**/*.png")}
     rows = manifest(output)
-    batch()
+    again = batch().summary
+    assert (again["counts"]["done"], again["reused"]) == (4, 4)
+    assert math.isnan(again["images_per_s"])  # none was worked on
     assert tree(output) == before
     assert {path: path.stat().st_mtime_ns for path in times} == times
     pd.testing.assert_frame_equal(manifest(output), rows)
@@ -118,7 +121,9 @@ def test_what_is_wrong_on_disk_is_done_again(batch, source, tmp_path):
     cat.write_bytes(cat.read_bytes()[:-1])
     duck.unlink()
     (output / "regular/.bgexp-0123456789abcdef.part").write_bytes(b"half")
-    batch()
+    summary = batch().summary
+    assert summary["reused"] == 2
+    assert summary["images_per_s"] == pytest.approx(2 / summary["seconds"])
     assert tree(output) == before
     assert_accounted(source, output)
 
@@ -153,6 +158,8 @@ def test_other_settings_are_refused_unless_told_otherwise(batch, tmp_path):
         batch("cutout.background=white")
     assert "output: " in str(caught.value)
     assert "cutout.background was black, is white" in str(caught.value)
+    with pytest.raises(UserError, match=r"settings: refine was none, is guided; choose"):
+        batch("refine=guided")
     assert "overwrite=true" in str(caught.value)
     assert tree(output) == before
     batch("cutout.background=white", "overwrite=true")

@@ -123,8 +123,9 @@ def _gpu_busy():
     if not shutil.which("nvidia-smi"):
         yield found
         return
-    asked = "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"
-    with subprocess.Popen(["nvidia-smi", *asked], stdout=subprocess.PIPE, text=True) as sampler:
+    asked = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu", "-lms", "200"]
+    asked.append("--format=csv,noheader,nounits")
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as sampler:
         try:
             yield found
         finally:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import AuthenticationError
@@ -49,6 +51,11 @@ def no_weights():
 
 def dead():
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DeadOnArrival:
+    def __reduce__(self):
+        return dead, ()
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +120,19 @@ def test_only_who_knows_the_word_is_let_in_and_the_next_one_still_is(network, pi
     assert len(SharedDetector(network.address, SELECTION).detect(picture(97, 160)))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="its address is another one")
+def test_one_that_knocks_and_says_nothing_holds_up_no_other(network, picture):
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(network.address.where)
+        assert len(SharedDetector(network.address, SELECTION).detect(picture(97, 160)))
+
+
+def test_a_network_whose_process_dies_at_once():
+    said = r"^the process of the network died$"
+    with pytest.raises(UserError, match=said), shared_network(DeadOnArrival()):
+        pass
+
+
 @pytest.mark.parametrize(
     ("build", "error", "said"),
     [
@@ -152,6 +172,15 @@ def test_pictures_go_together_that_are_padded_to_one_size(picture):
     assert alike(pictures) == [0, 2, 3]
     assert alike(pictures[1:]) == [0]
     assert alike([pictures[0]] * (MOST_AT_ONCE + 3)) == list(range(MOST_AT_ONCE))
+
+
+def test_a_device_that_is_lost_ends_the_network_and_not_every_picture():
+    class Detector:
+        def detect_pictures(self, _pictures):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(torch.AcceleratorError):
+        look(Detector(), ["a", "b"])
 
 
 @pytest.mark.parametrize(

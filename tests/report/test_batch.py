@@ -62,7 +62,7 @@ def make_page(records, name="in", when=None, **changed):
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
-        (9.5, ("busy 95% of the time", "it sets the pace: 2.0 images/s at most")),
+        (9.5, ("busy 95% of the time", "it sets the pace: 2.0 pictures/s at most")),
         (2.0, ("busy 20% of the time", "the processes set the pace: 56% of their work is encode")),
     ],
 )
@@ -75,6 +75,8 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, said, parse):
         "pictures_per_batch": int(2 * seconds) / 4,
     }
     assert pace(summary) == said
+    nothing = pace({**summary, "timings": {}})
+    assert nothing == (said if seconds > 9 else (said[0], "nothing was done"))
     page = parse(make_page(make_records(), network=summary["network"]))
     assert all(part in page.text for part in said)
 

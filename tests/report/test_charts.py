@@ -157,6 +157,7 @@ def test_bounds_in_and_out_of_the_picture():
     low, high = spread("", values, 50.0, 1e9).marks
     assert 0 < low.at < WIDTH  # within a factor of three
     assert high.at == WIDTH
+    assert (low.label, high.label[-1]) == ("lower bound 50", "→")
     assert spread("", values, math.nan, -math.inf).marks == []
 
 

@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
     [
         (["nobody"], "bgexp: nobody: no such run in "),
         (["last", "n=0"], "bgexp: n: "),
-        (["last", "votes=nothing.json"], "nothing.json: No such file"),
+        (["votes=nothing.json"], "nothing.json: No such file"),
         (["other", "votes=x.json"], "bgexp: votes: the file says of which runs it is"),
         (["last", "filter=attributes.status = 'FAILED'"], "bgexp: no run of "),
     ],

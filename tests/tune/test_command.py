@@ -21,6 +21,8 @@ def test_the_fastest_that_loses_little_wins():
     assert fastest(found, 0.03) is found[2]
     assert fastest(found, 0.0) is found[3]
     assert fastest(found[2:3], 0.0) is found[2]  # nothing else is left
+    assert fastest([measured(100, 0), *found[3:], measured(88, 0)], 0.0) is found[3]
+    assert fastest([measured(90, 0), measured(88, 0)], 0.0).ms == 90  # that is noise
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,12 @@ import math
 import numpy as np
 import pytest
 
-from bgexp.tune.measure import _measured
+from bgexp.compose import compose_config, plain
+from bgexp.config import TuneSettings, check_settings
+from bgexp.dataset import Item
+from bgexp.errors import UserError
+from bgexp.tune.candidates import REFERENCE
+from bgexp.tune.measure import _measured, throughput
 
 
 def test_with_truth_the_loss_is_paired():
@@ -26,3 +31,11 @@ def test_without_truth_the_loss_is_disagreement_with_fp32():
     assert found.at_worst == pytest.approx(0.06)
     one = _measured({}, np.ones((2, 1)), np.array([0.98]), nothing[:, :1])
     assert one.at_worst == one.loss
+
+
+@pytest.mark.slow
+def test_work_that_always_fails_ends(tmp_path):
+    config = plain(compose_config("tune", ["detector.image_size=64", "device=cpu"], None))
+    gone = Item("gone.jpg", ".", tmp_path / "gone.jpg", None, "", None)
+    with pytest.raises(UserError, match=r"^gone\.jpg: ImageError: "):
+        throughput(check_settings(TuneSettings, config), [gone], REFERENCE, 2)
