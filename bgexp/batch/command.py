@@ -159,7 +159,7 @@ def _identity(
     said = {
         **settings.model_dump(mode="json", exclude=NOT_RESULT),
         "weights": weights.sha256,
-        "refiner": find_network(refine).sha256 if isinstance(refine, RefineNetwork) else "",
+        "refine.weights": find_network(refine).sha256 if isinstance(refine, RefineNetwork) else "",
         "device": device_name(pick_device(settings.device)),
         "versions": package_versions() | runtime_versions(settings.detector),
         "bgexp": source_hash()[:16],

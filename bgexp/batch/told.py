@@ -46,7 +46,7 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
     known = f"{there:,} of the results were there already, whole" if there else ""
     console.print("; ".join(filter(None, [took, known])) or "Nothing was done")
     if told := pace(result.summary):
-        console.print(f"Network: {told[0]}: {told[1]}")
+        console.print(f"Network: {told[0]}; {told[1]}")
     if flags := result.summary["flags"]:
         console.print("Flags:   " + ", ".join(f"{name} {n:,}" for name, n in flags.items()))
     output = Path(settings.output)

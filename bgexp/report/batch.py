@@ -116,7 +116,8 @@ def _facts(
 ) -> list[overview.Fact]:
     found = overview.facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
     speed = f"{number(summary['images_per_s'], 2)} images/s"
-    took = f"{number(summary['seconds'] / 60, 1)} minutes"
+    seconds = summary["seconds"]
+    took = f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 1)} minutes"
     if summary["reused"]:
         took += f"; {summary['reused']:,} results were there already"
     found.append(overview.Fact("Speed", speed, took))
