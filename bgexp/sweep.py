@@ -193,8 +193,8 @@ def _compare(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> s
     if len(summaries) == 1:
         words = [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
     else:
-        parents = (summary["parent_run_id"] for summary in summaries if "parent_run_id" in summary)
-        words = [next(parents, "sweep")[:8]]
+        parents = [one["parent_run_id"] for one in summaries if one.get("parent_run_id")]
+        words = [parents[0][:8] if parents else "sweep"]
     words = ["bgexp", "compare", *words]
     return shlex.join(words + [f"runs={settings.runs}"] * (settings.runs != Path("runs")))
 

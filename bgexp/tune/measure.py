@@ -25,6 +25,7 @@ from bgexp.tune.candidates import Changes, changed
 from bgexp.workers import Lost, import_early, stopping, threads_each, work
 
 SECONDS = 600  # that an image may take
+MOST = 10_000  # images that workers get: an end, where each costs its worker's life
 
 
 @dataclass(frozen=True)
@@ -163,11 +164,10 @@ def throughput(
     with stopping() as stop, common as network:
         address = network.address if network else None
         start = partial(_worker, settings, changes, threads_each(processes), address)
-        # An end, in case none is ever done.
-        tasks = takewhile(lambda _: done < wanted, islice(cycle(items), 20 * wanted))
+        tasks = takewhile(lambda _: done < wanted, islice(cycle(items), MOST))
         for item, said in work(tasks, start, processes, SECONDS, stop):
-            if isinstance(said, Lost):
-                raise UserError(f"{item.path}: {said.reason}")
+            if isinstance(said, Lost | str):
+                raise UserError(f"{item.path}: {said.reason if isinstance(said, Lost) else said}")
             if len(at_work) == processes:
                 done += 1
                 ended = monotonic()
@@ -175,18 +175,23 @@ def throughput(
                 began = monotonic()
         if stop.exit_code is not None:
             raise Interrupted(stop.exit_code)
+    if not done:
+        raise UserError(f"processes: {processes} workers are never at work together")
     return done / (ended - began)
 
 
 def _worker(
     settings: TuneSettings, changes: Changes, threads: int, network: Address | None
-) -> "partial[int]":
+) -> "partial[int | str]":
     use_threads(threads)
     remove = _remover(settings, changes, pick_device(settings.device), network)
     return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
 
 
-def _answer(item: Item, remove: "partial[Removed]", limit: float) -> int:
-    """Works on an image and tells who did."""
-    remove(load_image(item.file, limit))
+def _answer(item: Item, remove: "partial[Removed]", limit: float) -> int | str:
+    """Works on an image and tells who did, or what went wrong: raised, it would be tried again."""
+    try:
+        remove(load_image(item.file, limit))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
     return os.getpid()
