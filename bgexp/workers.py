@@ -4,6 +4,7 @@ Each worker has a pipe of its own and one task at a time: nothing is shared that
 leave locked, and it is always known what it was at. A worker never outlives its parent.
 """
 
+import ctypes
 import os
 import signal
 import threading
@@ -27,6 +28,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CLOSING_SECONDS = 7.0  # after a signal, for what is in flight
+_KEPT_BYTES = 2**31 - 1  # of free memory at the heap's end, at most
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as in malloc.h
 _TICK = 0.2  # seconds between two looks at clock and signals
 # Copies of a server that has imported everything and started no thread: a new one, after a death
 # too, is there in moments. Plain fork could copy a lock that another thread holds.
@@ -259,8 +262,21 @@ def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]])
 
 def begin_service() -> None:
     """For a process that serves this one's parent: signals are the parent's, and so is its end."""
+    _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _keep_freed_memory() -> None:
+    """Lets glibc use the memory of one image again for the next.
+
+    Otherwise whatever is larger than 32 MB comes from the system each time, in pages of 4 kB whose
+    first touch takes longer than a network's layer takes to fill them.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another system, another C library
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _die_with_parent() -> None:

@@ -31,7 +31,17 @@ LAYERS = [
     {"environment", "metrics", "preference"},
     {"weights"},
     {"encode", "metadata"},
-    {"backbone", "config", "detections", "device", "files", "images", "progress", "safe_csv"},
+    {
+        "backbone",
+        "config",
+        "convolution",
+        "detections",
+        "device",
+        "files",
+        "images",
+        "progress",
+        "safe_csv",
+    },
     {"color", "png", "shared_array", "srgb", "tree", "workers"},
     {"errors"},
     {"__init__"},  # the version
@@ -54,6 +64,7 @@ OWNERS = {
     "pycocotools": {"average_precision", "coco_masks"},
     "torch": {
         "backbone",
+        "convolution",
         "detect",
         "device",
         "doctor",

@@ -1,4 +1,6 @@
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from bgexp.errors import UserError
 from bgexp.workers import Lost, Stop, stopping, work
 
 SECONDS = 60.0  # more than any task here takes
+MANY = 64 * 2**20  # bytes; glibc by itself returns as many at once
 
 
 # What workers start with; they are pickled, so they stand at the top level.
@@ -44,6 +47,19 @@ def behave(task, folder):
     if what == "wait":
         time.sleep(0.5)
     return f"{name} done"
+
+
+def faults():
+    return count_faults
+
+
+def count_faults(times):
+    """Pages that this process touches for the first time, for the last of several large arrays."""
+    for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        b"x" * MANY
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return found
 
 
 def no_start():
@@ -184,3 +200,13 @@ def _ends(pid):
     except psutil.TimeoutExpired:
         return False
     return True
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+def test_a_workers_memory_serves_again():
+    """What a worker has freed it does not ask the system for once more."""
+    ((_, once),) = work([1], faults, 1, SECONDS, Stop())
+    ((_, again),) = work([3], faults, 1, SECONDS, Stop())
+    pages = MANY // resource.getpagesize()
+    assert once >= pages // 2
+    assert again <= pages // 100

@@ -17,6 +17,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.poolers import initLevelMapper
 
 from bgexp.backbone import fold_norms
+from bgexp.convolution import quicken
 from bgexp.detect.dense import Dense, eager_dense
 from bgexp.detect.roi_align import RoIAlign
 from bgexp.detections import Detections, Selection
@@ -124,6 +125,8 @@ class MaskRCNNDetector:
         self._rpn.head = _Computed()
         self._heads.score_thresh = score_floor
         _set_up(self._heads, dtype)
+        if dtype == torch.float32 and device.type == "cpu":
+            quicken(self._heads)
         self.selection = selection
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
