@@ -13,7 +13,7 @@ INPUTS, OUTPUTS = 6, 4  # sides of a tile
 TILES = 256  # at once: what lies between the steps stays in the cache
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
-# Lavin and Gray's B^T, G and A^T: what they do to a column of inputs, of a kernel, of products.
+# Lavin and Gray's B^T, 24 G and A^T: what is done to columns of inputs, of kernels, of products.
 _OF_INPUTS = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],

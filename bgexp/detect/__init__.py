@@ -64,6 +64,8 @@ CALIBRATED_ON_EVERY = 3  # of the sample's images
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
+# The sources that make pictures of images and run the network.
+LOADER_AND_NETWORK = ("backbone.py", "convolution.py", "detect", "images.py", "srgb.py")
 # What is chosen from the network's output, or where its weights lie, is no part of what it finds.
 NOT_NETWORK = {"weights", "model", "score_threshold", "score_fallback", "score_floor", "labels"}
 
@@ -164,7 +166,7 @@ def cached_detector(
         "architecture": settings.model_dump(mode="json", exclude=NOT_NETWORK),
         "weights": weights.sha256,
         "device": device.type,
-        "loader and network": source_hash("detect", "images.py", "srgb.py"),
+        "loader and network": source_hash(*LOADER_AND_NETWORK),
         "versions": runtime_versions(settings)
         | {name: found for name, found in package_versions().items() if name in PACKAGES},
     }
