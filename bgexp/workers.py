@@ -271,7 +271,7 @@ def _keep_freed_memory() -> None:
     """Lets glibc use the memory of one image again for the next.
 
     Otherwise whatever is larger than 32 MB comes from the system each time, in pages of 4 kB whose
-    first touch takes longer than a network's layer takes to fill them.
+    first touch takes several times as long as to write them again.
     """
     with suppress(AttributeError, OSError, TypeError):  # another system, another C library
         library = ctypes.CDLL(None)

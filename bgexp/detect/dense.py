@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import FeaturePyramidNetwork
 
-from bgexp.convolution import quicken
-
 
 class DenseOutput(NamedTuple):
     """What the dense part says of B pictures, a tensor a level of the pyramid.
@@ -80,11 +78,8 @@ class Pyramid(nn.Module):
 def eager_dense(model: MaskRCNN, dtype: torch.dtype) -> Dense:
     """The dense part by torch itself."""
     model.backbone.fpn = Pyramid(model.backbone.fpn)
-    network = DenseNetwork(model)
-    if dtype == torch.float32 and next(network.parameters()).device.type == "cpu":
-        quicken(network)
     # Half of the backbone's time on a processor.
-    network = network.to(dtype).to(memory_format=torch.channels_last)
+    network = DenseNetwork(model).to(dtype).to(memory_format=torch.channels_last)
 
     def run(x: Tensor) -> DenseOutput:
         x = x.to(dtype, memory_format=torch.channels_last)

@@ -119,14 +119,14 @@ class MaskRCNNDetector:
             dense: The dense part where another program runs it; None: torch.
         """
         fold_norms(model.eval().to(device))
+        if dtype == torch.float32 and device.type == "cpu":
+            quicken(model.roi_heads if dense else model)
         self._device, self._dense = device, dense or eager_dense(model, dtype)
         self._transform, self._rpn, self._heads = model.transform, model.rpn, model.roi_heads
         self.limits = limits_of(model.transform)
         self._rpn.head = _Computed()
         self._heads.score_thresh = score_floor
         _set_up(self._heads, dtype)
-        if dtype == torch.float32 and device.type == "cpu":
-            quicken(self._heads)
         self.selection = selection
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
