@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from mlflow import MlflowClient
 
-from bgexp.config import Sample
-from bgexp.dataset import read_dataset
-from bgexp.images import decode_mask
-from bgexp.metrics import METRICS, evaluate_performance
+from bgexp.config.datasets import Sample
+from bgexp.datasets.read import read_dataset
+from bgexp.images.decode import decode_mask
+from bgexp.metrics.performance import METRICS, evaluate_performance
 
 LEAST_MEAN_IOU = 0.5  # far below what the shipped detector reaches, far above what chance does
 

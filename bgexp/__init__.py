@@ -1,6 +1,6 @@
 """bgexp finds out, by tracked experiments, which background-removal settings work best."""
 
-from bgexp.lean_import import postpone_compiler
+from bgexp.system.import_hook import postpone_compiler
 
 __version__ = "0.1.0"
 

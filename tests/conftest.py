@@ -14,14 +14,18 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process and thread a run where nothing is said
 
 import bgexp
-import bgexp.tracking  # sets MLflow's environment: before a run that puts the environment back
-from bgexp import cli
+
+# Sets MLflow's environment: before a run that puts the environment back.
+import bgexp.tracking.active_run
+from bgexp.cli import main as cli
 
 # A busy machine takes its time: what a test measures is never how long it took.
 hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+
+pytest_plugins = ["tests.rows", "tests.pages"]  # fixtures that several packages' tests share
 
 SAMPLE = Path(bgexp.__file__).parent / "sample"
 
@@ -70,7 +74,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from bgexp.detect.demo import build_demo_model
-    from bgexp.weights import save_state
+    from bgexp.detect.weights import save_state
 
     torch.manual_seed(0)
     model = build_demo_model()

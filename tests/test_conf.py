@@ -6,30 +6,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bgexp import compose
-from bgexp.compose import combinations, compose_config, conf_dir, plain
-from bgexp.config import (
-    AnalyzeSettings,
-    BatchSettings,
-    Combine,
-    CompareSettings,
-    Cutout,
-    DoctorSettings,
-    GrabCut,
-    GuidedFilter,
-    NoRefinement,
-    PromoteSettings,
-    RefineNetwork,
-    ReviewSettings,
-    RunSettings,
-    SelectSettings,
-    SweepSettings,
-    TrainSettings,
-    TuneSettings,
-    UiSettings,
-    check_settings,
-    flattened,
-)
+from bgexp.config import compose
+from bgexp.config.analyze import AnalyzeSettings
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings, flattened
+from bgexp.config.compare import CompareSettings
+from bgexp.config.compose import combinations, compose_config, conf_dir, plain
+from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.promote import PromoteSettings
+from bgexp.config.review import ReviewSettings, SelectSettings
+from bgexp.config.run import RunSettings
+from bgexp.config.stages import Combine, Cutout, GrabCut, GuidedFilter, NoRefinement, RefineNetwork
+from bgexp.config.sweep import SweepSettings
+from bgexp.config.train import TrainSettings
+from bgexp.config.tune import TuneSettings
 from bgexp.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -196,7 +186,7 @@ def test_an_installed_package_uses_the_folder_inside_it(tmp_path, monkeypatch):
     installed = tmp_path / "site-packages" / "bgexp"
     (installed / "conf").mkdir(parents=True)
     (tmp_path / "site-packages" / "conf").mkdir()  # of another package
-    monkeypatch.setattr(compose, "__file__", str(installed / "compose.py"))
+    monkeypatch.setattr(compose, "__file__", str(installed / "config" / "compose.py"))
     assert conf_dir() == installed / "conf"
 
 

@@ -7,22 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from bgexp import cli
-from bgexp.compose import combinations, compose_config, plain
-from bgexp.config import (
-    AnalyzeSettings,
-    BatchSettings,
-    CompareSettings,
-    DoctorSettings,
-    PromoteSettings,
-    ReviewSettings,
-    RunSettings,
-    SelectSettings,
-    TrainSettings,
-    UiSettings,
-    check_settings,
-)
-from bgexp.optimize import read_space
+from bgexp.cli import main as cli
+from bgexp.config.analyze import AnalyzeSettings
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compare import CompareSettings
+from bgexp.config.compose import combinations, compose_config, plain
+from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.promote import PromoteSettings
+from bgexp.config.review import ReviewSettings, SelectSettings
+from bgexp.config.run import RunSettings
+from bgexp.config.train import TrainSettings
+from bgexp.sweep.optuna_space import read_space
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from bgexp.sweep import read_summary
+from bgexp.sweep.jobs import read_summary
 
 pytestmark = pytest.mark.slow
 SIDE_BY_SIDE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "refine=none,guided"]
@@ -21,7 +21,7 @@ STARTED_SECONDS = 300
 def command(fast, tmp_path):
     given = [o for o in fast if not o.startswith("refine")]
     words = [*SIDE_BY_SIDE, *given, "samples=0", f"runs={tmp_path / 'runs'}"]
-    return [sys.executable, "-m", "bgexp.cli", "run", "-m", *words]
+    return [sys.executable, "-m", "bgexp.cli.main", "run", "-m", *words]
 
 
 def tracked(runs):

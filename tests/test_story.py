@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import bgexp
-from bgexp.compose import conf_dir
+from bgexp.config.compose import conf_dir
 
 pytestmark = pytest.mark.slow
 PHOTOGRAPHS = ("food/lemons.jpg", "food/coffee.jpg")
@@ -54,7 +54,7 @@ def say(place, environment):
     """Types `bgexp WORDS` and gives exit code, stdout and stderr."""
 
     def run(*words):
-        command = [sys.executable, "-m", "bgexp.cli", *words]
+        command = [sys.executable, "-m", "bgexp.cli.main", *words]
         done = subprocess.run(
             command, cwd=place, env=environment, capture_output=True, text=True, timeout=400
         )

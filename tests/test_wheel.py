@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bgexp.sweep import read_summary
+from bgexp.sweep.jobs import read_summary
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -51,7 +51,7 @@ def test_nothing_but_the_package_is_in_it(installed):
 
 def test_runs_from_the_wheel(installed, fast, tmp_path):
     def wheel(*arguments):
-        command = [sys.executable, "-m", "bgexp.cli", *arguments]
+        command = [sys.executable, "-m", "bgexp.cli.main", *arguments]
         return call(*command, cwd=tmp_path, PYTHONPATH=str(installed))
 
     # A config that only the installed copy has shows which copy is read.

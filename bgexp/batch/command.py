@@ -10,7 +10,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bgexp.batch.folder import (
+from bgexp.batch.artifacts import PAGE, draw_batch
+from bgexp.batch.journal import Identity, Journal, Record
+from bgexp.batch.manifest import CSV, PARQUET, write_manifest
+from bgexp.batch.output_folder import (
     JOURNAL,
     STATE,
     earlier_records,
@@ -18,28 +21,35 @@ from bgexp.batch.folder import (
     remove_temporary,
     sole_use,
 )
-from bgexp.batch.journal import Identity, Journal, Record
-from bgexp.batch.manifest import CSV, PARQUET, write_manifest
-from bgexp.batch.page import PAGE, draw_batch
 from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, plan_batch
 from bgexp.batch.planned import Planned
-from bgexp.batch.process import Halted, Job, processor, started_record
+from bgexp.batch.process_file import Halted, Job, processor, started_record
 from bgexp.batch.summary import batch_summary
-from bgexp.config import BatchSettings, RefineNetwork, flattened
-from bgexp.detect import common_network, find_weights, runtime_versions
-from bgexp.detect.shared import Load
-from bgexp.device import device_name, pick_device
-from bgexp.environment import bgexp_state, package_versions
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import flattened
+from bgexp.config.stages import RefineNetwork
+from bgexp.detect.build import common_network, find_weights, runtime_versions
+from bgexp.detect.device import device_name, pick_device
+from bgexp.detect.inference_server import Load
 from bgexp.errors import HaltedError, Interrupted, UserError
-from bgexp.files import sha256_bytes, source_hash, write_json
-from bgexp.outbox import Post, outbox
-from bgexp.progress import progress, tell
+from bgexp.pipeline.refine import find_network
 from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
-from bgexp.refine import find_network
-from bgexp.registry import Version, with_model
-from bgexp.tree import Found, all_files
-from bgexp.workers import Lost, Stop, available_cores, import_early, stopping, threads_each, work
+from bgexp.system.atomic import sha256_bytes, source_hash, write_json
+from bgexp.system.listing import Found, all_files
+from bgexp.system.progress import progress, tell
+from bgexp.system.provenance import bgexp_state, package_versions
+from bgexp.system.workers import (
+    Lost,
+    Stop,
+    available_cores,
+    import_early,
+    stopping,
+    threads_each,
+    work,
+)
+from bgexp.tracking.outbox import Post, outbox
+from bgexp.tracking.registry import Version, with_model
 
 SUMMARY = "summary.json"
 # Settings that cannot change a result.

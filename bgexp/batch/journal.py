@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from bgexp.errors import UserError
-from bgexp.files import sha256_bytes, write_whole
+from bgexp.system.atomic import sha256_bytes, write_whole
 
 _CHECKSUM = 16  # digits
 

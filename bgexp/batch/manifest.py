@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from bgexp.batch.journal import Record
-from bgexp.files import write_whole
-from bgexp.safe_csv import safe_csv
+from bgexp.system.atomic import write_whole
+from bgexp.system.safe_csv import safe_csv
 
 PARQUET, CSV = "manifest.parquet", "manifest.csv"
 _LISTS = ("quality_issues", "missing_metadata", "flags")

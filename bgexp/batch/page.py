@@ -1,61 +1,233 @@
-"""The page of a batch, drawn from its manifest and its files."""
+"""The page of a batch."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
 
-from bgexp.batch.journal import Record
-from bgexp.batch.manifest import CSV, PARQUET, manifest_table
-from bgexp.config import BatchSettings
-from bgexp.files import write_whole
-from bgexp.images import ImageError, load_image, thumbnail
-from bgexp.report.batch import most_doubtful, render_batch
-from bgexp.report.gallery import PANEL
+from bgexp.batch.findings import FLAGS, batch_findings
+from bgexp.report import charts, overview
+from bgexp.report import tables as numbers
+from bgexp.report.card import Card
+from bgexp.report.finding import counted
+from bgexp.report.gallery import ByteArray, panel
+from bgexp.report.labels import settings_lines
+from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
 
-PAGE = "report.html"
-SHOWN = 24
-_THREADS = 2  # decoders let go of the interpreter; more would hold more pictures at once
+ALL = "manifest.parquet"
+MOST_LISTED = 200
+_NOTHING: Mapping[str, str] = {}
+_DOUBT = ("nothing_found", "nearly_all_kept", "unstable", "little_kept")  # the gravest first
 
 
-def draw_batch(
-    output: Path,
-    settings: BatchSettings,
+def most_doubtful(rows: pd.DataFrame, count: int) -> list[str]:
+    """Paths of the results to look at first: grave flags, many flags, little confidence."""
+    done = rows[rows["status"] == "done"]
+    flags = done["flags"].str.split(",")
+    grave = flags.map(lambda names: sum(name in _DOUBT for name in names))
+    many = flags.map(lambda names: sum(bool(name) for name in names))
+    doubt = 10 * grave + many - done["confidence"].fillna(0)
+    return list(done["path"][doubt.sort_values(ascending=False, kind="stable").index][:count])
+
+
+def render_batch(
     summary: Mapping[str, Any],
-    records: Sequence[Record],
-    files: Mapping[str, Path],
-    began: datetime,
-) -> None:
-    """Writes report.html; a picture that cannot be read any more is left out.
+    settings: Mapping[str, Any],
+    rows: pd.DataFrame,
+    pictures: Mapping[str, tuple[ByteArray, ByteArray]],
+    when: datetime | None = None,
+    links: Mapping[str, str] = _NOTHING,
+) -> bytes:
+    """The page of a batch, one HTML file that asks for nothing outside it.
 
     Args:
-        output: The output folder.
-        settings: Of the batch.
-        summary: As summary.json holds it.
-        records: A row an input.
-        files: Of the inputs, absolute, by path.
-        began: When the batch did.
+        summary: summary.json as a dict.
+        settings: The batch's settings as nested dicts.
+        rows: The columns of the manifest.
+        pictures: By path the original and the result, small, HxWx3 uint8 RGB; in their order.
+        when: When the batch began.
+        links: Files beside the page.
     """
-    rows = manifest_table(records)
-    outputs = {record.path: output / record.output for record in records if record.output}
-    shown = most_doubtful(rows, SHOWN)
+    findings = batch_findings(rows, summary)
+    anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
+    stages_table, stages, sentence = numbers.timings(summary)
+    by_path = rows.set_index("path", drop=False)
+    done = rows[rows["status"] == "done"]
+    content: dict[str, Any] = {
+        "cards": _cards(summary),
+        "gallery": [
+            {
+                "name": "Look at these first",
+                "note": "flagged results, then those the detector is least sure of",
+                "pictures": [
+                    _picture(by_path.loc[path], pair, anchors[path])
+                    for path, pair in pictures.items()
+                ],
+            }
+        ]
+        if pictures
+        else [],
+        "issues": _issues(rows),
+        "flags": _flags(summary, done),
+        "not_done": _not_done(rows),
+        "categories": _categories(summary),
+        "histograms": _histograms(done),
+        "timings": stages_table,
+        "stages": stages,
+        "timings_sentence": sentence,
+    }
+    return render_page(
+        "batch.html",
+        kind="bgexp batch",
+        title=f"{counted(summary['counts']['total'], 'file')} of {settings['input']}",
+        banners=overview.banners(_as_run(summary), settings),
+        facts=_facts(summary, settings, when),
+        places=_places(content),
+        findings=findings,
+        anchors=listed(anchors, findings),
+        settings=list(settings_lines(settings)),
+        links=links,
+        footer=overview.footer(summary),
+        **content,
+    )
 
-    def small(file: Path) -> NDArray[np.uint8]:
-        return thumbnail(load_image(file, settings.max_megapixels), PANEL)
 
-    def pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-        with suppress(ImageError, MemoryError):
-            return small(files[path]), small(outputs[path])
+def _as_run(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts as a run has them: what was skipped is no part of what was to be done."""
+    counts = summary["counts"]
+    worked = counts["done"] + counts["failed"]
+    return {**summary, "counts": {**counts, "total": worked, "skipped": 0}}
+
+
+def _facts(
+    summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
+) -> list[overview.Fact]:
+    found = overview.facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
+    speed = f"{number(summary['images_per_s'], 2)} images/s"
+    seconds = summary["seconds"]
+    took = f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 1)} minutes"
+    if summary["reused"]:
+        took += f"; {summary['reused']:,} results were there already"
+    found.append(overview.Fact("Speed", speed, took))
+    if told := numbers.pace(summary):
+        found.append(overview.Fact("Network", *told))
+    return found
+
+
+def _cards(summary: Mapping[str, Any]) -> list[Card]:
+    counts = summary["counts"]
+    sorted_out = f"{counts['regular']:,} regular, {counts['outliers']:,} outliers"
+    skipped = [f"{name}: {n:,}" for name, n in list(summary["skipped"].items())[:4]]
+    return [
+        Card("Files", f"{counts['total']:,}", "", ["each has a row in the manifest"]),
+        Card("Done", f"{counts['done']:,}", "", [sorted_out]),
+        Card("Failed", f"{counts['failed']:,}", "", ["in processing"]),
+        Card("Skipped", f"{counts['skipped']:,}", "", skipped),
+        Card("To look at", f"{counts['flagged']:,}", "", ["flagged results"]),
+    ]
+
+
+def _picture(
+    row: "pd.Series[Any]", pair: tuple[ByteArray, ByteArray], anchor: str
+) -> dict[str, Any]:
+    told = [text for text in (row["flags"].replace(",", ", "), row["handling"]) if text]
+    return {
+        "path": row["path"],
+        "anchor": anchor,
+        "panels": [
+            panel("original", pair[0], kind="original"),
+            panel("cut-out", pair[1], kind="cutout"),
+        ],
+        "scores": [
+            ("Coverage", number(row["coverage"])),
+            ("Confidence", number(row["confidence"])),
+        ],
+        "remark": "; ".join(told),
+    }
+
+
+def _issues(rows: pd.DataFrame) -> Table | None:
+    """What became of the images with each quality issue."""
+    names = rows["quality_issues"].str.split(",").explode()
+    names = names[names != ""]
+    cells = []
+    for name, places in names.groupby(names).groups.items():
+        group = rows.loc[places]
+        handled = group["handling"][group["handling"] != ""]
+        cells.append(
+            [
+                Cell(str(name)),
+                *(figure(float((group["status"] == s).sum()), 0) for s in ("done", "failed")),
+                figure(float((group["status"] == "skipped").sum()), 0),
+                figure(float((group["kind"] == "outlier").sum()), 0),
+                figure(float(len(handled)), 0),
+                Cell(handled.iloc[0] if len(handled) else "as any other"),
+            ]
+        )
+    columns = ("issue", "done", "failed", "skipped", "in outliers/", "handled", "for example")
+    return Table("Quality issues and what became of them", columns, cells, ALL) if cells else None
+
+
+def _flags(summary: Mapping[str, Any], done: pd.DataFrame) -> Table | None:
+    cells = [
+        [
+            Cell(name),
+            figure(float(count), 0),
+            Cell(f"{count / len(done):.1%}", count / len(done)),
+            Cell(FLAGS[name][0]),
+            Cell(FLAGS[name][1] or "look at it"),
+        ]
+        for name, count in summary["flags"].items()
+    ]
+    columns = ("flag", "results", "share", "means", "try")
+    return Table("Flags", columns, cells, ALL) if cells else None
+
+
+def _not_done(rows: pd.DataFrame) -> Table | None:
+    left = rows[rows["status"] != "done"].sort_values(["status", "path"])
+    cells = [[Cell(row.path), Cell(row.status), Cell(row.reason)] for row in left.itertuples()]
+    columns = ("file", "status", "reason")
+    return Table("Files without a result", columns, cells, ALL, MOST_LISTED) if cells else None
+
+
+def _categories(summary: Mapping[str, Any]) -> Table | None:
+    keys = ("total", "done", "failed", "skipped", "outliers", "flagged")
+    cells = [
+        [Cell(name), *(figure(float(counts[key]), 0) for key in keys)]
+        for name, counts in summary["categories"].items()
+    ]
+    if len(cells) < 2:
         return None
+    columns = ("category", "files", *keys[1:])
+    return Table("Categories", columns, cells, ALL, 1000)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        pairs = zip(shown, pool.map(pair, shown), strict=True)
-        pictures = {path: found for path, found in pairs if found}
-    links = {name: name for name in ("summary.json", PARQUET, CSV)}
-    page = render_batch(summary, settings.model_dump(mode="json"), rows, pictures, began, links)
-    write_whole(output / PAGE, page)
+
+def _histograms(done: pd.DataFrame) -> list[charts.Histogram]:
+    found = []
+    for key, name in (("coverage", "Coverage"), ("confidence", "Confidence")):
+        values = done[key].dropna().to_numpy(float)
+        if len(values):
+            low = float(np.percentile(values, 5))
+            marks = {"mean": float(values.mean()), "p05": low}
+            found.append(charts.histogram(name, values, marks))
+    return found
+
+
+def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    places = (
+        ("images", "Look first", "gallery"),
+        ("flags", "Flags", "flags"),
+        ("issues", "Quality issues", "issues"),
+        ("not-done", "Without a result", "not_done"),
+        ("categories", "Categories", "categories"),
+        ("distributions", "Distributions", "histograms"),
+        ("timings", "Time", "timings"),
+    )
+    return [
+        ("numbers", "Numbers"),
+        ("findings", "Findings"),
+        *sections(content, places),
+        ("settings", "Settings"),
+    ]

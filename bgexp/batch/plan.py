@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from bgexp.batch.handling import shape_issues
-from bgexp.batch.names import output_paths
+from bgexp.batch.output_paths import output_paths
 from bgexp.batch.planned import Planned
-from bgexp.config import BatchSettings, QualityRules
-from bgexp.encode import SUFFIX
+from bgexp.batch.size_rules import shape_issues
+from bgexp.config.batch import BatchSettings, QualityRules
+from bgexp.images.encode import SUFFIX
 from bgexp.quality.header import Header
 from bgexp.quality.outliers import find_outliers, outlier_reasons
-from bgexp.tree import Found
+from bgexp.system.listing import Found
 
 REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"
 _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}

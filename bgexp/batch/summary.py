@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from bgexp.batch.journal import Record
-from bgexp.config import BatchSettings
-from bgexp.detect.shared import Load
-from bgexp.device import device_name, pick_device
-from bgexp.environment import bgexp_state, package_versions, peak_memory
-from bgexp.results import SCHEMA_VERSION
-from bgexp.summarise import stage_times
+from bgexp.config.batch import BatchSettings
+from bgexp.detect.device import device_name, pick_device
+from bgexp.detect.inference_server import Load
+from bgexp.experiment.aggregate import stage_times
+from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions, peak_memory
 
 
 def batch_summary(

@@ -6,14 +6,16 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bgexp.contenders import called
+from bgexp.compare.comparable_runs import called
+from bgexp.compare.comparison import Comparison, Variant
 from bgexp.errors import UserError
-from bgexp.findings.comparison import Comparison, Variant
-from bgexp.history import StoredRun
-from bgexp.images import ImageError, decode_mask
-from bgexp.metrics import BoolMask, aggregate, boundary_iou, dice, iou
-from bgexp.progress import progress
-from bgexp.shown import MASKS
+from bgexp.experiment.saved_masks import MASKS
+from bgexp.images.decode import ImageError, decode_mask
+from bgexp.metrics.aggregation import aggregate
+from bgexp.metrics.counts import BoolMask
+from bgexp.metrics.overlap import boundary_iou, dice, iou
+from bgexp.system.progress import progress
+from bgexp.tracking.past_runs import StoredRun
 
 AGREEMENT = {"iou": iou, "boundary_iou": boundary_iou, "dice": dice}
 

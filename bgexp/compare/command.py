@@ -5,19 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from bgexp.compare.agreement import with_agreement
+from bgexp.compare.artifacts import draw_comparison
+from bgexp.compare.common_images import match_images
+from bgexp.compare.comparable_runs import called
+from bgexp.compare.comparison import Comparison, compare_jobs
 from bgexp.compare.differences import cautions, differing
 from bgexp.compare.document import as_document
-from bgexp.compare.page import draw_comparison
-from bgexp.config import CompareSettings
-from bgexp.contenders import called
+from bgexp.config.compare import CompareSettings
 from bgexp.errors import UserError
-from bgexp.files import write_json
-from bgexp.findings.comparison import Comparison, compare_jobs
-from bgexp.findings.finding import Job
-from bgexp.findings.matching import match_images
-from bgexp.findings.variants import job_names
-from bgexp.history import StoredRun, find_runs
-from bgexp.votes import read_votes
+from bgexp.report.finding import Job
+from bgexp.sweep.effects import job_names
+from bgexp.system.atomic import write_json
+from bgexp.tracking.past_runs import StoredRun, find_runs
+from bgexp.tracking.votes import read_votes
 
 DOCUMENT = "compare.json"
 

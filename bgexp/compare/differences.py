@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from bgexp.history import StoredRun
-from bgexp.naming import SAID
-from bgexp.report.names import settings_lines
+from bgexp.report.labels import settings_lines
+from bgexp.tracking.past_runs import StoredRun
+from bgexp.tracking.run_names import SAID
 
 # What changes no result, or is told by the weights' hash and by the images themselves.
 _PASSED_OVER = (

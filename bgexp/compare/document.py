@@ -3,11 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
-from bgexp.environment import bgexp_state
-from bgexp.findings.against import Against
-from bgexp.findings.comparison import Comparison, Variant
-from bgexp.findings.variants import Effect, disagreement
-from bgexp.results import SCHEMA_VERSION
+from bgexp.compare.comparison import Comparison, Variant
+from bgexp.compare.verdict import Against
+from bgexp.sweep.effects import Effect, disagreement
+from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state
 
 MOST_APART = 100  # images on which the runs disagree most
 

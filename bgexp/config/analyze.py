@@ -7,12 +7,7 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.section import (
-    Count,
-    Positive,
-    Section,
-    Tracked,
-)
+from bgexp.config.base import Count, Positive, Section, Tracked
 
 
 class Outliers(Section):

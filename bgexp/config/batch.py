@@ -11,14 +11,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
+from bgexp.config.base import Common, Count, Positive, Section, Share
 from bgexp.config.detectors import DetectorSettings, check_instances
-from bgexp.config.section import (
-    Common,
-    Count,
-    Positive,
-    Section,
-    Share,
-)
 from bgexp.config.stages import Combine, Cutout, Refine
 
 

@@ -6,10 +6,7 @@ from pydantic import (
     ValidationError,
 )
 
-from bgexp.config.section import (
-    Section,
-    Settings,
-)
+from bgexp.config.base import Section, Settings
 from bgexp.errors import UserError
 
 

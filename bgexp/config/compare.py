@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bgexp.config.section import OverRuns
+from bgexp.config.base import OverRuns
 
 Metric = Literal[
     "iou",

@@ -7,10 +7,7 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.section import (
-    Positive,
-    Section,
-)
+from bgexp.config.base import Positive, Section
 
 
 class Folder(Section):

@@ -9,11 +9,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.section import (
-    Positive,
-    Section,
-    Share,
-)
+from bgexp.config.base import Positive, Section, Share
 
 PRECISIONS = {"eager": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
 

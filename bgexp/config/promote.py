@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bgexp.config.section import OverRuns
+from bgexp.config.base import OverRuns
 
 
 class PromoteSettings(OverRuns):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bgexp.config.section import Count, OverRuns
+from bgexp.config.base import Count, OverRuns
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 

@@ -4,9 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from bgexp.config.base import Common, Positive, Section, Share
 from bgexp.config.datasets import Dataset
 from bgexp.config.detectors import DetectorSettings, check_instances
-from bgexp.config.section import Common, Positive, Section, Share
 from bgexp.config.stages import Combine, Cutout, Refine
 
 

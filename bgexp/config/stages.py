@@ -8,11 +8,8 @@ from pydantic import (
     Field,
 )
 
-from bgexp.color import parse_color
-from bgexp.config.section import (
-    Section,
-    Share,
-)
+from bgexp.config.base import Section, Share
+from bgexp.config.color import parse_color
 
 
 class Combine(Section):

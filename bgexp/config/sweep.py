@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bgexp.config.section import Positive, Section
+from bgexp.config.base import Positive, Section
 
 
 class OptunaSweep(Section):

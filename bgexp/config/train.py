@@ -9,13 +9,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from bgexp.config.base import Common, Positive, Section
 from bgexp.config.datasets import Coco, Pairs
 from bgexp.config.detectors import ObjectDetectorSettings
-from bgexp.config.section import (
-    Common,
-    Positive,
-    Section,
-)
 from bgexp.config.stages import RefineNetwork
 
 

@@ -1,8 +1,8 @@
 """Settings of `bgexp tune`."""
 
+from bgexp.config.base import Common, Positive, Share
 from bgexp.config.datasets import Dataset
 from bgexp.config.detectors import ObjectDetectorSettings
-from bgexp.config.section import Common, Positive, Share
 from bgexp.config.stages import Combine, Refine
 
 

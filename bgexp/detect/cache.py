@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bgexp.detect.detections import Detections, Found, Selection, SoftMask
 from bgexp.detect.detector import Detector
-from bgexp.detections import Detections, Found, Selection, SoftMask
-from bgexp.files import TEMPORARY, sha256_bytes, write_whole
+from bgexp.system.atomic import TEMPORARY, sha256_bytes, write_whole
 
 _ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
 _ARRAYS = ("boxes", "labels", "scores", "masks")

@@ -15,7 +15,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from bgexp.backbone import mobilenet_blocks
+from bgexp.detect.backbone import mobilenet_blocks
 from bgexp.detect.maskrcnn import fix_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.detections import Found, Selection
+from bgexp.detect.detections import Found, Selection
 
 
 class Detector(Protocol):

@@ -16,11 +16,11 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.poolers import initLevelMapper
 
-from bgexp.backbone import fold_norms
-from bgexp.convolution import quicken
+from bgexp.detect.backbone import fold_norms
 from bgexp.detect.dense import Dense, eager_dense
+from bgexp.detect.detections import Detections, Selection
+from bgexp.detect.fast_convolutions import quicken
 from bgexp.detect.roi_align import RoIAlign
-from bgexp.detections import Detections, Selection
 
 
 def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:

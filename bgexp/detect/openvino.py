@@ -17,10 +17,10 @@ from filelock import FileLock
 from torch import Tensor
 from torchvision.models.detection import MaskRCNN
 
-from bgexp.backbone import fold_norms
+from bgexp.detect.backbone import fold_norms
 from bgexp.detect.dense import Dense, DenseNetwork, DenseOutput
 from bgexp.errors import UserError
-from bgexp.files import sha256_bytes
+from bgexp.system.atomic import sha256_bytes
 
 if TYPE_CHECKING:
     from openvino import Model

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from bgexp.config import Rembg
-from bgexp.detections import Selection, SoftMask
+from bgexp.config.detectors import Rembg
+from bgexp.detect.detections import Selection, SoftMask
+from bgexp.detect.weights import Weights, local_file
 from bgexp.errors import UserError
-from bgexp.weights import Weights, local_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -8,7 +8,7 @@ from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
-from bgexp.config import MaskRcnnResnet50Fpn, MaskRcnnResnet50FpnV2
+from bgexp.config.detectors import MaskRcnnResnet50Fpn, MaskRcnnResnet50FpnV2
 from bgexp.detect.maskrcnn import fix_strides
 
 LEVELS = 2, 5  # strides 4 to 32

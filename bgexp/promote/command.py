@@ -10,19 +10,26 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from bgexp.bundle import save_bundle, stages_of
-from bgexp.config import PromoteSettings
+from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError, UserError
-from bgexp.files import write_json
-from bgexp.history import StoredRun, find_runs
-from bgexp.promote.eligible import eligible
-from bgexp.promote.gates import (
-    held_out,
-    read_constraints,
-)
+from bgexp.promote.eligibility import eligible
+from bgexp.promote.gates import held_out, read_constraints
 from bgexp.promote.judges import Scores, Votes, find_judge
-from bgexp.registry import BUNDLE, CHAMPION, PREVIOUS, Version, crown, fetch, find_version, register
-from bgexp.tracking import tracked_run
+from bgexp.promote.save_bundle import save_bundle
+from bgexp.system.atomic import write_json
+from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.bundle import stages_of
+from bgexp.tracking.past_runs import StoredRun, find_runs
+from bgexp.tracking.registry import (
+    BUNDLE,
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    crown,
+    fetch,
+    find_version,
+    register,
+)
 
 LOCK_SECONDS = 120
 DECISION = "promotion.json"

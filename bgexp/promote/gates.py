@@ -12,9 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
+from bgexp.datasets.sampling import choose
 from bgexp.errors import UserError
-from bgexp.metrics import LOWER_IS_BETTER, METRICS
-from bgexp.subset import choose
+from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 
 MARGIN = 0.005  # a new champion may be so much worse at most, at the interval's lower end
 ERROR = 0.05  # the chance of an interval that misses the truth, for all variants together

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.bradley_terry import Strength, strengths
-from bgexp.config import PromoteSettings
+from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError
-from bgexp.history import StoredRun
-from bgexp.preference import Vote, win_rate
+from bgexp.metrics.bradley_terry import Strength, strengths
+from bgexp.metrics.win_rate import Vote, win_rate
 from bgexp.promote.gates import MARGIN, WIN_RATE, confidence, gain, read_metric
-from bgexp.votes import read_votes
+from bgexp.tracking.past_runs import StoredRun
+from bgexp.tracking.votes import read_votes
 
 
 def find_judge(settings: PromoteSettings) -> "Scores | Votes":

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bgexp.images import SUFFIXES, ImageError, foreign_format, open_regular
-from bgexp.metadata import Metadata, read_metadata
-from bgexp.tree import Found
+from bgexp.images.decode import SUFFIXES, ImageError, foreign_format, open_regular
+from bgexp.images.metadata import Metadata, read_metadata
+from bgexp.system.listing import Found
 
 # By format, what its names may end in. Cameras call an MPO .jpg.
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.config import Outliers
+from bgexp.config.analyze import Outliers
 
 Floats = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bgexp.config import Expected, Outliers
+from bgexp.config.analyze import Expected, Outliers
 from bgexp.quality.outliers import dimensions, find_outliers
 
 # What other reports use, the most usual first.

@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.config import Analyze, Outliers
+from bgexp.config.analyze import Analyze, Outliers
 from bgexp.errors import UserError
-from bgexp.images import FORMATS
-from bgexp.metadata import FIELDS
-from bgexp.quality.inspect import Inspection
-from bgexp.quality.likeness import near_duplicates
+from bgexp.images.decode import FORMATS
+from bgexp.images.metadata import FIELDS
+from bgexp.quality.inspection import Inspection
+from bgexp.quality.near_duplicates import near_duplicates
 from bgexp.quality.outliers import find_outliers, outlier_reasons
 
 _TEXTS = ("format", "mode", "icc")

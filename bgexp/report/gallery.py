@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.cutout import cut_out
-from bgexp.findings.finding import Finding, column
-from bgexp.images import encode_jpeg, thumbnail
-from bgexp.png import encode_png
+from bgexp.images.decode import encode_jpeg, thumbnail
+from bgexp.images.png import encode_png
+from bgexp.pipeline.cutout import cut_out
+from bgexp.report.finding import Finding, column
 
 ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]

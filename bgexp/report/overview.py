@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from bgexp.findings.finding import counted
-from bgexp.report.names import described
-from bgexp.report.page import number
+from bgexp.report.finding import counted
+from bgexp.report.labels import described
+from bgexp.report.render import number
 
 _SECTIONS = (
     ("detector", "Detector", "name"),

@@ -5,19 +5,30 @@ from pathlib import Path
 
 import yaml
 
-from bgexp.config import ReviewSettings, flattened
-from bgexp.contenders import Contenders, find_contenders, fingerprints
-from bgexp.environment import bgexp_state
+from bgexp.compare.comparable_runs import Contenders, find_contenders, fingerprints
+from bgexp.config.check import flattened
+from bgexp.config.review import ReviewSettings
 from bgexp.errors import UserError
-from bgexp.files import write_json, write_whole
-from bgexp.history import SWEEP
-from bgexp.preference import Vote
-from bgexp.progress import progress
-from bgexp.report.review import Exhibit, exhibit, render_review
-from bgexp.review.plan import Shown, plan_pairs
-from bgexp.shown import reread
-from bgexp.tracking import tracked_run
-from bgexp.votes import COMPARED, PAGE, PLAN, REVIEW, Pair, Review, log_votes, read_file, read_votes
+from bgexp.experiment.saved_masks import reread
+from bgexp.metrics.win_rate import Vote
+from bgexp.review.page import Exhibit, exhibit, render_review
+from bgexp.review.pairs import Shown, plan_pairs
+from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.progress import progress
+from bgexp.system.provenance import bgexp_state
+from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.past_runs import SWEEP
+from bgexp.tracking.votes import (
+    COMPARED,
+    PAGE,
+    PLAN,
+    REVIEW,
+    Pair,
+    Review,
+    log_votes,
+    read_file,
+    read_votes,
+)
 
 MOST_VARIANTS = 6  # 15 couples of runs: with 40 pairs fewer than three each
 

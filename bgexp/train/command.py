@@ -16,20 +16,21 @@ from lightning_fabric.plugins import MixedPrecision, Precision
 from numpy.typing import NDArray
 
 from bgexp import __version__
-from bgexp.config import TrainSettings, flattened
-from bgexp.dataset import Dataset
-from bgexp.device import device_name, pick_device
-from bgexp.environment import bgexp_state
+from bgexp.config.check import flattened
+from bgexp.config.train import TrainSettings
+from bgexp.datasets.read import Dataset
+from bgexp.detect.device import device_name, pick_device
+from bgexp.detect.weights import read_card, read_state, save_state
 from bgexp.errors import UserError
-from bgexp.files import write_whole
-from bgexp.images import encode_jpeg
-from bgexp.metrics import boundary_iou, iou
-from bgexp.tracking import Run, tracked_run
-from bgexp.train.data import TrainingData, read_data, read_images
+from bgexp.images.decode import encode_jpeg
+from bgexp.metrics.overlap import boundary_iou, iou
+from bgexp.system.atomic import write_whole
+from bgexp.system.provenance import bgexp_state
+from bgexp.tracking.active_run import Run, tracked_run
+from bgexp.train.initial_weights import build_task, class_list
 from bgexp.train.loop import Examples, Trainer, train
-from bgexp.train.start import build_task, class_list
+from bgexp.train.split import TrainingData, read_data, read_images
 from bgexp.train.tasks import Task
-from bgexp.weights import read_card, read_state, save_state
 
 CHECKPOINT, BEST, WEIGHTS = "checkpoint.pt", "best.safetensors", "weights.safetensors"
 

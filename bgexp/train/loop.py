@@ -15,7 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
-from bgexp.config import TrainLoop
+from bgexp.config.train import TrainLoop
 from bgexp.train.scene import Scenes
 from bgexp.train.tasks import Example, Target, ToExample
 

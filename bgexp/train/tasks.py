@@ -14,13 +14,13 @@ from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import masks_to_boxes
 
-from bgexp.combine import combine_detections, select_detections
-from bgexp.config import RefineNetwork
+from bgexp.config.stages import RefineNetwork
+from bgexp.detect.detections import Selection
 from bgexp.detect.maskrcnn import MaskRCNNDetector
-from bgexp.detections import Selection
-from bgexp.refine.mask_network import MaskNetwork, MaskNetworkPredictor
-from bgexp.refine.network import refine_mask_network, surroundings
-from bgexp.train.coarse import coarsened
+from bgexp.pipeline.combine import combine_detections, select_detections
+from bgexp.pipeline.unet import MaskNetwork, MaskNetworkPredictor
+from bgexp.pipeline.unet_refiner import refine_mask_network, surroundings
+from bgexp.train.degrade import coarsened
 from bgexp.train.scene import Scene
 
 Generator = np.random.Generator

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from bgexp.weights import read_card, read_state, save_state
+from bgexp.detect.weights import read_card, read_state, save_state
 
 
 def main(weights: Path, other: Path, share: float, output: Path) -> None:

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from bgexp.detect import demo
-from bgexp.refine import mask_network
-from bgexp.weights import read_card, read_state, save_state
+from bgexp.detect.weights import read_card, read_state, save_state
+from bgexp.pipeline import unet as mask_network
 
 MODULES = {"detector": demo, "refiner": mask_network}
 CARDS = {

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bgexp.files import write_whole
-from bgexp.images import encode_mask
-from bgexp.png import encode_png
+from bgexp.images.decode import encode_mask
+from bgexp.images.png import encode_png
+from bgexp.system.atomic import write_whole
 from bgexp.train.composites import Scene, Sources, compose
 
 COUNT, SIZE, SEED = 40, 640, 2

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 
 from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
-from bgexp.compose import compose_config, plain
-from bgexp.config import BatchSettings, check_settings
-from bgexp.workers import import_early
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.system.workers import import_early
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _imported():
-    import_early("bgexp.batch.process")
+    import_early("bgexp.batch.process_file")
 
 
 @pytest.fixture

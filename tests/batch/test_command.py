@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from bgexp.batch.command import BatchResult
-from bgexp.detect.shared import shared_network
+from bgexp.detect.inference_server import shared_network
 from bgexp.errors import HaltedError, UserError
-from bgexp.files import TEMPORARY, sha256_file
-from bgexp.images import load_image
+from bgexp.images.decode import load_image
+from bgexp.system.atomic import TEMPORARY, sha256_file
 from tests.batch.conftest import manifest, tree
 
 
@@ -87,7 +87,7 @@ def test_a_second_run_does_nothing_again(batch, tmp_path):
 def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_path, monkeypatch):
     batch()
     expected = tree(tmp_path / "out")
-    monkeypatch.setattr("bgexp.detect.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
     batch(f"output={tmp_path / 'shared'}")
     assert tree(tmp_path / "shared") == expected
     assert_accounted(source, tmp_path / "shared")
@@ -100,9 +100,9 @@ def test_a_network_that_dies_stops_the_batch_with_one_line(batch, tmp_path, monk
             pass
         yield network
 
-    monkeypatch.setattr("bgexp.detect.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
     with monkeypatch.context() as patch:
-        patch.setattr("bgexp.detect.shared_network", short_lived)
+        patch.setattr("bgexp.detect.build.shared_network", short_lived)
         with pytest.raises(UserError, match=r"^the process of the network died") as caught:
             batch()
     assert "\n" not in str(caught.value)
@@ -237,7 +237,7 @@ def test_an_output_inside_the_input_is_not_taken_for_input(batch, source):
 
 
 def test_a_second_batch_is_refused_with_the_first_ones_process_id(batch, tmp_path):
-    from bgexp.batch.folder import sole_use
+    from bgexp.batch.output_folder import sole_use
 
     with sole_use(tmp_path / "out"), pytest.raises(UserError, match=f"process {os.getpid()} on "):
         batch()
@@ -247,7 +247,7 @@ def test_a_page_without_the_pictures_that_memory_does_not_suffice_for(batch, tmp
     def too_little(*_):
         raise MemoryError
 
-    monkeypatch.setattr("bgexp.batch.page.load_image", too_little)
+    monkeypatch.setattr("bgexp.batch.artifacts.load_image", too_little)
     assert batch().summary["status"] == "finished"
     assert "data:image" not in (tmp_path / "out/report.html").read_text()
 
@@ -333,7 +333,7 @@ def command(settings_of, *overrides):
     given = [f"{key}={chosen[key]}" for key in ("input", "output", "runs", "device", "processes")]
     detector = chosen["detector"]
     given += [f"detector.{k}={detector[k]}" for k in ("weights", "score_threshold", "image_size")]
-    return [sys.executable, "-m", "bgexp.cli", "batch", *given, "refine=none", *overrides]
+    return [sys.executable, "-m", "bgexp.cli.main", "batch", *given, "refine=none", *overrides]
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(batch, settings, source, tmp_path):
@@ -413,7 +413,7 @@ def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, mounted)
 
 def test_a_store_that_is_away_costs_nothing_and_gets_its_record_later(settings, tmp_path, capfd):
     from bgexp.batch.command import batch_process_with_quality_handling
-    from bgexp.tracking import open_store
+    from bgexp.tracking.active_run import open_store
 
     result = batch_process_with_quality_handling(settings("tracking.uri=http://127.0.0.1:9"))
     assert result.summary["status"] == "finished"

@@ -2,14 +2,14 @@ import sqlite3
 
 import pytest
 
-from bgexp.outbox import OUTBOX, Post, outbox
+from bgexp.tracking.outbox import OUTBOX, Post, outbox
 
 POST = Post("batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done": 4.0}, {}, [])
 
 
 @pytest.fixture(autouse=True)
 def _slow_machine(monkeypatch):
-    monkeypatch.setattr("bgexp.outbox.SENDING_SECONDS", 300.0)  # a store is set up here
+    monkeypatch.setattr("bgexp.tracking.outbox.SENDING_SECONDS", 300.0)  # a store is set up here
 
 
 def sent(settings, told):

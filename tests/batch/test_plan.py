@@ -4,11 +4,12 @@ import pandas as pd
 import pytest
 
 from bgexp.batch.plan import plan_batch
-from bgexp.compose import compose_config, plain
-from bgexp.config import BatchSettings, check_settings
-from bgexp.metadata import Metadata
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
-from bgexp.tree import Found
+from bgexp.system.listing import Found
 
 
 def batch(*overrides):

@@ -17,11 +17,11 @@ import cv2
 import pandas as pd
 import torch
 
-from bgexp.environment import bgexp_state
-from bgexp.files import sha256_file, write_json
-from bgexp.images import load_image
-from bgexp.metrics import iou
-from bgexp.tune.candidates import arithmetics
+from bgexp.autotune.candidates import arithmetics
+from bgexp.images.decode import load_image
+from bgexp.metrics.overlap import iou
+from bgexp.system.atomic import sha256_file, write_json
+from bgexp.system.provenance import bgexp_state
 from tests.bench.cases import check_refined, check_work
 from tests.bench.contenders import Naive, configured
 from tests.bench.controlled import (

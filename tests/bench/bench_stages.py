@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from bgexp.combine import combine_detections
-from bgexp.cutout import cut_out
-from bgexp.detect import build_detector
-from bgexp.detections import Detections
-from bgexp.images import load_image
-from bgexp.metrics import evaluate_performance
-from bgexp.png import encode_png
-from bgexp.refine import refine_mask
+from bgexp.detect.build import build_detector
+from bgexp.detect.detections import Detections
+from bgexp.images.decode import load_image
+from bgexp.images.png import encode_png
+from bgexp.metrics.performance import evaluate_performance
+from bgexp.pipeline.combine import combine_detections
+from bgexp.pipeline.cutout import cut_out
+from bgexp.pipeline.refine import refine_mask
 from tests.bench.contenders import REFINES, configured
 from tests.bench.controlled import controlled_predictions, write_random_weights
 from tests.bench.scenes import OBJECTS, make_scene

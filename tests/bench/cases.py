@@ -5,7 +5,7 @@ from statistics import fmean, median
 import numpy as np
 import torch
 
-from bgexp.metrics import iou
+from bgexp.metrics.overlap import iou
 
 SAME_UNION = 0.999  # IoU of the two unrefined masks: rounding at the edge, no more
 REFERENCE = "eager fp32"  # the side that the others are held against

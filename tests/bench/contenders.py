@@ -9,14 +9,15 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from bgexp.compose import conf_dir
-from bgexp.config import Combine, Cutout, DetectorSettings, Refine
-from bgexp.detect import build_detector, find_weights
+from bgexp.config.compose import conf_dir
+from bgexp.config.detectors import DetectorSettings
+from bgexp.config.stages import Combine, Cutout, Refine
+from bgexp.detect.build import build_detector, find_weights
 from bgexp.errors import UserError
-from bgexp.files import write_whole
-from bgexp.images import load_image
-from bgexp.pipeline import remove_background
-from bgexp.png import encode_png
+from bgexp.images.decode import load_image
+from bgexp.images.png import encode_png
+from bgexp.pipeline.remove import remove_background
+from bgexp.system.atomic import write_whole
 from tests.bench import naive
 from tests.bench.controlled import published_weights
 

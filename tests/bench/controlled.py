@@ -11,7 +11,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.models.detection.roi_heads import RoIHeads
 
 from bgexp.detect.resnet50 import build_resnet50_model
-from bgexp.weights import save_state
+from bgexp.detect.weights import save_state
 
 LABEL = 1
 # Environment of a steered batch: the folder of its scenes, and what its box head has to see.

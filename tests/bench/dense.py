@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bgexp.detect import DTYPES, build_detector, build_model
+from bgexp.detect.build import DTYPES, build_detector, build_model
 from bgexp.detect.dense import DenseNetwork
 
 PROCESSES, REPEATS = 2, 5

@@ -16,12 +16,12 @@ from statistics import fmean
 
 import torch
 
-from bgexp.environment import bgexp_state, package_versions
-from bgexp.files import write_json
-from bgexp.images import load_image
-from bgexp.metrics import iou
-from bgexp.report.numbers import pace
-from bgexp.tune.candidates import arithmetics
+from bgexp.autotune.candidates import arithmetics
+from bgexp.images.decode import load_image
+from bgexp.metrics.overlap import iou
+from bgexp.report.tables import pace
+from bgexp.system.atomic import write_json
+from bgexp.system.provenance import bgexp_state, package_versions
 from tests.bench.batch import RESNET, ROOT, WEIGHTS
 from tests.bench.contenders import configured
 from tests.bench.controlled import SCENE, write_random_weights

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from bgexp.config import Sample
-from bgexp.dataset import read_dataset
-from bgexp.files import write_whole
-from bgexp.images import decode_mask, load_image, read_bytes
+from bgexp.config.datasets import Sample
+from bgexp.datasets.read import read_dataset
+from bgexp.images.decode import decode_mask, load_image, read_bytes
+from bgexp.system.atomic import write_whole
 
 OBJECTS = 7  # of a scene where nothing else is said
 CELLS = 28  # the side of a mask as the network predicts it

@@ -7,7 +7,7 @@ scene the photograph shows and to check afterwards that the network did all its 
 import os
 from pathlib import Path
 
-from bgexp.batch import process
+from bgexp.batch import process_file as process
 from tests.bench.cases import check_work
 from tests.bench.controlled import PROPOSALS, SCENES, controlled_predictions
 from tests.bench.scenes import read_scene

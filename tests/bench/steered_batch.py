@@ -5,12 +5,13 @@ MODULE: tests.bench.steered, or tests.bench.steered_network for one network that
 
 import sys
 
-from bgexp import cli, workers
+from bgexp.cli import main as cli
+from bgexp.system import workers
 
 if __name__ == "__main__":
     module = sys.argv.pop(1)
     if module.endswith("_network"):
-        from bgexp import detect
+        from bgexp.detect import build as detect
 
         detect.wants_one_process = lambda _device: True  # a processor too, to test the benchmark
     import_early = workers.import_early

@@ -6,7 +6,6 @@ The network's process is not told whose picture it looks at, so all are copies o
 import os
 from pathlib import Path
 
-from bgexp.batch import process  # noqa: F401  (what the workers need)
 from tests.bench.controlled import SCENE, controlled_predictions
 from tests.bench.scenes import read_scene
 

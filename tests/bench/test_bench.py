@@ -7,9 +7,9 @@ import pytest
 import torch
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from bgexp.combine import combine_detections
-from bgexp.detections import Detections
-from bgexp.metrics import iou
+from bgexp.detect.detections import Detections
+from bgexp.metrics.overlap import iou
+from bgexp.pipeline.combine import combine_detections
 from tests.bench.cases import build_case, check_refined, check_same, check_work
 from tests.bench.contenders import REFINES, Outcome, configured
 from tests.bench.controlled import Control

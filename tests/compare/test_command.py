@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from bgexp import history
-from bgexp.config import Tracked, Tracking
-from bgexp.history import find_runs
-from bgexp.preference import Vote
-from bgexp.votes import Review, log_votes
+from bgexp.config.base import Tracked, Tracking
+from bgexp.metrics.win_rate import Vote
+from bgexp.tracking import past_runs as history
+from bgexp.tracking.past_runs import find_runs
+from bgexp.tracking.votes import Review, log_votes
 
-SAMPLE = Path(history.__file__).parent / "sample"
+SAMPLE = Path(history.__file__).parents[1] / "sample"
 pytestmark = pytest.mark.slow
 
 
@@ -158,7 +158,7 @@ def test_without_truth_it_points_to_people(compare, store):
 def test_only_json_on_standard_output(store, tmp_path):
     words = [store.blind.run_id, f"runs={store.runs}", f"reference={store.none.run_id}", "--json"]
     found = subprocess.run(
-        [sys.executable, "-m", "bgexp.cli", "compare", *words],
+        [sys.executable, "-m", "bgexp.cli.main", "compare", *words],
         capture_output=True,
         text=True,
         cwd=tmp_path,

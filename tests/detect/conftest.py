@@ -8,10 +8,10 @@ import pytest
 import torch
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from bgexp.config import MaskRcnnResnet50Fpn
+from bgexp.config.detectors import MaskRcnnResnet50Fpn
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.resnet50 import build_resnet50_model
-from bgexp.weights import save_state
+from bgexp.detect.weights import save_state
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,12 +16,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgexp.combine import select_detections
-from bgexp.config import Demo, MaskRcnnResnet50Fpn
-from bgexp.detect import CachedDetector, DetectionCache, build_detector, cached_detector
-from bgexp.detect.cache import Entry
-from bgexp.detections import Detections, Selection
-from bgexp.weights import Weights, save_state
+from bgexp.config.detectors import Demo, MaskRcnnResnet50Fpn
+from bgexp.detect.build import build_detector, cached_detector
+from bgexp.detect.cache import CachedDetector, DetectionCache, Entry
+from bgexp.detect.detections import Detections, Selection
+from bgexp.detect.weights import Weights, save_state
+from bgexp.pipeline.combine import select_detections
 
 CPU = torch.device("cpu")
 IMAGE = np.zeros((20, 30, 3), np.uint8)
@@ -287,10 +287,10 @@ def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
     assert not is_known(demo(path, image_size=128))
     assert not is_known(demo(path), digest="another")
     assert not is_known(demo(path), device=torch.device("meta"))
-    monkeypatch.setattr("bgexp.detect.source_hash", lambda *_: "other code")
+    monkeypatch.setattr("bgexp.detect.build.source_hash", lambda *_: "other code")
     assert not is_known(demo(path))
     monkeypatch.undo()
-    monkeypatch.setattr("bgexp.detect.package_versions", lambda: {"torch": "99"})
+    monkeypatch.setattr("bgexp.detect.build.package_versions", lambda: {"torch": "99"})
     assert not is_known(demo(path))
 
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchvision.models import mobilenet_v2
 
-from bgexp.backbone import FROZEN_BLOCKS
+from bgexp.detect.backbone import FROZEN_BLOCKS
 from bgexp.detect.demo import build_demo_model
 
 

@@ -3,11 +3,11 @@ import torch
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from bgexp import convolution
-from bgexp.backbone import fold_norms
-from bgexp.convolution import WinogradConv2d, quicken
+from bgexp.detect import fast_convolutions as convolution
+from bgexp.detect.backbone import fold_norms
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.dense import DenseNetwork, Pyramid, eager_dense
+from bgexp.detect.fast_convolutions import WinogradConv2d, quicken
 
 CHANNELS = 3, 5, 7, 9
 

@@ -7,12 +7,12 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn_v2
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms.functional import to_tensor
 
-from bgexp.combine import combine_detections, select_detections
-from bgexp.config import MaskRcnnResnet50FpnV2
+from bgexp.config.detectors import MaskRcnnResnet50FpnV2
 from bgexp.detect.demo import build_demo_model
+from bgexp.detect.detections import Selection
 from bgexp.detect.maskrcnn import MaskRCNNDetector
 from bgexp.detect.resnet50 import build_resnet50_model, build_resnet50_v2_model
-from bgexp.detections import Selection
+from bgexp.pipeline.combine import combine_detections, select_detections
 
 CPU = torch.device("cpu")
 SIZES = [(97, 160), (200, 300), (5, 3), (1, 1), (6, 240), (400, 9)]

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from bgexp.combine import combine_detections
-from bgexp.config import Demo
-from bgexp.detect import SAMPLE, build_detector, openvino, runtime_versions
+from bgexp.config.detectors import Demo
+from bgexp.detect import openvino
+from bgexp.detect.build import SAMPLE, build_detector, runtime_versions
 from bgexp.errors import UserError
-from bgexp.images import load_image
-from bgexp.metrics import iou
+from bgexp.images.decode import load_image
+from bgexp.metrics.overlap import iou
+from bgexp.pipeline.combine import combine_detections
 
 CPU = torch.device("cpu")
 PICTURES = [load_image(SAMPLE / "images" / name) for name in ("birds/owl.jpg", "food/lemons.jpg")]

@@ -14,14 +14,17 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from bgexp.config import Combine, Rembg, check_settings
-from bgexp.detect import CachedDetector, DetectionCache, build_detector, find_weights
+from bgexp.config.check import check_settings
+from bgexp.config.detectors import Rembg
+from bgexp.config.stages import Combine
+from bgexp.detect.build import build_detector, find_weights
+from bgexp.detect.cache import CachedDetector, DetectionCache
+from bgexp.detect.detections import Selection, SoftMask
 from bgexp.detect.rembg import MODELS, normalised, stretched
-from bgexp.detections import Selection, SoftMask
 from bgexp.errors import UserError
-from bgexp.images import decode_mask
-from bgexp.pipeline import remove_background
-from bgexp.sweep import read_summary
+from bgexp.images.decode import decode_mask
+from bgexp.pipeline.remove import remove_background
+from bgexp.sweep.jobs import read_summary
 
 CPU = torch.device("cpu")
 
@@ -299,7 +302,7 @@ def test_a_run_and_a_batch_with_it(run_cli, model, photographs, tmp_path):
 
 
 def test_doctor_looks_at_it(model):
-    from bgexp.doctor.detection import look_at_detection
+    from bgexp.cli.probe_detection import look_at_detection
 
     found = {finding.name: finding for finding in look_at_detection(settings_for(model))}
     assert found["weights"].status == "ok"

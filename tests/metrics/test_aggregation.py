@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgexp.metrics import aggregate
+from bgexp.metrics.aggregation import aggregate
 
 NAN = math.nan
 

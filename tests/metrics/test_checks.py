@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from bgexp.metrics import CHECKS, mask_checks
+from bgexp.metrics.checks import CHECKS, mask_checks
 
 NAN = math.nan
 NO_SCORES = np.zeros(0)

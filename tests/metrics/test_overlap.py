@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from bgexp.metrics import boundary_iou, evaluate_performance, iou
-from bgexp.metrics.overlap import _band
+from bgexp.metrics.overlap import _band, boundary_iou, iou
+from bgexp.metrics.performance import evaluate_performance
 
 
 def drawn(text):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from bgexp import metrics
-from bgexp.metrics import LOWER_IS_BETTER, METRICS, evaluate_performance
+from bgexp.metrics import performance as metrics
+from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS, evaluate_performance
 
 NAN = math.nan
 TIES = {"weighted_f"}  # of equally near pixels one is chosen by its side

@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from bgexp.metrics import METRICS, e_measure, evaluate_performance
+from bgexp.metrics.performance import METRICS, evaluate_performance
+from bgexp.metrics.saliency import e_measure
 
 
 @pytest.fixture(scope="module")

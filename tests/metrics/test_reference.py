@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from bgexp.metrics import METRICS, boundary_iou, evaluate_performance
+from bgexp.metrics.overlap import boundary_iou
+from bgexp.metrics.performance import METRICS, evaluate_performance
 
 NAN = math.nan
 EPS = 2.0**-52  # in the authors' code of the structure and the alignment measure

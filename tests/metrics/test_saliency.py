@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from bgexp.metrics import e_measure, s_measure, weighted_f
-from bgexp.metrics.saliency import WINDOW, _errors_by_nearest
+from bgexp.metrics.saliency import WINDOW, _errors_by_nearest, e_measure, s_measure, weighted_f
 
 K = [math.exp(-(i**2) / 50) for i in range(4)]  # the Gaussian of sigma 5
 S = K[0] + 2 * (K[1] + K[2] + K[3])

@@ -16,16 +16,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from bgexp.bundle import DETECTOR, SETTINGS
-from bgexp.compose import compose_config, plain
-from bgexp.config import PromoteSettings, RunSettings, check_settings, flattened
+from bgexp.config.check import check_settings, flattened
+from bgexp.config.compose import compose_config, plain
+from bgexp.config.promote import PromoteSettings
+from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
-from bgexp.files import sha256_file, write_json
-from bgexp.preference import Vote
+from bgexp.metrics.win_rate import Vote
 from bgexp.promote import judges
 from bgexp.promote.command import promote
-from bgexp.registry import crown, fetch, find_version, with_model
-from bgexp.tracking import open_store, tracked_run
+from bgexp.system.atomic import sha256_file, write_json
+from bgexp.tracking.active_run import open_store, tracked_run
+from bgexp.tracking.bundle import DETECTOR, SETTINGS
+from bgexp.tracking.registry import crown, fetch, find_version, with_model
 
 pytestmark = pytest.mark.slow
 PATHS = [f"{category}/{n}.jpg" for category in "abc" for n in range(20)]

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from bgexp.images import FORMATS
+from bgexp.images.decode import FORMATS
 from bgexp.quality.header import EXTENSIONS, read_header
-from bgexp.tree import all_files
+from bgexp.system.listing import all_files
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8))
 

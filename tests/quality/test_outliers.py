@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bgexp.config import Outliers
+from bgexp.config.analyze import Outliers
 from bgexp.quality.outliers import (
     LEAST_IN_CATEGORY,
     bounds,

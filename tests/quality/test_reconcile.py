@@ -1,9 +1,9 @@
 import pytest
 
-from bgexp.config import Analyze, Expected, Outliers
-from bgexp.metadata import Metadata
+from bgexp.config.analyze import Analyze, Expected, Outliers
+from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
-from bgexp.quality.inspect import Inspection
+from bgexp.quality.inspection import Inspection
 from bgexp.quality.reconcile import missing_by_field, outlier_ways, plain, reconcile
 from bgexp.quality.table import findings, quality_table
 

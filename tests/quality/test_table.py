@@ -4,12 +4,12 @@ import re
 import pandas as pd
 import pytest
 
-from bgexp.config import Analyze, Outliers
+from bgexp.config.analyze import Analyze, Outliers
 from bgexp.errors import UserError
-from bgexp.metadata import FIELDS, Metadata
+from bgexp.images.metadata import FIELDS, Metadata
 from bgexp.quality.header import Header
-from bgexp.quality.inspect import Inspection
-from bgexp.quality.likeness import Likeness
+from bgexp.quality.inspection import Inspection
+from bgexp.quality.near_duplicates import Likeness
 from bgexp.quality.table import (
     LOOKS,
     by_category,

@@ -5,11 +5,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.findings import Finding
-from bgexp.images import decode_image
-from bgexp.report import Choice, choose_gallery, draw_cutout, draw_picture
-from bgexp.report.gallery import BEST, BETWEEN, LEAKED, LOST, NAMED, PANEL, WORST, panels
-from bgexp.results import Row
+from bgexp.experiment.results import Row
+from bgexp.images.decode import decode_image
+from bgexp.report.finding import Finding
+from bgexp.report.gallery import (
+    BEST,
+    BETWEEN,
+    LEAKED,
+    LOST,
+    NAMED,
+    PANEL,
+    WORST,
+    Choice,
+    choose_gallery,
+    draw_cutout,
+    draw_picture,
+    panels,
+)
 
 
 def table(ious, **checks):

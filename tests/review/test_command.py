@@ -8,10 +8,10 @@ import sys
 import pytest
 import yaml
 
-from bgexp.config import Tracked, Tracking
-from bgexp.preference import steadiness, win_rate
-from bgexp.tracking import open_store
-from bgexp.votes import read_votes
+from bgexp.config.base import Tracked, Tracking
+from bgexp.metrics.win_rate import steadiness, win_rate
+from bgexp.tracking.active_run import open_store
+from bgexp.tracking.votes import read_votes
 
 pytestmark = pytest.mark.slow
 
@@ -151,7 +151,7 @@ def test_the_command_line(two_runs, plan, tmp_path):
     page = tmp_path / "page"
     words = [*(run[:8] for run in plan["runs"]), "n=2", "repeats=0", f"hydra.run.dir={page}"]
     found = subprocess.run(
-        [sys.executable, "-m", "bgexp.cli", "review", *words, f"runs={two_runs}"],
+        [sys.executable, "-m", "bgexp.cli.main", "review", *words, f"runs={two_runs}"],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from bgexp.compose import compose_config, plain
-from bgexp.config import TrainSettings, check_settings
-from bgexp.detect import build_model
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.config.train import TrainSettings
+from bgexp.detect.build import build_model
+from bgexp.detect.weights import save_state
 from bgexp.train.scene import Scene
-from bgexp.weights import save_state
 
 
 @pytest.fixture(scope="module", autouse=True)

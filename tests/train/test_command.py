@@ -12,11 +12,11 @@ import torch
 from safetensors import safe_open
 from torchvision.models import resnet18
 
-from bgexp.config import MaskRcnnResnet50Fpn
-from bgexp.detect import build_model, class_names, find_weights
+from bgexp.config.detectors import MaskRcnnResnet50Fpn
+from bgexp.detect.build import build_model, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS
+from bgexp.detect.weights import load_into, read_classes
 from bgexp.train.loop import Trainer
-from bgexp.weights import load_into, read_classes
 
 pytestmark = pytest.mark.slow
 
@@ -68,7 +68,7 @@ def test_the_file_of_weights_says_what_it_is(whole):
 
 KILLED = """
 import os, signal, sys
-from bgexp import cli
+from bgexp.cli import main as cli
 from bgexp.train.loop import Trainer
 
 def update(trainer, *batch, update=Trainer.update):

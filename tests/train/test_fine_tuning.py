@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from bgexp.combine import combine_detections
-from bgexp.config import Demo
-from bgexp.detect import build_detector
-from bgexp.metrics import iou
+from bgexp.config.detectors import Demo
+from bgexp.detect.build import build_detector
+from bgexp.metrics.overlap import iou
+from bgexp.pipeline.combine import combine_detections
 
 pytestmark = pytest.mark.slow
 

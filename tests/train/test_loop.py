@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from bgexp.config import TrainLoop
+from bgexp.config.train import TrainLoop
 from bgexp.detect.demo import build_demo_model
 from bgexp.train.loop import Examples, Trainer, train
 from bgexp.train.tasks import detector_example

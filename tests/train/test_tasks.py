@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bgexp.detect.demo import build_demo_model
-from bgexp.detections import Selection
-from bgexp.metrics import iou
-from bgexp.refine.mask_network import MaskNetwork
+from bgexp.detect.detections import Selection
+from bgexp.metrics.overlap import iou
+from bgexp.pipeline.unet import MaskNetwork
 from bgexp.train.scene import Scene
 from bgexp.train.tasks import (
     DetectorTask,

@@ -1,0 +1,98 @@
+"""What the manifest of a batch says: what to look at first, and what to try."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bgexp.report.finding import Finding, counted, worst_first
+
+# Each flag: what it means, and what to try.
+FLAGS = {
+    "nothing_found": ("nothing was found, the result is empty", "detector.score_fallback=0.1"),
+    "little_kept": ("hardly anything is kept", "detector.score_threshold=0.3"),
+    "nearly_all_kept": ("nearly the whole picture is kept", "detector.score_threshold=0.95"),
+    "many_parts": ("the mask is in many pieces", "combine.min_area=0.001"),
+    "cut_by_frame": ("much of the picture's border is kept", "combine.instances=central"),
+    "unsure": ("the detector is not sure of what it found", ""),
+    "refinement_refused": ("the refinement was given up, the edge is coarse", "refine=guided"),
+    "unstable": ("two ways of looking at a long picture disagree", ""),
+}
+
+
+def batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
+    """At most five, the worst first.
+
+    Args:
+        rows: The columns of the manifest.
+        summary: summary.json as a dict.
+    """
+    if rows.empty:
+        return []
+    looks = (_failed, _corrupt, _flagged, _missing, _extensions)
+    return worst_first(finding for look in looks for finding in look(rows, summary))
+
+
+def _failed(rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
+    failed = rows[rows["status"] == "failed"]
+    if failed.empty:
+        return
+    reasons = failed["reason"].value_counts().head(3)
+    named = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.items())
+    yield Finding(
+        "problem" if summary.get("status") == "failed" else "warning",
+        f"{counted(len(failed), 'image')} failed",
+        f"{named}. Run the same command again: it works on these once more, and on nothing else.",
+        tuple(failed["path"]),
+        weight=len(failed) / len(rows),
+    )
+
+
+def _corrupt(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+    corrupt = rows[rows["reason"].str.startswith("corrupt:")]
+    if len(corrupt):
+        yield Finding(
+            "warning",
+            f"{counted(len(corrupt), 'file')} {'is' if len(corrupt) == 1 else 'are'} damaged",
+            "They were skipped; the manifest tells what is wrong with each. Fetch them anew and "
+            "run the same command again.",
+            tuple(corrupt["path"]),
+            weight=len(corrupt) / len(rows),
+        )
+
+
+def _flagged(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+    done = rows[rows["status"] == "done"]
+    for name, (meaning, setting) in FLAGS.items():
+        here = done[done["flags"].str.split(",").map(lambda names, flag=name: flag in names)]
+        if here.empty:
+            continue
+        yield Finding(
+            "warning" if name in ("nothing_found", "nearly_all_kept") else "note",
+            f"{counted(len(here), 'result')} flagged {name}",
+            f"{len(here) / len(done):.1%} of the results: {meaning}.",
+            tuple(here.sort_values("confidence", na_position="first")["path"]),
+            setting,
+            len(here) / len(done),
+        )
+
+
+def _missing(_rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
+    missing = summary.get("missing_metadata") or {}
+    if missing:
+        named = ", ".join(f"{name} {count:,}" for name, count in list(missing.items())[:6])
+        yield Finding(
+            "note", "Metadata are missing", f"Images without the field: {named}.", weight=0.0
+        )
+
+
+def _extensions(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+    wrong = rows[rows["quality_issues"].str.contains("wrong_extension")]
+    if len(wrong):
+        yield Finding(
+            "note",
+            f"{counted(len(wrong), 'image')} with the extension of another format",
+            "They were worked on like all others; other programs may refuse them.",
+            tuple(wrong["path"]),
+            weight=len(wrong) / len(rows),
+        )

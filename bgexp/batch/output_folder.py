@@ -1,0 +1,138 @@
+"""The output folder: whose it is, who works in it now, and what an earlier batch left there."""
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bgexp.batch.journal import Record, read_journal
+from bgexp.batch.plan import MASKS, OUTLIER, REGULAR
+from bgexp.batch.planned import Planned
+from bgexp.errors import UserError
+from bgexp.system.atomic import TEMPORARY, sha256_file, write_json
+
+STATE = ".bgexp"  # the folder inside the output that holds journal and lock
+JOURNAL = "journal.jsonl"
+TREES = (REGULAR, OUTLIER, MASKS)
+_SHOWN = 5  # settings or names in a message
+
+
+@contextmanager
+def sole_use(output: Path) -> Iterator[None]:
+    """Makes the folder and keeps other batches out of it; a dead one's lock does not hold.
+
+    Raises:
+        UserError: Another batch works there, or it cannot be written to.
+    """
+    state = output / STATE
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(state / "lock")
+        lock.acquire(timeout=0)
+        write_json(state / "owner.json", {"pid": os.getpid(), "host": socket.gethostname()})
+    except Timeout:
+        raise UserError(f"output: {output}: {_owner(state)} works there") from None
+    except OSError as error:
+        raise UserError(f"output: {output}: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (state / "owner.json").unlink()
+        lock.release()
+
+
+def _owner(state: Path) -> str:
+    with suppress(OSError, ValueError, KeyError):
+        found = json.loads((state / "owner.json").read_text())
+        return f"process {found['pid']} on {found['host']}"
+    return "another batch"
+
+
+def earlier_records(
+    output: Path, identity: Mapping[str, Any], planned: Iterable[Planned], overwrite: bool
+) -> tuple[dict[str, Record], int]:
+    """What an earlier batch recorded here, by path, and how many lines of it were damaged.
+
+    Raises:
+        UserError: There are results of other settings, of another input or of no record, and
+            overwrite is not set.
+    """
+    before, records, damaged = read_journal(output / STATE / JOURNAL)
+    if overwrite:
+        return records, damaged
+    if before is None and not records:
+        strangers = [name for name in TREES if _holds_files(output / name)]
+        if strangers:
+            raise UserError(
+                f"output: {output / strangers[0]} holds files that no batch has recorded: choose "
+                "another folder, or overwrite=true"
+            )
+    if before is not None and before != dict(identity):
+        raise UserError(
+            f"output: {output} holds results of other settings: {_difference(before, identity)}; "
+            "choose another folder, or overwrite=true"
+        )
+    there = {one.path for one in planned}
+    gone = sorted(path for path, one in records.items() if one.output and path not in there)
+    if gone:
+        raise UserError(
+            f"output: {output} holds {len(gone)} results of files that are no longer in the input "
+            f"({', '.join(map(repr, gone[:_SHOWN]))}): put them back, choose another folder, or "
+            "overwrite=true, which deletes those results"
+        )
+    return records, damaged
+
+
+def _holds_files(folder: Path) -> bool:
+    return any(path.is_file() for path in folder.rglob("*"))
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    one, two = _flat(before), _flat(now)
+    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
+    # Of another choice of a group its name says all: its other settings are other ones, too.
+    chosen = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
+    keys = [key for key in keys if key.endswith(".name") or not key.startswith(chosen)]
+    names = {key: key.removesuffix(".name") for key in keys[:_SHOWN]}
+    told = [f"{name} was {one.get(key)}, is {two.get(key)}" for key, name in names.items()]
+    return ", ".join(told) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def remove_temporary(output: Path) -> None:
+    """Deletes what killed batches may have left half-written."""
+    for folder in (output, output / STATE, *(output / name for name in TREES)):
+        pattern = TEMPORARY if folder in (output, output / STATE) else f"**/{TEMPORARY}"
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def remove_stale(output: Path, earlier: Iterable[Record], now: Iterable[Record]) -> int:
+    """Deletes results of an earlier batch that no record names any more; returns how many.
+
+    A file that is not what was recorded is somebody else's by now and stays.
+    """
+    kept = {name for record in now for name in (record.output, record.mask)}
+    removed = 0
+    for record in earlier:
+        hashes = {record.output: record.output_sha256, record.mask: record.mask_sha256}
+        for name, sha256 in hashes.items():
+            path = output / name
+            if name and name not in kept and path.is_file() and sha256_file(path) == sha256:
+                path.unlink()
+                removed += 1
+    return removed

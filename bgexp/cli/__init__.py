@@ -1,0 +1,1 @@
+"""The command line: words to a composed config, commands, the doctor, the tracking UI."""

@@ -1,0 +1,148 @@
+"""Each command but `bgexp run`: its checked settings, handed over to what does the work."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from bgexp.cli.run import refuse_beside_model, run
+from bgexp.config.analyze import AnalyzeSettings
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compare import CompareSettings
+from bgexp.config.compose import plain
+from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.promote import PromoteSettings
+from bgexp.config.review import ReviewSettings, SelectSettings
+from bgexp.config.train import TrainSettings
+from bgexp.config.tune import TuneSettings
+from bgexp.errors import RefusedError
+from bgexp.system.workers import import_early
+
+# What a command needs is imported in its function: each starts without what the others need.
+
+
+def _compare(config: DictConfig, options: argparse.Namespace) -> int:
+    settings = check_settings(CompareSettings, plain(config))
+    from bgexp.compare.command import compare_runs, write_comparison
+    from bgexp.compare.console import print_json, show_comparison
+
+    folder = Path(config.hydra.run.dir).resolve()
+    comparison = compare_runs(settings)
+    write_comparison(comparison, folder, settings)
+    if options.json:
+        print_json(folder)
+    else:
+        show_comparison(comparison, folder)
+    return 0
+
+
+def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(AnalyzeSettings, plain(config))
+    import_early("bgexp.quality.inspection")
+    from bgexp.quality.analyze import analyze_dataset, show_analysis
+
+    show_analysis(analyze_dataset(settings, Path(config.hydra.run.dir).resolve()))
+    return 0
+
+
+def _batch(config: DictConfig, options: argparse.Namespace) -> int:
+    settings = check_settings(BatchSettings, plain(config))
+    if settings.model is not None:
+        refuse_beside_model(options.overrides)
+    import_early("bgexp.batch.process_file")
+    from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
+    from bgexp.batch.console import show_batch, show_plan
+
+    handled = settings.quality.handle
+    process = batch_process_with_quality_handling if handled else batch_process_images
+    result = process(settings)
+    if settings.dry_run:
+        show_plan(result.planned)
+        return 0
+    show_batch(result, settings)
+    return 0 if result.summary["status"] == "finished" else 1
+
+
+def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(PromoteSettings, plain(config))
+    from bgexp.promote.command import promote
+
+    decision = promote(settings, Path(config.hydra.run.dir).resolve())
+    print("\n".join(decision.lines))
+    if decision.refused:
+        raise RefusedError(decision.refused)
+    return 0
+
+
+def _tune(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(TuneSettings, plain(config))
+    from bgexp.autotune.command import show_tuning, tune
+
+    folder = Path(config.hydra.run.dir).resolve()
+    show_tuning(tune(settings, folder), settings, folder)
+    return 0
+
+
+def _train(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(TrainSettings, plain(config))
+    from bgexp.train.command import train_network
+
+    weights = train_network(settings, Path(config.hydra.run.dir).resolve())
+    chosen = (
+        f"detector={settings.detector.name} detector.weights={weights}"
+        if settings.model == "detector"
+        else f"refine=network refine.weights={weights}"
+    )
+    print(f"Weights: {weights}")
+    print(f"Next:    bgexp run {chosen}")
+    return 0
+
+
+def _doctor(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.cli.doctor import run_doctor
+
+    return run_doctor(check_settings(DoctorSettings, plain(config)))
+
+
+def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
+    from bgexp.cli.ui import serve_ui
+
+    return serve_ui(check_settings(UiSettings, plain(config)))
+
+
+def _review(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(ReviewSettings, plain(config))
+    from bgexp.review.command import log_review, make_review
+    from bgexp.review.console import show_made, show_votes
+
+    folder = Path(config.hydra.run.dir).resolve()
+    if settings.votes is None:
+        show_made(*make_review(settings, folder), folder)
+    else:
+        show_votes(*log_review(settings, folder))
+    return 0
+
+
+def _select(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(SelectSettings, plain(config))
+    from bgexp.review.label import select_images, show_selection
+
+    show_selection(*select_images(settings, Path(config.hydra.run.dir).resolve()), settings)
+    return 0
+
+
+START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
+    "run": run,
+    "compare": _compare,
+    "review": _review,
+    "select": _select,
+    "analyze": _analyze,
+    "promote": _promote,
+    "batch": _batch,
+    "tune": _tune,
+    "train": _train,
+    "doctor": _doctor,
+    "ui": _ui,
+}

@@ -1,0 +1,113 @@
+"""`bgexp doctor`: what this machine has, and the command for what is missing.
+
+Whatever is heavy or may be broken is imported inside its check: a broken OpenCV is a finding and
+must not keep the doctor from coming.
+"""
+
+import shutil
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module, metadata
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bgexp.cli.checks import (
+    Finding,
+    Gpu,
+    check_devices,
+    check_disk,
+    check_memory,
+    check_opencv,
+    check_python,
+    check_torch,
+    guarded,
+    reason,
+)
+from bgexp.cli.probe_detection import look_at_detection
+from bgexp.cli.probe_store import look_at_store
+from bgexp.config.doctor import DoctorSettings
+
+STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+def run_doctor(settings: DoctorSettings) -> int:
+    """Prints what was found; returns 1 where anything is a problem, else 0."""
+    console = Console()
+    with console.status("looking …"):
+        findings = diagnose(settings)
+    table = Table("check", "result", "found")
+    for finding in findings:
+        result = Text(finding.status, STYLES[finding.status])
+        table.add_row(finding.name, result, Text(finding.found))
+    console.print(table)
+    for finding in findings:  # below the table, each on one line: they are there to be copied
+        if finding.mend:
+            console.print(Text(f"{finding.name}: {finding.mend}"), soft_wrap=True)
+    return int(any(finding.status == "problem" for finding in findings))
+
+
+def diagnose(settings: DoctorSettings) -> list[Finding]:
+    """Runs every check; one that crashes is a problem, and the others go on."""
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "python": lambda: [check_python(sys.version_info[:3])],
+        "torch": lambda: [check_torch(_versions("torch", "torchvision"), _run_operator)],
+        "opencv": lambda: [check_opencv(_opencv_versions(), lambda: import_module("cv2"))],
+        "devices": lambda: _look_at_devices(settings.device),
+        "detection": lambda: look_at_detection(settings.detector),
+        "store": lambda: look_at_store(settings),
+        "disk": lambda: [_look_at_disk(settings.runs.resolve())],
+        "memory": lambda: [check_memory(psutil.virtual_memory().available)],
+    }
+    return [finding for name, check in checks.items() for finding in guarded(name, check)]
+
+
+def _versions(*names: str) -> Mapping[str, str]:
+    installed = {str(d.metadata["Name"]).lower(): d.version for d in metadata.distributions()}
+    return {name: installed[name] for name in names if name in installed}
+
+
+def _opencv_versions() -> Mapping[str, str]:
+    kinds = ("python", "python-headless", "contrib-python", "contrib-python-headless")
+    return _versions(*(f"opencv-{kind}" for kind in kinds))
+
+
+def _run_operator() -> None:
+    import torch
+    from torchvision.ops import nms
+
+    nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
+
+
+def _look_at_devices(wanted: str) -> list[Finding]:
+    import torch
+
+    cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")  # of a driver that is too old torch only warns
+        numbers = range(_count_gpus())
+    gpus = [Gpu(torch.cuda.get_device_name(n), *torch.cuda.mem_get_info(n)) for n in numbers]
+    return check_devices(wanted, cpu, gpus, str(complaints[0].message) if complaints else "")
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _look_at_disk(runs: Path) -> Finding:
+    # A runs folder that is not there yet is not made: what counts is where it would be.
+    folder = next(place for place in (runs, *runs.parents) if place.exists())
+    refusal = ""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        refusal = error.strerror or reason(error)
+    return check_disk(folder, shutil.disk_usage(folder).free, refusal)

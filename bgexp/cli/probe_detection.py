@@ -1,0 +1,124 @@
+"""One real detection on each device, and whether the GPUs find what the CPU finds."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import bgexp
+from bgexp.cli.checks import Finding, guarded
+from bgexp.config.detectors import Demo, DetectorSettings, Rembg
+from bgexp.errors import UserError
+
+if TYPE_CHECKING:  # these need torch or OpenCV, which may be what is broken
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bgexp.detect.detections import Detections, Found
+
+PACKAGE = Path(bgexp.__file__).parent
+PICTURE = PACKAGE / "sample" / "images" / "animals" / "cat.jpg"
+BOX_PX, SCORE = 2.0, 0.02  # how far two devices may differ
+
+
+def look_at_detection(settings: DetectorSettings) -> Iterator[Finding]:
+    """The weights, a detection on the CPU, and one on each GPU compared with it."""
+    import torch
+
+    from bgexp.detect.build import find_weights
+    from bgexp.detect.detections import SoftMask
+    from bgexp.images.decode import load_image
+
+    try:
+        weights = find_weights(settings)
+        image = load_image(PICTURE)
+        expected, milliseconds = _detect(settings, "cpu", image)
+    except UserError as error:
+        yield Finding("weights", "problem", str(error), _mend_weights(settings))
+        return
+    yield Finding("weights", "ok", f"{weights.path}, SHA-256 {weights.sha256[:16]}")
+    if isinstance(expected, SoftMask):  # computed on the CPU, whatever GPUs there are
+        yield check_mask("detection on cpu", float((expected.mask > 127).mean()), milliseconds)
+        return
+    yield check_found("detection on cpu", len(expected), milliseconds)
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        name = f"detection on cuda:{number}"
+        yield from guarded(name, lambda n=name: _compare(settings, n, image, expected))  # type: ignore[misc]
+
+
+def _compare(
+    settings: DetectorSettings, name: str, image: "NDArray[np.uint8]", expected: "Detections"
+) -> list[Finding]:
+    from bgexp.detect.detections import Detections
+
+    got, milliseconds = _detect(settings, name.rpartition(" ")[2], image)
+    assert isinstance(got, Detections)  # as the CPU's
+    if odd := disagreement(expected, got, settings.floor):
+        return [Finding(name, "problem", f"unlike the CPU's: {odd}", "bgexp run device=cpu")]
+    return [check_found(name, len(got), milliseconds)]
+
+
+def _detect(
+    settings: DetectorSettings, device: str, image: "NDArray[np.uint8]"
+) -> tuple["Found", float]:
+    """The detections and the time of the second call in ms: the first one also warms up."""
+    import torch
+
+    from bgexp.detect.build import build_detector
+
+    detector = build_detector(settings, torch.device(device))
+    detector.detect(image)
+    start = perf_counter()
+    found = detector.detect(image)
+    return found, (perf_counter() - start) * 1000
+
+
+def _mend_weights(settings: DetectorSettings) -> str:
+    if isinstance(settings, Rembg):
+        return "bgexp doctor detector=rembg detector.model=FILE.onnx"
+    if settings.weights is None:  # the shipped file
+        if (PACKAGE.parent / ".git").exists():
+            root = shlex.quote(str(PACKAGE.parent))
+            return f"git -C {root} checkout -- bgexp/detect/demo.safetensors"
+        # By its file and not by name: an index may hold another project of that name.
+        return f"pip install --force-reinstall --no-deps bgexp-{bgexp.__version__}-py3-none-any.whl"
+    if not isinstance(settings, Demo) and settings.weights == "COCO_V1":
+        import torch
+
+        from bgexp.detect.build import COCO
+
+        url = COCO[settings.name].url
+        target = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        return f"curl --fail --create-dirs -o {shlex.quote(str(target))} {url}"
+    return "bgexp doctor detector=demo detector.weights=null"
+
+
+def check_mask(name: str, coverage: float, milliseconds: float) -> Finding:
+    """A soft mask of the sample's cat has to keep some of it and not all."""
+    found = f"{coverage:.0%} of the sample's cat.jpg kept, {milliseconds:.0f} ms"
+    if not 0 < coverage < 1:
+        return Finding(name, "warning", found, "bgexp doctor detector=demo")
+    return Finding(name, "ok", found)
+
+
+def check_found(name: str, n: int, milliseconds: float) -> Finding:
+    """A detection on the sample's cat has to find something."""
+    found = f"{n} found in the sample's cat.jpg, {milliseconds:.0f} ms"
+    if n == 0:
+        return Finding(name, "warning", found, "bgexp doctor detector.score_threshold=0.3")
+    return Finding(name, "ok", found)
+
+
+def disagreement(expected: "Detections", got: "Detections", threshold: float) -> str:
+    """What is in one and has no like in the other; empty where both agree.
+
+    Scores within the tolerance of the threshold may lie on either side of it.
+    """
+    for these, others, what in ((expected, got, "not found"), (got, expected, "found besides")):
+        for box, label, score in zip(these.boxes, these.labels, these.scores, strict=True):
+            near = abs(others.boxes - box).max(axis=1) <= BOX_PX
+            alike = near & (others.labels == label) & (abs(others.scores - score) <= SCORE)
+            if score > threshold + SCORE and not alike.any():
+                return f"{what}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
+    return ""

@@ -1,0 +1,123 @@
+"""The store: whether MLflow can open it, and what runs are in it."""
+
+import importlib.util
+import json
+import shlex
+import socket
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from bgexp.cli.checks import Finding
+from bgexp.config.base import Common
+from bgexp.config.credentials import without_credentials
+from bgexp.config.doctor import DoctorSettings
+from bgexp.errors import UserError
+from bgexp.tracking.active_run import open_store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
+    """The store's schema, then its runs; a store that is not there yet is not made."""
+    uri, database = settings.tracking.uri, settings.runs.resolve() / "mlflow.db"
+    if uri is None and not database.exists():
+        yield Finding("store", "ok", f"none yet: the first run makes {database}")
+        return
+    if uri is None:
+        schema = check_schema(database, _migrations())
+        if schema.status != "ok":
+            yield schema
+            return
+    common = Common(runs=settings.runs, tracking=settings.tracking, seed=0, device="cpu")
+    try:
+        client, experiment = open_store(common)
+    except UserError as error:
+        yield Finding("store", "problem", str(error), _mend_store(uri, database))
+        return
+    yield schema if uri is None else Finding("store", "ok", _shown(uri))
+    yield check_runs(*_runs(client, experiment), _shown(uri or f"sqlite:///{database}"))
+
+
+def _migrations() -> Path:
+    spec = importlib.util.find_spec("mlflow")
+    if spec is None or spec.origin is None:
+        raise UserError("MLflow is not installed")
+    return Path(spec.origin).parent / "store" / "db_migrations" / "versions"
+
+
+def _mend_store(uri: str | None, database: Path) -> str:
+    if uri is None:  # only an older schema is left as a reason
+        place = shlex.quote(str(database))
+        return f"cp {place} {place}.backup && mlflow db upgrade sqlite:///{place}"
+    address = shlex.quote(_shown(uri))
+    return (
+        f"curl --fail {address}/health"
+        if uri.startswith("http")
+        else f"mlflow db upgrade {address}"
+    )
+
+
+def _shown(uri: str) -> str:
+    # The address of a file has no host and would come back with a slash less.
+    return without_credentials(uri) if "@" in uri else uri
+
+
+def _runs(client: "MlflowClient", experiment: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """The number of runs, and the tags of those that are RUNNING."""
+    running: dict[str, dict[str, str]] = {}
+    total, token = 0, None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        total += len(page)
+        running |= {r.info.run_id: r.data.tags for r in page if r.info.status == "RUNNING"}
+        if not (token := page.token):
+            return total, running
+
+
+def check_schema(database: Path, migrations: Path) -> Finding:
+    """An SQLite store that the installed MLflow knows; `migrations` holds the ones it knows."""
+    place = shlex.quote(str(database))
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", 1, uri=True)) as connection:
+            (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
+            raise  # locked, or not to be opened: nothing is known about what is in it
+        found = f"{database} is no MLflow store ({error})"
+        return Finding("store", "problem", found, f"mv {place} {place}.broken")
+    if not any(migrations.glob(f"{revision}_*.py")):
+        found = f"{database}: schema {revision} is of a newer MLflow"
+        return Finding("store", "problem", found, "pip install --upgrade mlflow")
+    return Finding("store", "ok", f"{database}, schema {revision}")
+
+
+def check_runs(total: int, running: Mapping[str, Mapping[str, str]], uri: str) -> Finding:
+    """Runs still RUNNING whose process is gone; `running` has the tags by run id."""
+    left = [run_id for run_id, tags in running.items() if owner_gone(tags)]
+    found = f"{total} runs, {len(running) - len(left)} at work, {len(left)} left RUNNING"
+    if not left:
+        return Finding("runs", "ok", found)
+    script = (
+        f"import mlflow; c = mlflow.MlflowClient({json.dumps(uri)}); "
+        f'[c.set_terminated(r, "KILLED") for r in {json.dumps(left)}]'
+    )
+    mend = f"python -c {shlex.quote(script)}"
+    return Finding("runs", "warning", f"{found} by a dead process", mend)
+
+
+def owner_gone(tags: Mapping[str, str]) -> bool:
+    """Whether the process that these tags name was on this machine and is no more."""
+    if tags.get("bgexp.host") != socket.gethostname():
+        return False
+    try:
+        started: float = psutil.Process(int(tags["bgexp.pid"])).create_time()
+    except psutil.NoSuchProcess:
+        return True
+    # The start is counted from the boot, whose time shifts when the clock is set.
+    return abs(started - float(tags["bgexp.process_started"])) > 5

@@ -1,0 +1,124 @@
+"""`bgexp run`: one experiment, or the jobs of a sweep by Hydra's launcher or an optimiser."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from bgexp.config.check import check_settings
+from bgexp.config.compose import combinations, compose_config, conf_dir, plain, quoted
+from bgexp.config.run import RunSettings
+from bgexp.config.sweep import SweepSettings
+from bgexp.errors import UserError
+from bgexp.system.workers import import_early, share_of_cores
+
+
+def run(config: DictConfig, options: argparse.Namespace) -> int:
+    """Runs a job or a sweep; returns the exit code."""
+    sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
+    if config.get("sweep") is not None:
+        return _optimize(config, options, sweep)
+    jobs = combinations(config, options.overrides) if sweep else [options.overrides]
+    checked = [_run_settings(job, options) for job in jobs]
+    _expect_workers(checked)
+    from bgexp.experiment.run import check_ready
+    from bgexp.sweep.jobs import run_sweep, show_results
+
+    key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
+    folder = Path(OmegaConf.select(config, key)).resolve()
+    if any((folder / name).exists() for name in ("summary.json", "sweep.json")):
+        raise UserError(f"{key}: {folder} holds the results of an earlier run")
+    check_ready(checked)
+    # What the configs say of these was read already: an address without its credentials.
+    given = {key: str(folder)}
+    if checked[0].tracking.uri is not None:
+        given["tracking.uri"] = checked[0].tracking.uri
+    if sweep:
+        folders = run_sweep(checked, folder, lambda: _hydra(options, given))
+    else:
+        _hydra(options, given)
+        folders = [folder]
+    return 0 if show_results(folders, checked[0]) else 1
+
+
+def _expect_workers(jobs: Sequence[RunSettings]) -> None:
+    """Lets them import what they need while this process imports the rest."""
+    if any((job.processes or share_of_cores()) > 1 for job in jobs):
+        import_early("bgexp.experiment.evaluate_dataset")
+
+
+def _run_settings(overrides: Sequence[str], options: argparse.Namespace) -> RunSettings:
+    """The settings of one job; `sweep` is none of them."""
+    return _checked_run(compose_config("run", overrides, options.config_dir), overrides)
+
+
+def _checked_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:
+    """The settings of a composed config, those of a promoted model put in."""
+    values = {key: value for key, value in plain(composed).items() if key != "sweep"}
+    settings = check_settings(RunSettings, values)
+    if settings.model is None:
+        return settings
+    refuse_beside_model(overrides)
+    from bgexp.tracking.registry import with_model
+
+    return with_model(settings)[0]
+
+
+def refuse_beside_model(overrides: Sequence[str]) -> None:
+    """Looks that a promoted model is run as it was promoted.
+
+    Raises:
+        UserError: other settings for what it brings itself.
+    """
+    own = ("detector", "combine", "refine", "seed", "experiment")
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] in own:
+            raise UserError(f"{key}: model=… brings its own (leave one of the two out)")
+
+
+def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> int:
+    if not sweep:
+        raise UserError("sweep=optuna: a sweep is asked for by -m")
+    if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
+        raise UserError("hydra/launcher: with sweep=optuna the jobs run one after another")
+    settings = check_settings(SweepSettings, {"sweep": plain(config)["sweep"]}).sweep
+    from bgexp.sweep.optuna_space import read_space
+    from bgexp.sweep.optuna_trials import optimize
+
+    space = read_space(config, options.overrides)
+    corners = [_run_settings(corner, options) for corner in space.corners()]
+    _expect_workers(corners)
+    from bgexp.experiment.run import check_ready
+    from bgexp.sweep.jobs import show_results
+
+    check_ready(corners)
+    folder = Path(config.hydra.sweep.dir).resolve()
+    jobs, best = optimize(settings, space, corners, folder, lambda job: _run_settings(job, options))
+    return 0 if show_results(jobs, corners[0], best) else 1
+
+
+def _hydra(options: argparse.Namespace, given: dict[str, str]) -> None:
+    """Lets Hydra run the job or, by its launcher, the jobs; `given` overrides what was given."""
+    kept = [o for o in options.overrides if o.partition("=")[0].lstrip("+") not in given]
+    sys.argv = ["bgexp run", *kept, *(f"{key}={quoted(value)}" for key, value in given.items())]
+    sys.argv += ["--multirun"] * options.multirun
+    sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_job)()
+
+
+def _job(composed: DictConfig) -> None:
+    from bgexp.detect.device import limit_threads
+    from bgexp.sweep.jobs import run_job
+
+    limit_threads()
+    hydra_config = HydraConfig.get()
+    sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
+    overrides = list(hydra_config.overrides.task)
+    settings = _checked_run(composed, overrides)
+    run_job(settings, Path(hydra_config.runtime.output_dir), overrides, sweep)

@@ -1,0 +1,172 @@
+"""`bgexp ui`: MLflow's user interface on the local store, until Ctrl-C or SIGTERM."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Event
+from time import monotonic
+
+import psutil
+
+from bgexp.config.credentials import without_credentials
+from bgexp.config.doctor import UiSettings
+from bgexp.errors import UserError
+
+START_S = 180  # MLflow takes seconds to import, and much longer on a busy machine
+STOP_S = 10
+# Without the jobs and with one worker it has 2 processes instead of 11.
+ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def serve_ui(settings: UiSettings) -> int:
+    """Serves the user interface and returns 0 once a signal stopped it with all its processes.
+
+    Raises:
+        UserError: there is no local store, the port is taken, or the server failed.
+    """
+    runs = settings.runs.resolve()
+    _check_store(settings, runs)
+    _check_port(settings.host, settings.port)
+    log = runs / "ui.log"
+    with _stop_signals() as stop, _server(settings, runs, log) as server:
+        _wait_until_up(server, stop, settings, log)
+        if not stop.is_set():
+            print(f"open {_address(settings)} (Ctrl-C stops)", flush=True)
+        while not stop.wait(0.2):
+            _check_alive(server, log)
+    return 0
+
+
+def _check_store(settings: UiSettings, runs: Path) -> None:
+    uri = settings.tracking.uri
+    if uri is not None and uri.startswith("http"):
+        address = without_credentials(uri)
+        raise UserError(f"tracking.uri: the server has its own user interface: open {address}")
+    if uri is not None:
+        raise UserError("tracking.uri: only the store in the runs folder is served (leave it null)")
+    if not (runs / "mlflow.db").is_file():
+        raise UserError(f"runs: no store in {runs}: run bgexp run first")
+
+
+def _check_port(host: str, port: int) -> None:
+    try:
+        _listen(host, port)
+    except PermissionError as error:
+        raise UserError(f"port: {port} needs more rights (try port=5000)") from error
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise UserError(f"host: cannot listen on {host}: {error.strerror}") from error
+        free = next(other for other in range(port + 1, port + 1000) if _is_free(host, other))
+        raise UserError(f"port: {port} is in use (try port={free})") from error
+
+
+def _is_free(host: str, port: int) -> bool:
+    with suppress(OSError, OverflowError):
+        _listen(host, port)
+        return True
+    return False
+
+
+def _listen(host: str, port: int) -> None:
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(address)
+        probe.listen()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Event]:
+    """An event that Ctrl-C and SIGTERM set: nothing is interrupted half-way."""
+    stop = Event()
+    wanted = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: stop.set()) for number in wanted]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(wanted, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _server(settings: UiSettings, runs: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The server in a process group of its own, which is gone afterwards."""
+    command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{runs / 'mlflow.db'}"]
+    # The server reads the artifacts of local runs itself and needs no store for uploads.
+    command += ["--default-artifact-root", (runs / "artifacts").as_uri(), "--no-serve-artifacts"]
+    command += ["--host", settings.host, "--port", str(settings.port)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command,
+            cwd=runs,
+            env={**os.environ, **ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield server
+    finally:
+        _stop(server)
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    # A child may have left the group, hence both ways.
+    family = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(STOP_S)
+        _, family = psutil.wait_procs(family, STOP_S)
+        if server.returncode is not None and not family:
+            return
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _wait_until_up(
+    server: "subprocess.Popen[bytes]", stop: Event, settings: UiSettings, log: Path
+) -> None:
+    end = monotonic() + START_S
+    while not stop.wait(0.2) and not _is_up(settings):
+        _check_alive(server, log)
+        if monotonic() > end:
+            raise UserError(f"the server did not answer within {START_S} s: see {log}")
+
+
+def _is_up(settings: UiSettings) -> bool:
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    # Not by urllib: it would ask a proxy.
+    connection = HTTPConnection(
+        everywhere.get(settings.host, settings.host), settings.port, timeout=5
+    )
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _check_alive(server: "subprocess.Popen[bytes]", log: Path) -> None:
+    if server.poll() is not None:
+        lines = log.read_text(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        raise UserError(f"the server stopped ({server.returncode}): {last[:200]}; see {log}")
+
+
+def _address(settings: UiSettings) -> str:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"

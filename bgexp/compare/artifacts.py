@@ -1,0 +1,71 @@
+"""The page of a comparison: its pictures, drawn from the runs' files."""
+
+import os
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from bgexp.compare.comparison import Comparison
+from bgexp.compare.page import render_compare
+from bgexp.config.check import check_settings
+from bgexp.config.run import RunSettings
+from bgexp.datasets.read import Dataset, read_dataset
+from bgexp.errors import UserError
+from bgexp.experiment.artifacts import PAGE
+from bgexp.experiment.saved_masks import MASKS
+from bgexp.sweep.artifacts import draw_variants
+from bgexp.sweep.page import choose_disagreeing, choose_variants
+from bgexp.system.atomic import write_whole
+
+SHOWN = 8  # images on which the runs disagree most
+Pictures = dict[str, dict[str, NDArray[np.uint8]]]
+
+
+def draw_comparison(
+    folder: Path, comparison: Comparison, settings: Mapping[str, Any], links: Mapping[str, str]
+) -> None:
+    """Writes report.html into the folder; links are files beside it."""
+    pages = {
+        name: os.path.relpath(run / PAGE, folder)
+        for name, run in comparison.folders.items()
+        if (run / PAGE).is_file()
+    }
+    when = datetime.now().astimezone()
+    page = render_compare(comparison, settings, _pictures(comparison), when, pages, links)
+    write_whole(folder / PAGE, page)
+
+
+def _pictures(comparison: Comparison) -> Pictures:
+    """Of images that are as the runs saw them; none where they, or the masks, are gone."""
+    chosen = {comparison.baseline, *(job.name for job in choose_variants(comparison.jobs))}
+    folders = {
+        job.name: comparison.folders[job.name]
+        for job in comparison.jobs
+        if job.name in chosen and (comparison.folders[job.name] / MASKS).is_file()
+    }
+    paths = choose_disagreeing(comparison.jobs, SHOWN)
+    with suppress(UserError, OSError, zipfile.BadZipFile):
+        settings = _settings(comparison.folders[comparison.baseline])
+        dataset = _unchanged(read_dataset(settings.dataset, settings.seed), comparison)
+        return draw_variants(paths, folders, dataset, settings.dataset.max_megapixels)
+    return {}
+
+
+def _settings(folder: Path) -> RunSettings:
+    return check_settings(RunSettings, yaml.safe_load((folder / "config.yaml").read_text()))
+
+
+def _unchanged(dataset: Dataset, comparison: Comparison) -> Dataset:
+    """Only the images that have the contents which the runs saw."""
+    rows = comparison.jobs[0].rows
+    seen = set(zip(rows["path"], rows["sha256"], strict=True))
+    items = tuple(item for item in dataset.items if (item.path, item.sha256) in seen)
+    return replace(dataset, items=items)

@@ -1,0 +1,101 @@
+"""Earlier runs as variants of one result: which they are, and the images that all of them have."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bgexp.compare.common_images import match_images
+from bgexp.config.base import OverRuns
+from bgexp.datasets.read import Dataset, read_dataset
+from bgexp.errors import UserError
+from bgexp.experiment.saved_masks import MASKS
+from bgexp.report.finding import Job
+from bgexp.tracking.past_runs import StoredRun, find_runs
+
+
+@dataclass(frozen=True, eq=False)
+class Contenders:
+    """Two runs or more over common images.
+
+    Attributes:
+        runs: Finished, with masks.
+        paths: Of the images that all of them have a mask for, sorted, by path and contents.
+        dataset: Where these images are.
+        max_megapixels: Larger images are not decoded.
+        left_out: Why runs that were named are not among them, a sentence each.
+        reduced: By how much the images were reduced, in a sentence; empty where they were not.
+    """
+
+    runs: Sequence[StoredRun]
+    paths: Sequence[str]
+    dataset: Dataset
+    max_megapixels: float
+    left_out: Sequence[str]
+    reduced: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What people call them, by id; no two alike."""
+        names = [run.name for run in self.runs]
+        return {
+            run.run_id: run.name if names.count(run.name) == 1 else called(run) for run in self.runs
+        }
+
+
+def find_contenders(settings: OverRuns) -> Contenders:
+    """The runs that the settings name, and their common images.
+
+    Raises:
+        UserError: Fewer than two finished runs are meant, they have no image in common, or the
+            images are gone.
+    """
+    found = find_runs(settings, settings.which, settings.filter)
+    runs = [run for run in found if not _unusable(run)]
+    left_out = [f"{called(run)} is left out: {why}" for run in found if (why := _unusable(run))]
+    if len(runs) < 2:
+        told = "; ".join([called(run) for run in runs] + left_out[:3])
+        raise UserError(
+            f"which: two finished runs are needed, not {len(runs)} ({told}); name runs or a sweep "
+            "by the beginning of their ids"
+        )
+    jobs = [Job(called(run), [], run.summary, run.rows) for run in runs]
+    matched = match_images(jobs)
+    done = [set(job.rows["path"][job.rows["status"] == "ok"]) for job in matched.jobs]
+    data = runs[0].settings.dataset
+    dataset = read_dataset(data, runs[0].settings.seed)
+    rows = matched.jobs[0].rows
+    judged = dict(zip(rows["path"], rows["sha256"], strict=True))
+    same = {item.path for item in dataset.items if judged.get(item.path) == item.sha256}
+    paths = sorted(set.intersection(same, *done))
+    if not paths:
+        raise UserError(f"which: no image of these runs is left as it was in {dataset.root}")
+    return Contenders(runs, paths, dataset, data.max_megapixels, left_out, matched.reduced)
+
+
+def called(run: StoredRun) -> str:
+    """Its name and the beginning of its id."""
+    return f"{run.name} ({run.run_id[:8]})"
+
+
+def fingerprints(contenders: Contenders) -> Mapping[str, Sequence[tuple[int, int]]]:
+    """By path, checksum and size of each run's mask as stored: equal ones are equal masks."""
+    with ExitStack() as stack:
+        archives = [
+            stack.enter_context(zipfile.ZipFile(run.folder / MASKS)) for run in contenders.runs
+        ]
+        return {path: [_fingerprint(one, path) for one in archives] for path in contenders.paths}
+
+
+def _fingerprint(archive: zipfile.ZipFile, path: str) -> tuple[int, int]:
+    entry = archive.getinfo(f"{path}.png")
+    return entry.CRC, entry.file_size
+
+
+def _unusable(run: StoredRun) -> str:
+    """Why a run has nothing to show; empty where it has."""
+    if run.status != "FINISHED":
+        return f"it is {run.status.lower()}, not finished"
+    there = len(run.rows) and Path(run.folder / MASKS).is_file()
+    return "" if there else f"its {MASKS} is gone"

@@ -1,0 +1,185 @@
+"""Variants against a baseline on the same images: paired, with what would decide it. Pure."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from bgexp.compare.common_images import Matched
+from bgexp.compare.verdict import Against, judged
+from bgexp.metrics.aggregation import Aggregate
+from bgexp.metrics.bradley_terry import Strength, strengths
+from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.paired import paired_change
+from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
+from bgexp.metrics.win_rate import Steadiness, Vote, WinRate, steadiness, win_rate
+from bgexp.report.finding import Job, column
+from bgexp.sweep.effects import Effect, effects, scores
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One of the runs that are compared.
+
+    Attributes:
+        job: Its overrides are the settings in which the runs differ; its rows are of the common
+            images.
+        metrics: Means by METRICS; checks: by CHECKS; NaN where there are none.
+        seconds: An image, by the stages' times.
+        on_front: Whether no other is both as good and as fast, and better in one of them.
+        against: The baseline; None for itself and without truth.
+        agreement: With the reference run's masks, by iou, boundary_iou and dice; {} without one.
+    """
+
+    job: Job
+    metrics: Mapping[str, float]
+    checks: Mapping[str, float]
+    seconds: float
+    on_front: bool
+    against: Against | None
+    agreement: Mapping[str, Aggregate] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str:
+        """In the store."""
+        return str(self.job.summary["run_id"])
+
+    @property
+    def failed(self) -> int:
+        """How many of the common images failed."""
+        return int(self.job.summary["counts"]["failed"])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs side by side on the same images.
+
+    Attributes:
+        variants: In the order in which they were named.
+        baseline: The name of the one that the others are compared with.
+        metric: By which they are, one of METRICS.
+        cluster: What is resampled whole: "category", or None for each image by itself.
+        matched: Which images that are.
+        effects: What each setting does that differs.
+        left_out: Runs that could not be compared, and why.
+        cautions: What else differs and may be taken for an effect of the settings.
+        reference: The run whose masks agreement is with; empty for none.
+        folders: By a variant's name, that of its run.
+        votes: What people said of results of two of these runs.
+    """
+
+    variants: Sequence[Variant]
+    baseline: str
+    metric: str
+    cluster: str | None
+    matched: Matched
+    effects: Sequence[Effect]
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    cautions: Sequence[str] = ()
+    reference: str = ""
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    votes: Sequence[Vote] = ()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """The variants' jobs."""
+        return [variant.job for variant in self.variants]
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether any variant has the metric."""
+        return any(not math.isnan(variant.metrics[self.metric]) for variant in self.variants)
+
+    @cached_property
+    def preferences(self) -> list[tuple[Variant, Strength, WinRate]]:
+        """How each variant stands among the others and against the baseline; [] without votes."""
+        ids = {variant.job.name: variant.run_id for variant in self.variants}
+        if not self.votes:
+            return []
+        found = strengths(self.votes, list(ids.values()))
+        rates = [win_rate(self.votes, one, ids[self.baseline]) for one in ids.values()]
+        return list(zip(self.variants, found, rates, strict=True))
+
+    @property
+    def steadiness(self) -> Steadiness:
+        """How often the judges said the same twice."""
+        return steadiness(self.votes)
+
+    @cached_property
+    def by_category(self) -> pd.DataFrame:
+        """The change of the metric against the baseline: a row a category, a column a variant.
+
+        The categories that differ most come first; `images` is how many it has. Each change is
+        the mean over the images that both have scored.
+        """
+        table = scores(self.jobs, self.metric)
+        changes = table.drop(columns=self.baseline).sub(table[self.baseline], axis=0)
+        rows = self.jobs[0].rows.set_index("path")
+        belongs = rows["category"].reindex(changes.index)
+        found = changes.groupby(belongs).mean().dropna(how="all")
+        order = found.abs().max(axis=1).sort_values(ascending=False, kind="stable").index
+        found.insert(0, "images", belongs.value_counts())
+        return found.loc[order]
+
+
+def compare_jobs(
+    matched: Matched, baseline: str, metric: str = "iou", cluster: str | None = None
+) -> Comparison:
+    """Each job against one of them, by one metric on the same images.
+
+    Args:
+        matched: The jobs on the images that all have; `run_id` is in their summaries.
+        baseline: The name of one of them.
+        metric: Of METRICS.
+        cluster: "category": images of one are resampled together; None: each by itself.
+    """
+    jobs = matched.jobs
+    table = scores(jobs, metric)
+    categories = dict(zip(jobs[0].rows["path"], jobs[0].rows["category"], strict=True))
+    clusters = [categories[path] for path in table.index] if cluster else None
+    truth = bool(table.notna().any(axis=None))
+    means = [_means(job, METRICS) for job in jobs]
+    seconds = [_seconds(job) for job in jobs]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    front = pareto_front([(s, sign * mean[metric]) for s, mean in zip(seconds, means, strict=True)])
+    variants = []
+    for place, job in enumerate(jobs):
+        pair = None
+        if truth and job.name != baseline:
+            change = paired_change(table[baseline].to_numpy(), table[job.name].to_numpy(), clusters)
+            pair = judged(change, metric)
+        checks = _means(job, CHECKS, "check.")
+        variants.append(Variant(job, means[place], checks, seconds[place], front[place], pair))
+    found = effects(jobs, metric, categories if cluster else None)
+    return Comparison(variants, baseline, metric, cluster, matched, found)
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Of each point (seconds, score), whether none is as quick and as good and better in one.
+
+    A point with a NaN is not on the front, and keeps no other off it.
+
+    >>> pareto_front([(1.0, 0.5), (2.0, 0.9), (3.0, 0.9), (0.5, float("nan"))])
+    [True, True, False, False]
+    """
+    known = [point for point in points if not math.isnan(sum(point))]
+    return [
+        point in known
+        and not any(
+            quick <= point[0] and good >= point[1] and (quick, good) != point
+            for quick, good in known
+        )
+        for point in points
+    ]
+
+
+def _means(job: Job, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
+    return {key: float(column(job.rows, f"{prefix}{key}").mean()) for key in keys}
+
+
+def _seconds(job: Job) -> float:
+    speed = job.summary["images_per_s"]
+    return 1 / speed if speed else math.nan

@@ -1,0 +1,141 @@
+"""What `bgexp compare` prints: two tables and where to look, or one JSON document."""
+
+import math
+import sys
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bgexp.compare.command import DOCUMENT
+from bgexp.compare.comparison import Comparison, Variant
+from bgexp.experiment.artifacts import PAGE
+from bgexp.report.evidence import signed
+from bgexp.report.labels import named
+from bgexp.sweep.effects import SCORES
+from bgexp.system.listing import shown
+
+_WITHOUT_TRUTH = ("coverage", "nothing_found", "confidence")
+_SHORT = {"foreground_recall": "fg recall", "background_leakage": "bg leak"}
+
+
+def print_json(folder: Path) -> None:
+    """compare.json on standard output, and nothing else there."""
+    sys.stdout.write((folder / DOCUMENT).read_text())
+    sys.stdout.write("\n")
+
+
+def show_comparison(comparison: Comparison, folder: Path) -> None:
+    """The settings that differ, metrics, paired changes, and where the page lies."""
+    console = Console(highlight=False)
+    console.print(_runs(comparison))
+    if any(variant.against for variant in comparison.variants):
+        console.print(_paired(comparison))
+    if comparison.votes:
+        console.print(_win_rates(comparison))
+    if comparison.reference:
+        console.print(_agreement(comparison))
+    for line in _lines(comparison, folder):
+        # Not cut into lines of the terminal's width: a path is to be copied.
+        console.print(Text(shown(line)), soft_wrap=True)
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(shown(title)),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+
+
+def _runs(comparison: Comparison) -> Table:
+    keys = dict.fromkeys((comparison.metric, *SCORES))
+    keys = keys if comparison.has_truth else dict.fromkeys(_WITHOUT_TRUTH)
+    n = comparison.matched.n
+    table = _table(f"{len(comparison.variants)} runs on {n:,} image{'s' * (n != 1)}")
+    table.add_column("", justify="right")
+    table.add_column("run")
+    for name in (*(_SHORT.get(key, named(key)) for key in keys), "s/image", "failed"):
+        table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
+    for place, variant in enumerate(comparison.variants):
+        found = variant.metrics if comparison.has_truth else variant.checks
+        cells = [_number(found[key]) for key in keys]
+        cells += [_number(variant.seconds), str(variant.failed or "-")]
+        table.add_row(str(place), _label(variant), *cells)
+    return table
+
+
+def _label(variant: Variant) -> Text:
+    given = [one.partition("=") for one in variant.job.overrides]
+    lines = [f"{key.rpartition('.')[2]}={value}" for key, _, value in given]
+    return Text("\n".join(map(shown, [*lines, f"run {variant.run_id[:8]}"])))
+
+
+def _paired(comparison: Comparison) -> Table:
+    table = _table(f"{named(comparison.metric)} against {comparison.baseline}")
+    for name in ("", "change", "95 % interval", "won", "lost"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for place, variant in enumerate(comparison.variants):
+        if (against := variant.against) is not None:
+            change = against.change
+            interval = f"{signed(change.low)} to {signed(change.high)}"
+            numbers = (signed(change.change), interval, str(against.won), str(against.lost))
+            table.add_row(str(place), *numbers, against.told)
+    return table
+
+
+def _win_rates(comparison: Comparison) -> Table:
+    table = _table(f"Win rates of {len(comparison.votes):,} votes")
+    for name in ("", "preferred", "95 % interval", "votes", "to the baseline", "95 % interval"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for place, (_, strength, rate) in enumerate(comparison.preferences):
+        own = (_share(strength.rate), _range(strength.low, strength.high), f"{strength.n:,}")
+        more = "" if rate.decided or not rate.n else "undecided"
+        if more and rate.more_votes:
+            more += f" (about {rate.more_votes:,} more votes would decide)"
+        table.add_row(str(place), *own, _share(rate.rate), _range(rate.low, rate.high), more)
+    return table
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.0%}"
+
+
+def _range(low: float, high: float) -> str:
+    return "-" if math.isnan(low) else f"{low:.0%} to {high:.0%}"
+
+
+def _agreement(comparison: Comparison) -> Table:
+    table = _table(f"Agreement with {comparison.reference}, which is no truth")
+    for name in ("", "agreement.iou", "agreement.boundary_iou", "agreement.dice", "images"):
+        table.add_column(name, justify="right")
+    for place, variant in enumerate(comparison.variants):
+        if found := variant.agreement:
+            means = [_number(one.mean) for one in found.values()]
+            table.add_row(str(place), *means, f"{found['iou'].n_scored:,}")
+    return table
+
+
+def _lines(comparison: Comparison, folder: Path) -> list[str]:
+    matched = comparison.matched
+    found = [f"Images:  {matched.reduced}"] if matched.reduced else []
+    found += [f"Left out: {name}: {why}" for name, why in comparison.left_out.items()]
+    found += [f"Caution: {caution}" for caution in comparison.cautions]
+    if comparison.cluster:
+        found.append(f"Intervals: the images of a {comparison.cluster} are resampled together")
+    if not comparison.has_truth:
+        ids = " ".join(variant.run_id[:8] for variant in comparison.variants[:4])
+        found.append("Scores:  none without truth; checks warn, they never choose")
+        found.append(f"Next:    bgexp review {ids}   (compare by eye)")
+        found.append(f"         bgexp select {ids}   (which images to label)")
+    return [*found, f"Look at: {folder / PAGE}"]
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

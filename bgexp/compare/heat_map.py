@@ -1,0 +1,60 @@
+"""Changes by category as a map of colours, readable on a narrow screen."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bgexp.compare.comparison import Comparison
+from bgexp.metrics.performance import LOWER_IS_BETTER
+
+MOST_CATEGORIES = 30
+_STEPS = (0.005, 0.02, 0.05, 0.1)  # of a change, from where on a colour is the next stronger one
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A change, how it is written, and its colour: a class of page.css; empty for none."""
+
+    value: float
+    text: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A row a category: its name, its number of images and a change a variant.
+
+    Attributes:
+        columns: The variants' numbers.
+        rows: Of the categories that differ most.
+        more: How many categories are not shown.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, int, Sequence[Heat]]]
+    more: int
+
+
+def heat_map(compared: Comparison) -> HeatMap | None:
+    """The change of each category; None where there is only one, or nothing to compare."""
+    table = compared.by_category
+    if len(table) < 2 or not compared.has_truth or len(compared.variants) < 2:
+        return None
+    places = {job.name: str(place) for place, job in enumerate(compared.jobs)}
+    lower = compared.metric in LOWER_IS_BETTER
+    rows = [
+        (str(name), int(row["images"]), [_heat(row[key], lower) for key in table.columns[1:]])
+        for name, row in table.head(MOST_CATEGORIES).iterrows()
+    ]
+    columns = [places[str(key)] for key in table.columns[1:]]
+    return HeatMap(columns, rows, len(table) - len(rows))
+
+
+def _heat(value: float, lower: bool) -> Heat:
+    """Two decimals: categories are small, and a narrow screen has to hold all variants."""
+    if math.isnan(value):
+        return Heat(value, "\u2013", "")
+    strength = sum(abs(value) >= step for step in _STEPS)
+    text = f"{value:+.2f}".replace("-", "\u2212") if strength else "0"
+    kind = "better" if (value > 0) != lower else "worse"
+    return Heat(value, text, f"{kind}-{strength}" if strength else "")

@@ -1,0 +1,67 @@
+"""A variant against a baseline by one metric: the verdict, and what would decide it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bgexp.metrics.paired import PairedChange, images_to_decide
+from bgexp.metrics.performance import LOWER_IS_BETTER
+from bgexp.report.evidence import FEWEST, decided
+from bgexp.report.finding import counted
+from bgexp.sweep.effects import SMALL
+
+
+@dataclass(frozen=True)
+class Against:
+    """A variant against the baseline, by one metric.
+
+    Attributes:
+        change: Of the metric, from the baseline to the variant.
+        won: Images on which the variant is better, whichever way better is; lost: worse.
+        verdict: Of the variant; undecided where the interval contains 0, or there are too few
+            images.
+        more: About how many more images would decide it; None where it is decided, or where the
+            difference is practically nil, or nothing is known of it.
+    """
+
+    change: PairedChange
+    won: int
+    lost: int
+    verdict: Literal["better", "worse", "undecided"]
+    more: int | None
+
+    @property
+    def told(self) -> str:
+        """The verdict, and what would decide it, in words."""
+        if self.verdict != "undecided":
+            return self.verdict
+        if not self.change.n:
+            return "no image has a score in both"
+        if self.more is not None:
+            return f"undecided (about {counted(_rounded(self.more), 'more image')} would decide)"
+        if math.isnan(self.change.low):
+            return "undecided (too few images or clusters for an interval)"
+        return f"undecided (and the difference is below {SMALL:g})"
+
+
+def judged(change: PairedChange, metric: str) -> Against:
+    """What a change of a metric means."""
+    lower = metric in LOWER_IS_BETTER
+    won, lost = change.n_better, change.n_worse
+    won, lost = (lost, won) if lower else (won, lost)
+    if decided(change):
+        better = (change.change > 0) != lower
+        return Against(change, won, lost, "better" if better else "worse", None)
+    more = images_to_decide(change, SMALL)
+    if more is not None:
+        more = max(more, FEWEST - change.n, 1)
+    return Against(change, won, lost, "undecided", more)
+
+
+def _rounded(number: int) -> int:
+    """Two digits: more would promise too much.
+
+    >>> _rounded(7), _rounded(124), _rounded(12_345)
+    (7, 120, 12000)
+    """
+    return int(float(f"{number:.2g}"))

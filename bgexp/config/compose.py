@@ -1,0 +1,191 @@
+"""Overrides to checked settings: everything that can be wrong is found before a job starts."""
+
+import difflib
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from bgexp.errors import UserError
+
+_OWN = re.compile(
+    r"hydra(_plugins|\._internal)\.[\w.]+\.\w+(Launcher|Sweeper)|logging\.(Stream|File)Handler"
+)
+_MAKES_CONFIG = re.compile(r"\$\{\s*oc\.(create|decode)")  # resolvers that turn text into config
+
+
+def conf_dir() -> Path:
+    """The folder of configs: the checkout's own, or the one inside the installed package."""
+    package = Path(__file__).parents[1]
+    checkout = package.parent / "conf"
+    if (package.parent / "pyproject.toml").is_file() and checkout.is_dir():
+        return checkout
+    return package / "conf"
+
+
+def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -> DictConfig:
+    """The composed config, `hydra` included.
+
+    Raises:
+        UserError: an override or a config that cannot be; one line.
+    """
+    parse_overrides(overrides)
+    path = [f"hydra.searchpath=[{quoted(f'file://{extra.resolve()}')}]"] if extra else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            config = compose(command, [*overrides, *path], return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_one_line(command, overrides, error)) from error
+        except (YAMLError, OSError, UnicodeError) as error:
+            raise UserError(f"--config-dir: {' '.join(str(error).split())}") from error
+    _refuse_code(config.hydra, "hydra")
+    _hide_credentials(config)
+    return config
+
+
+def quoted(text: str) -> str:
+    """A text as a value in an override, whatever is in it."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The settings without `hydra`, interpolations resolved.
+
+    Raises:
+        UserError: a value that has to be given is missing, or an interpolation leads nowhere.
+    """
+    try:
+        values = OmegaConf.to_container(
+            OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
+            resolve=True,
+            throw_on_missing=True,
+        )
+    except MissingMandatoryValue as error:
+        key = str(error).rpartition(": ")[2].splitlines()[0]
+        raise UserError(f"{key}: a value is needed (give {key}=…)") from error
+    except OmegaConfBaseException as error:
+        raise UserError(" ".join(str(error).split())) from error
+    return dict(values)  # type: ignore[arg-type]
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """The overrides as Hydra reads them.
+
+    Raises:
+        UserError: one that it cannot read.
+    """
+    parser, parsed = OverridesParser.create(), []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            reason = " ".join(str(error).partition("\nSee ")[0].split())
+            raise UserError(f"{override}: cannot be read ({reason})") from error
+    return parsed
+
+
+def combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The overrides of each job of a sweep, as Hydra's basic sweeper enumerates them.
+
+    Raises:
+        UserError: an override cannot be enumerated.
+    """
+    stored = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    choices = []
+    for override in parse_overrides([*stored, *overrides]):
+        if not override.is_sweep_override():
+            choices.append([str(override.input_line)])
+        elif override.is_discrete_sweep():
+            key = override.get_key_element()
+            choices.append([f"{key}={value}" for value in override.sweep_string_iterator()])
+        else:
+            raise UserError(f"{override.input_line}: a sweep needs listed values or range(…)")
+    yield from ([*choice] for choice in itertools.product(*choices))
+
+
+def _refuse_code(value: Any, key: str) -> None:  # noqa: ANN401
+    """A config is data: of what names code only Hydra's own launchers, sweepers and handlers pass.
+
+    `hydra` is looked at whole: its `_target_` is instantiated, its logging's `class` and `()` too.
+    """
+    if isinstance(value, ListConfig):
+        value = DictConfig({str(number): value._get_node(number) for number in range(len(value))})
+    if not isinstance(value, DictConfig) or value._is_missing() or value._is_none():
+        return
+    for name in value:
+        key_of, text = f"{key}.{name!s}", str(value._get_node(name))
+        names_code = name in ("_target_", "()", "class") and not _OWN.fullmatch(text)
+        if names_code or _MAKES_CONFIG.search(text):
+            raise UserError(f"{key_of}: a config names no code (got {text!r})")
+        with suppress(OmegaConfBaseException):  # what is not known before a job has started
+            _refuse_code(value[name], key_of)
+
+
+def _hide_credentials(config: DictConfig) -> None:
+    """Takes user and password out of the tracking address, wherever it comes from."""
+    with suppress(OmegaConfBaseException):
+        uri = OmegaConf.select(config, "tracking.uri")
+        if "@" in str(uri):
+            from bgexp.config.credentials import use_credentials
+
+            config.tracking.uri = use_credentials(str(uri))
+
+
+def _one_line(command: str, overrides: Sequence[str], error: Exception) -> str:
+    """What Hydra says over several lines, as: key, what came, what is allowed."""
+    text = str(error)
+    several = re.search(r"Ambiguous value for argument '(.+)'", text)
+    if several:
+        return f"{several[1]}: several values are a sweep, which needs -m"
+    if isinstance(error, MissingConfigException):
+        found = re.search(r"Could not find '(.+?)/([^/']+)'", text)
+        if found:
+            group, name = found.groups()
+            allowed = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+            return f"{group}: no such choice: {name!r} (allowed: {', '.join(allowed)})"
+    key = re.search(r"Could not override '(\S+)'\.\s+To append", text)
+    if key:
+        return _unknown_key(command, overrides, key[1])
+    group = re.search(r"Could not override '(\S+?)'\.?\s+No match in the defaults list", text)
+    if group:
+        return f"{group[1]}: no such group of settings"
+    return " ".join(text.split())
+
+
+def _unknown_key(command: str, overrides: Sequence[str], key: str) -> str:
+    """Says which choice has no such key, and which key may have been meant."""
+    known: list[str] = []
+    for path in [conf_dir() / f"{command}.yaml", *conf_dir().glob("*/*.yaml")]:
+        content = OmegaConf.load(path)
+        prefix = "" if path.parent == conf_dir() else f"{path.parent.name}."
+        known += [f"{prefix}{name}" for name in _leaves(content)]
+    group = key.partition(".")[0]
+    choice = next((o for o in overrides if o.startswith(f"{group}=")), "")
+    line = f"{key}: no such setting" + (f" with {choice}" if choice else "")
+    owners = [
+        path.stem
+        for path in sorted((conf_dir() / group).glob("*.yaml"))
+        if key in {f"{group}.{name}" for name in _leaves(OmegaConf.load(path))}
+    ]
+    if owners:
+        return f"{line} (it belongs to {' and '.join(f'{group}={owner}' for owner in owners)})"
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"{line} (did you mean {close[0]}?)" if close else line
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
+    for name in config:
+        if isinstance(OmegaConf.to_container(config).get(name), dict):  # type: ignore[union-attr]
+            yield from _leaves(config[name], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"

@@ -1,0 +1,1 @@
+"""Datasets: folder, pairs, sample, COCO; reading, sampling, loading."""

@@ -1,0 +1,140 @@
+"""The masks of COCO annotations, as runs and as one foreground mask.
+
+What comes from a file never reaches pycocotools unchecked: its C code trusts what it is given, so
+that runs which do not add up, or a polygon of absurd extent, would end the process.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask
+from pydantic_core import from_json
+
+from bgexp.datasets.coco import Annotation, CocoImage
+from bgexp.images.decode import ImageError
+
+Runs = dict[str, Any]  # as pycocotools encodes a mask: size [H, W], counts bytes
+
+_LONGEST = 2e6  # pixels; rleFrPoly takes about 40 bytes a pixel of a polygon's outline
+
+
+def truth_mask(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the union of an image's masks as HxW bool, True = foreground.
+
+    Crowds are in it: a crowd is many objects that nobody outlined one by one, and no background.
+
+    Args:
+        image: The annotations; without any, nothing is foreground.
+        size: Height and width of the upright image in pixels.
+
+    Raises:
+        ImageError: they are of an image of another size, or one of them makes no sense.
+    """
+    masks = encoded_masks(image, size)
+    return _pixels(mask.merge(masks), size) if masks else np.zeros(size, np.bool_)
+
+
+def instance_masks(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
+    """Return the mask of each single object by its annotation's id, HxW bool; no crowds.
+
+    Arguments and errors as in `truth_mask`.
+    """
+    masks = zip(image.annotations, encoded_masks(image, size), strict=True)
+    return {one.id: _pixels(runs, size) for one, runs in masks if not one.iscrowd}
+
+
+def encoded_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
+    """Return the mask of each annotation; arguments and errors as in `truth_mask`."""
+    if (image.height, image.width) != size:
+        height, width = size
+        found = f"{image.width}x{image.height}"
+        raise ImageError(
+            f"its annotations are of {found} pixels, the upright image {width}x{height}"
+        )
+    return [_encoded(annotation, size) for annotation in image.annotations]
+
+
+def encoded_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
+    """Return a mask from the pixels at which it changes, counted down the columns, from False.
+
+    A pixel that is named twice is no change: pycocotools stops at a run of no length.
+    """
+    pixels, times = np.unique(changes, return_counts=True)
+    pixels = pixels[(times % 2 == 1) & (pixels < size[0] * size[1])]
+    counts = np.diff(pixels, prepend=0, append=size[0] * size[1])
+    runs: Runs = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
+    return runs
+
+
+def _pixels(runs: Runs, size: tuple[int, int]) -> NDArray[np.bool_]:
+    # Not by pycocotools' decode(), which warns with numpy 2.
+    counts = _uncompressed(runs["counts"].decode())
+    pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
+    return np.ascontiguousarray(pixels.reshape(size[::-1]).T)
+
+
+def _encoded(annotation: Annotation, size: tuple[int, int]) -> Runs:
+    found = from_json(annotation.segmentation)
+    try:
+        return _from_runs(found, size) if isinstance(found, dict) else _from_polygons(found, size)
+    except ValueError as error:
+        raise ImageError(f"its annotation {annotation.id}: {error}") from error
+
+
+def _from_polygons(polygons: object, size: tuple[int, int]) -> Runs:
+    if not isinstance(polygons, list) or not polygons:
+        raise ValueError("no mask")
+    runs: Runs = mask.merge(mask.frPyObjects([_corners(one) for one in polygons], *size))
+    return runs
+
+
+def _corners(polygon: Any) -> NDArray[np.float64]:  # noqa: ANN401
+    """Return a polygon as (2N,) float64: x and y of each corner."""
+    try:
+        corners = np.array(polygon, np.float64)
+    except (ValueError, TypeError, OverflowError):  # they quote what may be of any length
+        corners = np.empty(0)
+    if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
+        raise ValueError("a polygon that is no list of three or more x, y")
+    points = corners.reshape(-1, 2)
+    steps = np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1)
+    # Written so that NaN fails too.
+    if not (np.abs(points).max() < _LONGEST and steps.sum() < _LONGEST):
+        raise ValueError(f"a polygon further out or longer than {_LONGEST:,.0f} pixels")
+    return corners
+
+
+def _from_runs(found: dict[str, Any], size: tuple[int, int]) -> Runs:
+    if found.get("size") != list(size):
+        raise ValueError("runs of another size than the image")
+    counts = found.get("counts")
+    runs = np.array(_uncompressed(counts) if isinstance(counts, str) else counts)
+    area = size[0] * size[1]
+    good = runs.dtype.kind in "iu" and runs.ndim == 1 and runs.min() >= 0 and runs.max() <= area
+    if not good or runs.sum() != area:
+        raise ValueError("runs that do not add up to the image")
+    return encoded_runs(np.cumsum(runs[:-1]), size)
+
+
+def _uncompressed(text: str) -> list[int]:
+    """Return the runs that COCO writes as text, as rleFrString in pycocotools reads them.
+
+    Five bits a character, the lowest first, a sixth says that more follow; from the fourth run on
+    the difference to the last but one.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 35:
+            raise ValueError("runs in no text of COCO's")
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)  # the sign
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    if shift:
+        raise ValueError("runs that end within a number")
+    return runs

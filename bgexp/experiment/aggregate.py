@@ -1,0 +1,122 @@
+"""Rows to the numbers of a summary."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+import numpy as np
+
+from bgexp.experiment.results import STAGES, UNREFINED, Row
+from bgexp.metrics.aggregation import aggregate
+from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.paired import paired_change, rank_agreement
+from bgexp.metrics.performance import METRICS
+
+
+def counted(rows: Sequence[Row], total: int) -> dict[str, int]:
+    """How many images there are, worked out, failed, and (interrupted) were never reached."""
+    failed = sum(row.status == "failed" for row in rows)
+    ok = len(rows) - failed
+    return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
+
+
+def summarised(rows: Sequence[Row], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
+    """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
+
+    All of them or, where no row has any, none: a dataset without truth has no metrics.
+    """
+    values = [getattr(row, kind) for row in rows if row.status == "ok"]
+    keys = (METRICS if kind == "metrics" else CHECKS) if any(values) else ()
+    return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
+
+
+def by_category(rows: Sequence[Row]) -> dict[str, Any]:
+    """For each category its counts, metrics and checks."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.category].append(row)
+    return {
+        name: {
+            "counts": counted(group, len(group)),
+            "metrics": summarised(group, "metrics"),
+            "checks": summarised(group, "checks"),
+        }
+        for name, group in sorted(groups.items())
+    }
+
+
+def timings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """Each stage's times, as `stage_times`."""
+    return stage_times([row.timings_ms for row in rows])
+
+
+def stage_times(of_images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """For each stage its total in seconds and mean, median and 95th percentile in milliseconds."""
+    found = {}
+    for stage in STAGES:
+        times = [times_ms[stage] for times_ms in of_images if stage in times_ms]
+        if times:
+            p50, p95 = np.percentile(times, (50, 95))
+            found[stage] = {
+                "total_s": sum(times) / 1000,
+                "mean_ms": float(np.mean(times)),
+                "p50_ms": float(p50),
+                "p95_ms": float(p95),
+            }
+    return found
+
+
+def refinement(rows: Sequence[Row]) -> dict[str, Any]:
+    """What refinement did, paired with the unrefined masks of the same images; {} where it is off.
+
+    How many it was applied to, skipped or refused for; its mean milliseconds and their share of
+    the other stages' time; and with truth the change of each of UNREFINED.
+    """
+    tried = [row for row in rows if row.status == "ok" and row.refined != "off"]
+    if not tried:
+        return {}
+    spent = sum(row.timings_ms["refine"] for row in tried)
+    others = sum(sum(row.timings_ms.values()) for row in tried) - spent
+    found = {
+        f"n_{status}": sum(row.refined == status for row in tried)
+        for status in ("applied", "skipped", "refused")
+    }
+    scored = [row for row in tried if row.unrefined]
+    changes = {
+        key: paired_change([r.unrefined[key] for r in scored], [r.metrics[key] for r in scored])
+        for key in (UNREFINED if scored else ())
+    }
+    return {
+        **found,
+        "added_ms": spent / len(tried),
+        "added_share": spent / others,
+        **{key: asdict(change) for key, change in changes.items()},
+    }
+
+
+def check_ranks(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+    """How well each check alone ranks the images as IoU does; {} without truth."""
+    scored = [row for row in rows if row.metrics]
+    truth = [row.metrics["iou"] for row in scored]
+    return {
+        key: asdict(rank_agreement([row.checks[key] for row in scored], truth))
+        for key in (CHECKS if scored else ())
+    }
+
+
+def known(rows: Sequence[Row]) -> dict[str, int]:
+    """For how many images the network ran, and for how many the detections were known."""
+    ok = [row for row in rows if row.status == "ok"]
+    cached = sum(row.cached for row in ok)
+    return {"computed": len(ok) - cached, "cached": cached}
+
+
+def images_per_s(rows: Sequence[Row], processes: int) -> float:
+    """Images a second by the stages' times alone, as in production; NaN where none was ok.
+
+    Scoring and tracking do not count, and detections count as if none had been known.
+    """
+    times = [sum(row.timings_ms.values()) for row in rows if row.status == "ok"]
+    return 1000 * processes * len(times) / sum(times) if times else math.nan

@@ -1,0 +1,197 @@
+"""All images of a dataset, shared among processes: to rows in their order, masks and pictures."""
+
+import logging
+import math
+import sys
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import TypeVar
+
+from rich.progress import track
+
+from bgexp.config.run import RunSettings
+from bgexp.datasets.read import Item
+from bgexp.detect.build import common_network
+from bgexp.detect.cache import CachedDetector
+from bgexp.detect.detections import Detections
+from bgexp.detect.device import Device, use_threads
+from bgexp.detect.inference_server import Address
+from bgexp.detect.weights import Weights
+from bgexp.errors import Interrupted
+from bgexp.experiment.evaluate_image import evaluate_image, failed_row, new_row
+from bgexp.experiment.prepare import Prepared, detector_behind_cache
+from bgexp.experiment.results import Row
+from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, small_pair
+from bgexp.images.decode import encode_mask
+from bgexp.system.atomic import TEMPORARY
+from bgexp.system.provenance import peak_memory, reset_peak_memory
+from bgexp.system.workers import Lost, Stop, import_early, share_of_cores, threads_each, work
+
+T = TypeVar("T")
+Watcher = Callable[[Item, Detections], None]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """An image, and whether its pictures are wanted."""
+
+    item: Item
+    shown: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What a run keeps of an image, small enough to come from another process.
+
+    Attributes:
+        row: With scores, or with what went wrong.
+        mask: As a PNG; b"" where something went wrong.
+        pair: Cut-out and mask as small pictures, where they are wanted.
+        found: The detections that count, where the detector finds any.
+        memory: The peak of the process's memory meanwhile, in bytes; 0 where it died.
+    """
+
+    row: Row
+    mask: bytes = b""
+    pair: Pair | None = None
+    found: Detections | None = None
+    memory: int = 0
+
+
+@dataclass
+class Evaluated:
+    """What became of all images.
+
+    Attributes:
+        processes: How many looked at them.
+        rows: One an image, in the dataset's order.
+        pairs: Small pictures of the first ones, by path.
+        memory: The largest peak of a process's memory, in bytes.
+        stopped: The interruption, where there was one: rows are missing then.
+    """
+
+    processes: int
+    rows: list[Row] = field(default_factory=list)
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    memory: int = 0
+    stopped: Interrupted | None = None
+
+
+def work_through(prepared: Prepared, folder: Path, watch: Watcher) -> Evaluated:
+    """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
+    items = prepared.dataset.items
+    tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
+    found = Evaluated(wanted_processes(prepared.settings, len(items)))
+    waiting: dict[str, Looked] = {}
+    with _mask_archive(folder / "masks.zip") as archive:
+        try:
+            with closing(_looked(prepared, tasks, found.processes)) as done:
+                for one in _shown(done, len(tasks)):
+                    waiting[one.row.path] = one
+                    while waiting and items[len(found.rows)].path in waiting:
+                        item = items[len(found.rows)]
+                        _keep(item, waiting.pop(item.path), found, archive, watch)
+        except Interrupted as signal:
+            found.stopped = signal
+            for item in [item for item in items if item.path in waiting]:  # before their turn
+                _keep(item, waiting.pop(item.path), found, archive, watch)
+    return found
+
+
+def _keep(
+    item: Item, one: Looked, found: Evaluated, archive: zipfile.ZipFile, watch: Watcher
+) -> None:
+    if one.mask:
+        archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), one.mask)
+    else:
+        log.warning("%s: %s", item.path, one.row.reason)
+    if one.pair is not None:
+        found.pairs[item.path] = one.pair
+    if one.found is not None:
+        watch(item, one.found)
+    found.rows.append(one.row)
+    found.memory = max(found.memory, one.memory)
+
+
+def wanted_processes(settings: RunSettings, images: int) -> int:
+    """How many processes look at so many images.
+
+    One in a job that has a process of its own beside others (hydra/launcher=joblib): that has its
+    share of the cores as threads.
+    """
+    if parent_process() is not None:
+        return 1
+    return max(1, min(settings.processes or share_of_cores(), images))
+
+
+def _looked(
+    prepared: Prepared, tasks: Sequence[Task], processes: int
+) -> Generator[Looked, None, None]:
+    """What becomes of each image, as they are done."""
+    settings, device = prepared.settings, prepared.device
+    if processes == 1:
+        for task in tasks:
+            yield _look(task, prepared.detector, settings)
+        return
+    import_early(__name__)  # the command line has done so where it starts the jobs itself
+    with common_network(settings.detector, device) as network:
+        address = network.address if network else None
+        given = settings, device, prepared.weights, threads_each(processes), address
+        start = partial(_looker, *given)
+        for task, one in work(tasks, start, processes, math.inf, Stop()):
+            yield (
+                Looked(failed_row(new_row(task.item), one.reason)) if isinstance(one, Lost) else one
+            )
+
+
+def _looker(
+    settings: RunSettings, device: Device, weights: Weights, threads: int, network: Address | None
+) -> Callable[[Task], Looked]:
+    """What a worker calls with each image."""
+    use_threads(threads)
+    detector = detector_behind_cache(settings, device, weights, network)
+    return partial(_look, detector=detector, settings=settings)
+
+
+def _look(task: Task, detector: CachedDetector, settings: RunSettings) -> Looked:
+    reset_peak_memory()
+    row, removed = evaluate_image(task.item, detector, settings)
+    if removed is None:
+        return Looked(row, memory=peak_memory())
+    return Looked(
+        row,
+        encode_mask(removed.mask),
+        small_pair(removed) if task.shown else None,
+        removed.found if isinstance(removed.found, Detections) else None,
+        peak_memory(),
+    )
+
+
+def _shown(done: Iterable[T], total: int) -> Iterator[T]:
+    """What is done, with a progress bar on a terminal, plain lines elsewhere."""
+    if sys.stdout.isatty():
+        yield from track(done, total=total, description="images")
+        return
+    for number, one in enumerate(done, 1):
+        yield one
+        if number * 4 // total > (number - 1) * 4 // total:
+            log.info("%d of %d images", number, total)
+
+
+@contextmanager
+def _mask_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The archive of masks; it takes its name when it is complete."""
+    temporary = path.parent / TEMPORARY.replace("*", "masks")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            yield archive
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

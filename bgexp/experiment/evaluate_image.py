@@ -1,0 +1,73 @@
+"""One image through the pipeline to its row: scores and checks, or what is wrong with it."""
+
+import logging
+from dataclasses import replace
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.config.run import RunSettings
+from bgexp.datasets.read import Item
+from bgexp.detect.cache import CachedDetector
+from bgexp.experiment.prepare import load_item
+from bgexp.experiment.results import Row
+from bgexp.images.decode import ImageError
+from bgexp.metrics.checks import mask_checks
+from bgexp.metrics.overlap import boundary_iou, iou
+from bgexp.metrics.performance import evaluate_performance
+from bgexp.pipeline.remove import Removed, remove_background
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_image(
+    item: Item, detector: CachedDetector, settings: RunSettings
+) -> tuple[Row, Removed | None]:
+    """One image to its row; whatever is wrong with it becomes the row's reason."""
+    row = new_row(item)
+    started = perf_counter()
+    try:
+        image, truth = load_item(item, settings.dataset.max_megapixels)
+        loading = 1000 * (perf_counter() - started)
+        looked = detector.of_file(item.sha256)
+        removed = remove_background(
+            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed
+        )
+    except ImageError as error:
+        return failed_row(row, str(error)), None
+    except Exception as error:
+        log.debug("%s", item.path, exc_info=True)
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return failed_row(row, reason), None
+    row = replace(
+        row,
+        width=image.shape[1],
+        height=image.shape[0],
+        checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
+        refined=removed.refined,
+        fallback=removed.fallback,
+        cached=bool(looked.cached),
+        timings_ms={"load": loading, **removed.timings_ms, "detect": looked.network_ms},
+    )
+    return row if truth is None else _scored(row, removed, truth), removed
+
+
+def new_row(item: Item) -> Row:
+    """The row of an image of which nothing is known yet."""
+    return Row(item.path, item.category, item.sha256, "ok")
+
+
+def failed_row(row: Row, reason: str) -> Row:
+    """The row with what went wrong."""
+    return replace(row, status="failed", reason=reason)
+
+
+def _scored(row: Row, removed: Removed, truth: NDArray[np.bool_]) -> Row:
+    before = {}
+    if removed.refined != "off":
+        before = {
+            "iou": iou(removed.unrefined, truth),
+            "boundary_iou": boundary_iou(removed.unrefined, truth),
+        }
+    return replace(row, metrics=evaluate_performance(removed.mask, truth), unrefined=before)

@@ -1,0 +1,196 @@
+"""What the rows of one run say: each finding is a pure function of them."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from bgexp.experiment.refinement_findings import refinement_findings
+from bgexp.experiment.run_view import CLEAR, POOR, Seen, against, mean_errors, mean_iou
+from bgexp.report.finding import Finding, column, counted, worst_first
+
+
+def run_findings(
+    rows: pd.DataFrame, summary: Mapping[str, Any], settings: Mapping[str, Any]
+) -> list[Finding]:
+    """What stands out in a run: at most five, the worst first.
+
+    Args:
+        rows: The columns of `Row.flat`, a row an image.
+        summary: summary.json as a dict.
+        settings: The run's settings as nested dicts, for what to try next.
+    """
+    if rows.empty:
+        return []
+    seen = Seen(rows, summary, settings)
+    looks = (_failed, _nothing, _poor, _category, _one_sided, refinement_findings, _checks)
+    return worst_first(finding for look in looks for finding in look(seen))
+
+
+def _failed(seen: Seen) -> Iterator[Finding]:
+    failed = seen.rows[seen.rows["status"] == "failed"]
+    if failed.empty:
+        return
+    reasons = failed["reason"].value_counts()
+    named = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.head(3).items())
+    share = len(failed) / len(seen.rows)
+    sizes = [float(n) for n in re.findall(r"= ([\d.e+]+) megapixels", " ".join(reasons.index))]
+    setting = f"max_failed={math.ceil(100 * share) / 100:g}" if share < POOR else ""
+    if sizes and len(sizes) == len(reasons):
+        setting = f"dataset.max_megapixels={math.ceil(max(sizes))}"
+    yield Finding(
+        "problem" if seen.summary.get("status") == "failed" else "warning",
+        f"{len(failed):,} of {counted(len(seen.rows), 'image')} failed",
+        f"{share:.1%} have no result: {named}. Mend or remove the files"
+        f"{', or allow for them' if setting else ''}.",
+        tuple(failed["path"]),
+        setting,
+        share,
+    )
+
+
+def _nothing(seen: Seen) -> Iterator[Finding]:
+    # Where the truth is empty too, IoU is undefined and finding nothing is right.
+    rows = seen.done if seen.scored.empty else seen.scored
+    empty = column(rows, "check.nothing_found") == 1
+    if not empty.any():
+        return
+    cost = float(rows["iou"][~empty].mean() - rows["iou"].mean())
+    evidence = f"No detection passed the threshold in {empty.mean():.1%} of the images."
+    if cost > 0:
+        evidence += (
+            f" Each counts as IoU 0; the others have a mean of {mean_iou(rows[~empty]):.3f}."
+        )
+    labels = "detector.labels=null" if seen.get("detector.labels") else ""
+    # Above the threshold there is nothing, so what counts is how low the fallback goes.
+    has_fallback = seen.get("detector.score_fallback") is not None
+    limit = "detector.score_fallback" if has_fallback else "detector.score_threshold"
+    yield Finding(
+        "problem" if empty.mean() > CLEAR else "warning",
+        f"Nothing was found in {counted(int(empty.sum()), 'image')}",
+        evidence,
+        tuple(rows["path"][empty]),
+        labels or seen.moved(limit, -0.2),
+        cost if cost > 0 else float(empty.mean()),
+    )
+
+
+def _poor(seen: Seen) -> Iterator[Finding]:
+    rows = seen.scored
+    rows = rows[column(rows, "check.nothing_found") != 1]
+    poor = rows["iou"] < POOR
+    if not poor.any() or poor.all():
+        return
+    cost = mean_iou(rows[~poor]) - mean_iou(rows)
+    lost, leaked = mean_errors(rows[poor])
+    yield Finding(
+        "warning",
+        f"{counted(int(poor.sum()), 'image')} below an IoU of {POOR:g}",
+        f"{lost:.0%} of the foreground there is lost, and {leaked:.0%} of what is kept is "
+        f"background. Mean IoU is {mean_iou(rows):.3f}, and {mean_iou(rows[~poor]):.3f} without "
+        "these.",
+        tuple(rows["path"][poor]),
+        against(seen, lost, leaked),
+        cost,
+    )
+
+
+def _category(seen: Seen) -> Iterator[Finding]:
+    rows = seen.scored
+    behind = _behind(rows)
+    if behind.empty:
+        return
+    name = behind.idxmax()
+    here = rows["category"] == name
+    lost, leaked = mean_errors(rows[here])
+    yield Finding(
+        "warning",
+        f"The category {name} is {behind[name]:.2f} behind the rest",
+        f"Mean IoU {mean_iou(rows[here]):.3f} on {counted(int(here.sum()), 'image')}, "
+        f"{mean_iou(rows[~here]):.3f} on the other {(~here).sum():,}; {lost:.0%} of its foreground "
+        f"is lost, {leaked:.0%} of what is kept there is background.",
+        tuple(rows["path"][here]),
+        against(seen, lost, leaked),
+        float(behind[name] * here.mean()),
+    )
+
+
+def _behind(rows: pd.DataFrame) -> "pd.Series[float]":
+    """By how much the mean IoU of categories is below that of all others, where that is sure.
+
+    Sure is a difference of more than two standard errors (Welch), about 95 %.
+    """
+    groups = rows.assign(square=rows["iou"] ** 2).groupby("category")
+    n, total = groups.size(), groups[["iou", "square"]].sum()
+    rest, others = len(rows) - n, total.sum() - total
+    mean, mean_rest = total["iou"] / n, others["iou"] / rest
+    error = (total["square"] / n - mean**2) / (n - 1)
+    error += (others["square"] / rest - mean_rest**2) / (rest - 1)
+    gap = mean_rest - mean
+    sure = (n >= 3) & (rest >= 3) & (gap > CLEAR) & (gap**2 > 4 * error)
+    return gap[sure]
+
+
+def _one_sided(seen: Seen) -> Iterator[Finding]:
+    lost, leaked = mean_errors(seen.scored)
+    larger, smaller = max(lost, leaked), min(lost, leaked)
+    if not larger > max(CLEAR, 2 * smaller):
+        return
+    key, what = ("background_leakage", "Background that stays")
+    if lost > leaked:
+        key, what = ("foreground_recall", "Foreground that gets lost")
+    ordered = seen.scored.sort_values(key, ascending=lost > leaked, kind="stable")
+    yield Finding(
+        "note",
+        f"{what} is most of the error",
+        f"On average {lost:.1%} of the true foreground is lost, and {leaked:.1%} of what is kept "
+        "is background.",
+        tuple(ordered["path"].head(6)),
+        against(seen, lost, leaked),
+        larger,
+    )
+
+
+def _checks(seen: Seen) -> Iterator[Finding]:
+    """Checks warn of images; with truth, only where those are indeed worse than the others."""
+    size = next((k for k in ("detector.image_size", "detector.min_size") if seen.get(k)), "")
+    larger = f"{size}={int(seen.get(size) * 1.5) // 32 * 32}" if size else ""
+    central = "combine.instances=central" if seen.get("combine.instances") == "all" else ""
+    specks = "combine.min_area=0.005" if seen.get("combine.min_area") == 0 else ""
+    tighter = seen.moved("combine.mask_threshold", 0.2)
+    cases = (
+        ("confidence", 0.6, "The detector is unsure about", "a confidence below 0.6", larger),
+        ("border_contact", 0.25, "The mask runs along the border of", "a quarter or more of the "
+         "picture's border inside the mask: cut off by the frame, or background", central),
+        ("parts", 6, "The mask falls into pieces in", "six or more separate parts", specks),
+        ("coverage", 0.9, "Nearly the whole picture is kept in", "90 % or more kept", tighter),
+    )  # fmt: skip
+    for key, limit, title, meaning, setting in cases:
+        values = column(seen.done, f"check.{key}")
+        flagged = values < limit if key == "confidence" else values >= limit
+        yield from _flagged(seen.done, flagged, (title, meaning, setting))
+
+
+def _flagged(
+    rows: pd.DataFrame, flagged: "pd.Series[bool]", words: tuple[str, str, str]
+) -> Iterator[Finding]:
+    title, meaning, setting = words
+    share, gap = float(flagged.mean()), mean_iou(rows[~flagged]) - mean_iou(rows[flagged])
+    worse = math.isnan(gap) or gap >= CLEAR  # without truth nothing tells
+    if not share >= 2 * CLEAR or not worse:
+        return
+    evidence = f"{share:.0%} of the images have {meaning}."
+    if not math.isnan(gap):
+        evidence += (
+            f" Their mean IoU is {mean_iou(rows[flagged]):.3f}, {gap:.3f} below the others'."
+        )
+    yield Finding(
+        "note",
+        f"{title} {counted(int(flagged.sum()), 'image')}",
+        evidence,
+        tuple(rows["path"][flagged]),
+        setting,
+        share if math.isnan(gap) else gap * share,
+    )

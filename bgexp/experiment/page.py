@@ -1,0 +1,175 @@
+"""The page of one run."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bgexp.experiment.findings import run_findings
+from bgexp.metrics.performance import LOWER_IS_BETTER
+from bgexp.report import charts, overview
+from bgexp.report import tables as numbers
+from bgexp.report.finding import column
+from bgexp.report.gallery import BEST, WORST, Picture, panels
+from bgexp.report.labels import named, settings_lines
+from bgexp.report.render import MOST_ROWS, Cell, Table, listed, number, render_page, sections
+
+_DRAWN = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
+_DRAWN_CHECKS = ("coverage", "confidence", "border_contact", "parts")
+_NOTHING: Mapping[str, str] = {}
+
+
+def render_run(
+    summary: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    rows: pd.DataFrame,
+    pictures: Sequence[Picture] = (),
+    when: datetime | None = None,
+    links: Mapping[str, str] = _NOTHING,
+) -> bytes:
+    """The page of a run, one HTML file that asks for nothing outside it.
+
+    Args:
+        summary: summary.json as a dict; of a run that broke, `status` and `error` are enough.
+        settings: The run's settings as nested dicts.
+        rows: The columns of `Row.flat`, a row an image; may be empty.
+        pictures: Of the images of `choose_gallery`, in its order.
+        when: When the run began.
+        links: Files beside the page: the text of each link and its path relative to the page.
+    """
+    findings = run_findings(rows, summary, settings)
+    failed = rows[rows["status"] == "failed"] if len(rows) else rows
+    anchors = {path: f"failed-{n}" for n, path in enumerate(failed.get("path", [])[:MOST_ROWS], 1)}
+    anchors |= {picture.choice.path: f"image-{n}" for n, picture in enumerate(pictures, 1)}
+    stages_table, stages, stages_sentence = numbers.timings(summary)
+    ranks, ranks_sentence = numbers.ranks(summary)
+    content = {
+        "has_truth": bool(summary.get("metrics")),
+        "cards": numbers.cards(summary),
+        "all_numbers": numbers.all_numbers(summary),
+        "histograms": _histograms(rows, bool(summary.get("metrics"))),
+        "check_histograms": _histograms(rows, False) if summary.get("metrics") else [],
+        "categories": numbers.categories(summary),
+        "refinement": _refinement(summary, rows),
+        "ranks": ranks,
+        "ranks_sentence": ranks_sentence,
+        "gallery": _gallery(pictures, rows, anchors),
+        "failed": _failed(failed, anchors),
+        "timings": stages_table,
+        "stages": stages,
+        "timings_sentence": stages_sentence,
+    }
+    return render_page(
+        "run.html",
+        kind="bgexp run",
+        title=_title(settings),
+        banners=overview.banners(summary, settings),
+        facts=overview.facts(summary, settings, when),
+        places=_places(content),
+        findings=findings,
+        anchors=listed(anchors, findings),
+        settings=list(settings_lines(settings)),
+        links=links,
+        footer=overview.footer(summary),
+        **content,
+    )
+
+
+def _title(settings: Mapping[str, Any]) -> str:
+    sections = [settings.get(key) or {} for key in ("dataset", "detector", "refine")]
+    names = [str(section.get("name", "")) for section in sections]
+    names[2] = "no refinement" if names[2] == "none" else names[2]
+    return " \u00b7 ".join(name for name in names if name) or "Settings unknown"
+
+
+def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    places = (
+        ("numbers", "Numbers" if content["has_truth"] else "Checks", "cards"),
+        ("distributions", "Distributions", "histograms"),
+        ("categories", "Categories", "categories"),
+        ("refinement", "Refinement", "refinement"),
+        ("checks", "Trust in checks", "ranks"),
+        ("images", "Images", "gallery"),
+        ("failed", "Failed images", "failed"),
+        ("timings", "Time", "timings"),
+    )
+    return [("findings", "Findings"), *sections(content, places), ("settings", "Settings")]
+
+
+def _histograms(rows: pd.DataFrame, truth: bool) -> list[charts.Histogram]:
+    done = rows[rows["status"] == "ok"] if len(rows) else rows
+    found = []
+    for key in _DRAWN if truth else _DRAWN_CHECKS:
+        values = column(done, key if truth else f"check.{key}").dropna().to_numpy(float)
+        if len(values):
+            tail = 95 if key in LOWER_IS_BETTER else 5
+            marks = {"mean": values.mean(), f"p{tail:02}": float(np.percentile(values, tail))}
+            found.append(charts.histogram(named(key), values, marks, whole=key == "parts"))
+    return found
+
+
+def _refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any] | None:
+    said = numbers.refinement(summary)
+    if said is None or rows.empty:
+        return said
+    before, after = column(rows, "unrefined.iou"), column(rows, "iou")
+    scatter = charts.paired(before.to_numpy(float), after.to_numpy(float), list(rows["path"]))
+    return said | {"scatter": scatter}
+
+
+_GROUPS = {
+    True: {WORST: "lowest IoU", BEST: "highest IoU"},
+    False: {WORST: "nothing found, then least confidence", BEST: "most confidence"},
+}
+
+
+def _gallery(
+    pictures: Sequence[Picture], rows: pd.DataFrame, anchors: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    truth = any(picture.difference is not None for picture in pictures)
+    by_path = rows.set_index("path") if pictures else rows
+    return [
+        {
+            "name": name if truth or name != WORST else "Look at these first",
+            "note": _GROUPS[truth].get(name, ""),
+            "pictures": [
+                {
+                    "path": picture.choice.path,
+                    "anchor": anchors[picture.choice.path],
+                    "panels": panels(picture),
+                    **_told(by_path.loc[picture.choice.path]),
+                }
+                for picture in group
+            ],
+        }
+        for name, group in groupby(pictures, key=lambda picture: picture.choice.group)
+    ]
+
+
+def _told(row: "pd.Series[Any]") -> dict[str, Any]:
+    """The numbers beside a picture, and what became of its refinement."""
+    keys = _DRAWN if not np.isnan(row["iou"]) else ("check.coverage", "check.parts")
+    keys = (*keys, "unrefined.iou", "check.confidence")
+    names = {"unrefined.iou": "IoU unrefined", "background_leakage": "Leakage"}
+    names["foreground_recall"] = "Recall"
+    scores = [
+        (names.get(key) or named(key.removeprefix("check.")), number(row[key]))
+        for key in keys
+        if key in row and not np.isnan(row[key])
+    ]
+    refused = row.get("refined") in ("refused", "skipped")
+    return {
+        "scores": scores,
+        "remark": f"Refinement {row['refined']}: {row['fallback']}" if refused else "",
+    }
+
+
+def _failed(failed: pd.DataFrame, anchors: Mapping[str, str]) -> Table | None:
+    rows = [
+        [Cell(row.path, anchor=anchors.get(row.path, "")), Cell(row.category), Cell(row.reason)]
+        for row in failed.itertuples()
+    ]
+    return Table("Failed images", ("image", "category", "reason"), rows) if rows else None

@@ -1,0 +1,151 @@
+"""What a run takes in: device, dataset and weights, checked, and each image with its truth."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.config.detectors import DetectorSettings, Rembg
+from bgexp.config.run import RunSettings
+from bgexp.config.stages import RefineNetwork
+from bgexp.datasets.coco_masks import truth_mask
+from bgexp.datasets.read import Dataset, Item, read_dataset
+from bgexp.detect.build import build_detector, cached_detector, find_weights, runtime_versions
+from bgexp.detect.cache import CachedDetector, DetectionCache
+from bgexp.detect.device import Device, device_name, pick_device
+from bgexp.detect.inference_server import Address
+from bgexp.detect.weights import Weights
+from bgexp.images.decode import ImageError, decode_image, decode_mask, read_bytes
+from bgexp.pipeline.refine import find_network, load_network
+from bgexp.system.atomic import sha256_bytes, source_hash
+from bgexp.system.provenance import package_versions
+from bgexp.tracking.active_run import open_store
+
+# Settings that cannot change a result; where data and weights lie is no part of what they are.
+NOT_IDENTITY: dict[str, bool | set[str]] = {
+    "tracking": True,
+    "runs": True,
+    "force": True,
+    "model": True,
+    "cache": True,
+    "device": True,
+    "max_failed": True,
+    "processes": True,
+    "dataset": {"root", "images", "masks", "annotations"},
+    "detector": {"weights", "model", "score_floor"},
+    "refine": {"weights"},
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Settings that were checked against the machine: data and weights are there."""
+
+    settings: RunSettings
+    device: Device
+    dataset: Dataset
+    weights: Weights
+    detector: CachedDetector
+    refiner: Weights | None  # of refine=network
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 over everything that can change the result."""
+        parts = {
+            "settings": self.settings.model_dump(mode="json", exclude=NOT_IDENTITY),
+            "score_floor": self.settings.detector.floor,
+            "dataset": self.dataset.digest,
+            "weights": self.weights.sha256,
+            "refiner": self.refiner.sha256 if self.refiner else None,
+            "sources": source_hash(),
+            "versions": package_versions() | runtime_versions(self.settings.detector),
+            "device": device_name(self.device),
+        }
+        return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+
+
+def prepare(settings: RunSettings) -> Prepared:
+    """Looks for device, data and weights.
+
+    Raises:
+        UserError: one of them is missing.
+    """
+    device = pick_device(settings.device)
+    dataset = read_dataset(settings.dataset, settings.seed)
+    weights = find_weights(settings.detector)
+    detector = detector_behind_cache(settings, device, weights)
+    return Prepared(settings, device, dataset, weights, detector, _refiner(settings))
+
+
+def detector_behind_cache(
+    settings: RunSettings, device: Device, weights: Weights, network: Address | None = None
+) -> CachedDetector:
+    """The run's detector; its network is loaded, or that of another process asked, when needed."""
+    return cached_detector(settings.detector, device, weights, _cache(settings), network)
+
+
+def _refiner(settings: RunSettings) -> Weights | None:
+    return find_network(settings.refine) if isinstance(settings.refine, RefineNetwork) else None
+
+
+def _cache(settings: RunSettings) -> DetectionCache | None:
+    folder, limit = settings.runs.resolve() / "cache" / "detections", settings.cache.max_gb
+    return DetectionCache(folder, round(1e9 * limit)) if limit else None
+
+
+def check_ready(jobs: Sequence[RunSettings]) -> None:
+    """Looks for all that can be known to be missing before the first job starts.
+
+    Raises:
+        UserError: device, data, weights or labels are not there, or the store cannot be opened.
+    """
+    for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
+        read_dataset(dataset, seed)
+    for detector, device in {(_loaded(settings.detector), settings.device) for settings in jobs}:
+        build_detector(detector, pick_device(device))
+    for refine in {settings.refine for settings in jobs}:
+        if isinstance(refine, RefineNetwork):
+            load_network(refine)
+    for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
+        open_store(store)
+
+
+def _loaded(detector: DetectorSettings) -> DetectorSettings:
+    """The settings that decide what is loaded: a threshold is none of them."""
+    if isinstance(detector, Rembg):
+        return detector
+    return detector.model_copy(
+        update={"score_threshold": 0.0, "score_fallback": None, "score_floor": None}
+    )
+
+
+def load_item(
+    item: Item, max_megapixels: float
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """An image, HxWx3 uint8 RGB, upright, and its truth, HxW bool, True = foreground, if any.
+
+    Raises:
+        ImageError: one of them cannot be read, or they are not of one size.
+    """
+    data = read_bytes(item.file)
+    if sha256_bytes(data) != item.sha256:
+        raise ImageError("the file changed after the run had begun")
+    image = decode_image(data, max_megapixels)
+    return image, _truth(item, image)
+
+
+def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    if item.annotations is not None:
+        return truth_mask(item.annotations, (image.shape[0], image.shape[1]))
+    if item.mask is None:
+        return None
+    try:
+        truth = decode_mask(read_bytes(item.mask))
+    except ImageError as error:
+        raise ImageError(f"its mask: {error}") from error
+    if truth.shape != image.shape[:2]:
+        (h, w), (height, width) = truth.shape, image.shape[:2]
+        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
+    return truth

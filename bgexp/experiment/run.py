@@ -1,0 +1,218 @@
+"""One tracked experiment: a dataset through the pipeline to results."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+
+import yaml
+
+from bgexp.config.check import flattened
+from bgexp.config.detectors import Rembg
+from bgexp.config.run import RunSettings
+from bgexp.datasets.read import Item
+from bgexp.detect.build import class_names
+from bgexp.detect.detections import Detections
+from bgexp.detect.device import device_name
+from bgexp.experiment.aggregate import (
+    by_category,
+    check_ranks,
+    counted,
+    images_per_s,
+    known,
+    refinement,
+    summarised,
+    timings,
+)
+from bgexp.experiment.artifacts import draw_run
+from bgexp.experiment.evaluate_dataset import Evaluated, work_through
+from bgexp.experiment.mask_ap import MaskAveragePrecision
+from bgexp.experiment.prepare import Prepared, check_ready, prepare
+from bgexp.experiment.results import Summary, numbers, run_status, write_rows
+from bgexp.experiment.tracked_table import picture_table
+from bgexp.system.atomic import write_whole
+from bgexp.system.provenance import bgexp_state, package_versions, peak_memory
+from bgexp.tracking.active_run import Run, find_finished, tracked_run
+from bgexp.tracking.run_names import run_name
+
+__all__ = ["check_ready", "prepare", "run_experiment"]
+
+log = logging.getLogger(__name__)
+
+
+def run_experiment(
+    settings: RunSettings,
+    folder: Path,
+    parent_run_id: str | None = None,
+    varied: Sequence[str] = (),
+) -> Summary:
+    """Runs one experiment, or takes over the results of an identical finished one.
+
+    The folder gets config.yaml, summary.json, per_image.parquet, masks.zip and samples/, which
+    the tracking store shows as artifacts.
+
+    Args:
+        settings: All of them.
+        folder: Of its files.
+        parent_run_id: Of the sweep that it belongs to.
+        varied: Keys in which it differs from that sweep's other jobs; its name begins with them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    write_whole(folder / "config.yaml", config.encode())
+    name = run_name(settings, varied)
+    with tracked_run(settings, "run", name, folder, parent_run_id) as run:
+        prepared = prepare(settings)
+        _log_setup(run, prepared)
+        earlier = None if settings.force else find_finished(settings, prepared.identity)
+        if earlier is not None:
+            return _reuse(run, prepared, folder, *earlier)
+        return _compute(run, prepared, folder)
+
+
+def _log_setup(run: Run, prepared: Prepared) -> None:
+    settings, state = prepared.settings, bgexp_state()
+    run.log_params(flattened(settings))
+    run.set_tags(
+        {f"bgexp.{key}": str(value) for key, value in state.items()}
+        | {f"version.{name}": found for name, found in package_versions().items()}
+        | {
+            "bgexp.identity": prepared.identity,
+            "bgexp.weights_sha256": prepared.weights.sha256,
+            "bgexp.device_requested": settings.device,
+            "bgexp.device_used": device_name(prepared.device),
+        }
+    )
+    data = prepared.dataset
+    run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
+
+
+def _reuse(run: Run, prepared: Prepared, folder: Path, run_id: str, source: Path) -> Summary:
+    log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
+    run.copy_artifacts(run_id)
+    summary = Summary(**json.loads((source / "summary.json").read_text()))
+    summary = replace(
+        summary,
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        reused_from=run_id,
+        status=run_status(summary.counts, prepared.settings.max_failed),
+    )
+    began = datetime.now().astimezone()
+    for path in (p for p in source.rglob("*") if p.is_file()):
+        target = folder / path.relative_to(source)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(path)
+    run.set_tags({"bgexp.reused_from": run_id})
+    _draw(folder, summary, prepared, began)
+    _record(run, summary, folder)
+    return summary
+
+
+def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
+    began = datetime.now().astimezone()
+    precision = _mask_precision(prepared)
+
+    def watch(item: Item, found: Detections) -> None:
+        if precision is not None:
+            precision.add(item, found, prepared.settings.combine.mask_threshold)
+
+    done = work_through(prepared, folder, watch)
+    mask_ap = {} if precision is None or done.stopped is not None else precision.result()
+    summary = _summary(run, prepared, done, mask_ap)
+    write_rows(done.rows, folder / "per_image.parquet")
+    if done.stopped is None:
+        _draw(folder, summary, prepared, began)
+        run.log_table(picture_table(done.rows, done.pairs), "per_image.json")
+    _record(run, summary, folder)
+    if done.stopped is not None:
+        raise done.stopped
+    return summary
+
+
+def _mask_precision(prepared: Prepared) -> MaskAveragePrecision | None:
+    """What gathers single objects, where truth and detector tell them apart."""
+    settings = prepared.settings
+    if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
+        return None
+    return MaskAveragePrecision(prepared.dataset, class_names(settings.detector))
+
+
+def _summary(run: Run, prepared: Prepared, done: Evaluated, mask_ap: dict[str, float]) -> Summary:
+    settings, dataset, rows = prepared.settings, prepared.dataset, done.rows
+    counts = counted(rows, len(dataset.items))
+    return Summary(
+        command="run",
+        status="interrupted" if done.stopped else run_status(counts, settings.max_failed),
+        run_id=run.run_id,
+        parent_run_id=run.parent_run_id,
+        reused_from=None,
+        identity=prepared.identity,
+        bgexp=bgexp_state(),
+        versions=package_versions(),
+        device={
+            "requested": settings.device,
+            "used": prepared.device.type,
+            "name": device_name(prepared.device),
+        },
+        weights=_weights(prepared),
+        dataset={
+            "name": dataset.name,
+            "root": str(dataset.root),
+            "digest": dataset.digest,
+            "n_images": len(dataset.items),
+            "n_with_truth": dataset.n_with_truth,
+            "n_population": dataset.n_population,
+        },
+        counts=counts,
+        metrics=summarised(rows, "metrics"),
+        checks=summarised(rows, "checks"),
+        categories=by_category(rows),
+        refinement=refinement(rows),
+        check_ranks=check_ranks(rows),
+        mask_ap=mask_ap,
+        detections=known(rows),
+        timings=timings(rows),
+        processes=done.processes,
+        images_per_s=images_per_s(rows, done.processes),
+        peak_rss_bytes=max(peak_memory(), done.memory),
+        error=str(done.stopped or ""),
+    )
+
+
+def _weights(prepared: Prepared) -> dict[str, str]:
+    found = {"name": prepared.weights.name, "sha256": prepared.weights.sha256}
+    if prepared.refiner is not None:
+        found["refiner_sha256"] = prepared.refiner.sha256
+    return found
+
+
+def _draw(folder: Path, summary: Summary, prepared: Prepared, began: datetime) -> None:
+    """Numbers that took hours are not lost to a page that cannot be drawn."""
+    try:
+        draw_run(folder, asdict(summary), prepared.dataset, prepared.settings, began)
+    except Exception as error:
+        log.warning("no report.html: %s: %s", type(error).__name__, error, exc_info=True)
+
+
+def _record(run: Run, summary: Summary, folder: Path) -> None:
+    """The summary comes last: where it lies, all else does."""
+    summary.write(folder / "summary.json")
+    run.log_metrics(numbers(summary))
+    run.set_tags({"mlflow.note.content": _described(summary)})
+    run.log_folder(folder)
+    run.failed = summary.status == "failed"
+
+
+def _described(summary: Summary) -> str:
+    """The run in a line, which MLflow shows as its description."""
+    scores = [
+        f"{name} {summary.metrics[key]['mean']:.3f}"
+        for key, name in (("iou", "IoU"), ("boundary_iou", "boundary IoU"))
+        if key in summary.metrics
+    ]
+    images = f"{summary.counts['ok']} of {summary.counts['total']} images"
+    return ", ".join([images, *scores, f"{summary.images_per_s:.2f} images/s"])

@@ -1,0 +1,64 @@
+"""A run as its findings see it: its rows, its summary, and its settings, for what to try next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bgexp.report.finding import column
+
+POOR = 0.5  # an IoU below it: more is wrong than right
+CLEAR = 0.05  # a difference of mean IoU, or a share of the images, that is worth a word
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The arguments of `run_findings`."""
+
+    rows: pd.DataFrame
+    summary: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    @property
+    def done(self) -> pd.DataFrame:
+        """Rows with a result."""
+        return self.rows[self.rows["status"] == "ok"]
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """Rows with an IoU, the worst first; none without truth."""
+        return self.done.dropna(subset=["iou"]).sort_values("iou", kind="stable")
+
+    def get(self, key: str) -> Any:  # noqa: ANN401
+        """A setting by its dotted name; None where there is none."""
+        value: Any = self.settings
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def moved(self, key: str, step: float) -> str:
+        """An override that moves a share by a step, within 0.05 to 0.95; empty where it cannot."""
+        value = self.get(key)
+        if value is None:
+            return ""
+        new = round(min(max(value + step, 0.05), 0.95), 2)
+        return f"{key}={new:g}" if (new - value) * step > 0 else ""
+
+
+def mean_iou(rows: pd.DataFrame) -> float:
+    """Mean IoU of some rows; NaN without truth."""
+    return float(rows["iou"].mean())
+
+
+def mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
+    """Mean share of the foreground that is lost, and of what is kept that is background."""
+    lost = 1 - column(rows, "foreground_recall").mean()
+    return float(lost), float(column(rows, "background_leakage").mean())
+
+
+def against(seen: Seen, lost: float, leaked: float) -> str:
+    """An override against the larger error."""
+    if lost > leaked:
+        return seen.moved("combine.mask_threshold", -0.15)
+    return seen.moved("detector.score_threshold", 0.2)

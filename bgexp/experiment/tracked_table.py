@@ -1,0 +1,55 @@
+"""The pictures of a run's tracked table."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.experiment.results import Row
+from bgexp.images.decode import thumbnail
+from bgexp.pipeline.remove import Removed
+
+# Rows with pictures in the tracked table, at 15 ms each for every job; their longer side.
+TABLE_IMAGES, TABLE_PIXELS = 30, 340
+
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def small_pair(removed: Removed) -> Pair:
+    """Cut-out and mask of an image, HxWx3 uint8 RGB each, for the table."""
+    mask = removed.mask.astype(np.uint8) * np.uint8(255)
+    return _cell(removed.cutout[..., :3]), _cell(mask)
+
+
+def picture_table(rows: Sequence[Row], pairs: Mapping[str, Pair]) -> dict[str, list[object]]:
+    """Columns of the table: the rows' that have pictures, and these.
+
+    Args:
+        rows: Of the run.
+        pairs: By path.
+    """
+    shown = [row for row in rows if row.path in pairs]
+    columns: dict[str, list[object]] = {
+        "path": [row.path for row in shown],
+        "cutout": [pairs[row.path][0] for row in shown],
+        "mask": [pairs[row.path][1] for row in shown],
+    }
+    for key in ("iou", "boundary_iou", "foreground_recall", "background_leakage"):
+        columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in shown]
+    for key in ("coverage", "parts", "confidence"):
+        columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
+    return columns
+
+
+def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small picture in the upper half of a white square: HxW or HxWx3 to SxSx3 uint8.
+
+    The tracking UI centres a picture in a square and shows the square's upper half.
+    """
+    tallness = picture.shape[0] / max(picture.shape[:2])
+    small = thumbnail(picture, int(TABLE_PIXELS * min(1, 0.5 / tallness)))
+    cell = np.full((TABLE_PIXELS, TABLE_PIXELS, 3), 255, np.uint8)
+    cell[: small.shape[0], : small.shape[1]] = small if small.ndim == 3 else small[..., None]
+    return cell

@@ -1,0 +1,292 @@
+"""Image files to arrays and back: the only module that decodes or encodes them.
+
+A decoded image is complete: a damaged file is an `ImageError`, never pixels made up. Of several
+frames the first counts. Transparent pixels lie over white, as viewers show them. A colour profile
+or EXIF that cannot be read is ignored.
+"""
+
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, UnidentifiedImageError
+from pillow_heif import register_heif_opener
+from simplejpeg import decode_jpeg
+
+from bgexp.images.color_profile import pixels_to_srgb, to_8_bit, to_rgb
+from bgexp.images.png import encode_png
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
+SUFFIXES |= {".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".hif"}
+MAX_MEGAPIXELS = 200.0
+AVIF_MEGAPIXELS = 268  # libavif's limit
+
+_OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
+# From the EXIF orientation to the way upright; the keys are in the order of Image.Transpose.
+_UPRIGHT = dict(zip((2, 4, 8, 3, 6, 5, 7), Image.Transpose, strict=True))
+# From the EXIF orientation to OpenCV's flip that makes upright, from 5 on after a transposition.
+_FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+# How reasons begin where the file itself may well be whole.
+TOO_LARGE, NOT_SUPPORTED = "too large", "not supported"
+_lock, _restore = threading.Lock(), ExitStack()
+_decoders = 0
+register_heif_opener()
+
+
+class ImageError(Exception):
+    """Why a file is not a usable image: a reason of one line, without the file's name."""
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the file is damaged, and not just more than this program takes."""
+        return not str(self).startswith((TOO_LARGE, NOT_SUPPORTED))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return a regular file's bytes or raise ImageError; a FIFO or a device is never opened."""
+    try:
+        if not S_ISREG(Path(path).stat().st_mode):
+            raise ImageError("not a regular file")
+        return Path(path).read_bytes()
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error!r}") from error
+
+
+def load_image(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """Return `decode_image` of `read_bytes`; raises ImageError as they do."""
+    return decode_image(read_bytes(path), max_megapixels)
+
+
+def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """Return the first frame of an encoded image as HxWx3 uint8 RGB, upright, sRGB.
+
+    Grey of 16 bits is divided by 257; integers of 32 bits are clipped to 16 first. Floats are
+    in 0 to 1, or in 0 to 255 where one is over 1; NaN is 0.
+
+    Raises:
+        ImageError: not an image of an accepted format, broken, or over the limit of pixels.
+    """
+    with decoding():
+        return first_rgb(data, max_megapixels)[0]
+
+
+def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.bool_]:
+    """Return an encoded mask as HxW bool, upright, True = foreground; raise as `decode_image`.
+
+    An alpha channel that varies is the mask; else foreground is where the luminance is over 127
+    of 255, whatever the palette or depth. Colour profiles are ignored.
+    """
+    with decoding():
+        image = to_8_bit(first_frame(data, max_megapixels))
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            alpha = image.getchannel("A")
+            image = image if len(set(alpha.getextrema())) == 1 else alpha
+        return np.asarray(image.convert("L")) > 127
+
+
+def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
+    """Return HxWx3 RGB uint8 as a small, lossy JPEG to look at; raise as `png.encode_png`."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"expected HxWx3 uint8, got {image.shape} {image.dtype}")
+    bgr = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+
+
+def encode_mask(mask: NDArray[np.bool_]) -> bytes:
+    """Return an HxW bool mask as 8-bit grey PNG, 255 = foreground; raise as `png.encode_png`."""
+    if mask.dtype != np.bool_ or mask.ndim != 2:
+        raise ValueError(f"expected HxW bool, got {mask.shape} {mask.dtype}")
+    return encode_png(mask.astype(np.uint8) * np.uint8(255))
+
+
+def thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return HxW or HxWxC uint8 with its longer side at most `size` pixels; never enlarged."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    if scale >= 1:
+        return image.copy()
+    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading or raise ImageError; a FIFO or a device is never opened."""
+    try:
+        if not S_ISREG(path.stat().st_mode):
+            raise ImageError("not a regular file")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:
+        raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error!r}") from error
+    with file:
+        yield file
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Make whatever Pillow raises an ImageError, and keep it quiet and without its own limit."""
+    global _decoders
+    with _lock:  # both are global: of threads at work the first in sets, the last out restores
+        _decoders += 1
+        if _decoders == 1:
+            _restore.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module="PIL")
+            _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    except (ImageError, MemoryError):  # want of memory says nothing about the image
+        raise
+    except Exception as error:  # the type says nothing: Pillow raises nearly every one
+        raise ImageError(_reason(error)) from error
+    finally:
+        with _lock:
+            _decoders -= 1
+            if _decoders == 0:
+                _restore.close()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"not an image of an accepted format ({', '.join(FORMATS)}), or a broken header"
+    text = repr(str(error))[1:-1][:200] or type(error).__name__
+    unfit = text.lower().startswith(("unsupported", "unknown"))
+    if unfit or isinstance(error, NotImplementedError):
+        return f"{NOT_SUPPORTED}: {text}"
+    cut = any(words in text.lower() for words in ("truncated", "end of file"))
+    return f"{'truncated' if cut else 'broken'}: {text}"
+
+
+def open_image(file: BinaryIO) -> Image.Image:
+    """Return an image of an accepted format of which only the header was read.
+
+    Raises:
+        Exception: whatever Pillow does; inside `decoding` it becomes an ImageError.
+    """
+    if not file.read(1):
+        raise ImageError("empty: no bytes")
+    file.seek(0)
+    try:
+        return Image.open(file, formats=_OPENERS)
+    except UnidentifiedImageError:
+        file.seek(0)
+        _refuse_large_avif(file.read(4096))
+        raise
+
+
+def _refuse_large_avif(head: bytes) -> None:
+    """Say why the decoder refuses an AVIF over its own limit, which it calls broken."""
+    place = head.find(b"ispe") + 8  # a box of ISO 23008-12: version, width and height follow
+    if head[4:12] == b"ftypavif" and place > 8 and len(head) >= place + 8:
+        width, height = (int.from_bytes(head[place + n : place + n + 4]) for n in (0, 4))
+        if (area := width * height / 1e6) > AVIF_MEGAPIXELS:
+            size = f"{width}x{height} = {area:.4g} megapixels"
+            raise ImageError(f"{TOO_LARGE}: {size}, an AVIF may have {AVIF_MEGAPIXELS}")
+
+
+def foreign_format(file: BinaryIO) -> str:
+    """Return the name of a format that is known but not accepted, such as PSD; else ""."""
+    try:
+        with decoding():
+            return str(Image.open(file).format or "")
+    except ImageError:
+        return ""
+
+
+def first_rgb(
+    data: bytes, limit: float, *, keep_profile: bool = False
+) -> tuple[NDArray[np.uint8], bytes]:
+    """Return what `decode_image` does, and the profile that its colours are in; inside `decoding`.
+
+    A profile is kept where that is asked for and the image is RGB: else it is b"", which is sRGB.
+
+    Raises:
+        Exception: as `open_image`.
+    """
+    image = _open_within(data, limit)
+    pixels = _jpeg_pixels(image, data)
+    if pixels is None:
+        image = _load(image, data)
+    profile = image.info.get("icc_profile") or b""
+    kept = profile if keep_profile and image.mode == "RGB" else b""
+    if kept:
+        del image.info["icc_profile"]
+    if pixels is None:
+        return np.array(to_rgb(image)), kept
+    return pixels_to_srgb(pixels, b"" if kept else profile), kept
+
+
+def first_frame(data: bytes, limit: float) -> Image.Image:
+    """Return the first frame, complete and upright, in its own mode; inside `decoding`.
+
+    Raises:
+        Exception: as `open_image`.
+    """
+    return _load(_open_within(data, limit), data)
+
+
+def _open_within(data: bytes, limit: float) -> Image.Image:
+    image = open_image(BytesIO(data))
+    width, height = image.size
+    if (area := width * height / 1e6) > limit:
+        size = f"{width}x{height} = {area:.4g} megapixels"
+        raise ImageError(f"{TOO_LARGE}: {size}, the limit is {limit:g}")
+    return image
+
+
+def _load(image: Image.Image, data: bytes) -> Image.Image:
+    width, height = image.size
+    image.load()  # once: after an error a second try returns partial pixels
+    if image.format == "PNG":  # load() ignores the checksums of the pixel data
+        Image.open(BytesIO(data), formats=["PNG"]).verify()
+    if image.size != (width, height):  # a damaged HEIC: the limit was held against its header
+        size = f"{image.width}x{image.height}"
+        raise ImageError(f"broken: {width}x{height} by its header, {size} by its pixels")
+    # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
+    orientation = orientation_of(image)
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _jpeg_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+    """Return an opened JPEG as HxWx3 RGB, upright, in its own colours; None: by Pillow.
+
+    The same decoder as Pillow's, without its copies. Whatever it only warns of is left to Pillow.
+    """
+    grey = image.mode == "L" and not image.info.get("icc_profile")
+    if image.format not in ("JPEG", "MPO") or not (image.mode == "RGB" or grey):
+        return None
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    try:
+        if decode_jpeg(data, "RGB", buffer=pixels, strict=True).shape != pixels.shape:
+            return None
+    except Exception:  # Pillow says whether it is broken, and how
+        return None
+    orientation = orientation_of(image)  # OpenCV turns in a third of Pillow's time
+    if orientation > 4:
+        pixels = np.asarray(cv2.transpose(pixels), np.uint8)
+    if orientation in _FLIPS:
+        pixels = np.asarray(cv2.flip(pixels, _FLIPS[orientation]), np.uint8)
+    return pixels
+
+
+def orientation_of(image: Image.Image) -> int:
+    """Return the EXIF orientation by which an opened image has to be turned, 1 to 8."""
+    if image.format == "HEIF":  # libheif turns it
+        return 1
+    if image.format == "AVIF":  # Pillow has put what the container says into EXIF
+        image.info.pop("xmp", None)  # or getexif() would take an orientation from there
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken EXIF
+        return 1
+    return orientation if orientation in _UPRIGHT else 1

@@ -1,0 +1,123 @@
+"""What votes among several variants say together: the model of Bradley and Terry."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from bgexp.metrics.win_rate import Vote, Z, first_looks
+
+Floats = NDArray[np.float64]
+
+PRIOR_SD = 3.0  # of a log-odds: 20 to 1 is one of them; it keeps finite who has lost nothing yet
+_STEPS = 100  # of Newton's method, which needs about six
+
+
+@dataclass(frozen=True)
+class Strength:
+    """How a run stands among several.
+
+    Attributes:
+        run_id: Which one.
+        n: Its votes with a preference or a tie.
+        rate: The chance that it is preferred to one of the others, the mean over those that have
+            votes; NaN without votes.
+        low: Lower end of its 95 % interval; high: upper end.
+    """
+
+    run_id: str
+    n: int
+    rate: float
+    low: float
+    high: float
+
+
+def strengths(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[Strength]:
+    """What all votes among several runs say together, in the order of the ids.
+
+    The model of Bradley and Terry (Biometrika 1952): a run of log-strength s is preferred to one
+    of log-strength t with chance 1 / (1 + exp(t - s)); a tie is half a win for each. Log-strengths
+    have a normal prior (mean 0, sd 3), as in Caron and Doucet, "Efficient Bayesian inference for
+    generalized Bradley-Terry models", JCGS 2012. The interval is that of the log-odds of the rate
+    by the delta method, from the inverse of the Hessian or from the sandwich over images (Liang
+    and Zeger, Biometrika 1986), whichever is wider.
+
+    Args:
+        votes: Of any runs; those between two of these count.
+        run_ids: Two or more.
+    """
+    places = {run_id: place for place, run_id in enumerate(run_ids)}
+    told = [
+        vote
+        for vote in first_looks(votes)
+        if vote.choice != "both_bad" and vote.sides <= places.keys()
+    ]
+    design = np.zeros((len(told), len(run_ids)))
+    for row, vote in zip(design, told, strict=True):
+        row[places[vote.left]], row[places[vote.right]] = 1.0, -1.0
+    left = np.array([vote.won(vote.left) for vote in told])
+    logs = _fit(design, left)
+    covariances = _covariances(design, left, logs, [vote.image for vote in told])
+    counts = np.abs(design).sum(axis=0).astype(int)
+    return [
+        Strength(run_id, int(counts[place]), *_rate(place, counts > 0, logs, covariances))
+        for run_id, place in places.items()
+    ]
+
+
+def _fit(design: Floats, left: Floats) -> Floats:
+    """Log-strengths of the largest posterior, by Newton's method: the problem is convex."""
+    logs = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        step = np.linalg.solve(_hessian(design, logs), _slopes(design, left, logs).sum(axis=0))
+        # Far from the optimum a whole step may overshoot.
+        step *= min(1.0, 2.0 / max(1e-12, np.abs(step).max()))
+        logs = logs + step
+        if np.abs(step).max() < 1e-10:
+            break
+    return logs
+
+
+def _slopes(design: Floats, left: Floats, logs: Floats) -> Floats:
+    """(n + 1, k): of the log-posterior by the log-strengths, a row a vote, the prior's last."""
+    votes = design * (left - expit(design @ logs))[:, None]
+    return np.vstack([votes, -logs / PRIOR_SD**2])
+
+
+def _hessian(design: Floats, logs: Floats) -> Floats:
+    """(k, k): of the negative log-posterior."""
+    chance = expit(design @ logs)
+    weighted = design.T @ (design * (chance * (1 - chance))[:, None])
+    return np.asarray(weighted + np.eye(len(logs)) / PRIOR_SD**2, np.float64)
+
+
+def _covariances(
+    design: Floats, left: Floats, logs: Floats, images: Sequence[str]
+) -> tuple[Floats, Floats]:
+    """(k, k) each, of the log-strengths: from the model, and from the images as clusters."""
+    bread = np.asarray(np.linalg.inv(_hessian(design, logs)), np.float64)
+    sums: Mapping[str, Floats] = {image: np.zeros(len(logs)) for image in images}
+    for image, slope in zip(images, _slopes(design, left, logs)[:-1], strict=True):
+        sums[image][:] += slope
+    slopes = np.array([*sums.values()]).reshape(-1, len(logs))
+    return bread, np.asarray(bread @ slopes.T @ slopes @ bread, np.float64)
+
+
+def _rate(
+    place: int, known: NDArray[np.bool_], logs: Floats, covariances: tuple[Floats, Floats]
+) -> tuple[float, float, float]:
+    """The mean chance against the others with votes, and its interval."""
+    if not known[place]:
+        return math.nan, math.nan, math.nan
+    others = known & (np.arange(len(logs)) != place)
+    chances = expit(logs[place] - logs[others])
+    rate = float(chances.mean())
+    slope = np.zeros(len(logs))
+    slope[others] = -chances * (1 - chances) / others.sum()
+    slope[place] = -slope.sum()
+    error = max(float(slope @ covariance @ slope) for covariance in covariances) ** 0.5
+    reach = Z * error / (rate * (1 - rate))
+    return rate, float(expit(logit(rate) - reach)), float(expit(logit(rate) + reach))

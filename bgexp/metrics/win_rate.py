@@ -1,0 +1,208 @@
+"""What votes say: who is preferred, how surely, and how steady the judge is.
+
+A tie is half a win for each side. Where both were bad nobody was preferred: such a vote counts in
+no rate. Neither does a repeated pair, which only tells how steady the judge is. Votes on one image
+are not independent: an interval widens by as much as they agree. Undefined is NaN.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from bgexp.config.base import Section
+
+Choice = Literal["left", "right", "tie", "both_bad"]
+
+CONFIDENCE = 0.95
+POWER = 0.8  # the chance with which so many votes would find a preference that is there
+LEAST = 10  # with fewer votes nothing is foretold
+SMALL = 0.02  # a preference of less than 52 % is of use to nobody
+Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
+_LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
+
+
+class Vote(Section):
+    """What a judge said of two results of one image.
+
+    Attributes:
+        image: Its path in the dataset.
+        left, right: Ids of the runs whose results stood there.
+        choice: The better side; "tie": no difference that matters; "both_bad": neither would do.
+        repeat: Whether the judge had seen this pair before, with its sides swapped.
+        seconds: That the judge looked.
+        judge: One sitting of one person; nobody is named.
+    """
+
+    image: str
+    left: str
+    right: str
+    choice: Choice
+    repeat: bool = False
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    judge: str = ""
+
+    @property
+    def sides(self) -> frozenset[str]:
+        """The two runs, wherever they stood."""
+        return frozenset((self.left, self.right))
+
+    def won(self, run_id: str) -> float:
+        """1 if this run was preferred, 0 if the other, 0.5 for a tie; NaN if both were bad."""
+        share = _LEFT.get(self.choice, math.nan)
+        return share if run_id == self.left else 1 - share
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """How often one run was preferred to another.
+
+    Attributes:
+        n: Votes with a preference or a tie; n_both_bad: the others.
+        n_images: Images that these n are about.
+        wins, ties, losses: Of the n.
+        rate: Wins and half of the ties, as a share of n; NaN without votes.
+        low: Lower end of its 95 % interval; high: upper end; NaN without votes.
+        n_effective: Independent votes that would say as much.
+    """
+
+    n: int
+    n_both_bad: int
+    n_images: int
+    wins: int
+    ties: int
+    losses: int
+    rate: float
+    low: float
+    high: float
+    n_effective: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval does not contain one half."""
+        return self.low > 0.5 or self.high < 0.5
+
+    @property
+    def more_votes(self) -> int | None:
+        """About how many more votes would decide it, if the rate is what it looks like.
+
+        0 where it is decided; None with fewer than ten votes, or where the preference is
+        practically nil.
+        That many find it in 80 of 100 cases: n = ((z(0.975) / 2 + z(0.8) sqrt(p (1 - p))) /
+        (p - 1/2))^2, the normal theory of the test that Wilson's interval inverts. Votes without
+        a preference are expected as often as before.
+        """
+        if self.decided:
+            return 0
+        if self.n < LEAST or abs(self.rate - 0.5) < SMALL:
+            return None
+        spread = math.sqrt(self.rate * (1 - self.rate))
+        needed = ((Z / 2 + NormalDist().inv_cdf(POWER) * spread) / (self.rate - 0.5)) ** 2
+        preferences = (needed / self.n_effective - 1) * self.n
+        return max(1, math.ceil(preferences * (self.n + self.n_both_bad) / self.n))
+
+
+def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
+    """How often a run was preferred to another, with Wilson's score interval.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927; with
+    several votes on an image, of the effective number of votes, as Korn and Graubard do for
+    surveys (Survey Methodology 1998): n over the design effect, which is at least 1.
+
+    Args:
+        votes: Of any runs; those between these two count.
+        run_id: Whose rate it is.
+        over: The other run.
+    """
+    between = [vote for vote in first_looks(votes) if vote.sides == {run_id, over}]
+    told = [vote for vote in between if vote.choice != "both_bad"]
+    shares = np.array([vote.won(run_id) for vote in told])
+    images = [vote.image for vote in told]
+    effective = _effective(shares, images)
+    rate = float(shares.mean()) if len(told) else math.nan
+    low, high = _wilson(rate, effective)
+    return WinRate(
+        n=len(told),
+        n_both_bad=len(between) - len(told),
+        n_images=len(set(images)),
+        wins=int((shares == 1).sum()),
+        ties=int((shares == 0.5).sum()),
+        losses=int((shares == 0).sum()),
+        rate=rate,
+        low=low,
+        high=high,
+        n_effective=effective,
+    )
+
+
+def first_looks(votes: Iterable[Vote]) -> list[Vote]:
+    """The votes without those on repeated pairs."""
+    return [vote for vote in votes if not vote.repeat]
+
+
+def _effective(shares: NDArray[np.float64], images: Sequence[str]) -> float:
+    n, clusters = len(shares), len(set(images))
+    if clusters in (0, n):
+        return float(n)
+    rate = shares.mean()
+    if clusters == 1 or rate in (0, 1):  # how alike they are cannot be seen: as one vote an image
+        return float(clusters)
+    sums = dict.fromkeys(images, 0.0)
+    for image, share in zip(images, shares, strict=True):
+        sums[image] += share - rate
+    spread = sum(value**2 for value in sums.values()) * clusters / (clusters - 1)
+    return float(n / max(1.0, spread / (n * rate * (1 - rate))))
+
+
+def _wilson(rate: float, n: float) -> tuple[float, float]:
+    if n == 0:
+        return math.nan, math.nan
+    middle = rate + Z**2 / (2 * n)
+    reach = Z * math.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2))
+    low, high = (middle - reach) / (1 + Z**2 / n), (middle + reach) / (1 + Z**2 / n)
+    return max(0.0, low), min(1.0, high)
+
+
+@dataclass(frozen=True)
+class Steadiness:
+    """How often a judge said of a repeated pair what had been said before.
+
+    Attributes:
+        n: Repeated pairs of which both looks were judged.
+        n_alike: Judged alike.
+        share: n_alike of n, with its 95 % interval from low to high; NaN where n is 0.
+    """
+
+    n: int
+    n_alike: int
+    share: float
+    low: float
+    high: float
+
+
+def steadiness(votes: Iterable[Vote]) -> Steadiness:
+    """The share of repeated pairs that were judged alike, with Wilson's interval.
+
+    Alike is the same run preferred, or the same "tie" or "both bad". By chance alone it is about
+    half where nearly all votes prefer a side.
+    """
+    known = list(votes)
+    firsts = {(vote.judge, vote.image, vote.sides): vote for vote in first_looks(known)}
+    pairs = [
+        (firsts[key], vote)
+        for vote in known
+        if vote.repeat and (key := (vote.judge, vote.image, vote.sides)) in firsts
+    ]
+    alike = sum(_verdict(first) == _verdict(again) for first, again in pairs)
+    share = alike / len(pairs) if pairs else math.nan
+    return Steadiness(len(pairs), alike, share, *_wilson(share, len(pairs)))
+
+
+def _verdict(vote: Vote) -> str:
+    """The id of the preferred run, "tie" or "both_bad"."""
+    return {"left": vote.left, "right": vote.right}.get(vote.choice, vote.choice)

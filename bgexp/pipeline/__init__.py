@@ -1,0 +1,1 @@
+"""The way of one image: detect, combine, refine, cut out."""

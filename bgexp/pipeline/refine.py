@@ -1,0 +1,76 @@
+"""A coarse mask to one that follows the image's edges: one file a way to do it."""
+
+from functools import lru_cache
+
+from bgexp.config.stages import GuidedFilter, NoRefinement, Refine, RefineNetwork
+from bgexp.detect.device import CPU
+from bgexp.detect.weights import Weights, load_into, local_file
+from bgexp.pipeline.grabcut import refine_mask_grabcut
+from bgexp.pipeline.guided import refine_mask_guided
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refined
+from bgexp.pipeline.unet import WEIGHTS, WEIGHTS_SHA256, MaskNetwork, MaskNetworkPredictor
+from bgexp.pipeline.unet_refiner import refine_mask_network
+
+__all__ = [
+    "Refined",
+    "find_network",
+    "load_network",
+    "refine_mask",
+    "refine_mask_grabcut",
+    "refine_mask_guided",
+    "refine_mask_network",
+]
+
+
+def refine_mask(
+    image: ByteArray,
+    mask: BoolArray,
+    settings: Refine,
+    *,
+    seed: int = 0,
+) -> Refined:
+    """Refines a mask as the settings say.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        mask: HxW bool, True = foreground.
+        settings: Which refinement, and how.
+        seed: Of what is random in it.
+
+    Raises:
+        ValueError: Where image or mask are not as above.
+    """
+    if isinstance(settings, NoRefinement):
+        return Refined(mask, "off")
+    if isinstance(settings, GuidedFilter):
+        return refine_mask_guided(image, mask, settings)
+    if isinstance(settings, RefineNetwork):
+        predictor = load_network(settings)
+        return refine_mask_network(image, mask, predictor, settings)
+    return refine_mask_grabcut(image, mask, settings, seed=seed)
+
+
+def find_network(settings: RefineNetwork) -> Weights:
+    """The file of the mask network's weights, verified by its SHA-256 where one is known.
+
+    Raises:
+        UserError: There is none, or it is not the one expected.
+    """
+    if settings.weights is None:
+        return local_file(WEIGHTS, "mask network", WEIGHTS_SHA256, key="refine.weights")
+    return local_file(settings.weights, key="refine.weights")
+
+
+@lru_cache(maxsize=4)
+def load_network(settings: RefineNetwork) -> MaskNetworkPredictor:
+    """The network with its verified weights.
+
+    On the processor, also beside a GPU: refining is the work of many processes, one a core, and
+    the mask must not depend on how many there are.
+
+    Raises:
+        UserError: The weights are missing, damaged or of another network.
+    """
+    network = MaskNetwork()
+    load_into(network, find_network(settings))
+    return MaskNetworkPredictor(network, CPU)

@@ -1,0 +1,104 @@
+"""The way of one image: detect, combine, refine, cut out; each stage timed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.config.stages import Combine, Cutout, NoRefinement, Refine
+from bgexp.detect.detections import Detections, Found
+from bgexp.detect.detector import Detector
+from bgexp.pipeline.combine import combine_found, select_detections
+from bgexp.pipeline.cutout import cut_out
+from bgexp.pipeline.refine import refine_mask
+
+T = TypeVar("T")
+ByteArray = NDArray[np.uint8]
+BoolArray = NDArray[np.bool_]
+
+_COMBINE, _REFINE, _CUTOUT = Combine(), NoRefinement(), Cutout()
+
+
+@dataclass(frozen=True, eq=False)
+class Removed:
+    """What became of one image.
+
+    Attributes:
+        cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
+        mask: HxW bool, True = foreground.
+        unrefined: HxW bool, the mask before refinement.
+        found: The detections that count, in the mask or not; or a soft mask.
+        scores: (K,) float32 of the detections in the mask; none of a soft mask.
+        refined: "off", "applied", "skipped" or "refused", as in `Refined`.
+        fallback: Why refinement was skipped or refused; else empty.
+        timings_ms: Milliseconds by stage.
+    """
+
+    cutout: ByteArray
+    mask: BoolArray
+    unrefined: BoolArray
+    found: Found
+    scores: NDArray[np.float32]
+    refined: str
+    fallback: str
+    timings_ms: dict[str, float]
+
+
+def remove_background(  # one a stage, and what all share
+    image: ByteArray,
+    detector: Detector,
+    combine: Combine = _COMBINE,
+    refine: Refine = _REFINE,
+    cutout: Cutout = _CUTOUT,
+    seed: int = 0,
+) -> Removed:
+    """Cuts the objects that a detector finds out of an image.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        detector: What `build_detector` gives, or anything with its `detect`.
+        combine: How the detections become one mask.
+        refine: How the mask's edge is moved to the image's; by itself not at all.
+        cutout: What lies behind the foreground.
+        seed: Of what is random in the refinement.
+    """
+    clock = _Clock()
+    found = clock.time("detect", lambda: _detect(image, detector))
+    combined = clock.time("combine", lambda: combine_found(found, combine))
+    refined = clock.time("refine", lambda: refine_mask(image, combined.mask, refine, seed=seed))
+    result = clock.time("cutout", lambda: cut_out(image, refined.mask, cutout.background))
+    return Removed(
+        cutout=result,
+        mask=refined.mask,
+        unrefined=combined.mask,
+        found=found,
+        scores=_scores(found)[combined.used],
+        refined=refined.status,
+        fallback=refined.reason,
+        timings_ms=clock.timings_ms,
+    )
+
+
+def _detect(image: ByteArray, detector: Detector) -> Found:
+    found = detector.detect(image)
+    if isinstance(found, Detections):
+        return select_detections(found, detector.selection)
+    return found
+
+
+def _scores(found: Found) -> NDArray[np.float32]:
+    return found.scores if isinstance(found, Detections) else np.zeros(0, np.float32)
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.timings_ms: dict[str, float] = {}
+
+    def time(self, stage: str, work: Callable[[], T]) -> T:
+        started = perf_counter()
+        result = work()
+        self.timings_ms[stage] = 1000 * (perf_counter() - started)
+        return result

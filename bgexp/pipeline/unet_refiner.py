@@ -1,0 +1,113 @@
+"""A coarse mask to a fine one by a small network that sees the picture around it.
+
+GrabCut goes before and after: the network knows objects, GrabCut the colours of this one picture.
+"""
+
+from functools import partial
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.config.stages import GrabCut, RefineNetwork
+from bgexp.pipeline.grabcut import refine_mask_grabcut
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refined, RefusedError, attempt
+from bgexp.pipeline.working_window import shrunk
+
+STRIDE = 32  # the sides of what the network sees are multiples of this
+MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
+
+# GrabCut's band after the network, whose edges are nearly right; its working sizes before and
+# after, as shares of the network's.
+_BAND, _BEFORE, _AFTER = 0.02, 0.45, 0.67
+_DEFAULTS = RefineNetwork()
+
+
+class MaskPredictor(Protocol):
+    """A network that makes fine masks from coarse ones."""
+
+    def predict(self, picture: ByteArray, coarse: ByteArray) -> NDArray[np.float32]:
+        """The share of foreground, h/2 x w/2 float32 in [0, 1].
+
+        Args:
+            picture: hxwx3 uint8 RGB; h and w are multiples of 32.
+            coarse: hxw uint8, the coarse mask, 0 to 255.
+        """
+        ...
+
+
+def refine_mask_network(
+    image: ByteArray,
+    mask: BoolArray,
+    predictor: MaskPredictor,
+    settings: RefineNetwork = _DEFAULTS,
+) -> Refined:
+    """Makes the mask anew from the picture around it: nothing of the coarse one is kept for sure.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        mask: HxW bool, True = foreground.
+        predictor: The network.
+        settings: How.
+
+    Raises:
+        ValueError: Where image or mask are not as above.
+    """
+    return attempt(image, mask, partial(_refined, predictor=predictor, settings=settings))
+
+
+def surroundings(mask: BoolArray, margin: float = MARGIN) -> tuple[slice, slice]:
+    """Rows and columns of the mask's box with a margin, as square as the picture allows.
+
+    Args:
+        mask: HxW bool, not empty.
+        margin: A share of the longer side of the box.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    side = round(max(width, height) * (1 + 2 * margin)) + 2
+    return _stretch(y, height, side, mask.shape[0]), _stretch(x, width, side, mask.shape[1])
+
+
+def _stretch(start: int, length: int, side: int, limit: int) -> slice:
+    """A range made `side` long around its middle, moved inward at the limits, at most all."""
+    first = min(max(start - (side - length) // 2, 0), max(limit - side, 0))
+    return slice(first, min(first + side, limit))
+
+
+def _refined(
+    image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: RefineNetwork
+) -> BoolArray:
+    if settings.grabcut:
+        mask = refine_mask_grabcut(image, mask, GrabCut(size=round(_BEFORE * settings.size))).mask
+    where = surroundings(mask)
+    picture, old = image[where], mask[where]
+    scale = settings.size / max(old.shape)
+    height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in old.shape)
+    small = shrunk(picture, (width, height))
+    coarse = shrunk(old.view(np.uint8) * np.uint8(255), (width, height))
+    share = np.asarray(cv2.resize(predictor.predict(small, coarse), (width, height)), np.float32)
+    found = share > settings.threshold
+    share[found & ~_meant(found, coarse > 127, settings.reach)] = 0
+    result = np.zeros_like(mask)
+    result[where] = cv2.resize(share, old.shape[::-1]) > settings.threshold
+    if not result.any():
+        raise RefusedError("the network finds no object there")
+    if not settings.grabcut:
+        return result
+    after = GrabCut(band=_BAND, size=round(_AFTER * settings.size))
+    return refine_mask_grabcut(image, result, after).mask
+
+
+def _meant(found: BoolArray, coarse: BoolArray, reach: float) -> BoolArray:
+    """Of what was found, what belongs to the coarse mask: near it, and in one piece with it.
+
+    The network sees objects that nobody asked for, too.
+    """
+    longer = max(cv2.boundingRect(coarse.view(np.uint8))[2:])
+    away = cv2.distanceTransform((~coarse).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    near = found & (away <= reach * longer)
+    count, parts = cv2.connectedComponents(near.view(np.uint8))
+    asked = np.zeros(count, np.bool_)
+    asked[parts[near & coarse]] = True
+    return np.asarray(asked[parts])

@@ -1,0 +1,51 @@
+"""The settings and weights of a run as one bundle, written and verified."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bgexp.config.run import RunSettings
+from bgexp.config.stages import RefineNetwork
+from bgexp.detect.build import find_weights
+from bgexp.detect.weights import Weights, as_safetensors
+from bgexp.pipeline.refine import find_network
+from bgexp.system.atomic import sha256_bytes, write_json, write_whole
+from bgexp.tracking.bundle import (
+    DETECTOR,
+    REFINER,
+    SETTINGS,
+    Bundle,
+    _owners,
+    load_bundle,
+    stages_of,
+)
+
+
+def weights_of(settings: RunSettings) -> dict[str, Weights]:
+    """The files of weights that the settings name now, by the name that they get in a bundle.
+
+    Raises:
+        UserError: one is missing or damaged.
+    """
+    found = {DETECTOR: find_weights(settings.detector)}
+    if isinstance(settings.refine, RefineNetwork):
+        found[REFINER] = find_network(settings.refine)
+    return found
+
+
+def save_bundle(settings: RunSettings, folder: Path, source: Mapping[str, str]) -> Bundle:
+    """Writes a run's settings and weights into an empty folder, and reads them back.
+
+    Raises:
+        UserError: weights are missing or damaged.
+    """
+    hashes = {}
+    for name, weights in weights_of(settings).items():
+        data = as_safetensors(weights)
+        write_whole(folder / name, data)
+        hashes[name] = sha256_bytes(data)
+    stages = stages_of(settings)
+    for stage, name in _owners(stages):
+        stages[stage]["weights"] = name
+    content = {"schema_version": 1, **stages, "weights": hashes, "source": dict(source)}
+    write_json(folder / SETTINGS, content)
+    return load_bundle(folder)

@@ -1,0 +1,201 @@
+"""`bgexp analyze`: every file of a folder inspected, compared, tracked and shown on a page."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pandas as pd
+import yaml
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bgexp.config.analyze import AnalyzeSettings
+from bgexp.config.check import flattened
+from bgexp.errors import Interrupted, UserError
+from bgexp.quality.header import Header
+from bgexp.quality.inspection import Inspection, inspector
+from bgexp.quality.outliers import bounds, dimensions
+from bgexp.quality.page import Measured, render_quality
+from bgexp.quality.reconcile import plain, reconcile
+from bgexp.quality.table import by_category, findings, formats, quality_table, read_metadata_table
+from bgexp.system.atomic import sha256_bytes, write_json, write_whole
+from bgexp.system.listing import Found, all_files, shown
+from bgexp.system.progress import progress
+from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions, peak_memory
+from bgexp.system.safe_csv import safe_csv
+from bgexp.system.workers import Lost, available_cores, import_early, stopping, work
+from bgexp.tracking.active_run import Run, tracked_run
+
+PAGE, SUMMARY, PARQUET, CSV = "report.html", "summary.json", "quality.parquet", "quality.csv"
+SECONDS = 60.0  # a file that takes longer is given up
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was found.
+
+    Attributes:
+        rows: A row a file; docs/quality.md tells what each column means.
+        summary: As summary.json holds it.
+        folder: Of its files.
+    """
+
+    rows: pd.DataFrame
+    summary: Mapping[str, Any]
+    folder: Path
+
+
+def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
+    """Looks at every file below `dataset.root`; the folder gets table, summary and page.
+
+    Raises:
+        UserError: The root or the metadata file cannot be read.
+        Interrupted: A signal came.
+    """
+    import_early("bgexp.quality.inspection")
+    root = Path(os.path.realpath(settings.dataset.root))
+    try:
+        files = all_files(root)
+    except OSError as error:
+        raise UserError(f"dataset.root: {root}: {error.strerror}") from error
+    if not files:
+        raise UserError(f"dataset.root: {root} is empty")
+    metadata = read_metadata_table(settings.analyze.metadata, [file.path for file in files])
+    folder.mkdir(parents=True, exist_ok=True)
+    config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+    write_whole(folder / "config.yaml", config.encode())
+    with tracked_run(settings, "analyze", f"analyze {root.name}", folder) as run:
+        began, started = datetime.now().astimezone(), monotonic()
+        found = inspect_all(files, settings)
+        rows = quality_table(found, settings.analyze, metadata)
+        summary = _summary(settings, root, rows, monotonic() - started, run)
+        write_whole(folder / PARQUET, rows.to_parquet(index=False))
+        write_whole(folder / CSV, safe_csv(rows))
+        page = render_quality(
+            summary,
+            settings.model_dump(mode="json"),
+            rows,
+            {one.path: one.thumbnail for one in found if one.thumbnail},
+            _measured(rows, settings),
+            began,
+            {name: name for name in (SUMMARY, PARQUET, CSV)},
+        )
+        write_whole(folder / PAGE, page)
+        write_json(folder / SUMMARY, summary)
+        _track(run, settings, summary, folder)
+    return Analysis(rows, summary, folder)
+
+
+def inspect_all(files: Sequence[Found], settings: AnalyzeSettings) -> list[Inspection]:
+    """Each file's inspection, in their order; one that kills its worker twice is told of."""
+    start = partial(inspector, settings.dataset.max_megapixels)
+    processes = settings.processes or available_cores()
+    found: dict[str, Inspection] = {}
+    with stopping() as stop, progress("files", len(files)) as step:
+        for file, result in work(files, start, processes, SECONDS, stop):
+            if isinstance(result, Lost):
+                header = Header("image", f"corrupt: {result.reason}", corrupt=True)
+                result = Inspection(
+                    file.path, file.category, file.size, header, False, header.reason, True
+                )
+            found[file.path] = result
+            step(0)
+        if stop.exit_code is not None:
+            raise Interrupted(stop.exit_code)
+    return [found[file.path] for file in files]
+
+
+def _summary(
+    settings: AnalyzeSettings, root: Path, rows: pd.DataFrame, seconds: float, run: Run
+) -> dict[str, Any]:
+    found = findings(rows)
+    hashes = rows[["path", "sha256"]].to_csv(index=False, errors="backslashreplace")
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": "analyze",
+        "status": "finished",
+        "run_id": run.run_id,
+        "bgexp": bgexp_state(),
+        "versions": package_versions(),
+        "dataset": {
+            "name": "folder",
+            "root": str(root),
+            "digest": sha256_bytes(hashes.encode(errors="backslashreplace")),
+            "n_images": found["images"],
+            "n_with_truth": 0,
+            "n_population": found["images"],
+        },
+        "counts": {"total": len(rows), "ok": int(rows["decodes"].sum())},
+        "findings": found,
+        "formats": formats(rows),
+        "missing": {str(k): int(v) for k, v in _missing(rows).items()},
+        "bounds": {
+            one.name: {"low": one.low, "high": one.high, "median": one.median}
+            for one in _measured(rows, settings)
+        },
+        "reconciliation": plain(
+            reconcile(rows, found, settings.analyze.expected, settings.analyze.outliers)
+        ),
+        "categories": by_category(rows),
+        "seconds": seconds,
+        "images_per_s": len(rows) / seconds if seconds else 0.0,
+        "peak_rss_bytes": peak_memory(),
+    }
+
+
+def _missing(rows: pd.DataFrame) -> Mapping[Any, Any]:
+    from bgexp.quality.reconcile import missing_by_field
+
+    return dict(missing_by_field(rows))
+
+
+def _measured(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[Measured]:
+    """What outliers are looked for in, with the bounds over all images."""
+    good = rows[rows["decodes"]]
+    units = {"bytes": "bytes", "longer side": "pixels", "shorter side": "pixels", "aspect": ""}
+    values = {"bytes": good["bytes"].astype(float), **dimensions(good)}
+    found = []
+    for name, column in values.items():
+        limits = bounds(column.to_numpy(float), settings.analyze.outliers)
+        known = column.dropna().to_numpy(float)
+        median = float(pd.Series(known).median()) if len(known) else float("nan")
+        found.append(Measured(name, units[name], known, limits.low, limits.high, median))
+    return found
+
+
+def _track(run: Run, settings: AnalyzeSettings, summary: Mapping[str, Any], folder: Path) -> None:
+    run.log_params(flattened(settings))
+    run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
+    data = summary["dataset"]
+    run.log_dataset(data["name"], data["digest"], data["root"], data["n_images"])
+    run.log_metrics({f"findings.{key}": float(v) for key, v in summary["findings"].items()})
+    run.log_metrics({"seconds": summary["seconds"], "images_per_s": summary["images_per_s"]})
+    run.log_folder(folder)
+
+
+def show_analysis(analysis: Analysis) -> None:
+    """The findings, beside what was expected where that was said, and where to look next."""
+    console = Console(highlight=False, soft_wrap=True)
+    told = {one["name"]: one for one in analysis.summary["reconciliation"]}
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column("finding")
+    table.add_column("count", justify="right")
+    if told:
+        table.add_column("expected", justify="right")
+        table.add_column("")
+    for name, count in analysis.summary["findings"].items():
+        row = [name.replace("_", " "), f"{count:,}"]
+        if told:
+            one = told.get(name)
+            row += ["", ""] if one is None else [f"{one['expected']:,}", one["explanation"]]
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+    console.print(Text(f"Look at: {shown(analysis.folder / PAGE)}"))
+    console.print(Text("Next:    bgexp batch input=… output=…"))

@@ -1,0 +1,321 @@
+"""The page of an analysis."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bgexp.quality.findings import quality_findings
+from bgexp.report import charts, overview
+from bgexp.report.card import Card
+from bgexp.report.finding import counted
+from bgexp.report.labels import settings_lines
+from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
+
+ALL = "quality.parquet"
+MOST_FILES = 300  # in the table of files with something wrong
+MOST_THUMBNAILS = 48
+_NOTHING: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A size of the images, in which outliers are looked for.
+
+    Attributes:
+        name: Such as "bytes".
+        unit: Of the values.
+        values: (N,) float64.
+        low, high: The bounds beyond which one is an outlier.
+        median: Of the values.
+    """
+
+    name: str
+    unit: str
+    values: NDArray[np.float64]
+    low: float
+    high: float
+    median: float
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture and why it is shown."""
+
+    path: str
+    source: str
+    note: str
+    anchor: str
+
+
+def render_quality(  # noqa: PLR0913  # what a page shows
+    summary: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    rows: pd.DataFrame,
+    thumbnails: Mapping[str, bytes],
+    measured: Sequence[Measured],
+    when: datetime | None = None,
+    links: Mapping[str, str] = _NOTHING,
+) -> bytes:
+    """The page of an analysis, one HTML file that asks for nothing outside it.
+
+    Args:
+        summary: summary.json as a dict.
+        settings: The analysis's settings as nested dicts.
+        rows: The columns of quality.parquet.
+        thumbnails: JPEG by path, of the images that decode.
+        measured: The sizes that are drawn with their bounds.
+        when: When it began.
+        links: Files beside the page.
+    """
+    wrong = wrong_files(rows)
+    found = quality_findings(rows, summary)
+    shown = _thumbnails(wrong, rows, thumbnails)
+    anchors = {one.path: one.anchor for one in shown}
+    anchors |= {p: f"file-{n}" for n, p in enumerate(wrong["path"][:MOST_FILES])}
+    images = rows[rows["kind"] == "image"]
+    good = images[images["decodes"]]
+    content: dict[str, Any] = {
+        "cards": _cards(summary, rows),
+        "reconciliation": _reconciliation(summary),
+        "thumbnails": shown,
+        "measured": [charts.spread(m.name, m.values, m.low, m.high, m.unit) for m in measured],
+        "matrix": _matrix(images),
+        "exif": _exif(images),
+        "looks": [
+            charts.spread(name, good[name].to_numpy(float), float("nan"), float("nan"))
+            for name in ("brightness", "contrast", "sharpness")
+        ],
+        "wrong": _wrong_table(wrong),
+        "formats": _formats(images),
+        "categories": _categories(summary),
+    }
+    return render_page(
+        "quality.html",
+        kind="bgexp analyze",
+        title=f"{counted(summary['findings']['images'], 'image')} in {summary['dataset']['root']}",
+        banners=[],
+        facts=_facts(summary, settings, when),
+        places=_places(content),
+        findings=found,
+        anchors=listed(anchors, found),
+        settings=list(settings_lines(settings)),
+        links=links,
+        footer=overview.footer(summary),
+        **content,
+    )
+
+
+def wrong_files(rows: pd.DataFrame) -> pd.DataFrame:
+    """The files with something wrong, those with most first; `wrong` says what."""
+    told = [", ".join(_what(row)) for row in rows.itertuples()]
+    found = rows.assign(wrong=told)[[bool(text) for text in told]]
+    weight = found["corrupt"] * 100 + found["wrong"].str.count(",")
+    return found.loc[weight.sort_values(ascending=False, kind="stable").index]
+
+
+def _what(row: Any) -> list[str]:  # noqa: ANN401
+    if row.kind != "image":
+        return [row.reason] if row.kind == "other" else []
+    said = [row.reason] if row.reason else []
+    if row.extension_agrees is False:
+        said.append(f"is a {row.format}")
+    if row.outlier_of:
+        said.append(f"outlier of {row.outlier_of.replace(',', ' and ')}")
+    if row.exact_duplicate_of:
+        said.append(f"same bytes as {row.exact_duplicate_of}")
+    if row.near_duplicate_of:
+        said.append(f"looks like {row.near_duplicate_of}")
+    if row.n_missing:
+        said.append(f"lacks {row.missing_fields.replace(',', ' and ')}")
+    return said
+
+
+def _cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
+    found = summary["findings"]
+    others = len(rows) - found["images"]
+    gigabytes = rows["bytes"].sum() / 1e9
+    values = ", ".join(f"{name} {n:,}" for name, n in list(summary["missing"].items())[:3])
+    return [
+        Card("Images", f"{found['images']:,}", "", [f"{others:,} other files"]),
+        Card("Categories", f"{found['categories']:,}", "", [f"{number(gigabytes, 2)} GB"]),
+        Card("Corrupt", f"{found['corrupt']:,}", "", ["do not decode in full"]),
+        Card("Missing values", f"{found['missing_values']:,}", "", [values or "none asked for"]),
+        Card("Size outliers", f"{found['size_outliers']:,}", "", ["by the bytes of the file"]),
+        Card("Dimension outliers", f"{found['dimension_outliers']:,}", "", ["sides and aspect"]),
+        Card(
+            "Duplicates",
+            f"{found['exact_duplicates']:,}",
+            "",
+            [f"and {found['near_duplicates']:,} that look the same"],
+        ),
+    ]
+
+
+def _facts(
+    summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
+) -> list[overview.Fact]:
+    rule = settings["analyze"]["outliers"]
+    method = f"{rule['method']} x {rule['limit']:g}"
+    return [
+        overview.Fact("Status", str(summary["status"]), tone="good"),
+        *overview.started(when),
+        overview.Fact("Outliers", method, f"of the logarithms, {rule['by']}"),
+        overview.Fact(
+            "Speed", f"{number(summary['images_per_s'], 1)} files/s", f"{summary['seconds']:.0f} s"
+        ),
+    ]
+
+
+def _reconciliation(summary: Mapping[str, Any]) -> Table | None:
+    cells = [
+        [
+            Cell(one["name"].replace("_", " ")),
+            figure(float(one["expected"]), 0),
+            figure(float(one["found"]), 0),
+            Cell("yes" if one["expected"] == one["found"] else "no", strong=True),
+            Cell(one["explanation"]),
+        ]
+        for one in summary["reconciliation"]
+    ]
+    columns = ("figure", "expected", "found", "equal", "explanation")
+    return Table("Expected and found", columns, cells) if cells else None
+
+
+def _thumbnails(
+    wrong: pd.DataFrame, rows: pd.DataFrame, thumbnails: Mapping[str, bytes]
+) -> list[Thumbnail]:
+    """Those with something wrong that can be seen, then an even choice of all."""
+    seen = wrong[wrong["decodes"] & (wrong["wrong"].str.count("lacks") == 0)]
+    paths = [path for path in seen["path"] if path in thumbnails][: MOST_THUMBNAILS // 2]
+    notes = dict(zip(wrong["path"], wrong["wrong"], strict=True))
+    others = [path for path in rows["path"] if path in thumbnails and path not in set(paths)]
+    count = min(len(others), MOST_THUMBNAILS - len(paths))
+    places = np.linspace(0, max(0, len(others) - 1), count).round().astype(int)
+    chosen = [*paths, *(others[place] for place in places)]
+    return [
+        Thumbnail(
+            path,
+            f"data:image/jpeg;base64,{base64.b64encode(thumbnails[path]).decode()}",
+            notes.get(path, ""),
+            f"image-{number_}",
+        )
+        for number_, path in enumerate(chosen)
+    ]
+
+
+def _matrix(images: pd.DataFrame) -> Table | None:
+    """Which fields lack values, and in which combinations."""
+    groups = images[images["n_missing"] > 0].groupby("missing_fields").size()
+    if groups.empty:
+        return None
+    groups = groups.sort_values(ascending=False)
+    counts = images["missing_fields"].str.split(",").explode()
+    names = [name for name in counts[counts != ""].value_counts().index]
+    cells = [
+        [
+            figure(float(count), 0),
+            Cell(f"{count / len(images):.1%}", count / len(images)),
+            *(Cell("missing" if name in str(key).split(",") else "·") for name in names),
+        ]
+        for key, count in groups.items()
+    ]
+    return Table("Missing values by combination", ("images", "share", *names), cells, ALL)
+
+
+def _exif(images: pd.DataFrame) -> Table | None:
+    """How many images say something in each field of EXIF, asked for or not."""
+    cells = []
+    for column in (name for name in images if str(name).startswith("exif.")):
+        there = int((images[column] != "").sum())
+        share = there / max(1, len(images))
+        top = images[column][images[column] != ""].value_counts()
+        example = str(top.index[0]) if len(top) else ""
+        cells.append(
+            [
+                Cell(str(column).removeprefix("exif.")),
+                figure(float(there), 0),
+                Cell(f"{share:.1%}", share),
+                Cell(example),
+            ]
+        )
+    return Table("What EXIF says", ("field", "images", "share", "most often"), cells)
+
+
+def _wrong_table(wrong: pd.DataFrame) -> Table | None:
+    cells = [
+        [
+            Cell(row.path, anchor=f"file-{n}"),
+            Cell(row.wrong),
+            figure(float(row.bytes), 0),
+            Cell(f"{row.width}x{row.height}" if row.width else ""),
+            Cell(row.format),
+        ]
+        for n, row in enumerate(wrong.itertuples())
+    ]
+    columns = ("file", "what is wrong", "bytes", "pixels", "format")
+    return Table("Files with something wrong", columns, cells, ALL, MOST_FILES) if cells else None
+
+
+def _formats(images: pd.DataFrame) -> Table:
+    cells = []
+    for name, group in images.groupby("format"):
+        cells.append(
+            [
+                Cell(str(name) or "unknown"),
+                figure(float(len(group)), 0),
+                figure(float(group["corrupt"].sum()), 0),
+                figure(float((group["extension_agrees"].eq(False)).sum()), 0),
+                figure(float(group["bytes"].median()), 0),
+                figure(float(group["megapixels"].median()), 2),
+            ]
+        )
+    columns = (
+        "format",
+        "images",
+        "corrupt",
+        "other extension",
+        "median bytes",
+        "median megapixels",
+    )
+    return Table("Formats", columns, cells)
+
+
+def _categories(summary: Mapping[str, Any]) -> Table | None:
+    keys = ("images", "corrupt", "missing_values", "size_outliers", "dimension_outliers")
+    cells = [
+        [
+            Cell(name),
+            *(figure(float(numbers[key]), 0) for key in (*keys, "duplicates")),
+            figure(numbers["median_bytes"], 0),
+            figure(numbers["median_megapixels"], 2),
+        ]
+        for name, numbers in summary["categories"].items()
+    ]
+    columns = ("category", *(key.replace("_", " ") for key in keys), "duplicates")
+    columns = (*columns, "median bytes", "median megapixels")
+    return Table("Categories", columns, cells, ALL, 1000) if len(cells) > 1 else None
+
+
+def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    places = (
+        ("reconciliation", "Expected and found", "reconciliation"),
+        ("sizes", "Sizes", "measured"),
+        ("missing", "Missing values", "matrix"),
+        ("wrong", "Files", "wrong"),
+        ("thumbnails", "Pictures", "thumbnails"),
+        ("formats", "Formats", "formats"),
+        ("categories", "Categories", "categories"),
+        ("exif", "EXIF", "exif"),
+    )
+    return [
+        ("numbers", "Numbers"),
+        ("findings", "Findings"),
+        *sections(content, places),
+        ("settings", "Settings"),
+    ]

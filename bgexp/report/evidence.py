@@ -1,0 +1,47 @@
+"""When numbers are enough to say something, and how they are said."""
+
+import math
+
+from bgexp.metrics.paired import PairedChange
+from bgexp.report.finding import counted
+
+FEWEST = 6  # with five images, not even five changes of one sign are significant at 5 %
+TRUSTED = 0.5  # a check may choose where its rank correlation is surely above this
+
+
+def decided(change: PairedChange) -> bool:
+    """Whether a change has a sure sign: enough images, and an interval without 0."""
+    return change.n >= FEWEST and (change.low > 0 or change.high < 0)
+
+
+def told(change: PairedChange) -> str:
+    """A change with its interval, in words."""
+    if change.n < FEWEST:
+        return f"{signed(change.change)} on {counted(change.n, 'image')}, too few for an interval"
+    interval = f"95 % interval {signed(change.low)} to {signed(change.high)}"
+    return f"{signed(change.change)} ({interval}, paired on {change.n:,} images)"
+
+
+def signed(value: float) -> str:
+    """A change with its sign and three decimals; a dash where it is undefined.
+
+    >>> signed(0.0425), signed(float("nan"))
+    ('+0.043', '–')
+    """  # noqa: RUF002
+    return "\u2013" if math.isnan(value) else f"{value:+.3f}".replace("-", "\u2212")
+
+
+def trusted(rho: float, n: int) -> bool:
+    """Whether a check ranks images as IoU does, so that it may choose: |rho| surely above 0.5.
+
+    Surely: the lower end of the 95 % interval by Fisher's z, with the standard error of Bonett and
+    Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations",
+    Psychometrika 2000.
+
+    >>> trusted(0.9, 24), trusted(0.6, 24), trusted(0.6, 400)
+    (True, False, True)
+    """
+    if math.isnan(rho) or n < 4:
+        return False
+    z = math.atanh(min(abs(rho), 1 - 1e-9)) - 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return math.tanh(z) > TRUSTED

@@ -1,0 +1,160 @@
+"""The one renderer of all pages: templates to one self-contained HTML file, and what they share."""
+
+import base64
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bgexp.report.evidence import signed
+from bgexp.report.finding import Finding
+from bgexp.system.listing import shown
+
+MOST_ROWS = 50  # of a table, where it does not say otherwise
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: What it shows.
+        sort: By what it is sorted; None: by its text.
+        bar: A share from 0 to 1, drawn as a small bar; None: no bar.
+        link: A path relative to the page; empty for none.
+        strong: Whether it stands out.
+        swatch: The colour in front of it, a class of page.css; empty for none.
+        anchor: In the first cell, the row's place on the page, to link to; empty for none.
+    """
+
+    text: str
+    sort: float | None = None
+    bar: float | None = None
+    link: str = ""
+    strong: bool = False
+    swatch: str = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A sortable table, cut off after so many rows.
+
+    Attributes:
+        caption: For those who hear the page.
+        columns: Their headings; numbers stand on the right.
+        rows: As many cells each as there are columns.
+        rest: Where the rows that are cut off can be found.
+        most: How many rows are shown.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    rest: str = "per_image.parquet"
+    most: int = MOST_ROWS
+
+    @property
+    def shown(self) -> Sequence[Sequence[Cell]]:
+        """The rows on the page."""
+        return self.rows[: self.most]
+
+    @property
+    def more(self) -> int:
+        """How many rows are not."""
+        return len(self.rows) - len(self.shown)
+
+    def numeric(self, position: int) -> bool:
+        """Whether a column is one of numbers."""
+        return bool(self.rows) and all(row[position].sort is not None for row in self.rows)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with so many decimals; a dash where it is undefined.
+
+    >>> number(0.88436), number(4431, 0), number(float("nan"))
+    ('0.884', '4,431', '–')
+    """  # noqa: RUF002
+    if value is None or math.isnan(value):
+        return "\u2013"
+    return f"{value:,.{digits}f}"
+
+
+def figure(value: float | None, digits: int = 3, bar: bool = False) -> Cell:
+    """The cell of a number; with `bar`, of a share with its bar."""
+    undefined = value is None or math.isnan(value)
+    return Cell(
+        number(value, digits),
+        math.nan if undefined else value,
+        value if bar and not undefined else None,
+    )
+
+
+def change(value: float | None, strong: bool = False) -> Cell:
+    """The cell of a change, with its sign."""
+    value = math.nan if value is None else value
+    return Cell(signed(value), value, strong=strong)
+
+
+def sections(
+    content: Mapping[str, object], named: Sequence[tuple[str, str, str]]
+) -> list[tuple[str, str]]:
+    """Places and names of the sections that a page has, of (place, name, key of its content)."""
+    return [(place, name) for place, name, key in named if content[key]]
+
+
+def _link(path: str) -> str:
+    """A link relative to the page; no name can make a scheme or another host of it."""
+    return quote(path.lstrip("/"), errors="surrogateescape")
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("bgexp.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., object]] = {
+        "number": number,
+        "shown": shown,
+        "link": _link,
+    }
+    environment.filters.update(filters)
+    return environment
+
+
+def _source(stem: str, suffix: str) -> str:
+    """A style or a script; "" where there is none of this name."""
+    name, environment = f"{stem}.{suffix}", _environment()
+    if name not in environment.list_templates():
+        return ""
+    return environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
+
+
+def render_page(template: str, **content: object) -> bytes:
+    """A page from a template that extends page.html: UTF-8, nothing outside it is asked for.
+
+    Everything in `content` is escaped; style and script are bgexp's own, pinned by their hashes.
+    A template may have more of both beside it, under its own name.
+    """
+    environment = _environment()
+    own: dict[str, object] = {}
+    for kind, suffix in (("style", "css"), ("script", "js")):
+        source = _source("page", suffix) + _source(template.rpartition(".")[0], suffix)
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        own |= {kind: Markup(source), f"{kind}_hash": f"'sha256-{digest}'"}
+    page = environment.get_template(template).render(own | content)
+    return page.encode(errors="backslashreplace")
+
+
+def listed(anchors: Mapping[str, str], findings: Sequence[Finding]) -> dict[str, str]:
+    """The place of each image that a finding names; "" where the page does not show it."""
+    return {path: anchors.get(path, "") for found in findings for path in found.paths[:6]}

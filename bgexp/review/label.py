@@ -1,0 +1,173 @@
+"""Chooses the images to label, and writes them with masks to edit."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bgexp.compare.comparable_runs import Contenders, find_contenders, fingerprints
+from bgexp.config.check import flattened
+from bgexp.config.review import SelectSettings
+from bgexp.datasets.read import Item
+from bgexp.errors import UserError
+from bgexp.experiment.saved_masks import MASKS
+from bgexp.images.decode import ImageError, decode_mask, encode_mask, read_bytes
+from bgexp.report.finding import counted
+from bgexp.review.label_sampling import (
+    DISAGREEMENT,
+    RANDOM,
+    Chosen,
+    apart,
+    choose_images,
+    consensus,
+)
+from bgexp.system.atomic import sha256_bytes, write_whole
+from bgexp.system.listing import shown
+from bgexp.system.progress import progress, tell
+from bgexp.system.safe_csv import safe_csv
+from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.votes import COMPARED
+
+TABLE, README = "selection.csv", "README.txt"
+LONGEST = 255  # bytes of a file's name
+
+Masks = list[NDArray[np.bool_]]
+
+
+def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.DataFrame]:
+    """Writes random/ and disagreement/, each with images/ and masks/, selection.csv, README.txt.
+
+    Args:
+        settings: Of the command.
+        folder: Of the run; where they go if the settings name no output.
+
+    Returns:
+        Where they are, and a row an image: path, category, why, start, disagreement and
+        start_sha256, the hash of the mask as it was written.
+
+    Raises:
+        UserError: Fewer than two runs are meant, or the output is not empty.
+    """
+    output = (settings.output or folder).resolve()
+    _refuse_used(output)
+    contenders = find_contenders(settings)
+    for line in [*contenders.left_out, contenders.reduced]:
+        if line:
+            tell(line)
+    chosen = choose_images(_disagreement(contenders), settings.n, settings.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tracked_run(settings, "select", f"select {len(chosen)} images", folder) as run:
+        run.log_params(flattened(settings))
+        run.set_tags({COMPARED: " ".join(one.run_id for one in contenders.runs)})
+        rows = _write(chosen, contenders, output, settings.start)
+        write_whole(output / README, _readme(rows, settings).encode())
+        write_whole(output / TABLE, safe_csv(rows))
+        run.log_file(output / TABLE)
+        run.log_metrics({why: float((rows["why"] == why).sum()) for why in (RANDOM, DISAGREEMENT)})
+    return output, rows
+
+
+def _refuse_used(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UserError(
+            f"output: {output} is not empty, and masks that were edited are never written over; "
+            "name another folder"
+        )
+
+
+@contextmanager
+def _masks(contenders: Contenders) -> Iterator["_Archives"]:
+    with ExitStack() as stack:
+        files = [run.folder / MASKS for run in contenders.runs]
+        yield _Archives([stack.enter_context(zipfile.ZipFile(file)) for file in files])
+
+
+class _Archives:
+    def __init__(self, archives: Sequence[zipfile.ZipFile]) -> None:
+        self._archives = archives
+
+    def read(self, path: str) -> Masks:
+        return [decode_mask(archive.read(f"{path}.png")) for archive in self._archives]
+
+
+def _disagreement(contenders: Contenders) -> dict[str, float]:
+    """By path; masks that are stored alike are not decoded."""
+    found = fingerprints(contenders)
+    with _masks(contenders) as masks, progress("images", len(found)) as step:
+        scores = {}
+        for path, marks in found.items():
+            scores[path] = apart(masks.read(path)) if len(set(marks)) > 1 else 0.0
+            step(0)
+    return scores
+
+
+def _write(
+    chosen: Sequence[Chosen], contenders: Contenders, output: Path, start: str
+) -> pd.DataFrame:
+    items = {item.path: item for item in contenders.dataset.items}
+    rows = []
+    with _masks(contenders) as masks:
+        for one in chosen:
+            found = masks.read(one.path)
+            mask = consensus(found) if start == "consensus" else np.zeros_like(found[0])
+            rows.append(_write_one(one, items[one.path], mask, output / one.why) | {"start": start})
+    columns = ["path", "category", "why", "start", "disagreement", "start_sha256"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _write_one(
+    chosen: Chosen, item: Item, mask: NDArray[np.bool_], folder: Path
+) -> dict[str, object]:
+    data = encode_mask(mask)
+    try:
+        image = read_bytes(item.file)
+        write_whole(folder / "images" / item.path, image)
+        write_whole(folder / "masks" / _mask_name(item.path), data)
+    except (ImageError, OSError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"output: {shown(item.path)}: {reason}") from error
+    return {
+        "path": chosen.path,
+        "category": item.category,
+        "why": chosen.why,
+        "disagreement": round(chosen.disagreement, 4),
+        "start_sha256": sha256_bytes(data),
+    }
+
+
+def _mask_name(path: str) -> str:
+    """As `dataset=pairs` finds it: the image's name and .png; too long for that, its stem's."""
+    full = PurePosixPath(f"{path}.png")
+    fits = len(full.name.encode()) <= LONGEST
+    return str(full if fits else PurePosixPath(path).with_suffix(".png"))
+
+
+def _readme(rows: pd.DataFrame, settings: SelectSettings) -> str:
+    n = rows["why"].value_counts()
+    return f"""\
+1. Edit the PNG files in random/masks and disagreement/masks: white is foreground, black is not; \
+keep name and size. They start as: {settings.start}.
+2. random/ is {counted(int(n.get(RANDOM, 0)), "image")} by chance: its mean is an estimate for all \
+images. disagreement/ is {int(n.get(DISAGREEMENT, 0))} on which the runs differ most: for finding \
+failures, in no mean.
+3. A mask is unedited while its SHA-256 is the start_sha256 of selection.csv; edit all of random/ \
+before you trust a score.
+4. Score:    bgexp run dataset=pairs dataset.images=random/images dataset.masks=random/masks …
+5. Failures: bgexp run dataset=pairs dataset.images=disagreement/images \
+dataset.masks=disagreement/masks …
+"""
+
+
+def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -> None:
+    """What was written, and what to do next."""
+    n = rows["why"].value_counts()
+    print(f"{n.get(RANDOM, 0)} images by chance, {n.get(DISAGREEMENT, 0)} where the runs disagree")
+    where = shown(output)
+    print(f"Edit:    {where}  (masks start as {settings.start}; README.txt tells how)")
+    folder = f"{where}/{RANDOM}"
+    print(f"Then:    bgexp run dataset=pairs dataset.images={folder}/images "
+          f"dataset.masks={folder}/masks")  # fmt: skip

@@ -1,0 +1,84 @@
+"""What a sweep leaves behind: its page, and the jobs side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bgexp.config.run import RunSettings
+from bgexp.datasets.read import Dataset, read_dataset
+from bgexp.errors import UserError
+from bgexp.experiment.artifacts import PAGE
+from bgexp.experiment.saved_masks import reread
+from bgexp.report.finding import Job
+from bgexp.report.gallery import draw_cutout
+from bgexp.sweep.effects import job_names
+from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
+from bgexp.system.atomic import write_whole
+
+DISAGREEING = 6  # images on the page of a sweep
+
+
+def draw_sweep(
+    folder: Path, settings: RunSettings, folders: Sequence[Path], when: datetime
+) -> None:
+    """Writes report.html of a sweep, with the images on which its jobs disagree most.
+
+    Args:
+        folder: Of the sweep.
+        settings: Of one of its jobs, for where the images are.
+        folders: Of its jobs.
+        when: When it began.
+    """
+    jobs, place = _jobs(folder, folders)
+    variants = {job.name: place[job.name] for job in choose_variants(jobs)}
+    paths = choose_disagreeing(jobs, DISAGREEING)
+    pictures = {}
+    with suppress(UserError):  # the images are gone: a page without pictures
+        dataset = read_dataset(settings.dataset, settings.seed)
+        pictures = draw_variants(paths, variants, dataset, settings.dataset.max_megapixels)
+    page = render_sweep(
+        f"Sweep {folder.name}", jobs, pictures, when=when, links={"jobs.csv": "jobs.csv"}
+    )
+    write_whole(folder / PAGE, page)
+
+
+def draw_variants(
+    paths: Sequence[str], variants: Mapping[str, Path], dataset: Dataset, max_megapixels: float
+) -> dict[str, dict[str, NDArray[np.uint8]]]:
+    """For each image its small pictures, HxWx3 uint8 RGB: "original", and a cut-out a variant.
+
+    Args:
+        paths: The images; one that changed or vanished is left out.
+        variants: By name, the folder of the run that made the masks.
+        dataset: Where the images are.
+        max_megapixels: Larger images are left out.
+    """
+    pictures = {}
+    for shown in reread(paths, list(variants.values()), dataset, max_megapixels):
+        cutouts = {
+            name: draw_cutout(shown.image, shown.masks[folder]) for name, folder in variants.items()
+        }
+        original = draw_cutout(shown.image, np.ones(shown.image.shape[:2], np.bool_))
+        pictures[shown.item.path] = {"original": original, **cutouts}
+    return pictures
+
+
+def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[Job], dict[str, Path]]:
+    """The jobs as a page shows them, and the folder of each by its name there."""
+    overrides = [json.loads((job / "overrides.json").read_text()) for job in folders]
+    names = job_names(overrides)
+    jobs = []
+    for name, given, job in zip(names, overrides, folders, strict=True):
+        rows = job / "per_image.parquet"
+        table = pd.read_parquet(rows) if rows.exists() else pd.DataFrame()
+        page = job / PAGE
+        link = page.relative_to(folder).as_posix() if page.exists() else ""
+        summary = json.loads((job / "summary.json").read_text())
+        jobs.append(Job(name, given, summary, table, link))
+    return jobs, dict(zip(names, folders, strict=True))

@@ -1,0 +1,185 @@
+"""The jobs of a sweep side by side on the same images: what differs, who is ahead, by how much."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bgexp.metrics.paired import PairedChange, paired_change
+from bgexp.metrics.performance import LOWER_IS_BETTER
+from bgexp.report.evidence import decided
+from bgexp.report.finding import Job, column
+
+SMALL = 0.005  # a difference of mean IoU below it is of no use to anybody
+SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
+WARNINGS = ("check.coverage", "check.nothing_found", "check.confidence")
+
+
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What the values of one swept setting do, over all jobs that have them.
+
+    Attributes:
+        key: The setting's name.
+        values: A row a value: `value`, `n_jobs`, and the mean of each score (without truth, of
+            each check) over its jobs.
+        change: Of mean IoU (or another metric), from the worst value to the best one, on the same
+            images; of no image without truth, or where the setting never varies alone.
+        worst, best: These values.
+    """
+
+    key: str
+    values: pd.DataFrame
+    change: PairedChange
+    worst: str
+    best: str
+
+    @property
+    def clear(self) -> bool:
+        """Whether the setting matters: the change is decided and not tiny."""
+        return decided(self.change) and abs(self.change.change) >= SMALL
+
+
+def swept(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The settings that differ between jobs, from the overrides of each.
+
+    >>> swept([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.band=0.1"]])
+    {'refine': ['none', 'grabcut'], 'refine.band': ['', '0.1']}
+    """
+    given = [dict(override.partition("=")[::2] for override in job) for job in overrides]
+    keys = dict.fromkeys(key for settings in given for key in settings)
+    values = {key: [settings.get(key, "") for settings in given] for key in keys}
+    return {key: found for key, found in values.items() if len(set(found)) > 1}
+
+
+def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
+    """A short name for each job, by what tells it apart; a number where nothing does.
+
+    >>> job_names([["seed=1", "detector.score_threshold=0.5"], ["detector.score_threshold=0.7"]])
+    ['seed=1 score_threshold=0.5', 'score_threshold=0.7']
+    """
+    differing = swept(overrides)
+    names = [
+        " ".join(
+            f"{key.rpartition('.')[2]}={values[number]}"
+            for key, values in differing.items()
+            if values[number]
+        )
+        for number in range(len(overrides))
+    ]
+    return [
+        name if name and names.count(name) == 1 else f"{name} #{number}".strip()
+        for number, name in enumerate(names)
+    ]
+
+
+def scores(jobs: Sequence[Job], key: str = "iou") -> pd.DataFrame:
+    """One column of every job's rows side by side: a row an image (path), a column a job's name."""
+    columns = {}
+    for job in jobs:
+        found = column(job.rows, key)
+        found.index = pd.Index(job.rows["path"] if len(job.rows) else [], dtype=object)
+        columns[job.name] = found
+    return pd.DataFrame(columns, dtype=float)
+
+
+def mean_score(job: Job, key: str = "iou") -> float:
+    """The mean of one column over a job's images; NaN where none has it."""
+    return float(column(job.rows, key).mean())
+
+
+def ranking(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs with a mean IoU, best first; equal ones in their order.
+
+    The mean is that over the images which all of them have scored: where one failed on a hard
+    image, the others do not suffer for it.
+    """
+    scored = [job for job in jobs if not math.isnan(mean_score(job))]
+    table = scores(scored)
+    means = (table.dropna() if len(table.dropna()) else table).mean()
+    return sorted(scored, key=lambda job: means[job.name], reverse=True)
+
+
+def lead(jobs: Sequence[Job]) -> PairedChange | None:
+    """By how much the best job is ahead of the next one; None with fewer than two scored jobs."""
+    first = ranking(jobs)[:2]
+    if len(first) < 2:
+        return None
+    table = scores(first)
+    return paired_change(*(table[job.name].to_numpy() for job in reversed(first)))
+
+
+def effects(
+    jobs: Sequence[Job], metric: str = "iou", clusters: Mapping[str, str] | None = None
+) -> list[Effect]:
+    """What each swept setting does, the largest change first.
+
+    Compared are only jobs that differ in nothing else: where one of them broke, its counterparts
+    are left out. A value's score on an image is the mean over its jobs.
+
+    Args:
+        jobs: All of them.
+        metric: Of METRICS, by which values are compared.
+        clusters: For each image (path) what it belongs to, as in `paired_change`.
+    """
+    jobs = [job for job in jobs if len(job.rows)]
+    keys = swept([job.overrides for job in jobs])
+    found = [_effect(key, jobs, metric, clusters) for key in keys]
+    return sorted(found, key=lambda effect: -abs(effect.change.change) if effect.change.n else 0)
+
+
+def _effect(
+    key: str, jobs: Sequence[Job], metric: str, clusters: Mapping[str, str] | None
+) -> Effect:
+    alike = _alike(key, jobs)
+    groups: dict[str, list[Job]] = {}
+    for job in alike or jobs:
+        groups.setdefault(_settings(job).get(key, ""), []).append(job)
+    per_image = pd.DataFrame({v: scores(group, metric).mean(axis=1) for v, group in groups.items()})
+    rising = metric not in LOWER_IS_BETTER
+    order = per_image.mean().sort_values(kind="stable", ascending=rising).index
+    per_image = per_image if alike else per_image[:0]
+    belongs = None if clusters is None else [clusters[path] for path in per_image.index]
+    worst, best = (per_image[value].to_numpy() for value in order[[0, -1]])
+    change = paired_change(worst, best, belongs)
+    keys = dict.fromkeys((metric, *SCORES)) if ranking(jobs) else WARNINGS
+    table = pd.DataFrame([_means(value, group, keys) for value, group in groups.items()])
+    return Effect(key, table, change, order[0], order[-1])
+
+
+def _alike(key: str, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that, all other settings being equal, are there with every value of one setting.
+
+    Where not all values occur with the same others (a band without refinement does not), those
+    that do in most jobs; none where a setting never varies alone.
+    """
+    blocks: dict[tuple[tuple[str, str], ...], list[Job]] = {}
+    for job in jobs:
+        others = {name: value for name, value in _settings(job).items() if name != key}
+        blocks.setdefault(tuple(sorted(others.items())), []).append(job)
+    together: dict[frozenset[str], list[Job]] = {}
+    for block in blocks.values():
+        values = frozenset(_settings(job).get(key, "") for job in block)
+        if len(values) > 1:
+            together.setdefault(values, []).extend(block)
+    return max(together.values(), key=len, default=[])
+
+
+def _settings(job: Job) -> dict[str, str]:
+    return dict(override.partition("=")[::2] for override in job.overrides)
+
+
+def _means(value: str, jobs: Sequence[Job], keys: Iterable[str]) -> dict[str, object]:
+    means = {key: pd.Series([mean_score(job, key) for job in jobs]).mean() for key in keys}
+    return {"value": value, "n_jobs": len(jobs), **means}
+
+
+def disagreement(jobs: Sequence[Job]) -> "pd.Series[float]":
+    """How far the jobs are apart on each image (path), the farthest first.
+
+    The range of IoU; without truth, the range of the share of the picture that is kept.
+    """
+    table = scores(jobs, "iou" if ranking(jobs) else "check.coverage")
+    apart = (table.max(axis=1) - table.min(axis=1)).dropna()
+    return apart.sort_values(ascending=False, kind="stable")

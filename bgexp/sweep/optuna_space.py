@@ -1,0 +1,125 @@
+"""Which settings Optuna chooses and from what: Hydra's grammar of sweeps, Optuna's distributions.
+
+KEY=A,B  KEY=choice(A,B)        one of these, in no order
+KEY=range(1,9)  KEY=range(0,1,0.25)    one of these numbers, in their order; the end is not in
+KEY=interval(0.2,0.9)           a number between, the ends included
+KEY=int(interval(1,9))          a whole number; also KEY=tag(int, interval(1,9))
+KEY=tag(log, interval(0.001,1)) by its logarithm
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from omegaconf import DictConfig
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from bgexp.config.compose import parse_overrides
+from bgexp.errors import UserError
+
+DIGITS = 4  # of a number from an interval: what people can read and repeat
+
+
+@dataclass(frozen=True)
+class Space:
+    """What the trials of a study have in common, and what is chosen for each.
+
+    Attributes:
+        fixed: Overrides of every trial.
+        free: By key, from what a value is chosen.
+    """
+
+    fixed: tuple[str, ...]
+    free: Mapping[str, BaseDistribution]
+
+    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
+        """The overrides of a trial, from a value for each free key."""
+        given = [f"{key}={_text(values, chosen[key])}" for key, values in self.free.items()]
+        return [*self.fixed, *given]
+
+    def corners(self) -> list[list[str]]:
+        """The first values of all keys together, and each other end or choice of one key at a time.
+
+        Not all combinations of them: with many keys those would take longer than a trial.
+        """
+        ends = {key: _ends(values) for key, values in self.free.items()}
+        first = {key: values[0] for key, values in ends.items()}
+        others = [{**first, key: v} for key, values in ends.items() for v in values[1:]]
+        return [self.overrides(chosen) for chosen in (first, *others)]
+
+
+def read_space(config: DictConfig, overrides: Sequence[str]) -> Space:
+    """The space that a command line means; what an experiment sweeps by itself is part of it.
+
+    Raises:
+        UserError: nothing is left to choose, or from something that cannot be.
+    """
+    stored = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    fixed, free = [], {}
+    for override in parse_overrides([*stored, *overrides]):
+        key = override.get_key_element()
+        if key.partition(".")[0] == "sweep":
+            continue
+        if override.is_sweep_override():
+            free[key] = _distribution(override)
+        else:
+            fixed.append(str(override.input_line))
+    if not free:
+        raise UserError("sweep=optuna: nothing to choose (give KEY=A,B or KEY=interval(0.2,0.9))")
+    return Space(tuple(fixed), free)
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    value = override.value()
+    try:
+        if isinstance(value, IntervalSweep):
+            return _between(value)
+        listed = list(dict.fromkeys(override.sweep_string_iterator()))
+        if not listed:
+            raise ValueError("there is none")
+        if isinstance(value, RangeSweep) and not value.shuffle:
+            return _stepped(value, sorted(map(float, listed)))
+        return CategoricalDistribution(listed)
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{override.input_line}: no values to choose from ({reason})") from error
+
+
+def _between(sweep: IntervalSweep) -> BaseDistribution:
+    low, high = sweep.start, sweep.end
+    if low is None or high is None:
+        raise ValueError("an interval has two ends")
+    log = "log" in sweep.tags
+    if "int" in sweep.tags or isinstance(low, int):
+        return IntDistribution(int(low), int(high), log=log)
+    return FloatDistribution(low, high, log=log)
+
+
+def _stepped(sweep: RangeSweep, numbers: list[float]) -> BaseDistribution:
+    whole = all(isinstance(part, int) for part in (sweep.start, sweep.stop, sweep.step))
+    low, high, step = numbers[0], numbers[-1], abs(float(sweep.step))
+    if whole:
+        return IntDistribution(int(low), int(high), step=int(step))
+    return FloatDistribution(low, high, step=step)
+
+
+def _ends(values: BaseDistribution) -> list[Any]:
+    if isinstance(values, CategoricalDistribution):
+        return list(values.choices)
+    assert isinstance(values, IntDistribution | FloatDistribution)
+    return list(dict.fromkeys((values.low, values.high)))
+
+
+def _text(values: BaseDistribution, value: Any) -> str:  # noqa: ANN401
+    """A chosen value as an override has it."""
+    if not isinstance(values, FloatDistribution):
+        return str(value)
+    if values.step is not None:
+        return f"{value:.10g}"
+    return f"{min(max(float(f'{value:.{DIGITS}g}'), values.low), values.high):.10g}"

@@ -1,0 +1,150 @@
+"""A study of Optuna that outlives its process: stored in SQLite, trials cut off are done again.
+
+SQLite and not Optuna's journal, whose snapshots are pickles: what is read back is rows and JSON.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from bgexp.config.sweep import OptunaSweep
+from bgexp.errors import UserError
+from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
+from bgexp.sweep.optuna_space import Space
+
+STORE = "study.db"
+SPEED = "images_per_s"
+STATISTICS = ("mean", "median", "p05", "p95")
+REPLACES, ABOUT = "replaces", "about"  # keys of what is stored with a trial and with the study
+
+
+@contextmanager
+def opened_study(
+    folder: Path, settings: OptunaSweep, about: Mapping[str, Any]
+) -> Iterator[optuna.Study]:
+    """The study in a folder, new or earlier; no other process has it meanwhile.
+
+    Args:
+        folder: Of the sweep.
+        settings: Its name and objectives.
+        about: What must be the same for trials to be comparable, as JSON has it.
+
+    Raises:
+        UserError: another process works on it, or it was begun with something else.
+    """
+    directions = [_direction(objective) for objective in settings.objectives]
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder, settings.study):
+        study = optuna.create_study(
+            storage=RDBStorage(f"sqlite:///{folder / STORE}"),
+            study_name=settings.study,
+            directions=directions,
+            load_if_exists=True,
+        )
+        said = json.loads(json.dumps({**about, "objectives": settings.objectives}))
+        earlier = study.user_attrs.get(ABOUT)
+        if earlier is None:
+            study.set_user_attr(ABOUT, said)
+        elif earlier != said:
+            differing = ", ".join(key for key in said if earlier.get(key) != said[key])
+            raise UserError(
+                f"sweep.study: {settings.study} was begun with something else ({differing}); "
+                "only sweep.trials may change, or give another name"
+            )
+        yield study
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    try:
+        with FileLock(folder / ".study.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"sweep.study: another process works on {name}") from error
+
+
+def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
+    """The next trial: one that was cut off, else what TPE proposes.
+
+    Each proposal has a seed of its own, so that an interrupted study proposes what it would have
+    proposed without the interruption.
+    """
+    [own] = np.random.SeedSequence([seed, n_ended(study)]).generate_state(1)
+    study.sampler = TPESampler(seed=int(own))
+    return study.ask(dict(space.free))
+
+
+def cut_off(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that a process which is no more left unfinished."""
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+def do_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Closes a trial that was cut off; the next one has its values.
+
+    A process killed in between finds the next one waiting and adds no second.
+    """
+    if trial.number not in _replaced(study):
+        study.enqueue_trial(trial.params, user_attrs={REPLACES: trial.number})
+    study.tell(trial.number, state=TrialState.FAIL)
+
+
+def tell(
+    study: optuna.Study, number: int, objectives: Sequence[str], summary: Mapping[str, Any]
+) -> None:
+    """Tells how a trial's job ended, from its summary.json."""
+    values = [value_of(objective, summary) for objective in objectives]
+    known = [value for value in values if value is not None]
+    if summary["status"] == "finished" and len(known) == len(values):
+        study.tell(number, known)
+    else:
+        study.tell(number, state=TrialState.FAIL)
+
+
+def n_ended(study: optuna.Study) -> int:
+    """Trials that came to an end by themselves, good or bad."""
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+    return len({trial.number for trial in ended} - _replaced(study))
+
+
+def _replaced(study: optuna.Study) -> set[int]:
+    """The numbers of the trials that were cut off."""
+    again = (trial.user_attrs.get(REPLACES) for trial in study.get_trials(deepcopy=False))
+    return {number for number in again if number is not None}
+
+
+def best_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The best one; for several objectives those that no other is better than in all of them."""
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return []
+    return [study.best_trial] if len(study.directions) == 1 else study.best_trials
+
+
+def value_of(objective: str, summary: Mapping[str, Any]) -> float | None:
+    """An objective's value in a summary; None where it is undefined."""
+    if objective == SPEED:
+        found = summary.get(SPEED)
+    else:
+        metric, _, statistic = objective.partition(".")
+        found = summary.get("metrics", {}).get(metric, {}).get(statistic)
+    return None if found is None else float(found)
+
+
+def _direction(objective: str) -> Literal["minimize", "maximize"]:
+    metric, _, statistic = objective.partition(".")
+    if objective != SPEED and (metric not in METRICS or statistic not in STATISTICS):
+        raise UserError(
+            f"sweep.objectives: {objective}: no such objective (allowed: {SPEED}, or one of "
+            f"{', '.join(METRICS)} with .{', .'.join(STATISTICS)})"
+        )
+    return "minimize" if metric in LOWER_IS_BETTER else "maximize"

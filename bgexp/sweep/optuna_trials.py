@@ -1,0 +1,156 @@
+"""`bgexp run -m sweep=optuna …`: trials one after another, each a job of one sweep."""
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import optuna
+from optuna.distributions import distribution_to_json
+
+from bgexp.config.run import RunSettings
+from bgexp.config.sweep import OptunaSweep
+from bgexp.datasets.read import read_dataset
+from bgexp.errors import UserError
+from bgexp.sweep.jobs import fail_job, read_overrides, read_summary, run_job, run_sweep
+from bgexp.sweep.optuna_space import Space
+from bgexp.sweep.optuna_study import (
+    best_trials,
+    cut_off,
+    do_again,
+    n_ended,
+    next_trial,
+    opened_study,
+    tell,
+)
+
+Compose = Callable[[Sequence[str]], RunSettings]
+
+# Overrides that make trials no less comparable.
+_ELSEWHERE = ("runs=", "force=", "tracking.", "hydra", "cache.", "samples=")
+
+log = logging.getLogger(__name__)
+
+
+def optimize(
+    settings: OptunaSweep,
+    space: Space,
+    corners: Sequence[RunSettings],
+    folder: Path,
+    compose: Compose,
+) -> tuple[list[Path], list[str]]:
+    """Works on a study until `settings.trials` have ended.
+
+    Args:
+        settings: Of the sweep.
+        space: What is chosen for each trial.
+        corners: The settings at its ends, checked.
+        folder: Of the sweep; a trial is a job in the folder of its number.
+        compose: Makes settings of overrides.
+
+    Returns:
+        The folders of the jobs, and lines that name the best.
+
+    Raises:
+        UserError: there is no truth to choose by, or the study was begun with something else.
+    """
+    dataset = read_dataset(corners[0].dataset, corners[0].seed)
+    if not dataset.n_with_truth:
+        raise UserError(
+            "sweep=optuna: the images have no truth, and checks never choose "
+            "(bgexp review compares runs without it, bgexp select names images to label)"
+        )
+    about = {
+        "what is fixed": sorted(o for o in space.fixed if not o.startswith(_ELSEWHERE)),
+        "what is chosen": {key: distribution_to_json(v) for key, v in space.free.items()},
+        "the images": dataset.digest,
+    }
+    with opened_study(folder, settings, about) as study, _log_shown():
+        _pick_up(study, settings.objectives, folder)
+
+        def work() -> None:
+            while n_ended(study) < settings.trials:
+                _one_trial(study, settings, space, corners[0].seed, folder, compose)
+
+        jobs = run_sweep(corners, folder, work)
+        return jobs, _best(study, settings, folder)
+
+
+def _pick_up(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
+    """Closes the trials that an earlier process left open."""
+    for trial in cut_off(study):
+        job = folder / str(trial.number)
+        summary = read_summary(job) if (job / "summary.json").exists() else {}
+        if summary.get("status") in ("finished", "failed"):  # only its end was not told
+            tell(study, trial.number, objectives, summary)
+        else:
+            log.info("trial %d was cut off: it is done again", trial.number)
+            do_again(study, trial)
+
+
+def _one_trial(
+    study: optuna.Study,
+    settings: OptunaSweep,
+    space: Space,
+    seed: int,
+    folder: Path,
+    compose: Compose,
+) -> None:
+    count = f"{n_ended(study) + 1} of {settings.trials}"
+    trial = next_trial(study, space, seed)
+    overrides = space.overrides(trial.params)
+    log.info("trial %d (%s): %s", trial.number, count, " ".join(overrides[len(space.fixed) :]))
+    job = folder / str(trial.number)
+    with _log_kept(job):
+        _run_trial(overrides, job, folder, compose)
+    tell(study, trial.number, settings.objectives, read_summary(job))
+
+
+def _run_trial(overrides: Sequence[str], job: Path, folder: Path, compose: Compose) -> None:
+    try:
+        settings = compose(overrides)
+    except UserError as error:  # two values that are good alone and not together
+        fail_job(job, overrides, str(error))
+        return
+    run_job(settings, job, overrides, folder)
+
+
+def _best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> list[str]:
+    lines = []
+    for trial in best_trials(study):
+        values = zip(settings.objectives, trial.values, strict=True)
+        lines.append(f"Best:    job {trial.number}: {', '.join(f'{k} {v:.4g}' for k, v in values)}")
+        again = shlex.join(read_overrides(folder / str(trial.number)))
+        lines.append(f"         bgexp run {again}")
+    if len(settings.objectives) > 1 and lines:
+        lines.append("         none of these is better than another in every objective")
+    more = f"sweep.study={settings.study} and a larger sweep.trials"
+    return [*lines, f"Go on:   the same command with {more}"]
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """What is logged goes to the terminal, as Hydra has it in other sweeps."""
+    root = logging.getLogger()
+    handler, level = logging.StreamHandler(sys.stdout), root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+
+
+@contextmanager
+def _log_kept(job: Path) -> Iterator[None]:
+    job.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(job / "log.txt")
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()

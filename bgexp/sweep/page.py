@@ -1,0 +1,149 @@
+"""The page of a sweep."""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bgexp.report import charts, overview
+from bgexp.report.finding import Job
+from bgexp.report.gallery import panel
+from bgexp.report.render import number, render_page
+from bgexp.sweep import tables as comparison
+from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scores, swept
+from bgexp.sweep.findings import sweep_findings
+
+MOST_VARIANTS = 6
+_NOTHING: Mapping[str, Any] = {}
+
+
+def choose_disagreeing(jobs: Sequence[Job], count: int) -> list[str]:
+    """The paths of the images on which the jobs are farthest apart, the farthest first."""
+    apart = disagreement(jobs)
+    return list(apart[apart > 0].index[:count])
+
+
+def choose_variants(jobs: Sequence[Job], count: int = MOST_VARIANTS) -> list[Job]:
+    """The jobs whose cut-outs are shown: the best, the worst and some between, in their order.
+
+    Without truth they are evenly chosen from all that have results.
+    """
+    order = ranking(jobs) or [job for job in jobs if len(job.rows)]
+    places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
+    chosen = {order[place].name for place in places}
+    return [job for job in jobs if job.name in chosen]
+
+
+def render_sweep(
+    title: str,
+    jobs: Sequence[Job],
+    pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]] = _NOTHING,
+    when: datetime | None = None,
+    links: Mapping[str, str] = _NOTHING,
+) -> bytes:
+    """The page of a sweep, one HTML file that asks for nothing outside it.
+
+    Args:
+        title: What the sweep is called.
+        jobs: All of them, those that broke too.
+        pictures: For each image (path) of `choose_disagreeing` its small pictures, HxWx3 uint8
+            RGB: "original", and under the name of each job of `choose_variants` its cut-out.
+        when: When the sweep began.
+        links: Files beside the page: the text of each link and its path relative to the page.
+    """
+    findings, ordered = sweep_findings(jobs), ranking(jobs)
+    anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
+    ranks, ranks_sentence = comparison.ranks_table(ordered)
+    content = {
+        "has_truth": bool(ordered),
+        "jobs": comparison.jobs_table(jobs, ordered),
+        "shared": _shared(jobs),
+        "effects": [comparison.effect_part(effect) for effect in effects(jobs)],
+        "tradeoff": charts.tradeoff(_dots(jobs, ordered)),
+        "refinement": comparison.refinement_table(jobs),
+        "ranks": ranks,
+        "ranks_sentence": ranks_sentence,
+        "pictures": [
+            variant_panels(path, anchors[path], cutouts, jobs) for path, cutouts in pictures.items()
+        ],
+    }
+    return render_page(
+        "sweep.html",
+        kind="bgexp run, a sweep",
+        title=title,
+        banners=[],
+        facts=_facts(jobs, when),
+        places=_places(content),
+        findings=findings,
+        anchors={path: anchors.get(path, "") for f in findings for path in f.paths[:6]},
+        links=links,
+        footer=overview.footer(_first(jobs, "bgexp")),
+        **content,
+    )
+
+
+def _first(jobs: Sequence[Job], key: str) -> Mapping[str, Any]:
+    """The first summary that has something, for what all jobs share."""
+    return next((job.summary for job in jobs if job.summary.get(key)), {})
+
+
+def _facts(jobs: Sequence[Job], when: datetime | None) -> list[overview.Fact]:
+    finished = sum(job.summary.get("status") == "finished" for job in jobs)
+    tone = "good" if finished == len(jobs) else "problem"
+    found = [overview.Fact("Status", f"{finished} of {len(jobs)} jobs finished", tone=tone)]
+    found += overview.started(when)
+    found += overview.data_and_device(_first(jobs, "dataset"))
+    varied = swept([job.overrides for job in jobs])
+    return found + [
+        overview.Fact(key, ", ".join(value for value in dict.fromkeys(values) if value), "swept")
+        for key, values in varied.items()
+    ]
+
+
+def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    places = (
+        ("effects", "Settings", content["effects"]),
+        ("tradeoff", "Quality against time", content["tradeoff"].points),
+        ("refinement", "Refinement", content["refinement"]),
+        ("checks", "Trust in checks", content["ranks"]),
+        ("images", "Images", content["pictures"]),
+    )
+    there = [(place, name) for place, name, found in places if found]
+    return [("findings", "Findings"), ("jobs", "Jobs"), *there]
+
+
+def _shared(jobs: Sequence[Job]) -> str:
+    """The overrides that all jobs have, as the command line takes them."""
+    given = [list(job.overrides) for job in jobs]
+    return shlex.join(o for o in (given or [[]])[0] if all(o in own for own in given))
+
+
+def _dots(jobs: Sequence[Job], ordered: Sequence[Job]) -> list[charts.Dot]:
+    """The jobs that have a score and a speed."""
+    found = []
+    for place, job in enumerate(jobs):
+        speed = job.summary.get("images_per_s") or math.nan
+        kind = "best" if job in ordered[:1] else ""
+        found.append(charts.Dot(job.name, str(place), 1 / speed, mean_score(job), kind))
+    return found
+
+
+def variant_panels(
+    path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[Job]
+) -> dict[str, Any]:
+    """An image as jobs see it: its pictures side by side, each with its score."""
+    found = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
+    known = {name: f"IoU {number(value)}" for name, value in found.items()}
+    low, high = min(found.values(), default=0), max(found.values(), default=0)
+    return {
+        "path": path,
+        "anchor": anchor,
+        "remark": f"IoU {number(low)} to {number(high)}" if found else "",
+        "panels": [
+            panel(name, cutout, score=known.get(name, "")) for name, cutout in cutouts.items()
+        ],
+    }

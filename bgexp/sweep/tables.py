@@ -1,0 +1,141 @@
+"""The tables of a sweep's page: its jobs, what each setting does, refinement, the checks."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.paired import rank_agreement
+from bgexp.report import tables as numbers
+from bgexp.report.evidence import FEWEST, decided, told, trusted
+from bgexp.report.finding import Job, column
+from bgexp.report.labels import named
+from bgexp.report.render import Cell, Table, change, figure
+from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, swept
+
+
+def jobs_table(jobs: Sequence[Job], ordered: Sequence[Job]) -> Table:
+    """A row a job in their order; `ordered` are those with scores, the best first."""
+    keys = (*SCORES, "check.nothing_found") if ordered else WARNINGS
+    varied = swept([job.overrides for job in jobs])
+    rows = []
+    for place, job in enumerate(jobs):
+        first = len(ordered) > 1 and job is ordered[0]
+        rows.append(
+            [
+                Cell(str(place), place, link=job.link, strong=first),
+                *(Cell(values[place], strong=first) for values in varied.values()),
+                Cell(_standing(job, ordered), strong=first),
+                *(figure(mean_score(job, key), bar=key == "iou") for key in keys),
+                figure((job.summary.get("counts") or {}).get("failed"), 0),
+                figure(job.summary.get("images_per_s"), 2),
+                Cell("open", link=job.link.rpartition("/")[0]) if job.link else Cell(""),
+            ]
+        )
+    own = [key.rpartition(".")[2] for key in varied]
+    names = [named(key.removeprefix("check.")) for key in keys]
+    columns = ("job", *own, "standing", *names, "failed", "images/s", "folder")
+    return Table("Jobs", columns, rows, "jobs.csv")
+
+
+def _standing(job: Job, ordered: Sequence[Job]) -> str:
+    """What is special about a job, in a word or two."""
+    if job.summary.get("status") != "finished":
+        return str(job.summary.get("status", "unknown"))
+    if len(ordered) > 1 and job is ordered[0]:
+        ahead = lead(ordered)
+        return "best" if ahead is not None and decided(ahead) else "leads, undecided"
+    return "reused" if job.summary.get("reused_from") else ""
+
+
+@dataclass(frozen=True)
+class EffectPart:
+    """A swept setting: its name, its change in words, and a row a value."""
+
+    key: str
+    sentence: str
+    table: Table
+
+
+def effect_part(effect: Effect) -> EffectPart:
+    """What one swept setting does."""
+    keys = [key for key in effect.values if key not in ("value", "n_jobs")]
+    rows = [
+        [
+            Cell(row["value"] or "not given"),
+            *(figure(row[key], bar=key == "iou") for key in keys),
+            figure(row["n_jobs"], 0),
+        ]
+        for row in effect.values.to_dict("records")
+    ]
+    sentence = "" if math.isnan(rows[0][1].sort or 0) else "never varied alone"
+    if effect.change.n:
+        sentence = (
+            f"{effect.worst or 'not given'} to {effect.best or 'not given'}: {told(effect.change)}"
+        )
+        sentence += "" if effect.clear else "; no clear effect"
+    names = [named(key.removeprefix("check.")) for key in keys]
+    return EffectPart(effect.key, sentence, Table(effect.key, ("value", *names, "jobs"), rows))
+
+
+def refinement_table(jobs: Sequence[Job]) -> Table | None:
+    """What refinement changed in each job that had it."""
+    refined = [(job.name, job.summary.get("refinement") or {}) for job in jobs]
+    refined = [(name, found) for name, found in refined if found]
+    if not refined:
+        return None
+    truth = any(found.get("iou") for _, found in refined)
+    rows = [
+        [
+            Cell(name),
+            *(_changes(found) if truth else ()),
+            *(figure(found.get(key), 0) for key in ("n_skipped", "n_refused", "added_ms")),
+        ]
+        for name, found in refined
+    ]
+    changes = ("IoU", "95 % interval", "Boundary IoU", "better", "worse") if truth else ()
+    columns = ("job", *changes, "skipped", "refused", "added ms")
+    return Table("Change by refinement", columns, rows)
+
+
+def _changes(found: Mapping[str, Any]) -> list[Cell]:
+    iou, boundary = found.get("iou") or {}, found.get("boundary_iou") or {}
+    return [
+        change(iou.get("change")),
+        Cell(numbers.interval(iou)),
+        change(boundary.get("change")),
+        *(figure(iou.get(key), 0) for key in ("n_better", "n_worse")),
+    ]
+
+
+def ranks_table(jobs: Sequence[Job]) -> tuple[Table | None, str]:
+    """How each check ranks images (within a job) and jobs as IoU does; `jobs` have scores."""
+    several = len(jobs) >= FEWEST  # fewer have a perfect order by chance too often
+    rows: list[tuple[float, list[Cell]]] = []
+    good: list[str] = []
+    for key in CHECKS if jobs else ():
+        within = [_within(job, key) for job in jobs]
+        rho = float(pd.Series([one for one, _ in within], dtype=float).mean())
+        n = min(n for _, n in within)
+        good += [named(key)] if trusted(rho, n) else []
+        over = [change(_over_jobs(jobs, key))] if several else []
+        cells = [Cell(named(key)), change(rho), *over, figure(n, 0), numbers.verdict(rho, n)]
+        rows.append((1.0 if math.isnan(rho) else -abs(rho), cells))
+    rows.sort(key=lambda row: row[0])
+    over_jobs = ("\u03c1 over jobs",) if several else ()
+    columns = ("check", "\u03c1 over images", *over_jobs, "images", "within a job")
+    table = Table("Rank correlation of the checks with IoU", columns, [cells for _, cells in rows])
+    return table if rows else None, numbers.trust_sentence(good)
+
+
+def _within(job: Job, key: str) -> tuple[float, int]:
+    found = rank_agreement(column(job.rows, f"check.{key}"), column(job.rows, "iou"))
+    return found.spearman, found.n
+
+
+def _over_jobs(jobs: Sequence[Job], key: str) -> float:
+    checks = [mean_score(job, f"check.{key}") for job in jobs]
+    return rank_agreement(checks, [mean_score(job) for job in jobs]).spearman

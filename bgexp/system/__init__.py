@@ -1,0 +1,1 @@
+"""Processes, atomic files, listing, progress, provenance."""

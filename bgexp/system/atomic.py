@@ -1,0 +1,117 @@
+"""Files written whole or not at all, and the hashes that name what is in them."""
+
+import functools
+import hashlib
+import json
+import math
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+# What a killed process may leave behind: whoever owns the folder may delete files of this pattern.
+TEMPORARY = ".bgexp-*.part"
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file so that, whenever the process dies, the old file or the new one is there whole.
+
+    Missing parent folders are made. The bytes are on disk when this returns.
+
+    Raises:
+        OSError: it could not be written; no temporary file is left. Only where the very last step,
+            the folder's fsync, fails does the path hold the new file.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not derived from the target's name, which may already be as long as a name can be.
+    temporary = path.parent / TEMPORARY.replace("*", secrets.token_hex(8))
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _fsync_folder(path.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make a rename inside the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str | os.PathLike[str], obj: object) -> None:
+    """Write strict JSON with `write_whole`: keys in their order, NaN and infinities as null.
+
+    Raises:
+        TypeError: something in `obj` has no JSON form.
+        OSError: as in `write_whole`.
+    """
+    text = json.dumps(_finite(obj), indent=2, allow_nan=False)
+    write_whole(path, f"{text}\n".encode())
+
+
+def _finite(obj: object) -> object:
+    """Return the same structure with None for every float that JSON cannot express."""
+    if isinstance(obj, float):
+        return obj if math.isfinite(obj) else None
+    if isinstance(obj, dict):
+        return {key: _finite(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [_finite(value) for value in obj]
+    return obj
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of the bytes, 64 hexadecimal digits.
+
+    >>> sha256_bytes(b"")[:16]
+    'e3b0c44298fc1c14'
+    """
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits, in bounded memory.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def source_hash(*parts: str) -> str:
+    """Return the SHA-256 over bgexp's own .py files and their names relative to the package.
+
+    Read once in a process: it names the code that runs, not what is edited meanwhile.
+
+    Args:
+        parts: The files and folders of the package that count; none for all.
+
+    Raises:
+        ValueError: a part that is no file and no folder of the package: one that was moved must not
+            leave the hash unnoticed.
+    """
+    package = Path(__file__).parents[1]
+    names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    unknown = [part for part in parts if not any(_lies_in(name, part) for name in names)]
+    if unknown:
+        raise ValueError(f"no source of bgexp: {', '.join(unknown)}")
+    chosen = [name for name in names if not parts or any(_lies_in(name, part) for part in parts)]
+    lines = [f"{sha256_file(package / name)}  {name}\n" for name in chosen]
+    return sha256_bytes("".join(lines).encode())
+
+
+def _lies_in(name: str, part: str) -> bool:
+    """Tell whether a source is the part or lies in it."""
+    return name == part or name.startswith(f"{part}/")

@@ -1,0 +1,303 @@
+"""The only place that talks to MLflow: the store, runs with their parents, artifacts.
+
+MLflow is imported late: it takes seconds, and `--help` must be quick.
+"""
+
+import json
+import logging
+import math
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import psutil
+from filelock import FileLock
+
+from bgexp.config.base import Tracked
+from bgexp.config.credentials import without_credentials
+from bgexp.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    import mlflow.entities
+    from mlflow import MlflowClient
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
+
+MAX_PARAM_LENGTH = 6000
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+MAX_KEY_LENGTH = 250
+BATCH = 100  # MLflow's limit for parameters in one call; for metrics it is higher
+SOURCE_TAGS = {"mlflow.source.name": "bgexp", "mlflow.source.type": "LOCAL"}
+SYSTEM_METRICS_SECONDS = 2
+CLOCK_SECONDS = 5  # a set clock moves the start of a process by its correction, seen from outside
+
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One tracked run that is going on."""
+
+    def __init__(self, client: "MlflowClient", entity: "mlflow.entities.Run") -> None:
+        parts = urlsplit(entity.info.artifact_uri)
+        local = parts.scheme in {"", "file"}
+        self._client, self.run_id = client, str(entity.info.run_id)
+        self.parent_run_id: str | None = entity.data.tags.get("mlflow.parentRunId")
+        self._artifacts = Path(unquote(parts.path)) if local else None
+        self.failed = False  # set where the work ended by itself and counts as failed
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Records settings; a value is cut at MLflow's limit."""
+        from mlflow.entities import Param
+
+        pairs = [Param(_key(k), str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
+        for start in range(0, len(pairs), BATCH):
+            self._client.log_batch(self.run_id, params=pairs[start : start + BATCH])
+
+    def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
+        """Records numbers; an undefined one is left out, since MLflow would show it as 0."""
+        from mlflow.entities import Metric
+
+        now = int(1000 * time())
+        known = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
+        entries = [Metric(_key(k), v, now, step) for k, v in known.items()]
+        for start in range(0, len(entries), BATCH):
+            self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Sets tags."""
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Makes a file an artifact: on a local store by a hard link, so that it is stored once."""
+        if self._artifacts is not None:
+            target = self._artifacts / folder / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.unlink(missing_ok=True)
+            with suppress(OSError):  # another file system: MLflow copies
+                target.hardlink_to(path)
+                return
+        self._client.log_artifact(self.run_id, str(path), folder or None)
+
+    def log_folder(self, root: Path) -> None:
+        """Makes every file under a folder an artifact, sub-folders kept."""
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            folder = path.parent.relative_to(root).as_posix()
+            self.log_file(path, "" if folder == "." else folder)
+
+    def log_table(self, columns: Mapping[str, Sequence[Any]], name: str) -> None:
+        """Logs a table that the run list can compare; an HxWx3 uint8 array becomes a picture."""
+        from mlflow import Image
+
+        def cell(value: Any) -> Any:  # noqa: ANN401
+            return Image(value) if isinstance(value, np.ndarray) else value
+
+        data = {key: [cell(value) for value in values] for key, values in columns.items()}
+        self._client.log_table(self.run_id, data, name)
+
+    def log_dataset(self, name: str, digest: str, source: str, n_images: int) -> None:
+        """Names the data that the run used, for MLflow's dataset column."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        where, size = json.dumps({"uri": source}), json.dumps({"num_rows": n_images})
+        dataset = Dataset(name, digest[:32], "local", where, profile=size)
+        tags = [InputTag("mlflow.data.context", "evaluation")]
+        self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+
+    def copy_artifacts(self, run_id: str) -> None:
+        """Takes over all artifacts of another run."""
+        self.log_folder(Path(self._client.download_artifacts(run_id, "")))
+
+
+@contextmanager
+def tracked_run(
+    settings: Tracked,
+    command: str,
+    name: str,
+    folder: Path,
+    parent_run_id: str | None = None,
+    run_id: str | None = None,
+) -> Iterator[Run]:
+    """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted.
+
+    Args:
+        settings: Where it is recorded.
+        command: What kind of run it is: run, sweep, train and so on; the tag `bgexp.command`.
+        name: What people see.
+        folder: Of its files.
+        parent_run_id: Of the sweep that it belongs to.
+        run_id: Of an earlier run that goes on; None: a new one.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, experiment_id = open_store(settings)
+    close_dead_runs(client, experiment_id)
+    tags = {"bgexp.command": command, "bgexp.folder": str(folder.resolve())}
+    tags |= {**_owner_tags(), **SOURCE_TAGS}
+    if parent_run_id is not None:
+        tags["mlflow.parentRunId"] = parent_run_id
+    if run_id is None:
+        entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
+    else:
+        entity = _reopened(client, run_id, tags)
+    run, status = Run(client, entity), "FAILED"
+    try:
+        with _system_metrics(run.run_id):
+            yield run
+        status = "FAILED" if run.failed else "FINISHED"
+    except (Interrupted, KeyboardInterrupt):
+        status = "KILLED"
+        raise
+    except Exception as error:
+        with suppress(MlflowException):
+            run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
+        if isinstance(error, MlflowException):
+            raise _unreachable(client.tracking_uri, error) from error
+        raise
+    finally:
+        try:
+            client.set_terminated(run.run_id, status)
+        except MlflowException as error:
+            log.warning("run %s stays open: %s", run.run_id, first_line(error))
+
+
+def _reopened(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
+    from mlflow.exceptions import MlflowException
+
+    try:
+        entity = client.get_run(run_id)
+        Run(client, entity).set_tags(tags)
+        client.update_run(run_id, "RUNNING")
+    except MlflowException as error:
+        raise _unreachable(client.tracking_uri, error) from error
+    return entity
+
+
+def open_store(settings: Tracked) -> tuple["MlflowClient", str]:
+    """The client and the experiment's id; a fresh store is set up under a lock.
+
+    A store that several processes open for the first time at once breaks, hence the lock.
+
+    Raises:
+        UserError: the store or the server cannot be reached.
+    """
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    runs = settings.runs.resolve()
+    uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        (runs / ".mlflow.lock").touch()
+    except OSError as error:
+        raise UserError(f"runs: {runs}: {error.strerror}") from error
+    if uri.partition("://")[0].partition("+")[0] not in STORES:
+        kinds = ", ".join(f"{kind}://…" for kind in STORES)
+        raise UserError(f"tracking.uri: {without_credentials(uri)}: no store (allowed: {kinds})")
+    try:
+        mlflow.set_tracking_uri(uri)
+        with FileLock(runs / ".mlflow.lock", timeout=60):
+            client = MlflowClient(uri)
+            name = settings.tracking.experiment
+            experiment = client.get_experiment_by_name(name)
+            if experiment is not None:
+                return client, str(experiment.experiment_id)
+            place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
+            # The UI opens on its views for training then, not on those for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
+    except (MlflowException, OSError) as error:
+        raise _unreachable(uri, error) from error
+
+
+def _unreachable(uri: str, error: Exception) -> UserError:
+    return UserError(f"tracking.uri: {without_credentials(uri)}: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """Its first line, short."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def close_dead(settings: Tracked) -> None:
+    """Closes what dead processes of this host left RUNNING in a store."""
+    close_dead_runs(*open_store(settings))
+
+
+def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
+    """Closes runs left RUNNING by processes of this host that are no more; returns their ids."""
+    ours = f"attributes.status = 'RUNNING' and tags.`bgexp.host` = '{socket.gethostname()}'"
+    dead = [
+        run.info.run_id
+        for run in client.search_runs([experiment_id], ours)
+        if not _is_alive(run.data.tags)
+    ]
+    for run_id in dead:
+        client.set_tag(run_id, "bgexp.error", "its process died")
+        client.set_terminated(run_id, "KILLED")
+    return dead
+
+
+def find_finished(settings: Tracked, identity: str) -> tuple[str, Path] | None:
+    """The id and folder of the newest finished run with this identity whose results are there."""
+    client, experiment_id = open_store(settings)
+    same = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
+    for run in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
+        folder = Path(run.data.tags["bgexp.folder"])
+        if (folder / "summary.json").is_file() and (folder / "masks.zip").is_file():
+            return run.info.run_id, folder
+    return None
+
+
+@contextmanager
+def _system_metrics(run_id: str) -> Iterator[None]:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+        run_id, sampling_interval=SYSTEM_METRICS_SECONDS
+    )
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+def _owner_tags() -> dict[str, str]:
+    process = psutil.Process()
+    return {
+        "bgexp.host": socket.gethostname(),
+        "bgexp.pid": str(process.pid),
+        "bgexp.process_started": str(process.create_time()),
+    }
+
+
+def _is_alive(tags: Mapping[str, str]) -> bool:
+    """Whether the process that the tags name still runs; a reused process id is another one."""
+    try:
+        process = psutil.Process(int(tags.get("bgexp.pid", "-1")))
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        started = float(tags.get("bgexp.process_started", "nan"))
+        return abs(process.create_time() - started) < CLOCK_SECONDS
+    except (psutil.Error, ValueError):
+        return False
+
+
+def _key(name: str) -> str:
+    """A name as MLflow takes it: letters and digits of any script, `_ - . / :` and spaces."""
+    return re.sub(r"[^\w\-./: ]", "_", name)[:MAX_KEY_LENGTH]

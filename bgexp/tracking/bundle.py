@@ -1,0 +1,114 @@
+"""Settings and weights as one verified unit: promotion writes it, batch and serving read it.
+
+A bundle is a folder with settings.json and safetensors files: data that is checked, never code.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bgexp.config.base import Section
+from bgexp.config.check import check_settings
+from bgexp.config.detectors import DetectorSettings
+from bgexp.config.run import RunSettings
+from bgexp.config.stages import Combine, Cutout, Refine, RefineNetwork
+from bgexp.errors import UserError
+from bgexp.system.atomic import sha256_bytes, sha256_file
+
+SETTINGS = "settings.json"
+DETECTOR, REFINER = "detector.safetensors", "refiner.safetensors"
+STAGES = ("detector", "combine", "refine", "cutout", "seed")
+
+
+class _Content(Section):
+    """What settings.json holds; `weights`: SHA-256 by file name; `source`: where it comes from."""
+
+    schema_version: Literal[1]
+    detector: DetectorSettings
+    combine: Combine
+    refine: Refine
+    cutout: Cutout
+    seed: int
+    weights: dict[str, str]
+    source: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on the disk whose files were verified.
+
+    Attributes:
+        folder: Where it lies.
+        settings: By STAGES, as a config holds them; weights are the bundle's own files.
+        sha256: Of settings.json.
+        weights: SHA-256 by file name.
+        source: The run that it comes from, its dataset and its state of bgexp.
+    """
+
+    folder: Path
+    settings: Mapping[str, Any]
+    sha256: str
+    weights: Mapping[str, str]
+    source: Mapping[str, str]
+
+
+def stages_of(settings: RunSettings) -> dict[str, Any]:
+    """The settings that make a result, by STAGES, whatever their weights are called."""
+    found = settings.model_dump(mode="json", include=set(STAGES))
+    # A sweep's floor serves other thresholds; production needs its own only.
+    found["detector"] |= {"weights": None, "score_floor": None}
+    if isinstance(settings.refine, RefineNetwork):
+        found["refine"] |= {"weights": None}
+    return {name: found[name] for name in STAGES}
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Reads a bundle and verifies it; nothing of it is run.
+
+    Raises:
+        UserError: a file is missing or not the one that settings.json names, or settings.json
+            holds a key, a value or an interpolation that no settings have.
+    """
+    path = folder / SETTINGS
+    try:
+        data = path.read_bytes()
+        content = json.loads(data)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model: {path}: cannot be read ({error})") from error
+    if "${" in data.decode(errors="replace"):
+        raise UserError(f"model: {path}: a promoted setting holds no interpolation")
+    try:
+        checked = check_settings(_Content, content)
+    except UserError as error:
+        raise UserError(f"model: {path}: {str(error).splitlines()[0]}") from error
+    stages = {name: content[name] for name in STAGES}
+    owners = dict(_owners(stages))
+    if set(checked.weights) != set(owners.values()) or any(
+        content[stage].get("weights") != name for stage, name in owners.items()
+    ):
+        raise UserError(f"model: {path}: it names other weights than its own")
+    for stage, name in owners.items():
+        _verify(folder / name, checked.weights[name])
+        stages[stage] = stages[stage] | {"weights": str(folder / name)}
+    return Bundle(folder, stages, sha256_bytes(data), checked.weights, checked.source)
+
+
+def _owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The stages that have weights, and the name of each one's file."""
+    yield "detector", DETECTOR
+    if stages["refine"].get("name") == "network":
+        yield "refine", REFINER
+
+
+def _verify(path: Path, sha256: str) -> None:
+    try:
+        found = sha256_file(path)
+    except OSError as error:
+        raise UserError(f"model: {path}: {error.strerror}") from error
+    if found != sha256:
+        raise UserError(
+            f"model: {path} is not the promoted file: its SHA-256 begins with {found[:16]} "
+            f"and not with {sha256[:16]}"
+        )

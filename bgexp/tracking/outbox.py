@@ -1,0 +1,138 @@
+"""Records of work that is done, on their way to a tracking store that may be away."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from filelock import FileLock
+
+from bgexp.config.base import Tracked
+from bgexp.system.atomic import write_json
+from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run, first_line, open_store
+
+OUTBOX = "outbox"  # in the runs folder: records that no store has yet
+SENDING_SECONDS = 60.0  # for all of them, before a store counts as away
+
+
+@dataclass(frozen=True)
+class Post:
+    """All that a store gets of a piece of work that has ended; it is sent whole or again."""
+
+    name: str
+    experiment: str
+    status: str  # FINISHED or FAILED
+    began_ms: int
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    files: Sequence[str]
+
+
+@contextmanager
+def outbox(settings: Tracked, tell: Callable[[str], None]) -> Iterator[Callable[[Post], str]]:
+    """Gives what sends a record, and those that could not be sent before; returns its run's id.
+
+    MLflow is imported and the store opened meanwhile, in a process that can be killed at any
+    moment. A store that is away, slow or broken costs SENDING_SECONDS at most: the record is kept
+    in the runs folder, and sent once, by the next call. The id is then "".
+    """
+    folder = settings.runs.resolve() / OUTBOX
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_send_all, args=(settings, folder, theirs), daemon=True)
+    child.start()
+    theirs.close()
+
+    def send(post: Post) -> str:
+        name = f"{post.began_ms}-{os.urandom(4).hex()}.json"
+        try:
+            write_json(folder / name, asdict(post))
+        except OSError as error:
+            tell(f"runs: {folder}: {error.strerror}; this is recorded in no tracking store")
+            return ""
+        sent, reason = _answer(ours, name)
+        if name not in sent:
+            tell(f"tracking: {reason}; the record is kept in {folder} and sent later")
+        return sent.get(name, "")
+
+    try:
+        yield send
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+
+
+def _answer(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
+    """Asks for all records to be sent; the runs' ids by the records' names, what else was said."""
+    sent: dict[str, str] = {}
+    reason = f"no answer within {SENDING_SECONDS:g} s"
+    deadline = monotonic() + SENDING_SECONDS
+    with suppress(EOFError, OSError):
+        pipe.send(None)
+        while pipe.poll(max(0.0, deadline - monotonic())):
+            said = pipe.recv()
+            sent |= said if isinstance(said, dict) else {}
+            if isinstance(said, tuple) and said[0] in ("", name):
+                reason = said[1]
+    return sent, reason
+
+
+def _send_all(settings: Tracked, folder: Path, pipe: Connection) -> None:
+    """In a process of its own: makes ready, and sends when it is asked to."""
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
+    with suppress(Exception):  # told where it is needed
+        open_store(settings)
+    try:
+        pipe.recv()
+    except EOFError:  # nothing is to be sent
+        return
+    try:
+        with FileLock(folder / ".lock", timeout=SENDING_SECONDS):
+            for path in sorted(folder.glob("*.json")):
+                try:
+                    pipe.send({path.name: _send(settings, path)})
+                except Exception as error:  # one that no store takes must not hold up the others
+                    pipe.send((path.name, first_line(error)))
+    except Exception as error:  # of all of them
+        pipe.send(("", first_line(error)))
+
+
+def _send(settings: Tracked, file: Path) -> str:
+    """Sends one record and deletes its file; what an interrupted attempt left is removed first."""
+    said, name = json.loads(file.read_text()), file.name
+    tracking = settings.tracking.model_copy(update={"experiment": said["experiment"]})
+    run_id = _sent(settings.model_copy(update={"tracking": tracking}), said, name)
+    file.unlink()
+    return run_id
+
+
+def _sent(settings: Tracked, said: Mapping[str, Any], name: str) -> str:
+    client, experiment_id = open_store(settings)
+    for earlier in client.search_runs([experiment_id], f"tags.`bgexp.post` = '{name}'"):
+        if earlier.info.status != "RUNNING":
+            return str(earlier.info.run_id)
+        client.delete_run(earlier.info.run_id)
+    entity = client.create_run(
+        experiment_id,
+        start_time=said["began_ms"],
+        tags={**said["tags"], "bgexp.post": name, **SOURCE_TAGS},
+        run_name=said["name"][:MAX_KEY_LENGTH],
+    )
+    run = Run(client, entity)
+    run.log_params(said["params"])
+    run.log_metrics(said["metrics"])
+    for path in map(Path, said["files"]):
+        if path.is_file():
+            run.log_file(path)
+    client.set_terminated(run.run_id, said["status"])
+    return run.run_id

@@ -1,0 +1,178 @@
+"""Runs of the tracking store that were made earlier: found by what people call them, and read."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from bgexp.config.base import Tracked
+from bgexp.config.check import check_settings
+from bgexp.config.run import RunSettings
+from bgexp.errors import UserError
+from bgexp.tracking.active_run import first_line, open_store
+
+if TYPE_CHECKING:
+    import mlflow.entities
+    from mlflow import MlflowClient
+
+LAST = "last"  # the newest sweep or single run
+MOST = 1000  # runs that are read from a store
+RUN, SWEEP = "run", "sweep"  # values of the tag bgexp.command
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A run of `bgexp run` that has ended, or goes on.
+
+    Attributes:
+        run_id: In the store.
+        name: What the store shows.
+        status: MLflow's: FINISHED, FAILED, KILLED or RUNNING.
+        parent_run_id: Of its sweep, if any.
+        tags, params, metrics: All of them, as the store has them.
+        folder: Its files: summary.json, config.yaml, per_image.parquet, masks.zip.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    parent_run_id: str | None
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    folder: Path
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Its summary.json; {} where it left none."""
+        path = self.folder / "summary.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Its per_image.parquet, the columns of `Row.flat`; empty where it left none."""
+        path = self.folder / "per_image.parquet"
+        return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """Each `key=value` that was given on the command line."""
+        path = self.folder / "overrides.json"
+        return list(json.loads(path.read_text())) if path.is_file() else []
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        """Its config.yaml, checked.
+
+        Raises:
+            UserError: it left none, or one that this version of bgexp does not know.
+        """
+        path = self.folder / "config.yaml"
+        if not path.is_file():
+            raise UserError(f"run {self.run_id}: its config.yaml is gone ({self.folder})")
+        try:
+            return check_settings(RunSettings, yaml.safe_load(path.read_text()))
+        except (UserError, yaml.YAMLError) as error:
+            raise UserError(f"run {self.run_id}: config.yaml: {first_line(error)}") from error
+
+
+def find_runs(settings: Tracked, which: Sequence[str], where: str | None = None) -> list[StoredRun]:
+    """The runs that words name, each once, in their order; of a sweep, its jobs.
+
+    Args:
+        settings: Which store and experiment.
+        which: Each the beginning of an id (four characters at least), a whole name, `sweep` for the
+            newest sweep, or `last` for the newest sweep or single run.
+        where: In MLflow's language (`metrics."iou.mean" > 0.8`); of what `which` names, or of all
+            runs where it names nothing, only these.
+
+    Raises:
+        UserError: a word that names no run or several, a filter that cannot be read, or nothing
+            is left.
+    """
+    client, experiment_id = open_store(settings)
+    known = _search(client, experiment_id, "")
+    tops = [run for word in which for run in _named(word, known, settings)]
+    chosen = [job for run in tops for job in _jobs(run, known)] if which else known
+    if where is not None:
+        kept = {run.info.run_id for run in _search(client, experiment_id, where)}
+        chosen = [run for run in chosen if run.info.run_id in kept]
+    found = {run.info.run_id: run for run in chosen if _command(run) == RUN}
+    if not found:
+        said = " ".join([*which, *([f"filter={where}"] if where else [])])
+        raise UserError(f"no run of `bgexp run` in {_store(settings)} is meant by: {said}")
+    return [_stored(client, run) for run in found.values()]
+
+
+def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlflow.entities.Run"]:
+    """The newest first."""
+    from mlflow.exceptions import MlflowException
+
+    newest = ["attributes.start_time DESC"]
+    try:
+        return list(client.search_runs([experiment_id], where, max_results=MOST, order_by=newest))
+    except MlflowException as error:
+        raise UserError(f"filter: {where}: {first_line(error)}") from error
+
+
+def _named(
+    word: str, known: Sequence["mlflow.entities.Run"], settings: Tracked
+) -> Iterator["mlflow.entities.Run"]:
+    ours = [run for run in known if _command(run) in (RUN, SWEEP)]
+    if word == LAST:
+        found = [run for run in ours if "mlflow.parentRunId" not in run.data.tags][:1]
+    elif word == SWEEP:
+        found = [run for run in ours if _command(run) == SWEEP][:1]
+    else:
+        found = [run for run in ours if len(word) > 3 and run.info.run_id.startswith(word)]
+        found = found or [run for run in ours if run.info.run_name == word]
+    if not found:
+        raise UserError(
+            f"{word}: no such run in {_store(settings)} (allowed: the beginning of the id of a run "
+            "or a sweep, its name, sweep for the newest sweep, or last for the newest of both)"
+        )
+    if len(found) > 1:
+        ids = ", ".join(run.info.run_id[:8] for run in found[:4])
+        raise UserError(f"{word}: {len(found)} runs are called so; give an id ({ids} …)")
+    yield from found
+
+
+def _jobs(
+    run: "mlflow.entities.Run", known: Sequence["mlflow.entities.Run"]
+) -> Iterator["mlflow.entities.Run"]:
+    """The jobs of a sweep in their order; any other run itself."""
+    if _command(run) != SWEEP:
+        yield run
+    for job in reversed(known):
+        if job.data.tags.get("mlflow.parentRunId") == run.info.run_id:
+            yield job
+
+
+def _command(run: "mlflow.entities.Run") -> str:
+    return str(run.data.tags.get("bgexp.command", ""))
+
+
+def _stored(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
+    tags = run.data.tags
+    folder = Path(tags.get("bgexp.folder", ""))
+    if not (folder / "summary.json").is_file() and run.info.status != "RUNNING":
+        folder = Path(client.download_artifacts(run.info.run_id, ""))  # made on another machine
+    return StoredRun(
+        run.info.run_id,
+        run.info.run_name,
+        run.info.status,
+        tags.get("mlflow.parentRunId"),
+        tags,
+        run.data.params,
+        run.data.metrics,
+        folder,
+    )
+
+
+def _store(settings: Tracked) -> str:
+    return f"{settings.tracking.uri or settings.runs} (experiment {settings.tracking.experiment})"

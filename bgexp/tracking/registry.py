@@ -1,0 +1,195 @@
+"""The promoted models: versions of one registered name, of which an alias is the champion.
+
+What a version holds is downloaded and verified as data. That it can be served as an MLflow model
+too makes no difference here: no model's code is run, and a model of someone else's is refused.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
+
+from bgexp import __version__
+from bgexp.config.base import Tracked
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.run import RunSettings
+from bgexp.errors import UserError
+from bgexp.tracking.active_run import first_line, open_store
+from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+Tool = TypeVar("Tool", RunSettings, BatchSettings)
+
+NAME = "bgexp"
+CHAMPION, PREVIOUS = "champion", "previous"
+RUN, SETTINGS_SHA256 = "bgexp.run_id", "bgexp.settings_sha256"
+BUNDLE = "bundle"  # the artifact's folder
+_CODE = Path(__file__).parents[1] / "promote" / "serving_model.py"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model; run_id: of the run that was promoted, "" if by another."""
+
+    name: str
+    number: int
+    run_id: str
+    settings_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.number}"
+
+
+def find_version(settings: Tracked, reference: str) -> Version | None:
+    """The version that a reference means; None where there is no such model, version or alias.
+
+    Args:
+        settings: Which store.
+        reference: `champion`, `previous` or a number, of the model named `bgexp`; or NAME@ALIAS,
+            NAME/NUMBER.
+
+    Raises:
+        UserError: the store cannot be reached.
+    """
+    name, alias, number = _read(reference)
+    client, _ = open_store(settings)
+    found = _lookup(client, name, alias, number)
+    if found is None:
+        return None
+    tags = found.tags
+    return Version(name, int(found.version), tags.get(RUN, ""), tags.get(SETTINGS_SHA256, ""))
+
+
+def _read(reference: str) -> tuple[str, str, str]:
+    """Name, alias and number; one of the last two is empty."""
+    if "@" in reference:
+        name, _, alias = reference.partition("@")
+        return name, alias, ""
+    name, slash, number = reference.rpartition("/")
+    if number.isdecimal():
+        return name or NAME, "", number
+    return (NAME, reference, "") if not slash else (reference, "", "")
+
+
+def _lookup(client: "MlflowClient", name: str, alias: str, number: str) -> "ModelVersion | None":
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):
+        if alias:
+            return client.get_model_version_by_alias(name, alias)
+        return client.get_model_version(name, number)
+    return None
+
+
+def fetch(settings: Tracked, reference: str) -> tuple[Version, Bundle]:
+    """Downloads and verifies a promoted model; into the runs folder, where it was not there.
+
+    Raises:
+        UserError: there is none, it was not promoted by bgexp, or it is not what was promoted.
+    """
+    version = find_version(settings, reference)
+    if version is None:
+        raise UserError(
+            f"model: nothing is registered as {reference} in "
+            f"{settings.tracking.uri or settings.runs} (allowed: champion, previous or a version's "
+            "number, once bgexp promote has made one)"
+        )
+    if not version.settings_sha256:
+        raise UserError(f"model: {version} was not made by bgexp promote, and is not loaded")
+    return version, _downloaded(settings, version)
+
+
+def with_model(settings: Tool) -> tuple[Tool, Version | None]:
+    """The settings with the stages of the promoted model that they name, and its version, if any.
+
+    What lies behind the foreground stays as it was asked for.
+
+    Raises:
+        UserError: as `fetch`.
+    """
+    if settings.model is None:
+        return settings, None
+    version, bundle = fetch(settings, settings.model)
+    stages = {name: found for name, found in bundle.settings.items() if name != "cutout"}
+    return check_settings(type(settings), settings.model_dump() | stages), version
+
+
+def _downloaded(settings: Tracked, version: Version) -> Bundle:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client, _ = open_store(settings)
+    models = settings.runs.resolve() / "models"
+    kept = models / f"{version.name}-{version.number}"
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=models, prefix=".") as folder:
+            uri = client.get_model_version_download_uri(version.name, str(version.number))
+            # Only the data: a model's code and pickles stay where they are.
+            data = f"{uri.rstrip('/')}/artifacts/{BUNDLE}"
+            place = mlflow.artifacts.download_artifacts(artifact_uri=data, dst_path=folder)
+            found = load_bundle(Path(place))
+            if found.sha256 != version.settings_sha256:
+                raise UserError(f"model: {version}: its {SETTINGS} is not the promoted one")
+            for name in (*found.weights, SETTINGS):
+                (found.folder / name).replace(kept / name)
+    except (MlflowException, OSError) as error:
+        raise UserError(f"model: {version} cannot be downloaded: {first_line(error)}") from error
+    return load_bundle(kept)
+
+
+def register(
+    settings: Tracked, name: str, bundle: Bundle, run_id: str, tags: Mapping[str, str]
+) -> Version:
+    """Registers a bundle as the next version of a name; `run_id`: of the run that records it.
+
+    It is an MLflow model too, made from a file of code and never pickled: see serving_model.py.
+    """
+    import mlflow
+
+    client, _ = open_store(settings)
+    logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)
+    with warnings.catch_warnings(), TemporaryDirectory() as folder:
+        warnings.simplefilter("ignore")  # it would like an example of an input
+        mlflow.pyfunc.save_model(
+            path=Path(folder) / "model",
+            python_model=str(_CODE),
+            artifacts={BUNDLE: str(bundle.folder)},  # the artifact's folder is called like this one
+            pip_requirements=[f"bgexp=={__version__}"],
+        )
+        client.log_artifacts(run_id, str(Path(folder) / "model"), "model")
+    if _model_is_missing(client, name):
+        client.create_registered_model(name)
+    said = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: bundle.source["run_id"]}
+    found = client.create_model_version(
+        name, f"runs:/{run_id}/model", run_id, tags=said, await_creation_for=0
+    )
+    return Version(name, int(found.version), said[RUN], bundle.sha256)
+
+
+def _model_is_missing(client: "MlflowClient", name: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        return True
+    return False
+
+
+def crown(settings: Tracked, version: Version) -> None:
+    """Makes a version the champion, and what was it until now the previous one."""
+    client, _ = open_store(settings)
+    before = find_version(settings, f"{version.name}@{CHAMPION}")
+    # In this order: whoever is killed between the two has lost nothing.
+    if before is not None and before.number != version.number:
+        client.set_registered_model_alias(version.name, PREVIOUS, str(before.number))
+    client.set_registered_model_alias(version.name, CHAMPION, str(version.number))

@@ -1,0 +1,64 @@
+"""What a run is called where people see many of them: what differs first, then what it is."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+from typing import Any
+
+from bgexp.config.check import flattened
+from bgexp.config.run import RunSettings
+
+BETWEEN = " · "
+# What every name says, varied or not; a word for each key, "" where its value says enough.
+SAID = {
+    "detector.name": "",
+    "detector.model": "",
+    "detector.score_threshold": "score",
+    "refine.name": "",
+}
+NOT_NAMED = ("runs", "force", "tracking.uri", "tracking.experiment", "detector.score_floor")
+
+
+def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
+    """A short name for a run: `demo · score 0.7 · grabcut`.
+
+    Args:
+        settings: Of the run.
+        varied: Keys in which it differs from the others of its sweep; they stand first.
+    """
+    values = flattened(settings)
+    keys = dict.fromkeys([*varied, *SAID])
+    return BETWEEN.join(_said(key, values[key]) for key in keys if key in values)
+
+
+def sweep_name(varied: Sequence[str], folder: str) -> str:
+    """A name for a sweep, from what differs in it and its folder's name."""
+    words = [SAID.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied]
+    return f"sweep of {', '.join(words) or 'nothing'}{BETWEEN}{folder}"
+
+
+def varied_keys(planned: Sequence[RunSettings]) -> list[str]:
+    """The keys in which jobs differ, those that every name says first.
+
+    The settings of a stage are compared only among jobs whose stage is of the same kind.
+    """
+    tables = [flattened(settings) for settings in planned]
+    keys = dict.fromkeys([*SAID, *(key for table in tables for key in table)])
+    return [key for key in keys if key not in NOT_NAMED and _differs(key, tables)]
+
+
+def _differs(key: str, tables: Sequence[Mapping[str, Any]]) -> bool:
+    kind = f"{key.partition('.')[0]}.name"
+    found: dict[str, set[str]] = {}
+    for table in (table for table in tables if key in table):
+        alike = "" if key == kind else str(table.get(kind))
+        found.setdefault(alike, set()).add(str(table[key]))
+    return any(len(values) > 1 for values in found.values())
+
+
+def _said(key: str, value: Any) -> str:  # noqa: ANN401
+    if key == "refine.name" and value == "none":
+        return "no refinement"
+    text = f"{value:g}" if isinstance(value, float) else PurePath(str(value)).name
+    text = {"True": "on", "False": "off", "None": "by itself"}.get(text, text)
+    word = SAID.get(key, key.rpartition(".")[2].replace("_", " "))
+    return f"{word} {text}".strip()

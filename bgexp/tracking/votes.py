@@ -1,0 +1,208 @@
+"""Votes of people: read from the file that a review's page exports, kept in the store, found again.
+
+A review is a tracked run with the page and `review.json`, which alone says whose results stood
+where; each exported file becomes a run below it. Logging a file twice, or a later file of the same
+sitting, counts each pair once.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from bgexp.config.base import Section, Settings, Tracked
+from bgexp.config.check import check_settings
+from bgexp.errors import UserError
+from bgexp.metrics.win_rate import Choice, Vote, steadiness
+from bgexp.system.atomic import write_json
+from bgexp.system.listing import shown
+from bgexp.tracking.active_run import open_store, tracked_run
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+REVIEW = "review"  # value of the tag bgexp.command
+PAGE, PLAN, VOTES = "review.html", "review.json", "votes.json"
+COMPARED, LOGGED = "bgexp.compared", "bgexp.votes"  # tags: ids of the runs; how many votes
+MOST_BYTES = 10_000_000  # of an exported file; one of 1,000 votes has 100,000
+MOST = 1000  # exported files that are read from a store
+
+Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
+
+class Pair(Section):
+    """Two results of one image in a review: `repeat` where shown before with sides swapped."""
+
+    pair: str
+    image: str
+    left: str
+    right: str
+    repeat: bool
+
+
+class Review(Section):
+    """`review.json`: what the page does not tell."""
+
+    format: Literal["bgexp-review"] = "bgexp-review"
+    version: Literal[1] = 1
+    review: Id
+    runs: dict[str, str]  # names by id
+    pairs: tuple[Pair, ...]
+
+
+class Marked(Section):
+    """What the judge said of a pair."""
+
+    pair: Annotated[str, Field(max_length=20)]
+    choice: Choice
+    seconds: Seconds
+
+
+class Exported(Section):
+    """The file that the page exports."""
+
+    format: Literal["bgexp-votes"]
+    version: Literal[1]
+    review: Id
+    judge: Annotated[str, Field(pattern="^[0-9a-z-]{1,64}$")]
+    votes: Annotated[tuple[Marked, ...], Field(min_length=1)]
+
+
+class Logged(Section):
+    """`votes.json` in the store."""
+
+    votes: tuple[Vote, ...]
+
+
+def read_file(file: Path, settings: Tracked) -> tuple[list[Vote], Review]:
+    """The votes of an exported file, and the review that they are of.
+
+    Raises:
+        UserError: One line for what is wrong with it: no such file, not of this format, a review
+            or a run that is not in the store, a pair that is not in the review or is told of twice.
+    """
+    exported = _checked(Exported, _json(file), file)
+    client, experiment_id = open_store(settings)
+    review = _review(client, experiment_id, exported.review, file)
+    missing = [run_id for run_id in review.runs if not _run(client, experiment_id, run_id)]
+    if missing:
+        names = ", ".join(f"{review.runs[run_id]} ({run_id[:8]})" for run_id in missing)
+        raise UserError(f"votes: {file}: no longer in the store: {names}")
+    return _votes(exported, review, file), review
+
+
+def _votes(exported: Exported, review: Review, file: Path) -> list[Vote]:
+    pairs = {pair.pair: pair for pair in review.pairs}
+    votes: dict[str, Vote] = {}
+    for mark in exported.votes:
+        if mark.pair not in pairs:
+            raise UserError(f"votes: {file}: no pair {shown(mark.pair)!r} in this review")
+        if mark.pair in votes:
+            raise UserError(f"votes: {file}: two votes on pair {mark.pair}")
+        pair = pairs[mark.pair]
+        votes[mark.pair] = Vote(
+            image=pair.image,
+            left=pair.left,
+            right=pair.right,
+            choice=mark.choice,
+            repeat=pair.repeat,
+            seconds=mark.seconds,
+            judge=exported.judge,
+        )
+    return list(votes.values())
+
+
+def log_votes(votes: Sequence[Vote], review: Review, settings: Tracked, folder: Path) -> str:
+    """Keeps them in the store, as a run below their review; returns its id.
+
+    Raises:
+        UserError: The store cannot be reached.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / VOTES, Logged(votes=tuple(votes)).model_dump())
+    name = f"votes of {votes[0].judge[:8]}"
+    with tracked_run(settings, REVIEW, name, folder, review.review) as run:
+        run.set_tags({COMPARED: " ".join(review.runs), LOGGED: str(len(votes))})
+        run.log_metrics({"votes": len(votes), "steadiness": steadiness(votes).share})
+        run.log_file(folder / VOTES)
+        return run.run_id
+
+
+def read_votes(settings: Tracked, run_ids: Collection[str]) -> list[Vote]:
+    """All votes that were logged on two of these runs, whatever else their review compared.
+
+    Of a pair that one sitting judged in several logged files, the newest counts.
+
+    Raises:
+        UserError: The store cannot be reached, or holds votes that cannot be read.
+    """
+    client, experiment_id = open_store(settings)
+    votes: dict[tuple[object, ...], Vote] = {}
+    for vote in _logged(client, experiment_id, set(run_ids)):
+        votes.setdefault((vote.judge, vote.image, vote.left, vote.right, vote.repeat), vote)
+    return [vote for vote in votes.values() if vote.sides <= set(run_ids)]
+
+
+def _logged(client: "MlflowClient", experiment_id: str, run_ids: set[str]) -> Iterator[Vote]:
+    """The newest first."""
+    ours = f"attributes.status = 'FINISHED' and tags.`bgexp.command` = '{REVIEW}'"
+    newest = ["attributes.start_time DESC"]
+    for run in client.search_runs([experiment_id], ours, max_results=MOST, order_by=newest):
+        tags = run.data.tags
+        if LOGGED in tags and len(run_ids.intersection(tags.get(COMPARED, "").split())) > 1:
+            file = _file(client, run.info.run_id, tags, VOTES)
+            yield from _checked(Logged, _json(file), file).votes
+
+
+def _review(client: "MlflowClient", experiment_id: str, review: str, file: Path) -> Review:
+    tags = _run(client, experiment_id, review)
+    if COMPARED not in tags or LOGGED in tags:
+        raise UserError(f"votes: {file}: of a review that is not in the store (id {review})")
+    plan = _file(client, review, tags, PLAN)
+    return _checked(Review, _json(plan), plan)
+
+
+def _run(client: "MlflowClient", experiment_id: str, run_id: str) -> Mapping[str, str]:
+    """The tags of a run; {} where there is none."""
+    found = client.search_runs([experiment_id], f"attributes.run_id = '{run_id}'")
+    return dict(found[0].data.tags) if found else {}
+
+
+def _file(client: "MlflowClient", run_id: str, tags: Mapping[str, str], name: str) -> Path:
+    path = Path(tags.get("bgexp.folder", "")) / name
+    if path.is_file():
+        return path
+    return Path(client.download_artifacts(run_id, name))  # made on another machine
+
+
+def _json(file: Path) -> Any:  # noqa: ANN401
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise UserError(f"votes: {file}: too large for a file of votes")
+        return json.loads(file.read_bytes(), object_pairs_hook=_once)
+    except OSError as error:
+        raise UserError(f"votes: {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"votes: {file}: not a file of votes: {shown(error)[:200]}") from error
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; JSON itself would take the last of several equal keys."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{key!r} stands there twice")
+        found[key] = value
+    return found
+
+
+def _checked(kind: type[Settings], content: Any, file: Path) -> Settings:  # noqa: ANN401
+    """The content as that kind; of several mistakes the first is told."""
+    try:
+        return check_settings(kind, content)
+    except UserError as error:
+        line = str(error).splitlines()[0]
+        raise UserError(f"votes: {file}: {shown(line)[:300]}") from error

@@ -1,0 +1,104 @@
+"""What a training begins with: the network with its first weights."""
+
+from typing import cast
+
+import torch
+from torch import nn
+from torchvision.models.detection import MaskRCNN
+
+from bgexp.config.datasets import Coco
+from bgexp.config.detectors import Demo, ObjectDetectorSettings
+from bgexp.config.train import TrainSettings
+from bgexp.datasets.read import Dataset
+from bgexp.detect.backbone import freeze_norms, load_imagenet
+from bgexp.detect.build import OBJECT, build_model, class_names, find_weights
+from bgexp.detect.detections import Selection
+from bgexp.detect.weights import load_into, read_state
+from bgexp.errors import UserError
+from bgexp.pipeline.refine import find_network
+from bgexp.pipeline.unet import MaskNetwork
+from bgexp.train.tasks import DetectorTask, RefinerTask, Task
+
+# What depends on the number of classes, and edges and colours, for which ImageNet's weights serve.
+CLASS_HEADS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
+EARLY_LAYERS = ("conv1.", "bn1.", "layer1.")
+
+
+def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.device) -> Task:
+    """The network with its first weights.
+
+    Raises:
+        UserError: Weights are missing or of another network.
+    """
+    if settings.model == "refiner":
+        return RefinerTask(_refiner(settings), settings.refine.size, device)
+    model = _detector(settings, classes)
+    freeze_norms(model)
+    for name, weight in model.backbone.body.named_parameters():
+        if settings.start != "random" and name.startswith(EARLY_LAYERS):
+            weight.requires_grad_(False)
+    found = settings.detector  # of any class that is trained
+    return DetectorTask(model, Selection(found.score_threshold, found.score_fallback), device)
+
+
+def _refiner(settings: TrainSettings) -> MaskNetwork:
+    network = MaskNetwork()
+    if settings.start == "weights":
+        load_into(network, find_network(settings.refine))
+    if settings.backbone is not None and settings.start != "random":
+        _load_backbone(network.body, settings)
+    return network
+
+
+def _detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
+    detector = settings.detector
+    if isinstance(detector, Demo):
+        if classes != OBJECT:
+            raise UserError("classes: detector=demo knows one class (got 'dataset'; use object)")
+        detector = detector.model_copy(update={"image_size": settings.loop.image_size})
+    model = build_model(detector, len(classes))
+    if settings.start == "weights":
+        _load_weights(model, detector, classes)
+    if settings.backbone is not None and settings.start != "random":
+        _load_backbone(cast(nn.Module, model.backbone.body), settings)
+    return model
+
+
+def _load_weights(
+    model: MaskRCNN, detector: ObjectDetectorSettings, classes: tuple[str, ...]
+) -> None:
+    """All of a file's weights, or all but the heads where it knows other classes."""
+    weights, known = find_weights(detector), class_names(detector) or OBJECT
+    if known == classes:
+        load_into(model, weights)
+        return
+    trained = build_model(detector, len(known))
+    load_into(trained, weights)
+    kept = {k: v for k, v in trained.state_dict().items() if not k.startswith(CLASS_HEADS)}
+    model.load_state_dict(kept, strict=False)
+
+
+def class_list(settings: TrainSettings, dataset: Dataset | None) -> tuple[str, ...]:
+    """The classes by id; the background is 0.
+
+    Raises:
+        UserError: The dataset has no classes.
+    """
+    if settings.classes == "object":
+        return OBJECT
+    if dataset is None or not isinstance(settings.dataset, Coco):
+        raise UserError("classes: dataset needs dataset=coco (got 'dataset'; allowed: object)")
+    images = [item.annotations for item in dataset.items if item.annotations is not None]
+    names = {one.categories[a.category_id] for one in images for a in one.annotations}
+    return ("background", *sorted(names))
+
+
+def _load_backbone(body: nn.Module, settings: TrainSettings) -> None:
+    path = settings.backbone
+    assert path is not None  # the settings say so
+    if not path.is_file():
+        raise UserError(f"backbone: no such file: {path}")
+    try:
+        load_imagenet(body, read_state(path, "backbone"))
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"backbone: {path} holds another network's weights") from error

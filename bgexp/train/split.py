@@ -1,0 +1,73 @@
+"""What a training learns from and what it is judged by: scenes that share no object."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bgexp.config.train import Composites, TrainSettings
+from bgexp.datasets.read import Dataset, Item, read_dataset
+from bgexp.errors import UserError
+from bgexp.images.decode import ImageError
+from bgexp.system.atomic import sha256_bytes
+from bgexp.train.augment import Photographs
+from bgexp.train.composites import Sources
+from bgexp.train.scene import Scene, Scenes
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Scenes without end to learn from, and fixed ones to be judged by."""
+
+    scenes: Scenes
+    validation: list[Scene]
+
+
+def read_images(settings: TrainSettings) -> Dataset | None:
+    """The images and masks that the settings name; None for composites."""
+    if isinstance(settings.dataset, Composites):
+        return None
+    return read_dataset(settings.dataset, settings.seed)
+
+
+def read_data(
+    settings: TrainSettings, dataset: Dataset | None, classes: tuple[str, ...]
+) -> TrainingData:
+    """Splits what there is.
+
+    Raises:
+        UserError: There are too few images, or none that can be read.
+    """
+    loop, source = settings.loop, settings.dataset
+    if dataset is None or isinstance(source, Composites):
+        assert isinstance(source, Composites)
+        unseen = Sources.from_folders(source.validation_cutouts, source.validation_backgrounds)
+        validation = [
+            unseen.draw(loop.image_size, np.random.default_rng((settings.seed, 1, number)))
+            for number in range(loop.validation_images)
+        ]
+        return TrainingData(Sources.from_folders(source.cutouts, source.backgrounds), validation)
+    ids = {name: number for number, name in enumerate(classes) if number}
+    learned, held_out = _split(dataset, loop.validation_share, settings.seed)
+    every = Photographs(
+        learned, source.max_megapixels, ids if settings.classes == "dataset" else {}
+    )
+    validation = []
+    for item in held_out[: loop.validation_images]:
+        try:
+            validation.append(every.whole(item, loop.image_size))
+        except ImageError as error:
+            raise UserError(f"dataset: {item.path}: {error}") from error
+    if not any(scene.foreground.any() for scene in validation):
+        raise UserError("dataset: none of the images kept for validation has any foreground")
+    return TrainingData(every, validation)
+
+
+def _split(dataset: Dataset, share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Items with truth to learn from and to be judged by; equal images stay together."""
+    items = [item for item in dataset.items if item.mask_sha256 is not None]
+    items.sort(key=lambda item: sha256_bytes(f"{seed} {item.sha256}".encode()))
+    unseen = {item.sha256 for item in items[: max(1, round(share * len(items)))]}
+    held_out = [item for item in items if item.sha256 in unseen]
+    if len(held_out) == len(items):
+        raise UserError(f"dataset: {len(items)} images with masks are too few to train on")
+    return items[len(held_out) :], held_out

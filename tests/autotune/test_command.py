@@ -1,0 +1,99 @@
+import json
+import math
+
+import pytest
+
+from bgexp.autotune.command import Tuning, fastest, fewest_of_the_fastest, shares, tuned_config
+from bgexp.autotune.measure import Measured
+from bgexp.config.base import Tracked, Tracking
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.config.run import RunSettings
+from bgexp.config.tune import TuneSettings
+from bgexp.system.workers import available_cores
+from bgexp.tracking.active_run import open_store
+
+
+def measured(ms, loss, **changes):
+    return Measured(changes, ms, 1.0, 1 - loss, math.nan, loss - 0.001, at_worst=loss)
+
+
+def test_the_fastest_that_loses_little_wins():
+    found = [measured(100, 0), measured(80, 0.005), measured(60, 0.02), measured(90, -0.01)]
+    assert fastest(found, 0.01) is found[1]
+    assert fastest(found, 0.03) is found[2]
+    assert fastest(found, 0.0) is found[3]
+    assert fastest(found[2:3], 0.0) is found[2]  # nothing else is left
+    assert fastest([measured(100, 0), *found[3:], measured(88, 0)], 0.0) is found[3]
+    assert fastest([measured(90, 0), measured(88, 0)], 0.0).ms == 90  # that is noise
+
+
+@pytest.mark.parametrize(
+    ("cores", "tried"), [(1, [1]), (2, [1, 2]), (6, [1, 3, 6]), (64, [1, 16, 32, 64])]
+)
+def test_how_many_processes_are_tried(cores, tried):
+    assert shares(cores) == tried
+
+
+def test_more_processes_have_to_gain_something():
+    assert fewest_of_the_fastest({1: 1.0, 2: 1.9}) == 2
+    assert fewest_of_the_fastest({1: 1.0, 2: 1.02}) == 1
+    assert fewest_of_the_fastest({1: 1.0, 2: 0.8}) == 1
+
+
+@pytest.mark.parametrize("wanted", [3, None])
+def test_other_commands_take_the_config(tmp_path, wanted):
+    best_count = wanted or available_cores()
+    settings = check_settings(TuneSettings, plain(compose_config("tune", [], None)))
+    best = measured(50, 0.001, backend="openvino", precision="fp32", image_size=320)
+    tuning = Tuning("CPU", 12, [best], best, {best_count: 9.0}, best_count)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/tuned.yaml").write_text(tuned_config(settings, tuning))
+    given = ["experiment=tuned", "input=/photographs", "output=/cut-outs"]
+    config = plain(compose_config("batch", given, tmp_path))
+    detector = check_settings(BatchSettings, config).detector
+    assert (detector.backend, detector.precision) == ("openvino", "fp32")
+    assert detector.image_size == 320
+    assert detector.score_threshold == 0.5  # what was not tuned stays
+    assert check_settings(BatchSettings, config).processes == wanted
+    config = plain(compose_config("run", ["experiment=tuned"], tmp_path))
+    assert check_settings(RunSettings, config).processes == wanted
+
+
+@pytest.mark.slow
+def test_the_command_line(bgexp_cli, tmp_path):
+    given = "images=2", "refine=none", "tolerance=0.001", f"runs={tmp_path}"
+    code, out, err = bgexp_cli("tune", *given)
+    assert code == 0, err
+    [folder] = (tmp_path / "tune").iterdir()
+    found = json.loads((folder / "tune.json").read_text())
+    assert found["images"] == 2
+    assert found["best"]["at_worst"] <= 0.001
+    precisions = [one["changes"].get("precision") for one in found["candidates"]]
+    assert precisions[0] == "fp32"
+    assert "int8" in precisions
+    assert found["candidates"][0]["agreement"] == 1
+    assert all(speed > 0 for speed in found["images_per_s"].values())
+    assert "experiment=tuned" in out
+    client, experiment = open_store(Tracked(runs=tmp_path, tracking=Tracking()))
+    [run] = client.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["bgexp.command"] == "tune"
+    metrics = run.data.metrics
+    assert metrics["best.ms"] == pytest.approx(found["best"]["ms"])
+    assert metrics["agreement.eager_fp32"] == 1
+    assert metrics["images_per_s.processes_1"] == pytest.approx(found["images_per_s"]["1"])
+    artifacts = {one.path for one in client.list_artifacts(run.info.run_id)}
+    assert artifacts >= {"tune.json", "experiment"}
+    given = "--config-dir", str(folder), "experiment=tuned", "dataset.subset=1", f"runs={tmp_path}"
+    code, _, err = bgexp_cli("run", *given)
+    assert code == 0, err
+
+
+def test_images_that_are_not_there(bgexp_cli, tmp_path):
+    given = "dataset=folder", f"dataset.root={tmp_path}/none", f"runs={tmp_path}"
+    code, _, err = bgexp_cli("tune", *given)
+    assert code == 2
+    [line] = err.splitlines()
+    assert line.startswith("bgexp: dataset.root: ")

@@ -1,0 +1,42 @@
+import math
+
+import numpy as np
+import pytest
+
+from bgexp.autotune.candidates import REFERENCE
+from bgexp.autotune.measure import _measured, throughput
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.config.tune import TuneSettings
+from bgexp.datasets.read import Item
+from bgexp.errors import UserError
+
+
+def test_with_truth_the_loss_is_paired():
+    """Losses 0.1, 0.3 and 0.2 by hand: mean 0.2, standard error 0.1 / sqrt(3)."""
+    scores = np.array([[0.8, 0.5, np.nan, 0.7], [0.9, 0.8, np.nan, 0.9]])
+    seconds = np.array([[1.0, 2, 3, 4], [2.0, 4, 6, 8]])
+    found = _measured({"a": 1}, seconds, np.array([0.9, 0.9, 1.0, 0.8]), scores)
+    assert (found.ms, found.times_as_fast) == (2500, 2)
+    assert found.agreement == pytest.approx(0.9)
+    assert found.iou == pytest.approx(2 / 3)
+    assert found.loss == pytest.approx(0.2)
+    assert found.at_worst == pytest.approx(0.2 + 0.1 / math.sqrt(3))
+
+
+def test_without_truth_the_loss_is_disagreement_with_fp32():
+    nothing = np.full((2, 2), np.nan)
+    found = _measured({}, np.ones((2, 2)), np.array([0.98, 0.94]), nothing)
+    assert math.isnan(found.iou)
+    assert found.loss == pytest.approx(0.04)
+    assert found.at_worst == pytest.approx(0.06)
+    one = _measured({}, np.ones((2, 1)), np.array([0.98]), nothing[:, :1])
+    assert one.at_worst == one.loss
+
+
+@pytest.mark.slow
+def test_work_that_always_fails_ends(tmp_path):
+    config = plain(compose_config("tune", ["detector.image_size=64", "device=cpu"], None))
+    gone = Item("gone.jpg", ".", tmp_path / "gone.jpg", None, "", None)
+    with pytest.raises(UserError, match=r"^gone\.jpg: ImageError: "):
+        throughput(check_settings(TuneSettings, config), [gone], REFERENCE, 2)

@@ -1,0 +1,86 @@
+import pytest
+
+from bgexp.batch.findings import FLAGS, batch_findings
+from bgexp.batch.journal import Record
+from bgexp.batch.manifest import manifest_table
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+
+
+def done(number, *flags, confidence=0.9, **told):
+    told = {"coverage": 0.3, "confidence": confidence, "kind": "regular"} | told
+    return Record(f"{number:02}.jpg", ".", "done", flags=flags, **told)
+
+
+def skipped(path, reason):
+    return Record(path, ".", "skipped", reason)
+
+
+def find(records, **summary):
+    return batch_findings(manifest_table(records), {"status": "finished", **summary})
+
+
+def test_a_good_batch_and_an_empty_one_say_nothing():
+    assert find([done(n) for n in range(8)]) == []
+    assert find([]) == []
+    assert find([skipped("x.txt", "not an image")]) == []
+
+
+def test_failed_images():
+    records = [done(n) for n in range(5)]
+    records += [Record(f"f{n}.jpg", ".", "failed", "ValueError: x") for n in range(2)]
+    records += [Record("f2.jpg", ".", "failed", "timed out")]
+    [found] = find(records)
+    assert (found.severity, found.title) == ("warning", "3 images failed")
+    assert found.evidence.startswith("ValueError: x (2); timed out (1). Run the same command")
+    assert found.paths == ("f0.jpg", "f1.jpg", "f2.jpg")
+    assert found.weight == 3 / 8
+    assert find(records, status="failed")[0].severity == "problem"
+
+
+def test_damaged_files():
+    records = [done(0), skipped("a.jpg", "corrupt: truncated"), skipped("b.txt", "not an image")]
+    [found] = find(records)
+    assert (found.title, found.paths) == ("1 file is damaged", ("a.jpg",))
+    records.append(skipped("c.jpg", "corrupt: empty: no bytes"))
+    assert find(records)[0].title == "2 files are damaged"
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag(flag):
+    records = [done(n) for n in range(6)] + [done(7, flag, confidence=0.9)]
+    records += [done(8, "other", flag, confidence=0.2), done(9, flag, confidence=None)]
+    [found] = find(records)
+    assert found.title == f"3 results flagged {flag}"
+    assert found.evidence == f"33.3% of the results: {FLAGS[flag][0]}."
+    assert found.paths == ("09.jpg", "08.jpg", "07.jpg")  # no score, then the least sure
+    assert found.setting == FLAGS[flag][1]
+    assert found.severity == ("warning" if flag in ("nothing_found", "nearly_all_kept") else "note")
+
+
+def test_a_flag_is_known_by_its_whole_name():
+    assert find([done(0, "unsure_of_it")]) == []
+
+
+def test_settings_to_try_are_ones_that_the_command_line_takes():
+    for setting in {setting for _, setting in FLAGS.values() if setting}:
+        config = compose_config("batch", ["input=a", "output=b", setting], None)
+        check_settings(BatchSettings, plain(config))
+
+
+def test_missing_metadata_and_extensions():
+    records = [done(n) for n in range(3)] + [done(4, quality_issues=("tiny", "wrong_extension"))]
+    wrong, missing = find(records, missing_metadata={"make": 1200, "gps": 3})
+    assert wrong.title == "1 image with the extension of another format"
+    assert wrong.paths == ("04.jpg",)
+    assert missing.title == "Metadata are missing"
+    assert missing.evidence == "Images without the field: make 1,200, gps 3."
+
+
+def test_at_most_five_and_the_worst_first():
+    records = [done(n, *FLAGS) for n in range(4)] + [skipped("x.jpg", "corrupt: x")]
+    records += [Record("f.jpg", ".", "failed", "x")]
+    found = find(records, status="failed", missing_metadata={"make": 1})
+    assert [one.severity for one in found] == ["problem"] + ["warning"] * 3 + ["note"]
+    assert found[0].title == "1 image failed"

@@ -1,0 +1,156 @@
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from bgexp.batch.journal import Record
+from bgexp.batch.manifest import manifest_table
+from bgexp.batch.page import MOST_LISTED, most_doubtful, render_batch
+from bgexp.batch.summary import batch_summary
+from bgexp.config.batch import BatchSettings
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.detect.inference_server import Load
+from bgexp.report.tables import pace
+from bgexp.system.listing import shown
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>.jpg",
+    '"><script>alert(2)</script>.jpg',
+    "' onmouseover='alert(3).jpg",
+    "</style><svg onload=alert(5)>",
+    "javascript:alert(6).jpg",
+    "{{ 7 * 7 }}{% for %}.jpg",
+    "a\nb\r\tc\x00\x1b[31m.jpg",
+    "\U0001f469\u200d\U0001f680 \u202egpj.exe",
+    "&lt;b&gt;.jpg",
+)
+SECTIONS = ["numbers", "findings", "images", "flags", "issues", "not-done"]
+SECTIONS += ["categories", "distributions", "timings", "settings"]
+SAID = {"weights": "ab", "input": "in"}
+SMALL = np.full((6, 8, 3), 100, np.uint8)
+
+
+def make_records(name="harmless"):
+    """Something of everything."""
+    times = {"load": 3.0, "detect": 100.0, "encode": 5.0, "write": 1.0}
+    good = {"output": "o", "coverage": 0.3, "confidence": 0.9, "timings_ms": times}
+    return [
+        *(Record(f"a/{n}.jpg", "a", "done", kind="regular", **good) for n in range(4)),
+        Record(f"1{name}", name, "done", kind="outlier", flags=("nothing_found", "unsure"),
+               quality_issues=("huge",), handling=name, **good | {"confidence": None}),
+        Record(f"2{name}", name, "failed", name, missing_metadata=("make",)),
+        Record(f"3{name}", name, "skipped", f"corrupt: {name}"),
+        Record(f"4{name}", name, "skipped", "not an image"),
+    ]  # fmt: skip
+
+
+def make_settings():
+    config = compose_config("batch", ["input=x", "output=out", "device=cpu"], None)
+    return check_settings(BatchSettings, plain(config))
+
+
+def make_page(records, name="in", when=None, **changed):
+    settings = make_settings()
+    summary = batch_summary(settings, SAID | {"input": name}, records, 10.0) | changed
+    rows = manifest_table(records)
+    pictures = {path: (SMALL, SMALL) for path in most_doubtful(rows, 3)}
+    dumped = settings.model_dump(mode="json") | {"input": name}
+    return render_batch(summary, dumped, rows, pictures, when, {"manifest": "a b.csv"})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (9.5, ("busy 95% of the time", "it sets the pace: 2.0 pictures/s at most")),
+        (2.0, ("busy 20% of the time", "the processes set the pace: 56% of their work is encode")),
+    ],
+)
+def test_who_sets_the_pace_of_a_shared_network(seconds, said, parse):
+    load = Load(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
+    summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
+    assert summary["network"] == {
+        "busy": pytest.approx(seconds / 10),
+        "images_per_s": pytest.approx(2.0),
+        "pictures_per_batch": int(2 * seconds) / 4,
+    }
+    assert pace(summary) == said
+    nothing = pace({**summary, "timings": {}})
+    assert nothing == (said if seconds > 9 else (said[0], "nothing was done"))
+    page = parse(make_page(make_records(), network=summary["network"]))
+    assert all(part in page.text for part in said)
+
+
+def test_a_network_that_was_asked_nothing_is_not_spoken_of():
+    for load in (None, Load()):
+        summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
+        assert summary["network"] is pace(summary) is None
+
+
+def test_every_section(parse):
+    page = parse(make_page(make_records(), when=datetime(2026, 11, 23, 9, 5, tzinfo=UTC)))
+    assert [place for place in page.places if place in SECTIONS] == SECTIONS
+    targets = [one["href"][1:] for one in page.all("a") if one["href"].startswith("#")]
+    assert set(targets) <= set(page.places)
+    assert set(SECTIONS) <= set(targets)
+    for words in ("8 files of in", "2026-11-23 09:05", "4 regular, 1 outliers", "not an image: 1"):
+        assert words in page.text
+    assert len(page.all("img")) == 2 * 3
+    assert page.all("a", href="a%20b.csv")
+    assert not re.search(r"\b(nan|None|inf)\b", page.text)
+
+
+def test_the_most_doubtful_come_first():
+    def done(path, *flags, confidence=0.9):
+        return Record(path, ".", "done", flags=flags, confidence=confidence)
+
+    records = [done("sure"), done("less sure", confidence=0.5), done("unscored", confidence=None)]
+    records += [done("flagged", "unsure"), done("grave", "unstable"), done("many", "a", "b", "c")]
+    records += [Record("failed", ".", "failed", flags=("unstable",))]
+    rows = manifest_table(records)
+    order = ["grave", "many", "flagged", "unscored", "less sure", "sure"]
+    assert most_doubtful(rows, 9) == order
+    assert most_doubtful(rows, 2) == order[:2]
+    assert most_doubtful(manifest_table([]), 2) == []
+
+
+def test_how_it_ended_stands_on_top(parse):
+    text = parse(make_page(make_records(), status="failed")).text
+    assert "1 of 6 images failed, more than max_failed=0.02 allows" in text
+    assert "failed, more than" not in parse(make_page(make_records()[:4])).text
+
+
+@pytest.mark.parametrize("records", [[], make_records()[-1:], make_records()[5:6]])
+def test_where_nothing_was_done(parse, records):
+    page = parse(make_page(records))
+    assert not {"images", "distributions", "timings", "flags"} & set(page.places)
+    assert not re.search(r"\b(nan|None|inf)\b", page.text)
+
+
+def test_long_lists_are_cut(parse):
+    records = [Record(f"{n}.txt", ".", "skipped", "not an image") for n in range(MOST_LISTED + 5)]
+    text = parse(make_page(records)).text
+    assert "and 5 more, see manifest.parquet" in text
+
+
+def test_nothing_outside_is_asked_for(parse):
+    page = parse(make_page(make_records()))
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not {"style", "srcset", "action"} & names
+    assert not [name for name in names if name.startswith("on")]
+    for _, attributes in page.tags:
+        assert "://" not in "".join(attributes.values())
+        assert attributes.get("src", "data:").startswith("data:")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_text(parse, name):
+    harmless = parse(make_page(make_records(), "harmless"))
+    page = parse(make_page(make_records(name), name))
+    assert page.skeleton == harmless.skeleton
+    assert page.inside == harmless.inside
+    assert page.text.count(shown(name)) >= harmless.text.count("harmless") >= 10
+    assert {f"original of 1{shown(name)}", f"cut-out of 1{shown(name)}"} <= {
+        one["alt"] for one in page.all("img")
+    }

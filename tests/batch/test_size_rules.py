@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+
+from bgexp.batch.size_rules import STABLE_IOU, handle, shape_issues
+from bgexp.config.batch import QualityRules
+from bgexp.detect.detections import Detections
+from bgexp.pipeline.cutout import cut_out
+from bgexp.pipeline.remove import Removed
+
+RULES = QualityRules(huge_megapixels=0.01, tiny_side=32, elongation=4)
+NOISE = np.random.default_rng(0).integers(1, 256, (300, 500, 3), dtype=np.uint8)
+
+
+def nothing(height, width):
+    empty = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}
+    masks = np.zeros((0, 28, 28), np.uint8)
+    return Detections(
+        **empty, scores=np.zeros(0, np.float32), masks=masks, height=height, width=width
+    )
+
+
+class Remover:
+    """Takes for foreground what `look` says of an image; keeps what it saw."""
+
+    def __init__(self, look, refined="off"):
+        self.look, self.refined, self.seen = look, refined, []
+
+    def __call__(self, image):
+        self.seen.append(image)
+        mask = self.look(image)
+        return Removed(
+            cut_out(image, mask),
+            mask,
+            mask,
+            nothing(*mask.shape),
+            np.array([0.9, 0.7], np.float32),
+            self.refined,
+            "",
+            {"detect": 1.0},
+        )
+
+
+def left_half(image):
+    mask = np.zeros(image.shape[:2], bool)
+    mask[:, : image.shape[1] // 2] = True
+    return mask
+
+
+def bright(image):
+    return image[..., 0] > 127
+
+
+def test_nothing_out_of_the_ordinary():
+    remove = Remover(bright)
+    image = NOISE[:40, :60]
+    found = handle(image, [], RULES, remove, "black")
+    assert len(remove.seen) == 1
+    assert remove.seen[0] is image
+    assert np.array_equal(found.mask, bright(image))
+    assert np.array_equal(found.cutout, cut_out(image, bright(image)))
+    assert (found.handling, found.stable, found.refused) == ("", True, False)
+    assert found.timings_ms == {"detect": 1.0}
+    assert found.checks["coverage"] == bright(image).mean()
+    assert found.checks["confidence"] == pytest.approx(0.8)
+    assert handle(image, [], RULES, Remover(bright, "refused"), "black").refused
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((100, 100), []),  # 0.01 megapixels are not more than 0.01
+        ((101, 100), ["huge"]),
+        ((31, 31), ["tiny"]),
+        ((32, 8), []),
+        ((33, 8), ["elongated"]),
+        ((8, 33), ["elongated"]),
+        ((31, 7), ["tiny", "elongated"]),
+        ((1000, 100), ["huge", "elongated"]),
+    ],
+)
+def test_shape_issues(size, expected):
+    assert shape_issues(*size, RULES) == expected
+
+
+@pytest.mark.parametrize("background", ["black", "white", "transparent"])
+def test_of_a_huge_image_pixels_stay_bit_equal(background):
+    remove = Remover(left_half)
+    found = handle(NOISE, ["huge"], RULES, remove, background)
+    height, width = remove.seen[0].shape[:2]
+    assert height * width <= 10_000
+    assert (height, width) == (77, 129)  # 300 and 500 times the root of 0.01 / 0.15
+    assert found.handling == "mask found at 129x77 pixels"
+    assert found.mask.shape == (300, 500)
+    assert found.mask.dtype == bool
+    assert abs(int(found.mask.sum()) - 300 * 250) <= 300 * 4
+    assert np.array_equal(found.cutout[..., :3][found.mask], NOISE[found.mask])
+    paint = {"black": [0] * 3, "white": [255] * 3, "transparent": [0] * 4}[background]
+    assert (found.cutout[~found.mask] == paint).all()
+
+
+def test_masks_of_huge_images_reach_the_edges():
+    whole = Remover(lambda image: np.ones(image.shape[:2], bool))
+    assert handle(NOISE, ["huge"], RULES, whole, "black").mask.all()
+    empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
+    assert not handle(NOISE, ["huge"], RULES, empty, "black").mask.any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (20, 31), (7, 3), (31, 20)])
+def test_a_tiny_image_is_padded_by_its_border(shape):
+    image = NOISE[: shape[0], : shape[1]]
+    remove = Remover(bright)
+    found = handle(image, ["tiny"], RULES, remove, "black")
+    [seen] = remove.seen
+    assert seen.shape == (32, 32, 3)
+    up, left = (32 - shape[0]) // 2, (32 - shape[1]) // 2
+    outside = ((up, 32 - shape[0] - up), (left, 32 - shape[1] - left), (0, 0))
+    assert np.array_equal(seen, np.pad(image, outside, mode="edge"))
+    assert np.array_equal(found.mask, bright(image))
+    assert np.array_equal(found.cutout, cut_out(image, bright(image)))
+    assert found.handling == "padded to 32x32 pixels"
+    assert found.stable
+
+
+def test_a_tiny_image_is_looked_at_once():
+    remove = Remover(bright)
+    assert (
+        "twice"
+        not in handle(NOISE[:4, :31], ["tiny", "elongated"], RULES, remove, "black").handling
+    )
+    assert len(remove.seen) == 1
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_elongated_image_is_looked_at_twice(turned):
+    image = NOISE[:10, :80]
+    image = image.transpose(1, 0, 2) if turned else image
+    remove = Remover(bright)
+    found = handle(image, ["elongated"], RULES, remove, "black")
+    plain, padded = remove.seen
+    assert plain is image
+    assert sorted(padded.shape[:2]) == [20, 80]
+    assert np.array_equal(padded[5:15] if not turned else padded[:, 5:15], image)
+    assert np.array_equal(found.mask, bright(image))
+    assert found.handling == "looked at twice, once padded: the masks agree to IoU 1.00"
+    assert found.stable
+
+
+def test_two_looks_that_disagree():
+    def fickle(image):
+        mask = np.zeros(image.shape[:2], bool)
+        mask[:, : 79 if image.shape[0] == 10 else share] = True
+        return mask
+
+    for share, stable in ((0, False), (63, False), (64, True), (79, True)):
+        found = handle(NOISE[:10, :80], ["elongated"], RULES, Remover(fickle), "black")
+        assert found.stable == stable
+        assert found.stable == (share / 79 >= STABLE_IOU)
+        assert found.handling.endswith(f"IoU {share / 79:.2f}")
+        assert found.mask.sum() == 10 * 79  # the first look counts
+    empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
+    assert handle(NOISE[:10, :80], ["elongated"], RULES, empty, "black").stable
+
+
+def test_huge_and_elongated():
+    remove = Remover(left_half)
+    found = handle(NOISE[:50], ["huge", "elongated"], RULES, remove, "black")
+    small, padded = remove.seen
+    assert small.shape == (31, 316, 3)
+    assert padded.shape == (79, 316, 3)
+    assert found.mask.shape == (50, 500)
+    assert found.handling.startswith("mask found at 316x31 pixels; looked at twice")
+    assert np.array_equal(found.cutout[found.mask], NOISE[:50][found.mask])

@@ -1,0 +1,309 @@
+"""Wrong input ends in exit code 2 and a line that names the key and what is allowed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bgexp import __version__
+
+WRONG = [
+    (["detector.score_treshold=0.5"], ["detector.score_treshold", "detector.score_threshold"]),
+    (["sed=1"], ["sed: no such setting", "seed"]),
+    (["nonsense.key=1"], ["nonsense.key: no such setting"]),
+    (["+detector.extra=1"], ["detector.extra: no such setting"]),
+    (["+extra=1"], ["extra: no such setting"]),
+    (["detector.score_threshold=1.5"], ["detector.score_threshold", "less than or equal to 1"]),
+    (["detector.score_threshold=nan"], ["detector.score_threshold", "equal to", "got nan"]),
+    (["detector.score_threshold=abc"], ["detector.score_threshold", "'abc'"]),
+    (["detector=nosuch"], ["detector", "nosuch", "demo, maskrcnn_resnet50_fpn"]),
+    (["detector.name=nosuch"], ["detector.name", "got nosuch", "demo, maskrcnn_resnet50_fpn"]),
+    (["detector.labels=[zebra]"], ["detector.labels", "zebra", "allowed: object"]),
+    (["nosuchgroup=demo"], ["nosuchgroup"]),
+    (["~detector"], ["detector: a value is needed"]),
+    (["device=tpu"], ["device", "'auto', 'cpu' or 'cuda'"]),
+    (["dataset=folder"], ["dataset.root: a value is needed"]),
+    (["dataset=pairs", "dataset.images=/x"], ["dataset.masks: a value is needed"]),
+    (["dataset=folder", "dataset.root=/nosuch"], ["dataset.root: no such folder: /nosuch"]),
+    (["dataset.subset=0"], ["dataset.subset", "greater than 0"]),
+    (["detector.weights=/nosuch"], ["detector.weights: no such file: /nosuch"]),
+    (
+        ["refine=grabcut", "refine.iterations=0"],
+        ["refine.iterations", "greater than or equal to 1"],
+    ),
+    (
+        ["refine=none", "refine.iterations=1"],
+        ["refine.iterations", "refine=none", "refine=grabcut"],
+    ),
+    (["cutout.background=nocolour"], ["cutout.background", "nocolour"]),
+    (["refine=none,grabcut"], ["refine", "-m"]),
+    (["seed=1,2"], ["seed", "-m"]),
+    (["seed=${nothing}"], ["nothing"]),
+    (["seed={"], ["seed={"]),
+    (["seed"], ["seed: a setting is given as key=value"]),
+    (["--nonsense"], ["--nonsense", "bgexp run --help"]),
+    (["--cfg", "nonsense"], ["nonsense", "job"]),
+    (["--config-dir=/nosuch"], ["--config-dir", "/nosuch"]),
+    (["-m", "refine=none,grabcut", "refine.iterations=1,2"], ["refine.iterations", "refine=none"]),
+    (["-m", "seed=1,-2"], ["seed", "-2", "greater than or equal to 0"]),
+    (["-m", "detector.score_threshold=interval(0,1)"], ["listed values or range"]),
+    (["tracking.uri=nonsense://"], ["tracking.uri: nonsense://", "sqlite"]),
+]
+CODE = [
+    ["+x._target_=os.system"],
+    ["+detector._target_=os.system"],
+    ["hydra.launcher._target_=os.system"],
+    ["hydra.launcher._target_=hydra._internal.utils.os.system"],
+    ["hydra.launcher._target_=${oc.env:HOME}"],
+    ["+hydra.callbacks.x._target_=os.system"],
+    ["+hydra.callbacks.x.y=[{_target_:os.system}]"],
+    ["+hydra.callbacks.x=${oc.decode:'{_target_:os.system}'}"],
+    ["+hydra.job_logging.handlers.x={class:subprocess.Popen,args:[id]}"],
+    ["+hydra.job_logging.handlers.x={class:logging.os.system,command:id}"],
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(result, *words):
+    code, out, err = result
+    assert code == 2, err
+    lines = err.splitlines()
+    assert 1 <= len(lines) <= 3, err
+    assert all(line.startswith("bgexp: ") for line in lines), err
+    assert "Traceback" not in out + err
+    for word in words:
+        assert word in err
+    return err
+
+
+@pytest.mark.parametrize(("overrides", "words"), WRONG, ids=lambda value: " ".join(value)[:50])
+def test_wrong_settings(bgexp_cli, fast, place, overrides, words):
+    given = [o for o in fast if not any(o.split("=")[0] == w.split("=")[0] for w in overrides)]
+    if any(o.startswith("dataset=") for o in overrides):
+        given.remove("dataset.subset=2")
+    if "~detector" in overrides or any(o.startswith("detector=") for o in overrides):
+        given = [o for o in given if not o.startswith("detector")]
+    refused(bgexp_cli("run", *given, *overrides), *words)
+    # A store that cannot be is found last; all else leaves nothing behind.
+    left = {path.name for path in place.rglob("*")}
+    assert left <= ({"runs", ".mlflow.lock"} if "tracking.uri=nonsense://" in overrides else set())
+
+
+@pytest.mark.parametrize("overrides", CODE, ids=lambda value: value[0])
+def test_a_config_names_no_code(bgexp_cli, fast, place, overrides):
+    key = overrides[0].lstrip("+").partition("=")[0].partition("._target_")[0]
+    refused(bgexp_cli("run", *fast, *overrides), key.rpartition(".")[0] or key)
+    assert not list(place.iterdir())
+
+
+@pytest.mark.parametrize("command", ["nosuch", "Run", "", "--nosuch"])
+def test_unknown_command(bgexp_cli, command):
+    refused(bgexp_cli(command), "no such command", "allowed: run, compare, ", "doctor, ui)")
+
+
+@pytest.mark.usefixtures("place")
+def test_only_run_sweeps(bgexp_cli):
+    refused(bgexp_cli("doctor", "-m", "device=cpu,cuda"), "-m", "bgexp doctor")
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("digits", ["12345678", "123e4567"])
+def test_what_looks_like_a_number_names_a_run(bgexp_cli, digits):
+    refused(bgexp_cli("promote", f"run={digits}"), f"{digits}: no such run")
+    refused(bgexp_cli("compare", digits), f"{digits}: no such run")
+
+
+@pytest.mark.usefixtures("place")
+def test_a_number_names_a_version(bgexp_cli):
+    refused(bgexp_cli("run", "model=3", "device=cpu"), "nothing is registered as 3")
+
+
+@pytest.mark.usefixtures("place")
+def test_cuda_without_one(bgexp_cli, fast, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused(bgexp_cli("run", *fast[:-1], "device=cuda"), "device", "no CUDA device", "auto or cpu")
+
+
+def test_dataset_folders(bgexp_cli, fast, place):
+    (place / "empty").mkdir()
+    (place / "file").write_text("x")
+    given = ["run", *fast, "dataset=folder"]
+    refused(bgexp_cli(*given, "dataset.root=empty"), "dataset.root: no images", ".jpg")
+    refused(bgexp_cli(*given, "dataset.root=file"), "dataset.root: not a folder")
+
+
+def test_weights_files(bgexp_cli, fast, place, weights):
+    import torch
+    from safetensors.torch import save_file
+
+    (place / "text.safetensors").write_text("no weights")
+    (place / "text.pth").write_text("no weights")
+    save_file({"layer.weight": torch.zeros(2)}, place / "other.safetensors")
+    given = ["run", *fast[1:]]
+    for name in ("text.safetensors", "text.pth"):
+        text = refused(bgexp_cli(*given, f"detector.weights={name}"), name)
+        assert "no file of weights" in text
+    refused(bgexp_cli(*given, "detector.weights=other.safetensors"), "belongs to another model")
+    shutil.copy(weights, place / "renamed.pth")
+    refused(bgexp_cli(*given, "detector.weights=renamed.pth"), "renamed.pth")
+    refused(bgexp_cli(*given, "detector.weights=."), "no such file")
+    assert not (place / "runs").exists()
+
+
+def test_published_weights_without_network(bgexp_cli, place, monkeypatch):
+    import torch
+
+    def unreachable(*_args, **_options):
+        raise OSError("no route to host")
+
+    monkeypatch.setenv("TORCH_HOME", str(place / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    text = refused(
+        bgexp_cli("run", "detector=maskrcnn_resnet50_fpn"),
+        str(place / "hub"),
+        "https://download.pytorch.org/",
+        "detector.weights=FILE",
+    )
+    assert len(text.splitlines()) == 1
+    assert not (place / "runs").exists()
+
+
+def test_one_bad_value_in_a_sweep_starts_nothing(bgexp_cli, fast, place):
+    result = bgexp_cli("run", "-m", *fast, "detector.score_threshold=0.5,0.6,1.5")
+    refused(result, "detector.score_threshold", "1.5")
+    assert not list(place.iterdir())
+
+
+def test_closed_port(bgexp_cli, fast, place, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    result = bgexp_cli("run", *fast, "tracking.uri=http://127.0.0.1:9")
+    refused(result, "tracking.uri: http://127.0.0.1:9")
+    assert not list(place.glob("runs/*/*"))
+
+
+@pytest.mark.parametrize("runs", ["file", "file/below", "/proc/nosuch", "/dev/null"])
+def test_runs_cannot_be(bgexp_cli, fast, place, runs):
+    (place / "file").write_text("mine")
+    refused(bgexp_cli("run", *fast, f"runs={runs}"), "runs: ")
+    refused(bgexp_cli("run", "-m", *fast, f"runs={runs}"), "runs: ")
+    assert (place / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("flag", "key"), [("", "hydra.run.dir"), ("-m", "hydra.sweep.dir")])
+def test_earlier_results_are_not_written_over(bgexp_cli, fast, place, flag, key):
+    (place / "earlier").mkdir()
+    (place / "earlier" / ("sweep.json" if flag else "summary.json")).write_text("{}")
+    refused(bgexp_cli("run", *filter(None, [flag]), *fast, f"{key}=earlier"), key, "earlier run")
+    assert len(list((place / "earlier").iterdir())) == 1
+
+
+def test_a_conf_in_the_current_folder_is_not_read(bgexp_cli, place):
+    for name in ("conf", "."):
+        (place / name / "detector").mkdir(parents=True)
+        (place / name / "run.yaml").write_text("seed: 77\n")
+        (place / name / "detector" / "demo.yaml").write_text("name: mine\n")
+    code, out, _ = bgexp_cli("run", "--cfg", "job")
+    assert code == 0
+    assert "seed: 0" in out
+    assert "name: mine" not in out
+
+
+@pytest.mark.parametrize("name", ["mine", "a, b [c] it's ü", "x=y,z"])
+def test_config_dir_is_read(bgexp_cli, place, name):
+    folder = place / name / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "own.yaml").write_text("# @package _global_\nseed: 77\n")
+    given = ["run", "experiment=own", "--cfg", "job", "--config-dir", str(place / name)]
+    code, out, err = bgexp_cli(*given)
+    assert code == 0, err
+    assert "seed: 77" in out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"seed: [1\n", b"seed: 1\n  x: 2\n", b"\xff\xfe\x00", b"a: b: c\n", b"- 1\n", b"seed: *x\n"],
+)
+def test_malformed_config(bgexp_cli, place, content):
+    (place / "mine/experiment").mkdir(parents=True)
+    (place / "mine/experiment/own.yaml").write_bytes(content)
+    text = refused(bgexp_cli("run", "experiment=own", "--config-dir", "mine"))
+    assert "experiment" in text or "--config-dir" in text
+
+
+@pytest.mark.parametrize("line", ["callbacks: {x: {_target_: os.system}}", "job_logging: {(): x}"])
+def test_code_in_a_config_dir(bgexp_cli, fast, place, line):
+    (place / "mine/experiment").mkdir(parents=True)
+    text = f"# @package _global_\nhydra:\n  {line}\n"
+    (place / "mine/experiment/own.yaml").write_text(text)
+    given = ["run", *fast, "experiment=own", "--config-dir", "mine"]
+    refused(bgexp_cli(*given), "hydra.", "names no code")
+
+
+@pytest.mark.usefixtures("place")
+def test_options_on_both_sides_of_m(bgexp_cli):
+    for order in (["-m", "seed=1", "samples=2"], ["seed=1", "-m", "samples=2"]):
+        refused(bgexp_cli("run", *order, "max_failed=2"), "max_failed", "got 2")
+
+
+def test_shows_config(bgexp_cli, place):
+    code, out, _ = bgexp_cli("run", "--cfg", "job", "seed=3", "dataset=folder")
+    assert code == 0
+    assert "seed: 3" in out
+    assert "root: ???" in out
+    assert "hydra:" not in out
+    code, out, _ = bgexp_cli("run", "--cfg", "job", "--resolve", "runs=${oc.env:HOME}")
+    assert (code, f"runs: {os.environ['HOME']}" in out) == (0, True)
+    refused(bgexp_cli("run", "--cfg", "job", "--resolve", "seed=${nothing}"), "nothing")
+    assert not list(place.iterdir())
+
+
+def test_help_and_version(bgexp_cli):
+    code, out, err = bgexp_cli()
+    assert (code, err) == (0, "")
+    assert bgexp_cli("--help") == (code, out, err)
+    assert all(f"\n  {name} " in out for name in ("run", "train", "doctor", "ui"))
+    assert bgexp_cli("--version") == (0, f"bgexp {__version__}\n", "")
+    for command in ("run", "train", "doctor", "ui"):
+        code, out, err = bgexp_cli(command, "--help")
+        assert (code, err) == (0, "")
+        assert "runs: runs" in out
+    assert "score_threshold: 0.5" in bgexp_cli("run", "-h")[1]
+
+
+@pytest.mark.slow
+def test_looking_is_quick_and_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from bgexp.cli.main import main\n"
+        "for a in ([], ['--help'], ['--version'], ['run', '--help'], ['run', '--cfg', 'job'],"
+        " ['run', '--cfg', 'all', '--resolve', 'tracking.uri=http://a:b@h'],"
+        " ['run', 'seed=-1,'], ['nosuch']):\n"
+        "    main(a)\n"
+        "print([m for m in ('torch', 'mlflow', 'cv2', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_as_a_program(tmp_path):
+    script = Path(sys.executable).parent / "bgexp"
+    wrong = [[str(script), "run", "device=tpu"], [sys.executable, "-m", "bgexp.cli.main", "nosuch"]]
+    for arguments in wrong:
+        done = subprocess.run(
+            arguments, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
+        )
+        refused((done.returncode, done.stdout, done.stderr))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,166 @@
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+from threading import Timer
+
+import psutil
+import pytest
+from hydra import compose, initialize_config_dir
+
+from bgexp.cli import ui
+from bgexp.config.base import Common, Tracking
+from bgexp.config.check import check_settings
+from bgexp.config.doctor import UiSettings
+from bgexp.errors import UserError
+
+CONF = Path(__file__).parents[2] / "conf"
+PNG = b"\x89PNG\r\n\x1a\n and more"
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def settings_for(runs, port, **more):
+    return UiSettings(runs=runs, tracking=Tracking(**more.pop("tracking", {})), port=port, **more)
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return dict(compose("ui", list(overrides)))
+
+
+def test_the_shipped_settings():
+    settings = check_settings(UiSettings, composed())
+    assert (settings.host, settings.port) == ("127.0.0.1", 5000)
+
+
+def test_a_port_out_of_range():
+    with pytest.raises(UserError, match=r"^port: .*65535"):
+        check_settings(UiSettings, composed("port=65536"))
+
+
+def test_no_store_yet(tmp_path, free_port):
+    with pytest.raises(UserError, match=f"^runs: no store in {tmp_path}: run bgexp run first$"):
+        ui.serve_ui(settings_for(tmp_path, free_port))
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("https://me:secret@example.org/x", "own user interface: open https://example.org/x$"),
+        ("sqlite:////data/mlflow.db", "only the store in the runs folder"),
+    ],
+)
+def test_another_store(tmp_path, free_port, uri, said):
+    with pytest.raises(UserError, match=said):
+        ui.serve_ui(settings_for(tmp_path, free_port, tracking={"uri": uri}))
+
+
+def test_a_port_in_use(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=rf"^port: {port} is in use \(try port=\d+\)$") as told:
+            ui.serve_ui(settings_for(tmp_path, port))
+        advice = int(str(told.value).rpartition("=")[2][:-1])
+        assert advice > port
+        socket.create_server(("127.0.0.1", advice)).close()
+
+
+def test_a_host_of_another_machine(tmp_path, free_port):
+    (tmp_path / "mlflow.db").touch()
+    with pytest.raises(UserError, match=r"^host: cannot listen on 203\.0\.113\.1: "):
+        ui.serve_ui(settings_for(tmp_path, free_port, host="203.0.113.1"))
+
+
+def stand_in(tmp_path, monkeypatch, script):
+    """A program in the place of Python with MLflow."""
+    (tmp_path / "mlflow.db").touch()
+    program = tmp_path / "server"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(program))
+
+
+def test_a_server_that_stops_by_itself(tmp_path, monkeypatch, free_port):
+    stand_in(tmp_path, monkeypatch, "echo; echo no such table; exit 3")
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UserError, match=r"^the server stopped \(3\): no such table; see .*ui\.log"):
+        ui.serve_ui(settings_for(tmp_path, free_port))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_nothing_outlives_it(tmp_path, monkeypatch, free_port, number):
+    stubborn = "trap '' TERM; setsid sleep 60 & sleep 60 & echo ready; while :; do wait; done"
+    stand_in(tmp_path, monkeypatch, stubborn)
+    monkeypatch.setattr(ui, "STOP_S", 0.3)
+    before = psutil.Process().children(recursive=True)
+    Timer(0.7, os.kill, (os.getpid(), number)).start()
+    assert ui.serve_ui(settings_for(tmp_path, free_port)) == 0
+    assert (tmp_path / "ui.log").read_text() == "ready\n"
+    assert psutil.Process().children(recursive=True) == before
+    assert not [p for p in psutil.process_iter() if working_folder(p) == str(tmp_path)]
+
+
+def working_folder(process):
+    try:
+        return process.cwd()
+    except psutil.Error:
+        return ""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload``")  # MLflow's own use of SQLAlchemy
+def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
+    runs = tmp_path / "runs with ü"
+    run_id = a_run_with_a_picture(runs)
+    code = (
+        "import sys; from bgexp.config.doctor import UiSettings; from bgexp.cli.ui import serve_ui; "
+        "sys.exit(serve_ui(UiSettings(runs=sys.argv[1], tracking={}, port=sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", code, str(runs), str(free_port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert said == f"open http://127.0.0.1:{free_port} (Ctrl-C stops)\n"
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert asked(free_port, "/health") == (200, b"OK")
+        path = f"/get-artifact?path=samples/a.png&run_uuid={run_id}"
+        assert asked(free_port, path) == (200, PNG)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert process.stdout.read() == ""
+    assert len(family) >= 2
+    assert not any(child.is_running() for child in family)
+    assert [p.name for p in tmp_path.iterdir()] == [runs.name]
+
+
+def a_run_with_a_picture(runs):
+    from bgexp.tracking.active_run import tracked_run
+
+    common = Common(runs=runs, tracking=Tracking(), seed=0, device="cpu")
+    folder = runs / "one"
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(PNG)
+    with tracked_run(common, "run", "one", folder) as run:
+        run.log_file(folder / "a.png", "samples")
+    return run.run_id
+
+
+def asked(port, path):
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    found = answer.status, answer.read()
+    connection.close()
+    return found

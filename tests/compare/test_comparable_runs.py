@@ -1,0 +1,83 @@
+"""Runs as variants of one result: what of them can be compared, and by which images."""
+
+from dataclasses import replace
+
+import pytest
+
+from bgexp.compare import comparable_runs as contenders
+from bgexp.compare.comparable_runs import find_contenders, fingerprints
+from bgexp.config.base import OverRuns, Tracking
+from bgexp.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def settings(two_runs):
+    return OverRuns(runs=two_runs, tracking=Tracking(), which=("last",), filter=None)
+
+
+def test_two_runs_and_their_images(settings):
+    found = find_contenders(settings)
+    assert len(found.runs) == len(set(found.names.values())) == 2
+    assert list(found.paths) == [item.path for item in found.dataset.items]
+    assert len(found.paths) == 4
+    assert (list(found.left_out), found.reduced) == ([], "")
+
+
+def test_names_are_never_alike(settings):
+    found = find_contenders(settings)
+    twins = replace(found, runs=[replace(run, name="twin") for run in found.runs])
+    assert list(twins.names.values()) == [f"twin ({run.run_id[:8]})" for run in found.runs]
+
+
+def test_masks_that_differ_have_other_fingerprints(settings):
+    found = find_contenders(settings)
+    for marks in fingerprints(found).values():
+        assert len(set(marks)) == 2
+    same = replace(found, runs=[found.runs[0]] * 2)
+    assert all(len(set(marks)) == 1 for marks in fingerprints(same).values())
+
+
+def test_an_image_that_changed_or_failed_is_left_out(settings, monkeypatch):
+    whole = find_contenders(settings)
+    first, second, *rest = whole.paths
+    changed = replace(
+        whole.dataset,
+        items=tuple(
+            replace(item, sha256="0" * 64) if item.path == first else item
+            for item in whole.dataset.items
+        ),
+    )
+    monkeypatch.setattr(contenders, "read_dataset", lambda *_: changed)
+    assert list(find_contenders(settings).paths) == [second, *rest]
+    one, other = whole.runs
+    failed = replace(other)
+    rows = other.rows.copy()
+    rows.loc[rows["path"] == second, "status"] = "failed"
+    failed.__dict__["rows"] = rows
+    monkeypatch.setattr(contenders, "find_runs", lambda *_: [one, failed])
+    assert list(find_contenders(settings).paths) == rest
+
+
+def test_a_run_that_did_not_finish_is_left_out_and_named(settings, monkeypatch):
+    runs = list(find_contenders(settings).runs)
+    broken = replace(runs[0], status="FAILED", name="broken")
+    monkeypatch.setattr(contenders, "find_runs", lambda *_: [*runs, broken])
+    found = find_contenders(settings)
+    assert len(found.runs) == 2
+    [told] = found.left_out
+    assert told.startswith("broken (")
+    assert told.endswith("is left out: it is failed, not finished")
+    monkeypatch.setattr(contenders, "find_runs", lambda *_: [runs[1], broken])
+    with pytest.raises(UserError, match=r"two finished runs are needed, not 1 \(.*broken \("):
+        find_contenders(settings)
+
+
+def test_masks_that_are_gone(settings, monkeypatch, tmp_path):
+    runs = list(find_contenders(settings).runs)
+    moved = replace(runs[0], folder=tmp_path)
+    moved.__dict__["rows"] = runs[0].rows
+    monkeypatch.setattr(contenders, "find_runs", lambda *_: [moved, runs[1]])
+    with pytest.raises(UserError, match=r"its masks\.zip is gone"):
+        find_contenders(settings)

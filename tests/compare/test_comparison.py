@@ -1,0 +1,212 @@
+"""Variants against a baseline: who won which images, what is decided, what would decide it."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgexp.compare.common_images import match_images
+from bgexp.compare.comparison import compare_jobs, pareto_front
+from bgexp.compare.findings import compare_findings
+from bgexp.compare.verdict import judged
+from bgexp.metrics.paired import PairedChange, paired_change
+from bgexp.metrics.win_rate import Vote
+
+SPREAD = [0.7, 0.75, 0.8, 0.85, 0.9, 0.72, 0.83, 0.88]
+
+
+def better(by):
+    return [iou + by for iou in SPREAD]
+
+
+@pytest.fixture
+def compared(job):
+    """Jobs by their IoU, compared with the first one."""
+
+    def make(metric="iou", cluster=None, categories=None, **ious):
+        jobs = []
+        for name, values in ious.items():
+            made = job(f"x={name}", values, run_id=name)
+            made.rows["ms.detect"] = 1000.0
+            if categories is not None:
+                made.rows["category"] = categories
+            jobs.append(made)
+        return compare_jobs(match_images(jobs), "x=a", metric, cluster)
+
+    return make
+
+
+def titles(comparison):
+    return [found.title for found in compare_findings(comparison)]
+
+
+def test_a_variant_that_is_better_on_all_but_one(compared):
+    found = compared(a=SPREAD, b=[*better(0.05)[:-1], 0.87])
+    base, variant = found.variants
+    assert base.against is None
+    assert (variant.against.won, variant.against.lost) == (7, 1)
+    assert variant.against.verdict == variant.against.told == "better"
+    assert variant.against.change.change == pytest.approx((7 * 0.05 - 0.01) / 8)
+    assert variant.metrics["iou"] - base.metrics["iou"] == pytest.approx((7 * 0.05 - 0.01) / 8)
+    assert titles(found)[0] == "x=b is better than x=a"
+
+
+def test_undecided_and_about_how_many_more_would_decide(compared):
+    apart = np.array([0.1, -0.08] * 20)
+    found = compared(a=SPREAD * 5, b=list(np.array(SPREAD * 5) + apart))
+    against = found.variants[1].against
+    assert against.verdict == "undecided"
+    # sd 0.09, mean 0.01: (2.8 * 0.09 / 0.01)^2 = 635 images in all, read from 2,000 resamples.
+    assert against.more == pytest.approx(595, rel=0.1)
+    assert against.told == f"undecided (about {round(against.more, -1)} more images would decide)"
+    assert "Nothing is surely better than x=a" in titles(found)
+
+
+def test_practically_nil_needs_no_more_images(compared):
+    apart = np.array([0.1, -0.1] * 4) + 0.001
+    against = compared(a=SPREAD, b=list(np.array(SPREAD) + apart)).variants[1].against
+    assert (against.verdict, against.more) == ("undecided", None)
+    assert against.told == "undecided (and the difference is below 0.005)"
+
+
+def test_five_images_are_too_few_however_clear(compared):
+    against = compared(a=SPREAD[:5], b=better(0.05)[:5]).variants[1].against
+    assert (against.verdict, against.more) == ("undecided", 1)
+    assert against.told == "undecided (about 1 more image would decide)"
+    against = compared(a=SPREAD[:2], b=better(0.05)[:2]).variants[1].against
+    assert against.told == "undecided (too few images or clusters for an interval)"
+
+
+def test_where_lower_is_better(job):
+    jobs = [job("x=a", SPREAD, run_id="a"), job("x=b", SPREAD, run_id="b")]
+    jobs[1].rows["background_leakage"] = 0.02
+    found = compare_jobs(match_images(jobs), "x=a", "background_leakage")
+    against = found.variants[1].against
+    assert against.change.change == pytest.approx(0.02 - 0.1)
+    assert (against.won, against.lost, against.verdict) == (8, 0, "better")
+    assert titles(found)[0] == "x=b is better than x=a"
+    [effect] = found.effects
+    assert (effect.worst, effect.best, effect.clear) == ("a", "b", True)
+
+
+def test_clusters_make_it_undecided(compared):
+    # One category of eight gains much, the others lose a little: many images, one observation.
+    rng = np.random.default_rng(0)
+    categories = [f"c{n // 10}" for n in range(80)]
+    base = 0.5 + 0.1 * rng.random(80)
+    gain = np.where(np.arange(80) < 10, 0.3, -0.01) + 0.001 * rng.random(80)
+    alone = compared(a=list(base), b=list(base + gain), categories=categories)
+    whole = compared(a=list(base), b=list(base + gain), categories=categories, cluster="category")
+    assert alone.variants[1].against.verdict == "better"
+    assert whole.variants[1].against.verdict == "undecided"
+    assert alone.variants[1].against.change.change == whole.variants[1].against.change.change
+    assert whole.effects[0].change.low < 0 < whole.effects[0].change.high
+
+
+def test_images_that_failed_are_in_no_pair(compared):
+    found = compared(a=[math.nan, *SPREAD], b=[0.1, *better(0.05)])
+    assert found.variants[1].against.change.n == 8
+    assert found.variants[1].against.change.change == pytest.approx(0.05)
+
+
+def test_changes_by_category_the_largest_first(compared):
+    found = compared(
+        a=SPREAD, b=[*better(0.01)[:4], *better(-0.2)[4:]], categories=["p"] * 4 + ["q"] * 4
+    )
+    table = found.by_category
+    assert list(table.index) == ["q", "p"]
+    assert list(table["images"]) == [4, 4]
+    assert list(table["x=b"]) == pytest.approx([-0.2, 0.01])
+
+
+def test_without_truth_nothing_is_chosen(compared):
+    found = compared(a=[None] * 8, b=[None] * 8)
+    assert not found.has_truth
+    assert [variant.against for variant in found.variants] == [None, None]
+    assert not any(variant.on_front for variant in found.variants)
+    [first] = [one for one in compare_findings(found) if one.severity == "result"]
+    assert "Checks warn of images to look at; they never choose." in first.evidence
+    assert "bgexp review" in first.evidence
+    assert "bgexp select" in first.evidence
+
+
+def test_the_best_of_many_is_called_lucky(compared):
+    names = "bcdefg"
+    few = compared(a=SPREAD, b=better(0.05))
+    many = compared(a=SPREAD, **{name: better(0.05) for name in names})
+    assert "looks a little better than it is" not in compare_findings(few)[0].evidence
+    assert "The best of 6 looks a little better" in compare_findings(many)[0].evidence
+
+
+def test_all_worse(compared):
+    found = compared(a=SPREAD, b=better(-0.1), c=better(-0.05))
+    finding = compare_findings(found)[0]
+    assert finding.title == "x=a is better than every other"
+    assert "The nearest is x=c" in finding.evidence
+
+
+def test_what_was_left_out_and_what_else_differs_is_said(compared):
+    found = dataclasses.replace(
+        compared(a=SPREAD, b=SPREAD),
+        left_out={"old (1234)": "it is failed"},
+        cautions=["Other code"],
+    )
+    told = {one.title: one for one in compare_findings(found)}
+    assert told["1 run left out"].evidence == "old (1234): it is failed."
+    assert told["Other code"].severity == "warning"
+
+
+def test_votes(compared):
+    def vote(image, better, worse):
+        return Vote(image=f"{image}", left=better, right=worse, choice="left", judge="j")
+
+    votes = [vote(n, "b", "a") for n in range(9)] + [vote(9, "a", "b")]
+    found = dataclasses.replace(compared(a=SPREAD, b=SPREAD, c=SPREAD), votes=votes)
+    [(_, mine, own), (_, theirs, rate), (_, none, no_rate)] = found.preferences
+    assert (rate.n, rate.rate, no_rate.n) == (10, 0.9, 0)
+    assert math.isnan(own.rate)
+    assert mine.rate < 0.5 < theirs.rate
+    assert math.isnan(none.rate)
+    assert "x=b is preferred by eye" in titles(found)
+    assert compared(a=SPREAD, b=SPREAD).preferences == []
+
+
+# -- the front -----------------------------------------------------------------------------------
+
+POINTS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12)
+
+
+@given(POINTS)
+def test_the_front_is_what_nothing_beats(points):
+    found = pareto_front([(float(s), float(q)) for s, q in points])
+    for on_front, (seconds, score) in zip(found, points, strict=True):
+        beaten = any(s <= seconds and q >= score and (s < seconds or q > score) for s, q in points)
+        assert on_front != beaten
+    front = sorted({point for point, on in zip(points, found, strict=True) if on})
+    assert front
+    for (quick, low), (slow, high) in itertools.pairwise(front):
+        assert quick < slow
+        assert low < high
+
+
+def test_what_has_no_score_is_not_on_the_front():
+    assert pareto_front([(math.nan, 0.9), (1.0, math.nan)]) == [False, False]
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=6, max_size=20))
+def test_a_verdict_backwards_is_its_opposite(pairs):
+    before, after = zip(*pairs, strict=True)
+    there, back = (judged(paired_change(*p), "iou") for p in ((before, after), (after, before)))
+    assert (there.won, there.lost) == (back.lost, back.won)
+    opposite = {"better": "worse", "worse": "better", "undecided": "undecided"}
+    assert judged(there.change, "mae").verdict == opposite[there.verdict]
+    assert (there.more is None) or there.more > 0
+
+
+def test_many_images_are_told_roughly():
+    change = PairedChange(1000, 0.5, 0.505, 0.006, -0.05, 0.062, 1, 1)
+    assert judged(change, "iou").told == "undecided (about 180,000 more images would decide)"

@@ -1,0 +1,71 @@
+"""One image to its row: real settings, the demo model with fixed random weights."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bgexp
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, plain
+from bgexp.config.run import RunSettings
+from bgexp.experiment.evaluate_image import evaluate_image
+from bgexp.experiment.prepare import prepare
+from bgexp.images.decode import decode_mask, encode_mask
+
+
+class Broken:
+    """A detector whose network fails."""
+
+    def of_file(self, _sha256):
+        raise ValueError("two\n lines")
+
+
+@pytest.fixture
+def prepared(fast, tmp_path):
+    """The sample, copied, so that its files may be changed."""
+    sample = shutil.copytree(Path(bgexp.__file__).parent / "sample", tmp_path / "sample")
+    given = [word for word in fast if not word.startswith(("dataset", "refine"))]
+    given += ["dataset=pairs", f"dataset.images={sample / 'images'}", "refine=grabcut"]
+    given += [f"dataset.masks={sample / 'masks'}", f"runs={tmp_path / 'runs'}", "cache.max_gb=0"]
+    return prepare(check_settings(RunSettings, plain(compose_config("run", given, None))))
+
+
+def test_a_row_has_the_scores_of_its_mask(prepared):
+    item = prepared.dataset.items[0]
+    row, removed = evaluate_image(item, prepared.detector, prepared.settings)
+    truth = decode_mask(item.mask.read_bytes())
+
+    def iou(mask):
+        return (mask & truth).sum() / (mask | truth).sum()
+
+    assert (row.status, row.path, row.sha256) == ("ok", item.path, item.sha256)
+    assert (row.height, row.width) == truth.shape == removed.mask.shape
+    assert row.metrics["iou"] == pytest.approx(iou(removed.mask))
+    assert row.unrefined["iou"] == pytest.approx(iou(removed.unrefined))
+    assert row.checks["coverage"] == pytest.approx(removed.mask.mean())
+    assert set(row.timings_ms) == {"load", "detect", "combine", "refine", "cutout"}
+
+
+def test_an_image_that_changes_meanwhile(prepared):
+    item = prepared.dataset.items[0]
+    item.file.write_bytes(item.file.read_bytes() + b"\0")
+    row, removed = evaluate_image(item, prepared.detector, prepared.settings)
+    assert (row.status, row.reason) == ("failed", "the file changed after the run had begun")
+    assert removed is None
+
+
+def test_a_truth_of_another_size(prepared):
+    item = prepared.dataset.items[0]
+    item.mask.write_bytes(encode_mask(np.ones((2, 3), bool)))
+    row, removed = evaluate_image(item, prepared.detector, prepared.settings)
+    assert row.status == "failed"
+    assert row.reason.startswith("its mask has 3x2 pixels, the upright image ")
+    assert removed is None
+
+
+def test_a_network_that_fails_is_told_in_one_line(prepared):
+    row, removed = evaluate_image(prepared.dataset.items[0], Broken(), prepared.settings)
+    assert (row.status, row.reason) == ("failed", "ValueError: two lines")
+    assert (row.metrics, removed) == ({}, None)

@@ -1,0 +1,214 @@
+import math
+from dataclasses import astuple
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgexp.metrics.paired import PairedChange, images_to_decide, paired_change, rank_agreement
+
+UNIT = st.floats(0, 1)
+PAIRS = st.lists(st.tuples(UNIT, UNIT), min_size=1, max_size=30)
+
+
+def test_a_change_by_hand():
+    found = paired_change([0.25, 0.5, 1.0, math.nan], [0.75, 0.5, 0.75, 1.0])
+    assert (found.n, found.n_better, found.n_worse) == (3, 1, 1)
+    assert found.before == pytest.approx(1.75 / 3)
+    assert found.after == pytest.approx(2 / 3)
+    assert found.change == pytest.approx(0.25 / 3)
+
+
+def test_the_interval_is_that_of_resampling():
+    rng = np.random.default_rng(1)
+    before, after = rng.random(40), rng.random(40)
+    changes = after - before
+    means = changes[rng.integers(0, 40, (20_000, 40))].mean(axis=1)
+    found = paired_change(before, after)
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    held = 0
+    for _ in range(100):
+        before = rng.random(30)
+        found = paired_change(before, before + rng.normal(0.1, 0.2, 30))
+        held += found.low <= 0.1 <= found.high
+    assert 88 <= held <= 100
+
+
+def test_few_or_equal_pairs():
+    nothing = astuple(paired_change([], []))
+    assert nothing[0] == 0
+    assert all(math.isnan(value) for value in nothing[1:6])
+    assert math.isnan(paired_change([0.1, 0.2], [0.5, 0.2]).low)
+    same = paired_change([0.5] * 4, [0.75] * 4)
+    assert (same.low, same.change, same.high) == (0.25, 0.25, 0.25)
+
+
+@given(PAIRS)
+def test_a_change_backwards_is_its_opposite(pairs):
+    before, after = zip(*pairs, strict=True)
+    there, back = paired_change(before, after), paired_change(after, before)
+    assert there.change == pytest.approx(-back.change)
+    assert (there.n_better, there.n_worse) == (back.n_worse, back.n_better)
+    assert there == paired_change(before, after)
+    if not math.isnan(there.low):
+        assert there.low <= there.change + 1e-12
+        assert there.change <= there.high + 1e-12
+
+
+def test_ranks_by_hand():
+    # 1 - 6 * sum(d^2) / (n (n^2 - 1)) with d = (0, 1, 1, 0): 1 - 12 / 60.
+    assert rank_agreement([1, 2, 3, 4], [10, 30, 20, 40]).spearman == pytest.approx(0.8)
+    assert rank_agreement([1, 2, 3], [3, 2, 1]).spearman == pytest.approx(-1)
+    # Ties share their mean rank: (1, 2.5, 2.5, 4) against (1, 2, 3, 4) gives 4.5 / sqrt(4.5 * 5).
+    ties = rank_agreement([1, 2, 2, 3], [1, 2, 3, 4])
+    assert ties.spearman == pytest.approx(4.5 / math.sqrt(4.5 * 5))
+
+
+def test_ranks_that_say_nothing():
+    assert math.isnan(rank_agreement([1, 2], [1, 2]).spearman)
+    assert math.isnan(rank_agreement([1, 1, 1], [1, 2, 3]).spearman)
+    found = rank_agreement([1, 2, 3, math.nan], [1, 2, 3, 4])
+    assert (found.spearman, found.n) == (pytest.approx(1), 3)
+
+
+@given(PAIRS)
+def test_ranks_do_not_care_for_the_scale(pairs):
+    one, other = (np.array(side) for side in zip(*pairs, strict=True))
+    found, grown = rank_agreement(one, other), rank_agreement(2 * one + 1, other)
+    assert grown.n == found.n
+    if len(set(2 * one + 1)) == len(set(one)):  # no two fell together
+        assert grown.spearman == pytest.approx(found.spearman, nan_ok=True)
+    assert math.isnan(found.spearman) or -1 - 1e-9 <= found.spearman <= 1 + 1e-9
+
+
+def test_values_of_different_images_are_refused():
+    with pytest.raises(ValueError, match="got 2 and 1"):
+        paired_change([0.1, 0.2], [0.1])
+
+
+# -- agreement with SciPy, clusters, what would decide -------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_interval_agrees_with_scipys_bootstrap(seed):
+    rng = np.random.default_rng(seed)
+    before = rng.random(120)
+    after = before + rng.gamma(2.0, 0.02, 120) - 0.03
+    theirs = scipy.stats.bootstrap(
+        (before, after),
+        lambda one, other, axis: np.mean(other - one, axis=axis),
+        paired=True,
+        n_resamples=20_000,
+        batch=500,
+        method="percentile",
+        rng=np.random.default_rng(seed + 100),
+    ).confidence_interval
+    found = paired_change(before, after)
+    half = (theirs.high - theirs.low) / 2
+    assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=0.1 * half)
+
+
+def clustered(rng, n_clusters, effect=0.0, size=10):
+    """Changes that images of a cluster have mostly in common."""
+    shared = rng.normal(effect, 0.05, n_clusters).repeat(size)
+    before = rng.random(n_clusters * size)
+    clusters = [f"c{number}" for number in range(n_clusters) for _ in range(size)]
+    return before, before + shared + rng.normal(0, 0.01, n_clusters * size), clusters
+
+
+def test_clusters_are_drawn_whole():
+    rng = np.random.default_rng(3)
+    before = rng.random(60)
+    sizes = [1, 2, 4, 8, 5, 10, 20, 10]
+    clusters = np.repeat([f"c{number}" for number in range(8)], sizes)
+    after = before + np.repeat(rng.normal(0.02, 0.05, 8), sizes)
+    changes, drawn = after - before, rng.integers(0, 8, (20_000, 8))
+    slow = []
+    for picks in drawn[:5000]:
+        slow.append(np.concatenate([changes[clusters == f"c{one}"] for one in picks]).mean())
+    found = paired_change(before, after, clusters)
+    assert found.change == pytest.approx(changes.mean())
+    half = np.ptp(np.quantile(slow, [0.025, 0.975])) / 2
+    assert (found.low, found.high) == pytest.approx(
+        np.quantile(slow, [0.025, 0.975]), abs=0.1 * half
+    )
+
+
+def test_alike_images_do_not_count_for_many():
+    rng = np.random.default_rng(4)
+    held, naive = 0, 0
+    for _ in range(100):
+        before, after, clusters = clustered(rng, 20)
+        with_clusters, without = (
+            paired_change(before, after, clusters),
+            paired_change(before, after),
+        )
+        held += with_clusters.low <= 0 <= with_clusters.high
+        naive += without.low <= 0 <= without.high
+    assert held >= 88
+    assert naive <= 70  # each image by itself: far surer than it may be
+
+
+def test_a_cluster_each_is_no_cluster():
+    rng = np.random.default_rng(5)
+    before, after = rng.random((2, 50))
+    each = paired_change(before, after, [str(n) for n in range(50)])
+    alone = paired_change(before, after)
+    assert (each.low, each.high) == pytest.approx((alone.low, alone.high), abs=0.02)
+
+
+def test_few_clusters_and_undefined_pairs():
+    before, after = [0.1] * 30, [0.2, 0.3, 0.4] * 10
+    five = [f"c{n % 5}" for n in range(30)]
+    assert math.isnan(paired_change(before, after, five).low)
+    assert paired_change(before, after, five).n == 30
+    six = [f"c{n % 6}" for n in range(30)]
+    gap = paired_change([math.nan, *before], [0.5, *after], ["lone", *six])
+    assert gap == paired_change(before, after, six)
+    with pytest.raises(ValueError, match="got 1 for 30"):
+        paired_change(before, after, ["a"])
+
+
+def change_of(mean, half, n=100):
+    return PairedChange(n, 0.5, 0.5 + mean, mean, mean - half, mean + half, 1, 1)
+
+
+def test_how_many_more_images_by_hand():
+    # The half width is 1.96 standard errors; 1.96 + 0.84 of them have to fit into the change:
+    # (2.8016 / 1.95996 * half / change)^2 = 2.0431 (half / change)^2 times as many images.
+    assert images_to_decide(change_of(0.01, 0.02), 0.005) == math.ceil(817.25) - 100
+    assert images_to_decide(change_of(-0.01, 0.02), 0.005) == math.ceil(817.25) - 100
+    assert images_to_decide(change_of(0.01, 0.005), 0.005) == 0  # there are enough
+    assert images_to_decide(change_of(0.004, 0.02), 0.005) is None
+    assert images_to_decide(change_of(0.01, math.nan), 0.005) is None
+    assert images_to_decide(paired_change([], []), 0.005) is None
+
+
+def test_so_many_images_do_decide():
+    """With as many as are told, the change is found in about 80 of 100 cases."""
+    rng = np.random.default_rng(6)
+    n = 40 + images_to_decide(change_of(0.01, 1.96 * 0.05 / math.sqrt(40), 40), 0.005)
+    assert n == pytest.approx((2.8016 * 0.05 / 0.01) ** 2, rel=0.02)
+    found = 0
+    for _ in range(100):
+        before = rng.random(n)
+        found += paired_change(before, before + rng.normal(0.01, 0.05, n)).low > 0
+    assert 68 <= found <= 92
+
+
+@pytest.mark.parametrize("clusters", [None, [f"c{n % 25}" for n in range(200)]])
+@pytest.mark.parametrize(("difference", "least"), [(0.0, 90), (0.02, 95)])
+def test_equal_variants_are_undecided_and_a_difference_is_found(difference, least, clusters):
+    rng = np.random.default_rng(7)
+    right = 0
+    for _ in range(100):
+        before = rng.normal(0.8, 0.1, 200)
+        found = paired_change(before, before + rng.normal(difference, 0.05, 200), clusters)
+        right += (found.low > 0) if difference else (found.low <= 0 <= found.high)
+    assert right >= least

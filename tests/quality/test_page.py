@@ -1,0 +1,155 @@
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from bgexp.config.analyze import Analyze, AnalyzedFolder, Outliers
+from bgexp.images.decode import encode_jpeg
+from bgexp.images.metadata import Metadata
+from bgexp.quality.header import Header
+from bgexp.quality.inspection import Inspection
+from bgexp.quality.page import MOST_FILES, MOST_THUMBNAILS, Measured, render_quality, wrong_files
+from bgexp.quality.reconcile import missing_by_field, plain, reconcile
+from bgexp.quality.table import LOOKS, by_category, findings, quality_table
+from bgexp.system.listing import shown
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>.jpg",
+    '"><script>alert(2)</script>.jpg',
+    "' onmouseover='alert(3).jpg",
+    "</style><svg onload=alert(5)>",
+    "javascript:alert(6).jpg",
+    "{{ 7 * 7 }}{% for %}.jpg",
+    "a\nb\r\tc\x00\x1b[31m.jpg",
+    "\U0001f469\u200d\U0001f680 \u202egpj.exe",
+    "&lt;b&gt;.jpg",
+)
+SECTIONS = ["numbers", "findings", "reconciliation", "sizes", "missing", "wrong", "thumbnails"]
+SECTIONS += ["formats", "categories", "exif", "settings"]
+SMALL = encode_jpeg(np.full((6, 8, 3), 100, np.uint8))
+ANALYZE = Analyze(exif=("make",), expected={"images": 3, "corrupt": 1})
+
+
+def image(path, size=1000, sides=(400, 300), category="a", sha256="", agrees=True, **fields):
+    said = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "", fields)
+    header = Header("image", "", False, said, *sides, agrees)
+    told = {"sha256": sha256 or path, "width": sides[0], "height": sides[1]}
+    told["looks"] = dict.fromkeys(LOOKS, 100.0)
+    return Inspection(path, category, size, header, True, thumbnail=SMALL, **told)
+
+
+def bad(path, reason, kind="image", category="."):
+    header = Header(kind, reason, corrupt=reason.startswith("corrupt"))
+    return Inspection(path, category, 9, header, False, reason, header.corrupt, path)
+
+
+def make_files(name="harmless"):
+    """Something of everything."""
+    return [
+        *(image(f"a/{n}.jpg", make=name) for n in range(10)),
+        image(f"1{name}", 10**6, category=name, agrees=False),
+        image(f"2{name}", sha256="a/1.jpg", category=name),
+        image(f"3{name}", sha256=f"1{name}", category=name, software=name),
+        bad(f"4{name}", f"corrupt: broken: {name}", category=name),
+        bad(f"5{name}", "not an image", "other"),
+        bad(f"6{name}", "a link", "closed"),
+    ]
+
+
+def make_page(files, name="/data", analyze=ANALYZE, when=None):
+    rows = quality_table(files, analyze, None)
+    found = findings(rows)
+    summary = {
+        "status": "finished",
+        "run_id": "0123",
+        "bgexp": {"version": "0.1.0"},
+        "dataset": {"root": name},
+        "findings": found,
+        "missing": {key: int(n) for key, n in missing_by_field(rows).items()},
+        "reconciliation": plain(reconcile(rows, found, analyze.expected, Outliers())),
+        "categories": by_category(rows),
+        "seconds": 2.0,
+        "images_per_s": 8.0,
+    }
+    sizes = rows["bytes"][rows["decodes"]].to_numpy(float)
+    measured = [Measured("bytes", "bytes", sizes, 500.0, 2000.0, 1000.0)] if len(sizes) else []
+    folder = AnalyzedFolder(root=name).model_dump(mode="json")
+    settings = {"dataset": folder, "analyze": analyze.model_dump(mode="json")}
+    thumbnails = {one.path: one.thumbnail for one in files if one.thumbnail}
+    links = {"table": "a b.csv"}
+    return render_quality(summary, settings, rows, thumbnails, measured, when, links)
+
+
+def test_every_section(parse):
+    page = parse(make_page(make_files(), when=datetime(2026, 11, 23, 9, 5, tzinfo=UTC)))
+    assert [place for place in page.places if place in SECTIONS] == SECTIONS
+    targets = [one["href"][1:] for one in page.all("a") if one["href"].startswith("#")]
+    assert set(targets) <= set(page.places)
+    assert set(SECTIONS) <= set(targets)
+    assert len(page.places) == len(set(page.places))
+    for words in ("14 images in /data", "2026-11-23 09:05", "iqr x 3", "same bytes as a/1.jpg"):
+        assert words in page.text
+    assert len(page.all("img")) == 13
+    assert page.all("a", href="a%20b.csv")
+    assert not re.search(r"\b(nan|None|inf)\b", page.text)
+
+
+def test_a_good_dataset_has_no_section_of_what_is_wrong(parse):
+    page = parse(make_page([image(f"{n}.jpg") for n in range(3)], analyze=Analyze()))
+    assert not {"wrong", "missing", "reconciliation", "categories"} & set(page.places)
+    assert "Nothing stands out." in page.text
+
+
+@pytest.mark.parametrize(
+    "files", [[bad("x.jpg", "corrupt: x")], [bad("x.txt", "not an image", "other")]]
+)
+def test_where_no_image_decodes(parse, files):
+    page = parse(make_page(files, analyze=Analyze()))
+    assert not {"thumbnails", "sizes", "missing"} & set(page.places)
+    assert "wrong" in page.places
+    assert not re.search(r"\b(nan|None|inf)\b", page.text)
+
+
+def test_what_is_wrong_and_the_most_first():
+    files = make_files()
+    found = wrong_files(quality_table(files, ANALYZE, None))
+    assert dict(zip(found["path"], found["wrong"], strict=True)) == {
+        "4harmless": "corrupt: broken: harmless, lacks make",
+        "1harmless": "is a JPEG, outlier of bytes, lacks make",
+        "2harmless": "same bytes as a/1.jpg, lacks make",
+        "3harmless": "same bytes as 1harmless, lacks make",
+        "5harmless": "not an image",
+    }
+    assert list(found["path"])[:2] == ["4harmless", "1harmless"]
+    assert list(found["path"])[-1] == "5harmless"
+
+
+def test_a_large_dataset_makes_a_small_page(parse):
+    files = [image(f"{n}.jpg", agrees=n % 2 == 0) for n in range(2 * MOST_FILES + 20)]
+    data = make_page(files)
+    page = parse(data)
+    assert len(page.all("img")) == MOST_THUMBNAILS
+    assert "and 320 more, see quality.parquet" in page.text  # each lacks a make
+    assert len(data) < 500_000
+
+
+def test_nothing_outside_is_asked_for(parse):
+    page = parse(make_page(make_files()))
+    names = {name for _, attributes in page.tags for name in attributes}
+    assert not {"style", "srcset", "action"} & names
+    assert not [name for name in names if name.startswith("on")]
+    for _, attributes in page.tags:
+        assert "://" not in "".join(attributes.values())
+        assert attributes.get("src", "data:").startswith("data:")
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_names_are_text(parse, name):
+    harmless = parse(make_page(make_files(), "/harmless"))
+    page = parse(make_page(make_files(name), f"/{name}"))
+    assert page.skeleton == harmless.skeleton
+    assert page.inside == harmless.inside
+    assert page.text.count(shown(name)) >= harmless.text.count("harmless") >= 10
+    alts = {one["alt"] for one in page.all("img")}
+    assert {f"{n}{shown(name)}" for n in (1, 2, 3)} <= alts

@@ -1,0 +1,60 @@
+"""Rows, runs and jobs by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bgexp.config.compose import compose_config, plain
+from bgexp.experiment.results import Row
+from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.performance import METRICS
+from bgexp.report.finding import Job
+
+
+def _make_row(number: int, iou: float | None = None, **told: Any) -> Row:
+    lost, leaked = told.pop("lost", 0.1), told.pop("leaked", 0.1)
+    metrics = {} if iou is None else dict.fromkeys(METRICS, 0.5) | {"iou": iou}
+    if metrics:
+        metrics |= {"foreground_recall": 1 - lost, "background_leakage": leaked}
+    checks = dict.fromkeys(CHECKS, 0.0) | {"coverage": 0.3, "parts": 1.0, "confidence": 0.9}
+    checks |= told.pop("checks", {})
+    told = {"category": "a", "sha256": "", "status": "ok"} | told
+    if told["status"] == "failed":
+        metrics = checks = {}
+    return Row(f"{number:02}.jpg", metrics=metrics, checks=checks, **told)
+
+
+def _table(rows: list[Row]) -> pd.DataFrame:
+    return pd.DataFrame([row.flat() for row in rows])
+
+
+@pytest.fixture
+def row() -> Callable[..., Row]:
+    """A row by number and IoU (None: no truth), and whatever else differs from a good one."""
+    return _make_row
+
+
+@pytest.fixture
+def table() -> Callable[[list[Row]], pd.DataFrame]:
+    """Rows as the columns of per_image.parquet."""
+    return _table
+
+
+@pytest.fixture(scope="session")
+def settings() -> dict[str, Any]:
+    """The settings of a run with nothing overridden."""
+    return plain(compose_config("run", ["refine=grabcut"], None))
+
+
+@pytest.fixture
+def job() -> Callable[..., Job]:
+    """A job by its overrides and the IoU (None: no truth) of each image."""
+
+    def make(overrides: str, ious: list[float | None], speed: float = 2.0, **summary: Any) -> Job:
+        rows = _table([_make_row(number, iou) for number, iou in enumerate(ious)])
+        told = {"status": "finished", "images_per_s": speed} | summary
+        return Job(overrides, overrides.split(), told, rows, f"{overrides}/report.html")
+
+    return make

@@ -1,0 +1,365 @@
+"""A real sweep, two thresholds by two refinements on two images, and everything it leaves."""
+
+import io
+import json
+import re
+import shutil
+import zipfile
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bgexp.experiment import run as experiment
+from bgexp.images.decode import decode_mask, load_image
+from bgexp.metrics.performance import METRICS, evaluate_performance
+from bgexp.sweep import jobs as sweep
+from bgexp.tracking import past_runs as history
+
+pytestmark = pytest.mark.slow
+SAMPLE = Path(experiment.__file__).parents[1] / "sample"
+GRID = ["detector.score_threshold=0.5,0.9", "refine=none,grabcut"]
+CONTRACT = {
+    "schema_version": {},
+    "command": {},
+    "status": {},
+    "run_id": {},
+    "parent_run_id": {},
+    "reused_from": {},
+    "identity": {},
+    "bgexp": {"version", "source_hash", "git_commit", "git_dirty"},
+    "versions": {"python", "torch", "mlflow"},
+    "device": {"requested", "used", "name"},
+    "weights": {"name", "sha256"},
+    "dataset": {"name", "root", "digest", "n_images", "n_with_truth", "n_population"},
+    "counts": {"total", "ok", "failed", "skipped"},
+    "metrics": set(METRICS),
+    "checks": {"coverage", "nothing_found"},
+    "categories": {},
+    "check_ranks": {"coverage", "confidence"},
+    "detections": {"computed", "cached"},
+    "timings": {"load", "detect", "combine", "refine", "cutout"},
+    "processes": {},
+    "images_per_s": {},
+    "peak_rss_bytes": {},
+}
+
+
+def run_sweep(run_cli, runs, given, *more):
+    """The sweep in this process: exit code, output, its folder, its jobs' summaries."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run_cli("run", "-m", f"runs={runs}", *given, *GRID, *more)
+    assert (runs / "sweep").is_dir(), err.getvalue()
+    folder = max((runs / "sweep").iterdir())
+    jobs = sorted(path.parent for path in folder.glob("*/summary.json"))
+    return SimpleNamespace(
+        code=code,
+        out=out.getvalue(),
+        err=err.getvalue(),
+        folder=folder,
+        jobs=jobs,
+        summaries=[sweep.read_summary(job) for job in jobs],
+    )
+
+
+@pytest.fixture(scope="module")
+def given(fast):
+    kept = [o for o in fast if not o.startswith(("refine", "detector.score_threshold"))]
+    return [*kept, "samples=2", "detector.score_fallback=null"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep") / "runs"
+
+
+@pytest.fixture(scope="module")
+def swept(run_cli, runs, given):
+    return run_sweep(run_cli, runs, given)
+
+
+@pytest.fixture(scope="module")
+def store(swept, runs):
+    assert swept.jobs
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
+
+
+def test_runs(swept, store):
+    assert swept.code == 0, swept.err
+    found = {summary["run_id"]: summary for summary in swept.summaries}
+    parents = {summary["parent_run_id"] for summary in swept.summaries}
+    assert len(found) == 4
+    assert len(parents) == 1
+    runs = store.search_runs(["1"])
+    assert {run.info.run_id for run in runs} == found.keys() | parents
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags.get("mlflow.parentRunId", None) in (
+            parents if run.info.run_id in found else {None}
+        )
+    [parent] = parents
+    shared = json.loads((swept.folder / "sweep.json").read_text())
+    assert shared == {
+        "run_id": parent,
+        "score_floors": {"demo": 0.5},
+        "varied": ["detector.score_threshold", "refine.name"],
+    }
+    assert {run.info.run_name for run in runs if run.info.run_id != parent} == {
+        f"score {score} · {refine} · demo"
+        for score in (0.5, 0.9)
+        for refine in ("no refinement", "grabcut")
+    }
+    names = [artifact.path for artifact in store.list_artifacts(parent)]
+    assert "jobs.csv" in names
+    assert store.get_run(parent).data.tags["bgexp.jobs"] == "4"
+    assert "system/cpu_utilization_percentage" in store.get_run(parent).data.metrics
+
+
+def test_output(swept):
+    assert swept.err == ""
+    assert "Traceback" not in swept.out
+    table = swept.out[swept.out.rindex("4 jobs") :]
+    assert max(len(line) for line in table[: table.index("Shared")].splitlines()) <= 80
+    lines = table.splitlines()
+    assert sum("refine=grabcut" in line for line in lines) in (2, 3)  # two jobs, maybe the best
+    assert sum("image_size=64" in line for line in lines) == 2  # said once, and in the command
+    assert f"Files:   {swept.folder}" in table
+    assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
+    parent = swept.summaries[0]["parent_run_id"][:8]
+    assert f"Compare: bgexp compare {parent} runs={swept.folder.parents[1]}" in lines
+
+
+def test_what_compares_is_what_was_run(capsys, swept):
+    settings = history.StoredRun("", "", "", None, {}, {}, {}, swept.jobs[0]).settings
+    sweep.show_results(swept.jobs[:1], settings)
+    run_id = swept.summaries[0]["run_id"]
+    told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs={swept.folder.parents[1]}"
+    assert told in capsys.readouterr().out.splitlines()
+    sweep.show_results(swept.jobs, settings.model_copy(update={"runs": Path("runs")}))
+    parent = swept.summaries[0]["parent_run_id"][:8]
+    assert f"Compare: bgexp compare {parent}" in capsys.readouterr().out.splitlines()
+
+
+def test_summary_contract(swept):
+    for job, summary in zip(swept.jobs, swept.summaries, strict=True):
+        for key, inner in CONTRACT.items():
+            assert set(inner) <= set(summary[key] if inner else ()), (job, key)
+        assert summary["status"] == "finished"
+        assert summary["counts"] == {"total": 2, "ok": 2, "failed": 0, "skipped": 0}
+        assert summary["dataset"]["n_with_truth"] == 2
+        assert summary["dataset"]["n_population"] == 24
+        assert summary["reused_from"] is None
+        for metric in summary["metrics"].values():
+            assert set(metric) == {"mean", "median", "p05", "p95", "n_scored", "n_undefined"}
+            assert metric["n_scored"] + metric["n_undefined"] == 2
+    assert len({summary["identity"] for summary in swept.summaries}) == 4
+    seen = [summary["checks"]["nothing_found"]["mean"] for summary in swept.summaries]
+    assert seen == [0, 0, 1, 1]  # no score of these weights reaches 0.9
+    assert swept.summaries[2]["metrics"]["precision"]["mean"] is None
+    assert not list(swept.folder.rglob(".bgexp-*"))
+
+
+def test_the_network_ran_once_for_each_image(swept):
+    assert [summary["detections"]["computed"] for summary in swept.summaries] == [2, 0, 0, 0]
+    assert [summary["detections"]["cached"] for summary in swept.summaries] == [0, 2, 2, 2]
+    for job in swept.jobs:
+        assert "score_floor: 0.5" in (job / "config.yaml").read_text()
+    network = [pd.read_parquet(job / "per_image.parquet")["ms.detect"] for job in swept.jobs]
+    for times in network[1:]:  # what the network took when it ran
+        np.testing.assert_array_equal(times, network[0])
+
+
+def test_the_cache_changes_nothing(run_cli, swept, tmp_path, given):
+    plain = run_sweep(run_cli, tmp_path / "runs", given, "cache.max_gb=0")
+    assert not (tmp_path / "runs" / "cache").exists()
+    assert plain.code == 0
+    for old, new in zip(swept.jobs, plain.jobs, strict=True):
+        assert sweep.read_summary(new)["detections"] == {"computed": 2, "cached": 0}
+        assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
+    assert [s["identity"] for s in plain.summaries] == [s["identity"] for s in swept.summaries]
+
+
+def test_tracked_metrics_are_those_of_the_summary(swept, store):
+    for summary in swept.summaries:
+        tracked = store.get_run(summary["run_id"]).data.metrics
+        told = {f"{k}.{n}": v for k, m in summary["metrics"].items() for n, v in m.items()}
+        told |= {f"checks.{k}.{n}": v for k, m in summary["checks"].items() for n, v in m.items()}
+        told |= {f"counts.{key}": value for key, value in summary["counts"].items()}
+        assert "iou.mean" in told
+        for key, value in told.items():
+            assert tracked.get(key) == value, key
+        category = next(iter(summary["categories"]))
+        expected = summary["categories"][category]["metrics"]["iou"]["mean"]
+        assert tracked[f"category.{category}.iou.mean"] == expected
+
+
+def test_masks_give_the_scores(swept):
+    for job in swept.jobs:
+        rows = pd.read_parquet(job / "per_image.parquet").set_index("path")
+        with zipfile.ZipFile(job / "masks.zip") as archive:
+            assert archive.testzip() is None
+            assert sorted(archive.namelist()) == sorted(f"{path}.png" for path in rows.index)
+            for path, row in rows.iterrows():
+                mask = decode_mask(archive.read(f"{path}.png"))
+                assert mask.shape == load_image(SAMPLE / "images" / path, 200).shape[:2]
+                assert mask.shape == (row["height"], row["width"])
+                truth = SAMPLE / "masks" / path.rpartition(".")[0]
+                scores = evaluate_performance(
+                    mask, decode_mask((f := truth.parent / f"{truth.name}.png").read_bytes())
+                )
+                assert f.is_file()
+                for key, value in scores.items():
+                    np.testing.assert_allclose(row[key], value, atol=1e-6, err_msg=key)
+
+
+def test_artifacts_are_stored_once(swept, runs):
+    for job, summary in zip(swept.jobs, swept.summaries, strict=True):
+        root = runs / "artifacts" / summary["run_id"] / "artifacts"
+        files = [path.relative_to(job) for path in job.rglob("*") if path.is_file()]
+        assert {"config.yaml", "summary.json", "per_image.parquet", "masks.zip", "log.txt"} <= {
+            str(name) for name in files
+        }
+        assert sum(name.parts[0] == "samples" for name in files) == 2
+        for name in files:
+            assert (root / name).samefile(job / name), name
+        assert (root / "per_image.json").is_file()
+
+
+def test_pages(swept, runs):
+    page = (swept.folder / "report.html").read_text()
+    parent = swept.summaries[0]["parent_run_id"]
+    tracked = runs / "artifacts" / parent / "artifacts" / "report.html"
+    assert tracked.samefile(swept.folder / "report.html")
+    for job in swept.jobs:
+        assert f'href="{job.name}/report.html"' in page
+        own = (job / "report.html").read_text()
+        assert own.count("data:image/") >= 2 * 3
+        assert "<h2" in own
+    assert "score_threshold" in page
+    for text in (page, own):
+        assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # nothing from outside
+
+
+def test_what_is_tracked_besides(swept, store):
+    for summary in swept.summaries:
+        run = store.get_run(summary["run_id"])
+        assert run.data.params["detector.image_size"] == "64"
+        assert run.data.params["refine.name"] in ("none", "grabcut")
+        assert run.data.params["combine.mask_threshold"] == "0.5"
+        tags = run.data.tags
+        assert tags["mlflow.note.content"] == (
+            f"2 of 2 images, IoU {summary['metrics']['iou']['mean']:.3f}, "
+            f"boundary IoU {summary['metrics']['boundary_iou']['mean']:.3f}, "
+            f"{summary['images_per_s']:.2f} images/s"
+        )
+        assert tags["bgexp.weights_sha256"] == summary["weights"]["sha256"]
+        assert tags["bgexp.git_commit"] == str(summary["bgexp"]["git_commit"])
+        assert tags["bgexp.device_requested"] == "cpu"
+        assert tags["bgexp.device_used"].startswith("CPU")
+        assert tags["version.torch"] == summary["versions"]["torch"]
+        [data] = run.inputs.dataset_inputs
+        assert data.dataset.name == "sample"
+        assert summary["dataset"]["digest"].startswith(data.dataset.digest)
+
+
+def never(*_args):
+    raise AssertionError("the network ran")
+
+
+def test_an_identical_sweep_is_reused(run_cli, swept, runs, given, store, monkeypatch):
+    monkeypatch.setattr(experiment, "work_through", never)
+    again = run_sweep(
+        run_cli, runs, given, "device=auto", "max_failed=0.1", "dataset.max_megapixels=200"
+    )
+    assert again.code == 0, again.out
+    assert again.out.count("reused") >= 4
+    for old, new, job in zip(swept.summaries, again.summaries, again.jobs, strict=True):
+        changed = {"run_id", "parent_run_id", "reused_from"}
+        assert {k: v for k, v in old.items() if k not in changed} == {
+            k: v for k, v in new.items() if k not in changed
+        }
+        assert new["reused_from"] == old["run_id"] != new["run_id"]
+        run = store.get_run(new["run_id"])
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["bgexp.reused_from"] == old["run_id"]
+        assert run.data.tags["mlflow.parentRunId"] == new["parent_run_id"] != old["parent_run_id"]
+        assert run.data.metrics["iou.mean"] == new["metrics"]["iou"]["mean"]
+        assert run.data.metrics == pytest.approx(
+            {
+                k: v
+                for k, v in store.get_run(old["run_id"]).data.metrics.items()
+                if k[:6] != "system"
+            }
+            | {k: v for k, v in run.data.metrics.items() if k[:6] == "system"}
+        )
+        artifact = runs / "artifacts" / new["run_id"] / "artifacts"
+        assert json.loads((artifact / "summary.json").read_text())["run_id"] == new["run_id"]
+        assert (artifact / "masks.zip").samefile(job / "masks.zip")
+        assert (artifact / "per_image.json").is_file()
+    # The earlier run's own files still tell of the earlier run.
+    assert [sweep.read_summary(job) for job in swept.jobs] == swept.summaries
+
+
+def test_force_computes_the_same_anew(run_cli, swept, runs, given):
+    again = run_sweep(run_cli, runs, given, "force=true")
+    assert again.code == 0
+    for old, new in zip(swept.jobs, again.jobs, strict=True):
+        assert sweep.read_summary(new)["reused_from"] is None
+        assert not (new / "masks.zip").samefile(old / "masks.zip")
+        assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
+
+
+def test_a_crash_ends_its_job_only(run_cli, runs, given, store, monkeypatch):
+    real = experiment.prepare
+
+    def fragile(settings):
+        if settings.detector.score_threshold == 0.9:
+            raise ZeroDivisionError("boom\nand more")
+        return real(settings)
+
+    monkeypatch.setattr(experiment, "prepare", fragile)
+    crashed = run_sweep(run_cli, runs, given, "force=true")
+    assert crashed.code == 1
+    assert [summary["status"] for summary in crashed.summaries] == ["finished"] * 2 + ["failed"] * 2
+    assert crashed.summaries[2]["error"] == "ZeroDivisionError: boom and more"
+    assert crashed.out.count("ZeroDivisionError: boom and more") == 2
+    assert "Traceback" not in crashed.out + crashed.err
+    assert "fragile" in (crashed.jobs[2] / "error.txt").read_text()
+    parent = crashed.summaries[0]["parent_run_id"]
+    assert store.get_run(parent).info.status == "FAILED"
+    children = store.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert sorted(run.info.status for run in children) == ["FAILED"] * 2 + ["FINISHED"] * 2
+    errors = [run.data.tags.get("bgexp.error", "") for run in children]
+    assert sum("ZeroDivisionError: boom" in error for error in errors) == 2
+
+
+def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, swept, given, tmp_path):
+    job = swept.jobs[1]  # refine=grabcut
+    with zipfile.ZipFile(job / "masks.zip") as archive:
+        names = [name.removesuffix(".png") for name in archive.namelist()]
+        archive.extractall(tmp_path / "masks")
+    for name in names:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SAMPLE / "images" / name, tmp_path / "images" / name)
+    place = [f"dataset.images={tmp_path / 'images'}", f"dataset.masks={tmp_path / 'masks'}"]
+    code = run_cli(
+        "run",
+        f"runs={tmp_path / 'runs'}",
+        *given,
+        "dataset=pairs",
+        *place,
+        "detector.score_threshold=0.5",
+        "refine=grabcut",
+    )
+    assert code == 0
+    [folder] = (tmp_path / "runs/run").iterdir()
+    summary = sweep.read_summary(folder)
+    assert summary["metrics"]["iou"]["mean"] == 1
+    assert summary["metrics"]["iou"]["n_scored"] == 2
+    assert summary["metrics"]["mae"]["mean"] == 0

@@ -1,0 +1,128 @@
+import dataclasses
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bgexp.report.finding import Job
+from bgexp.sweep.effects import job_names
+from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
+
+
+@pytest.fixture(scope="session")
+def jobs(run_parts):
+    """Four jobs, two settings with two values each; with truth or without."""
+
+    def make(truth=True, names=None, n=28):
+        overrides = [
+            (f"refine={r}", f"a.score={s}", "seed=1") for r in ("no", "cut") for s in (1, 2)
+        ]
+        found = []
+        for place, (name, given) in enumerate(zip(job_names(overrides), overrides, strict=True)):
+            summary, rows, _ = run_parts(n, truth, count=0, names=names, images_per_s=1.0 + place)
+            rows["iou"] = (rows["iou"] * (0.7 + 0.1 * place)).clip(0, 1)
+            rows["check.coverage"] *= 0.7 + 0.1 * place
+            found.append(Job(name, given, summary, rows, f"{place}/report.html"))
+        return found
+
+    return make
+
+
+def pictures(jobs, count=3):
+    small = np.full((6, 8, 3), 100, np.uint8)
+    shown = ["original", *(job.name for job in choose_variants(jobs))]
+    return {path: dict.fromkeys(shown, small) for path in choose_disagreeing(jobs, count)}
+
+
+def test_a_sweep_with_truth(jobs, parse):
+    made = jobs()
+    when = datetime(2026, 11, 23, 9, 5, tzinfo=UTC)
+    page = parse(render_sweep("sweep 7", made, pictures(made), when, {"jobs.csv": "jobs.csv"}))
+    sections = ["findings", "jobs", "effects", "tradeoff", "refinement", "checks", "images"]
+    assert [place for place in page.places if place in sections] == sections
+    assert [one["href"] for one in page.all("a") if "report.html" in one["href"]] == [
+        f"{n}/report.html" for n in range(4)
+    ]
+    for words in (
+        "sweep 7",
+        "4 of 4 jobs finished",
+        "2026-11-23 09:05",
+        "seed=1",
+        "refine=cut score=2",
+    ):
+        assert words in page.text
+    assert page.text.count("best") >= 2  # the finding and the table
+    assert len(page.all("circle")) == 4
+    images = page.all("img")
+    assert len(images) == 3 * 5
+    assert images[0]["alt"] == "original: 0027.jpg" or images[0]["alt"].startswith("original: c")
+    assert re.search(r"refine=no score=1\s*IoU 0\.\d{3}", page.text)
+
+
+def test_a_sweep_without_truth(jobs, parse):
+    made = jobs(truth=False)
+    page = parse(render_sweep("s", made, pictures(made)))
+    assert "Without truth no job is the best one" in page.text
+    assert "they warn, they do not choose" in page.text
+    assert not {"tradeoff", "checks"} & set(page.places)
+    assert "IoU" not in page.text
+    assert "nan" not in page.text
+
+
+def test_jobs_that_broke_and_that_were_reused(jobs, parse):
+    first, second, third, _ = jobs()
+    broke = Job("x", ("refine=x",), {"status": "failed", "error": "no <weights>"}, pd.DataFrame())
+    reused = dataclasses.replace(second, summary={**second.summary, "reused_from": "77aa"})
+    page = parse(render_sweep("s", [first, reused, third, broke]))
+    assert "3 of 4 jobs finished" in page.text
+    assert "no <weights>" in page.text
+    assert "reused" in page.text
+    assert "nan" not in page.text
+    assert parse(render_sweep("s", [broke])).text.count("failed") >= 1
+    assert parse(render_sweep("s", [])).all("circle") == []
+
+
+def test_where_the_jobs_are_farthest_apart(jobs):
+    made = jobs()
+    apart = choose_disagreeing(made, 3)
+    assert apart[0] == max(made[0].rows.dropna(subset=["iou"])["path"], key=lambda path: path[-8:])
+    assert choose_disagreeing([made[0], made[0]], 3) == []  # they agree everywhere
+
+
+def test_the_variants_that_are_shown(jobs):
+    made = jobs()
+    assert choose_variants(made) == made
+    assert [job.name for job in choose_variants(made, 2)] == [made[0].name, made[3].name]
+    assert [job.name for job in choose_variants(made, 1)] == [made[3].name]  # the best one
+    assert len(choose_variants(jobs(truth=False), 3)) == 3
+    assert choose_variants([]) == []
+
+
+def test_hostile_names_are_text(jobs, parse):
+    def page(names, word):
+        made = [
+            dataclasses.replace(
+                job, name=f"{word} {n}", overrides=(f"k{word}={word}{n}", f"z={word}")
+            )
+            for n, job in enumerate(jobs(names=names))
+        ]
+        broke = {"status": "failed", "error": word}
+        made[1] = dataclasses.replace(made[1], summary=broke, rows=pd.DataFrame(), link=f"{word}/r")
+        return parse(render_sweep(word, made, pictures(made), links={word: word}))
+
+    plain = page("{:04}.jpg".format, "harmless")
+    for word in (
+        "<img src=x onerror=alert(1)>",
+        '"><script>alert(2)</script>',
+        "a'\nb",
+        "javascript:x",
+    ):
+        hostile = page(f"{{:04}}{word}".format, word)
+        assert [one for one in hostile.skeleton if one[0] != "text"] == [
+            one for one in plain.skeleton if one[0] != "text"
+        ]  # a longer name may have no room in the chart
+        assert hostile.inside == plain.inside
+        for one in hostile.all("a"):
+            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", one["href"])

@@ -1,0 +1,189 @@
+import hashlib
+import json
+import math
+import os
+import resource
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bgexp.system import atomic as files
+from bgexp.system.atomic import (
+    TEMPORARY,
+    sha256_bytes,
+    sha256_file,
+    source_hash,
+    write_json,
+    write_whole,
+)
+
+
+def test_write_whole(tmp_path):
+    path = tmp_path / "a" / "b" / "file"
+    write_whole(path, b"one")
+    write_whole(str(path), b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_the_longest_name_and_the_usual_rights(tmp_path):
+    path = tmp_path / ("ü" * 127)  # 254 bytes of at most 255
+    write_whole(path, b"x")
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+@pytest.mark.parametrize("step", ["os.fsync", "os.replace"])
+@pytest.mark.parametrize("error", [OSError("disk"), KeyboardInterrupt()])
+def test_a_failed_write_changes_nothing(tmp_path, monkeypatch, old, step, error):
+    path = tmp_path / "file"
+    if old:
+        path.write_bytes(old)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(type(error)):
+        write_whole(path, b"new")
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == (["file"] if old else [])
+    assert not old or path.read_bytes() == old
+
+
+def test_a_write_that_fails_halfway_leaves_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_whole(tmp_path / "file", bytes(200_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_fsync_of_the_folder_is_not_success(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def fail_on_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError("disk")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_on_folders)
+    with pytest.raises(OSError, match="disk"):
+        write_whole(tmp_path / "file", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_the_order_of_steps(tmp_path, monkeypatch):
+    steps = []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        mode = os.fstat(descriptor).st_mode
+        steps.append("fsync folder" if stat.S_ISDIR(mode) else "fsync file")
+        fsync(descriptor)
+
+    def note_replace(source, target):
+        assert Path(source).match(TEMPORARY)
+        assert Path(source).parent == tmp_path
+        assert Path(source).read_bytes() == b"x"
+        steps.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_whole(tmp_path / "file", b"x")
+    assert steps == ["fsync file", "replace", "fsync folder"]
+
+
+def test_a_folder_in_the_way(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OSError, match="x"):
+        write_whole(tmp_path / "x", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def strict(text):
+    def refuse(constant):
+        raise ValueError(constant)
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_write_json_is_strict_and_keeps_the_order(tmp_path):
+    obj = {"z": math.nan, "a": [math.inf, -math.inf, 1.5], "t": (np.float64("nan"), None, True, 3)}
+    write_json(tmp_path / "x.json", obj | {"name": "ü\udcff"})
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    expected = {"z": None, "a": [None, None, 1.5], "t": [None, None, True, 3], "name": "ü\udcff"}
+    assert strict(text) == expected
+    assert list(strict(text)) == ["z", "a", "t", "name"]
+    assert text.startswith('{\n  "z": null')
+    assert text.endswith("}\n")
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_anything_comes_back_with_null_for_nan(obj):
+    def expected(value):
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, dict):
+            return {key: expected(item) for key, item in value.items()}
+        return [expected(item) for item in value] if isinstance(value, list) else value
+
+    written = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "write_whole", lambda _, data: written.append(data))
+        write_json("x.json", obj)
+    assert strict(written[0]) == expected(obj)
+
+
+def test_what_has_no_json_form_leaves_no_file(tmp_path):
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "x.json", {"a": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_001])
+def test_sha256(tmp_path, size):
+    data = np.random.default_rng(size).bytes(size)
+    (tmp_path / "x").write_bytes(data)
+    expected = hashlib.sha256(data).hexdigest()
+    assert sha256_file(tmp_path / "x") == sha256_bytes(data) == expected
+
+
+def test_source_hash_changes_with_content_and_names(tmp_path, monkeypatch):
+    assert source_hash() == source_hash()
+    assert len(source_hash()) == 64
+
+    def of(sources, *parts):
+        folder = tmp_path / sha256_bytes(repr(sources).encode())
+        for name, text in sources.items():
+            write_whole(folder / name, text)
+        monkeypatch.setattr(files, "__file__", str(folder / "system" / "atomic.py"))
+        return source_hash.__wrapped__(*parts)
+
+    base = of({"a.py": b"1", "sub/b.py": b"2"})
+    assert of({"sub/b.py": b"2", "a.py": b"1", "notes.txt": b"3", "a.pyc": b""}) == base
+    assert of({"a.py": b"1", "sub/b.py": b"3"}) != base
+    assert of({"a.py": b"1", "b.py": b"2"}) != base
+    assert of({"a.py": b"1", "sub/b.py": b"2", "c.py": b""}) != base
+    both = {"a.py": b"1", "sub/b.py": b"2", "subs.py": b"3"}
+    assert of(both, "sub") == of(both | {"a.py": b"9", "subs.py": b"9"}, "sub/b.py")
+    assert of(both, "sub") != of(both | {"sub/b.py": b"9"}, "sub")
+    with pytest.raises(ValueError, match="no source of bgexp: gone"):
+        of(both, "sub", "gone.py")

@@ -1,0 +1,212 @@
+import os
+import platform
+import resource
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bgexp.errors import UserError
+from bgexp.system.workers import Lost, Stop, stopping, work
+
+SECONDS = 60.0  # more than any task here takes
+MANY = 64 * 2**20  # bytes; glibc by itself returns as many at once
+
+
+# What workers start with; they are pickled, so they stand at the top level.
+
+
+def squares():
+    return square
+
+
+def square(number):
+    return number * number
+
+
+def ill_tempered(folder):
+    return partial(behave, folder=folder)
+
+
+def behave(task, folder):
+    """Does what the task says; leaves a file for each call."""
+    name, what = task
+    count = len(list(folder.glob(f"{name}-*"))) + 1
+    (folder / f"{name}-{count}-{os.getpid()}").touch()
+    if what == "die" or (what == "die once" and count == 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "hang":
+        time.sleep(600)
+    if what == "no memory":
+        raise MemoryError
+    if what == "wait":
+        time.sleep(0.5)
+    return f"{name} done"
+
+
+def faults():
+    return count_faults
+
+
+def count_faults(times):
+    """Pages that this process touches for the first time, for the last of several large arrays."""
+    for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        b"x" * MANY
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return found
+
+
+def no_start():
+    raise ValueError("detector.weights: no such file: x")
+
+
+def dead_start():
+    os._exit(3)
+
+
+def run(tasks, start, processes=2, seconds=SECONDS, stop=None):
+    return dict(work(tasks, start, processes, seconds, stop or Stop()))
+
+
+def test_every_task_has_its_result():
+    assert run(range(20), squares) == {n: n * n for n in range(20)}
+
+
+def test_no_tasks_start_no_worker():
+    assert run([], dead_start) == {}
+
+
+def test_tasks_are_taken_only_as_workers_become_free():
+    taken = []
+
+    def tasks():
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    results = work(tasks(), squares, 2, SECONDS, Stop())
+    next(results)
+    assert len(taken) <= 4
+    results.close()
+
+
+def test_a_worker_that_dies_costs_its_task_one_retry(tmp_path):
+    tasks = [("a", ""), ("b", "die once"), ("c", ""), ("d", "")]
+    found = run(tasks, partial(ill_tempered, tmp_path))
+    assert found == {(name, what): f"{name} done" for name, what in tasks}
+    assert sorted(path.name[:3] for path in tmp_path.iterdir()) == [
+        "a-1",
+        "b-1",
+        "b-2",
+        "c-1",
+        "d-1",
+    ]
+
+
+def test_one_that_dies_twice_is_lost_and_the_others_are_done(tmp_path):
+    tasks = [("a", "die"), ("b", ""), ("c", "")]
+    found = run(tasks, partial(ill_tempered, tmp_path))
+    assert found[tasks[0]] == Lost("its process died (SIGKILL, perhaps for want of memory)")
+    assert found[tasks[1]] == "b done"
+    assert found[tasks[2]] == "c done"
+    # The second try was alone, after all others.
+    newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert newest.name.startswith("a-2")
+
+
+def test_one_that_hangs_is_given_up(tmp_path):
+    found = run([("a", "hang"), ("b", "")], partial(ill_tempered, tmp_path), seconds=1.0)
+    assert found[("a", "hang")] == Lost("took longer than 1 s")
+    assert found[("b", "")] == "b done"
+
+
+def test_want_of_memory_is_tried_again_alone(tmp_path):
+    found = run([("a", "no memory")], partial(ill_tempered, tmp_path))
+    assert found[("a", "no memory")] == Lost("its process ran out of memory")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_start_that_fails_is_told():
+    with pytest.raises(UserError, match=r"^detector.weights: no such file: x$"):
+        run([1], no_start)
+
+
+def test_a_start_that_dies_is_told():
+    with pytest.raises(UserError, match=r"^processes: a worker could not start: .*exit code 3"):
+        run([1], dead_start)
+
+
+def test_after_a_signal_what_is_in_flight_is_finished_and_no_more_begun(tmp_path):
+    stop = Stop()
+    found = []
+    tasks = [(str(n), "wait") for n in range(20)]
+    for task, _ in work(tasks, partial(ill_tempered, tmp_path), 2, SECONDS, stop):
+        found.append(task)
+        stop.exit_code = 130
+    assert 1 <= len(found) <= 3
+    assert len(list(tmp_path.iterdir())) == len(found)
+
+
+def test_a_signal_becomes_a_wish_and_handlers_come_back():
+    before = signal.getsignal(signal.SIGINT)
+    with stopping() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        assert stop.exit_code == 143
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        assert stop.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_no_worker_outlives_its_parent(tmp_path):
+    script = (
+        "from functools import partial; from pathlib import Path\n"
+        "from tests.system.test_workers import ill_tempered\n"
+        "from bgexp.system.workers import Stop, work\n"
+        "if __name__ == '__main__':\n"
+        f"    start = partial(ill_tempered, Path({str(tmp_path)!r}))\n"
+        "    list(work([('a', 'hang'), ('b', 'hang')], start, 2, 600, Stop()))\n"
+    )
+    file = tmp_path.parent / "parent.py"
+    file.write_text(script)
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen(
+        [sys.executable, str(file)], env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids = [int(path.name.rpartition("-")[2]) for path in tmp_path.iterdir()]
+    assert len(pids) == 2
+    parent.kill()
+    parent.wait()
+    gone = [not psutil.pid_exists(pid) or _ends(pid) for pid in pids]
+    assert gone == [True, True]
+
+
+def _ends(pid):
+    try:
+        process = psutil.Process(pid)
+        process.wait(20)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+    return True
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+def test_a_workers_memory_serves_again():
+    """What a worker has freed it does not ask the system for once more."""
+    ((_, once),) = work([1], faults, 1, SECONDS, Stop())
+    ((_, again),) = work([3], faults, 1, SECONDS, Stop())
+    pages = MANY // resource.getpagesize()
+    assert once >= pages // 2
+    assert again <= pages // 100

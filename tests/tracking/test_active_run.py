@@ -1,0 +1,282 @@
+"""The store: runs that died, many openers at once, odd values, and no password anywhere."""
+
+import math
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgexp.config.base import Common, Tracking
+from bgexp.config.credentials import use_credentials, without_credentials
+from bgexp.errors import Interrupted, UserError
+from bgexp.tracking import active_run as tracking
+
+pytestmark = pytest.mark.slow
+SECRET = "s3cr3t-Pa55"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("tracking") / "runs"
+    return Common(runs=runs, tracking=Tracking(), seed=0, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def opened(settings):
+    return tracking.open_store(settings)
+
+
+def stored(opened, run):
+    return opened[0].get_run(run.run_id)
+
+
+def test_values_as_mlflow_takes_them(opened, settings, tmp_path):
+    long, many = "x" * 7000, {f"p{n}": n for n in range(250)}
+    with tracking.tracked_run(settings, "run", "n" * 400, tmp_path) as run:
+        run.log_params({"long": long, "list[0]=@,": "kept", "k" * 400: 1, **many})
+        run.log_metrics(
+            {
+                "nan": math.nan,
+                "none": None,
+                "inf": math.inf,
+                "zero": 0.0,
+                "category.été/a+b (1).iou.mean": 0.5,
+                "m" * 400: 2.0,
+                **{f"m{n}": n for n in range(250)},
+            }
+        )
+    found = stored(opened, run)
+    assert found.info.status == "FINISHED"
+    assert found.data.params["long"] == long[:6000]
+    assert found.data.params["list_0____"] == "kept"
+    assert len(found.data.params) == 253
+    assert not {"nan", "none", "inf"} & found.data.metrics.keys()
+    assert found.data.metrics["zero"] == 0
+    assert found.data.metrics["category.été/a_b _1_.iou.mean"] == 0.5
+    assert found.data.metrics["m" * 250] == 2
+    assert len(found.data.metrics.keys() - {k for k in found.data.metrics if "system" in k}) == 253
+    assert found.data.tags["bgexp.folder"] == str(tmp_path.resolve())
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("boom"), "FAILED"), (Interrupted(143), "KILLED"), (KeyboardInterrupt(), "KILLED")],
+)
+def test_a_run_is_closed_in_every_case(opened, settings, tmp_path, error, status):
+    with (
+        pytest.raises(type(error)),
+        tracking.tracked_run(settings, "run", "", tmp_path) as run,
+    ):
+        raise error
+    found = stored(opened, run)
+    assert found.info.status == status
+    assert found.info.end_time is not None
+    assert found.data.tags.get("bgexp.error") == (
+        "ValueError: boom" if status == "FAILED" else None
+    )
+
+
+def test_a_store_that_breaks_is_one_line(settings, tmp_path):
+    from mlflow.exceptions import MlflowException
+
+    with (
+        pytest.raises(UserError, match=r"tracking\.uri: sqlite:.*: first$"),
+        tracking.tracked_run(settings, "run", "", tmp_path),
+    ):
+        raise MlflowException("first\nsecond")
+
+
+def test_the_same_folder_twice_and_no_hard_links(opened, settings, tmp_path, monkeypatch):
+    def refuse(*_args):
+        raise OSError("cross-device link")
+
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.txt").write_text("one")
+    with tracking.tracked_run(settings, "run", "", tmp_path) as run:
+        run.log_folder(tmp_path)
+        run.log_folder(tmp_path)
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+        (tmp_path / "sub" / "a.txt").write_text("two")
+        run.log_folder(tmp_path)
+    path = Path(opened[0].download_artifacts(run.run_id, "sub/a.txt"))
+    assert path.read_text() == "two"
+
+
+# -- runs left open -----------------------------------------------------------------------------
+
+
+def left_open(opened, host, pid, started):
+    tags = {"bgexp.host": host, "bgexp.pid": str(pid), "bgexp.process_started": str(started)}
+    return opened[0].create_run(opened[1], tags=tags).info.run_id
+
+
+def test_runs_of_dead_processes_are_closed(opened):
+    host = socket.gethostname()
+    me, parent = psutil.Process(), psutil.Process(os.getppid())
+    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    gone.wait()
+    dead = {
+        left_open(opened, host, gone.pid, time.time()),
+        left_open(opened, host, me.pid, me.create_time() - 3600),  # the id was given anew
+        left_open(opened, host, "no number", "either"),
+        left_open(opened, host, -1, 0),
+    }
+    live = {
+        left_open(opened, host, me.pid, me.create_time()),
+        left_open(opened, host, parent.pid, parent.create_time() + 0.5),  # a corrected clock
+        left_open(opened, host + "-other", gone.pid, 0),
+        opened[0].create_run(opened[1]).info.run_id,  # not one of ours
+    }
+    try:
+        assert set(tracking.close_dead_runs(*opened)) == dead
+        for run_id in dead:
+            assert opened[0].get_run(run_id).info.status == "KILLED"
+            assert opened[0].get_run(run_id).data.tags["bgexp.error"] == "its process died"
+        assert {opened[0].get_run(run_id).info.status for run_id in live} == {"RUNNING"}
+        assert tracking.close_dead_runs(*opened) == []
+    finally:
+        for run_id in live:
+            opened[0].set_terminated(run_id)
+
+
+def test_only_finished_runs_with_results_are_found(opened, settings, tmp_path):
+    def run(name, files, status="FINISHED"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in files:
+            (folder / file).write_text("{}")
+        tags = {"bgexp.identity": "abc", "bgexp.folder": str(folder)}
+        run_id = opened[0].create_run(opened[1], tags=tags).info.run_id
+        opened[0].set_terminated(run_id, status)
+        return run_id, folder
+
+    both = ["summary.json", "masks.zip"]
+    assert tracking.find_finished(settings, "abc") is None
+    first = run("first", both)
+    assert tracking.find_finished(settings, "abc") == first
+    run("without", ["summary.json"])
+    run("killed", both, "KILLED")
+    run("failed", both, "FAILED")
+    assert tracking.find_finished(settings, "abc") == first
+    assert tracking.find_finished(settings, "abd") is None
+
+
+def test_three_processes_open_one_fresh_store(tmp_path):
+    code = (
+        "import sys, pathlib, time, mlflow.store.tracking.sqlalchemy_store\n"
+        "from bgexp.tracking.active_run import open_store, tracked_run\n"
+        "from bgexp.config.base import Common, Tracking\n"
+        "root, me = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
+        "s = Common(runs=root / 'runs', tracking=Tracking(), seed=0, device='cpu')\n"
+        "(root / me).touch()\n"
+        "while len(list(root.glob('ready*'))) < 3: time.sleep(0.01)\n"
+        "with tracked_run(s, 'run', me, root) as run: run.log_metrics({'a': 1.0})\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), f"ready{n}"], stderr=subprocess.PIPE
+        )
+        for n in range(3)
+    ]
+    for process in started:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err.decode()
+        assert err == b""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name("bgexp").experiment_id])
+    assert [run.info.status for run in found] == ["FINISHED"] * 3
+
+
+# -- credentials --------------------------------------------------------------------------------
+
+TEXT = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1)
+
+
+@given(TEXT, st.text(min_size=1), TEXT, st.sampled_from(["", "/a@b", "?x=@", ":80/p"]))
+def test_without_credentials(user, password, host, rest):
+    bare = f"https://{host}{rest}"
+    full = f"https://{user}:{quote(password, safe='@:!')}@{host}{rest}"
+    assert without_credentials(full) == bare
+    assert without_credentials(bare) == bare
+    assert without_credentials(f"https://{user}@{host}{rest}") == bare
+
+
+@given(st.text())
+def test_any_address_can_be_shown(uri):
+    shown = without_credentials(uri)
+    assert without_credentials(shown) == shown
+    if "@" not in uri:
+        assert shown == uri
+
+
+@pytest.mark.parametrize("path", ["sqlite:////tmp/a@b/mlflow.db", "sqlite:///a.db", "http://[::1"])
+def test_what_is_no_credential_stays(path):
+    assert without_credentials(path) == path
+
+
+def test_use_credentials(monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    uri = f"http://me:{quote('p@ss/word:1', safe='')}@host:5000/x"
+    assert use_credentials(uri) == "http://host:5000/x"
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "p@ss/word:1"
+    use_credentials("http://host")
+    assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
+
+
+SWEEP = ["-m", "seed=0,1"]
+WAYS = {
+    "override": ["tracking.uri=URI", *SWEEP],
+    "quoted": ["tracking.uri='URI'"],
+    "doubly": ['++tracking.uri="URI"'],
+    "section": ["tracking={uri:'URI',experiment:x}"],
+    "file": ["experiment=server", "--config-dir=mine", *SWEEP],
+    "group": ["+server=own", "--config-dir=mine"],
+    "variable": ["tracking.uri=${oc.env:ADDRESS}"],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch, way):
+    """The store is local, what would be sent is looked at: its address goes through all layers."""
+    real, seen = tracking.open_store, []
+
+    def local(settings):
+        seen.append((settings.tracking.uri, os.environ.get("MLFLOW_TRACKING_PASSWORD")))
+        plain = settings.model_copy(update={"tracking": Tracking()})
+        return real(plain)
+
+    monkeypatch.chdir(tmp_path)
+    uri = f"http://me:{SECRET}@host.example:5000"
+    monkeypatch.setenv("ADDRESS", uri)
+    for name in ("experiment/server", "server/own"):
+        file = tmp_path / f"mine/{name}.yaml"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"# @package _global_\ntracking:\n  uri: {uri}\n")
+    monkeypatch.setattr(tracking, "open_store", local)
+    monkeypatch.setattr("bgexp.experiment.prepare.open_store", local)
+    monkeypatch.setattr(
+        "bgexp.experiment.run._compute", lambda *_: (_ for _ in ()).throw(OSError("x"))
+    )
+    overrides = [override.replace("URI", uri) for override in WAYS[way]]
+    code, out, err = bgexp_cli("run", *fast, *overrides)
+    assert code == 1, err
+    assert set(seen) == {("http://host.example:5000", SECRET)}
+    assert SECRET not in out + err
+    written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
+    assert {"config.yaml", "summary.json", "log.txt", "mlflow.db"} <= {p.name for p in written}
+    assert ("multirun.yaml" in {path.name for path in written}) == ("-m" in overrides)
+    assert [path for path in written if SECRET.encode() in path.read_bytes()] == []
+    code, out, err = bgexp_cli("run", "--cfg", "job", "--resolve", *overrides)
+    assert (code, SECRET in out + err) == (0, False)
