@@ -125,7 +125,8 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     runs = tmp_path / "runs with ü"
     run_id = a_run_with_a_picture(runs)
     code = (
-        "import sys; from bgexp.config.doctor import UiSettings; from bgexp.cli.ui import serve_ui; "
+        "import sys; from bgexp.cli.ui import serve_ui\n"
+        "from bgexp.config.doctor import UiSettings\n"
         "sys.exit(serve_ui(UiSettings(runs=sys.argv[1], tracking={}, port=sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, str(runs), str(free_port)]
