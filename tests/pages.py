@@ -16,7 +16,7 @@ from bgexp.experiment.aggregate import (
     summarised,
     timings,
 )
-from bgexp.experiment.results import Row
+from bgexp.experiment.results import ImageResult
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
 from bgexp.report.gallery import choose_gallery, draw_picture
@@ -71,14 +71,16 @@ class Page(HTMLParser):
         return [attributes["id"] for _, attributes in self.tags if "id" in attributes]
 
 
-def make_rows(n: int, truth: bool = True, names: Callable[[int], str] | None = None) -> list[Row]:
+def make_rows(
+    n: int, truth: bool = True, names: Callable[[int], str] | None = None
+) -> list[ImageResult]:
     """Rows of a run with refinement: IoU rises from image to image, every seventh failed."""
     rows = []
     for number in range(n):
         path = names(number) if names else f"c{number % 3}/{number:04}.jpg"
         share = (number + 1) / (n + 1)
         if number % 7 == 6:
-            rows.append(Row(path, f"c{number % 3}", "", "failed", "empty: no bytes"))
+            rows.append(ImageResult(path, f"c{number % 3}", "", "failed", "empty: no bytes"))
             continue
         metrics = dict.fromkeys(METRICS, share) if truth else {}
         checks = dict.fromkeys(CHECKS, share) | {"nothing_found": float(number == 0)}
@@ -95,13 +97,13 @@ def make_rows(n: int, truth: bool = True, names: Callable[[int], str] | None = N
         }
         told = dict(zip(("refined", "fallback"), status, strict=True))
         rows.append(
-            Row(path, f"c{number % 3}", "", "ok", "", 40, 30, metrics, checks, unrefined,
+            ImageResult(path, f"c{number % 3}", "", "ok", "", 40, 30, metrics, checks, unrefined,
                 **told, timings_ms=times)
         )  # fmt: skip
     return rows
 
 
-def make_summary(rows: list[Row], **changed: Any) -> dict[str, Any]:
+def make_summary(rows: list[ImageResult], **changed: Any) -> dict[str, Any]:
     """The summary of such rows."""
     found = {
         "command": "run",
@@ -154,7 +156,7 @@ def run_parts() -> Callable[..., tuple[dict[str, Any], pd.DataFrame, list[Any]]]
     ) -> tuple[dict[str, Any], pd.DataFrame, list[Any]]:
         rows = make_rows(n, truth, names)
         table = pd.DataFrame(
-            [row.flat() for row in rows], columns=list(Row("", "", "", "ok").flat())
+            [row.flat() for row in rows], columns=list(ImageResult("", "", "", "ok").flat())
         )
         return make_summary(rows, **changed), table, make_pictures(table, count, truth)
 

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from bgexp.config.compose import compose_config, plain
-from bgexp.experiment.results import Row
+from bgexp.experiment.results import ImageResult
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 
 
-def _make_row(number: int, iou: float | None = None, **told: Any) -> Row:
+def _make_row(number: int, iou: float | None = None, **told: Any) -> ImageResult:
     lost, leaked = told.pop("lost", 0.1), told.pop("leaked", 0.1)
     metrics = {} if iou is None else dict.fromkeys(METRICS, 0.5) | {"iou": iou}
     if metrics:
@@ -23,21 +23,21 @@ def _make_row(number: int, iou: float | None = None, **told: Any) -> Row:
     told = {"category": "a", "sha256": "", "status": "ok"} | told
     if told["status"] == "failed":
         metrics = checks = {}
-    return Row(f"{number:02}.jpg", metrics=metrics, checks=checks, **told)
+    return ImageResult(f"{number:02}.jpg", metrics=metrics, checks=checks, **told)
 
 
-def _table(rows: list[Row]) -> pd.DataFrame:
+def _table(rows: list[ImageResult]) -> pd.DataFrame:
     return pd.DataFrame([row.flat() for row in rows])
 
 
 @pytest.fixture
-def row() -> Callable[..., Row]:
+def row() -> Callable[..., ImageResult]:
     """A row by number and IoU (None: no truth), and whatever else differs from a good one."""
     return _make_row
 
 
 @pytest.fixture
-def table() -> Callable[[list[Row]], pd.DataFrame]:
+def table() -> Callable[[list[ImageResult]], pd.DataFrame]:
     """Rows as the columns of per_image.parquet."""
     return _table
 
@@ -49,12 +49,14 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-def job() -> Callable[..., Job]:
+def job() -> Callable[..., RunResult]:
     """A job by its overrides and the IoU (None: no truth) of each image."""
 
-    def make(overrides: str, ious: list[float | None], speed: float = 2.0, **summary: Any) -> Job:
+    def make(
+        overrides: str, ious: list[float | None], speed: float = 2.0, **summary: Any
+    ) -> RunResult:
         rows = _table([_make_row(number, iou) for number, iou in enumerate(ious)])
         told = {"status": "finished", "images_per_s": speed} | summary
-        return Job(overrides, overrides.split(), told, rows, f"{overrides}/report.html")
+        return RunResult(overrides, overrides.split(), told, rows, f"{overrides}/report.html")
 
     return make

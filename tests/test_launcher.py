@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from bgexp.sweep.jobs import read_summary
+from bgexp.experiment.run_folder import read_summary
 
 pytestmark = pytest.mark.slow
 SIDE_BY_SIDE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "refine=none,guided"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bgexp.sweep.jobs import read_summary
+from bgexp.experiment.run_folder import read_summary
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]

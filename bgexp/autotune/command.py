@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bgexp.autotune.candidates import REFERENCE, Changes, arithmetics, smaller
-from bgexp.autotune.measure import Measured, measure, readable, throughput
+from bgexp.autotune.measure import Measurement, measure, readable, throughput
 from bgexp.config.check import flattened
 from bgexp.config.tune import TuneSettings
 from bgexp.datasets.read import Item, read_dataset
 from bgexp.detect.device import Device, device_name, pick_device
 from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.cores import available_cores, threads_each
 from bgexp.system.provenance import bgexp_state
-from bgexp.system.workers import available_cores, threads_each
 from bgexp.tracking.active_run import tracked_run
 
 CONFIG = Path("experiment") / "tuned.yaml"
@@ -40,8 +40,8 @@ class Tuning:
 
     device: str
     images: int
-    candidates: list[Measured]
-    best: Measured
+    candidates: list[Measurement]
+    best: Measurement
     images_per_s: dict[int, float]
     processes: int
 
@@ -103,7 +103,7 @@ def numbers(tuning: Tuning) -> dict[str, float]:
     return found
 
 
-def fastest(candidates: Sequence[Measured], tolerance: float) -> Measured:
+def fastest(candidates: Sequence[Measurement], tolerance: float) -> Measurement:
     """The fastest candidate that loses no more than the tolerance; else the first.
 
     One that comes before it is taken where it is as fast but for what is noise.

@@ -13,24 +13,26 @@ from numpy.typing import NDArray
 from bgexp.autotune.candidates import Changes, changed
 from bgexp.config.stages import Cutout
 from bgexp.config.tune import TuneSettings
+from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
 from bgexp.detect.build import build_detector, common_network
 from bgexp.detect.device import Device, pick_device, use_threads
-from bgexp.detect.inference_server import Address
+from bgexp.detect.inference_server import ServerAddress
 from bgexp.errors import Interrupted, UserError
-from bgexp.experiment.prepare import load_item
 from bgexp.images.decode import ImageError, load_image
 from bgexp.metrics.overlap import iou
-from bgexp.pipeline.remove import Removed, remove_background
+from bgexp.pipeline.remove import RemovalResult, remove_background
+from bgexp.system.cores import threads_each
 from bgexp.system.progress import progress, tell
-from bgexp.system.workers import Lost, import_early, stopping, threads_each, work
+from bgexp.system.signals import stopping
+from bgexp.system.workers import TaskFailure, preload, run_tasks
 
 SECONDS = 600  # that an image may take
 MOST = 10_000  # images that workers get: an end, where each costs its worker's life
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """What a candidate takes and gives, over all images.
 
     Attributes:
@@ -76,7 +78,7 @@ def readable(settings: TuneSettings, items: Sequence[Item]) -> list[Item]:
 
 def measure(
     settings: TuneSettings, items: Sequence[Item], candidates: Sequence[Changes]
-) -> list[Measured]:
+) -> list[Measurement]:
     """Measures candidates, of which the first is the reference."""
     use_threads(1)  # as in a batch: one process a core
     device = pick_device(settings.device)
@@ -109,8 +111,8 @@ def measure(
 
 
 def _remover(
-    settings: TuneSettings, changes: Changes, device: Device, network: Address | None = None
-) -> "partial[Removed]":
+    settings: TuneSettings, changes: Changes, device: Device, network: ServerAddress | None = None
+) -> "partial[RemovalResult]":
     detector = build_detector(changed(settings.detector, changes), device, network)
     return partial(
         remove_background,
@@ -131,13 +133,13 @@ def _measured(
     seconds: NDArray[np.float64],
     agreement: NDArray[np.float64],
     scores: NDArray[np.float64],
-) -> Measured:
+) -> Measurement:
     """A candidate's numbers; of seconds and scores the reference's are the second row."""
     own, reference = np.median(seconds, axis=1)
     judged = ~np.isnan(scores[0])
     losses = scores[1, judged] - scores[0, judged] if judged.any() else 1 - agreement
     error = losses.std(ddof=1) / len(losses) ** 0.5 if len(losses) > 1 else 0.0
-    return Measured(
+    return Measurement(
         changes,
         ms=float(1000 * own),
         times_as_fast=float(reference / own),
@@ -157,7 +159,7 @@ def throughput(
         UserError: An image could not be worked on.
         Interrupted: A signal came.
     """
-    import_early(__name__)
+    preload(__name__)
     wanted = max(8, 4 * processes)
     at_work: set[int] = set()
     began, done = 0.0, 0
@@ -166,9 +168,11 @@ def throughput(
         address = network.address if network else None
         start = partial(_worker, settings, changes, threads_each(processes), address)
         tasks = takewhile(lambda _: done < wanted, islice(cycle(items), MOST))
-        for item, said in work(tasks, start, processes, SECONDS, stop):
-            if isinstance(said, Lost | str):
-                raise UserError(f"{item.path}: {said.reason if isinstance(said, Lost) else said}")
+        for item, said in run_tasks(tasks, start, processes, SECONDS, stop):
+            if isinstance(said, TaskFailure | str):
+                raise UserError(
+                    f"{item.path}: {said.reason if isinstance(said, TaskFailure) else said}"
+                )
             if len(at_work) == processes:
                 done += 1
                 ended = monotonic()
@@ -182,14 +186,14 @@ def throughput(
 
 
 def _worker(
-    settings: TuneSettings, changes: Changes, threads: int, network: Address | None
+    settings: TuneSettings, changes: Changes, threads: int, network: ServerAddress | None
 ) -> "partial[int | str]":
     use_threads(threads)
     remove = _remover(settings, changes, pick_device(settings.device), network)
     return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
 
 
-def _answer(item: Item, remove: "partial[Removed]", limit: float) -> int | str:
+def _answer(item: Item, remove: "partial[RemovalResult]", limit: float) -> int | str:
     """Works on an image and tells who did, or what went wrong: raised, it would be tried again."""
     try:
         remove(load_image(item.file, limit))

@@ -22,32 +22,27 @@ from bgexp.batch.output_folder import (
     sole_use,
 )
 from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, plan_batch
-from bgexp.batch.planned import Planned
-from bgexp.batch.process_file import Halted, Job, processor, started_record
+from bgexp.batch.planned import PlannedFile
+from bgexp.batch.process_file import BatchAborted, FileTask, processor, started_record
 from bgexp.batch.summary import batch_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flattened
 from bgexp.config.stages import RefineNetwork
 from bgexp.detect.build import common_network, find_weights, runtime_versions
 from bgexp.detect.device import device_name, pick_device
-from bgexp.detect.inference_server import Load
+from bgexp.detect.inference_server import ServerStats
 from bgexp.errors import HaltedError, Interrupted, UserError
 from bgexp.pipeline.refine import find_network
 from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
-from bgexp.system.atomic import sha256_bytes, source_hash, write_json
-from bgexp.system.listing import Found, all_files
+from bgexp.system.atomic import write_json
+from bgexp.system.cores import available_cores, threads_each
+from bgexp.system.hashing import sha256_bytes
+from bgexp.system.listing import FileEntry, all_files
 from bgexp.system.progress import progress, tell
-from bgexp.system.provenance import bgexp_state, package_versions
-from bgexp.system.workers import (
-    Lost,
-    Stop,
-    available_cores,
-    import_early,
-    stopping,
-    threads_each,
-    work,
-)
+from bgexp.system.provenance import bgexp_state, package_versions, source_hash
+from bgexp.system.signals import StopRequest, stopping
+from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.outbox import Post, outbox
 from bgexp.tracking.registry import Version, with_model
 
@@ -82,7 +77,7 @@ class BatchResult:
 
     summary: Mapping[str, Any]
     records: Sequence[Record]
-    planned: Sequence[Planned]
+    planned: Sequence[PlannedFile]
 
 
 def batch_process_images(settings: BatchSettings) -> BatchResult:
@@ -102,7 +97,7 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 
 
 def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
-    import_early(__name__)  # the command line has done so with less, before this was imported
+    preload(__name__)  # the command line has done so with less, before this was imported
     settings, version = with_model(_handled(given, handle=handle))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
@@ -142,7 +137,7 @@ class _Batch:
     output: Path
     identity: Identity
     asked: Mapping[str, Any]
-    planned: Sequence[Planned]
+    planned: Sequence[PlannedFile]
     earlier: Mapping[str, Record]
 
 
@@ -182,7 +177,9 @@ def _identity(
 # -- the work ----------------------------------------------------------------------------------
 
 
-def _planned(settings: BatchSettings, source: Path, output: Path, stop: Stop) -> list[Planned]:
+def _planned(
+    settings: BatchSettings, source: Path, output: Path, stop: StopRequest
+) -> list[PlannedFile]:
     found = _headers(settings, source, output, stop)
     rules, files = settings.quality, [file.path for file, _ in found]
     wanted = rules.metadata if rules.handle else None
@@ -190,8 +187,8 @@ def _planned(settings: BatchSettings, source: Path, output: Path, stop: Stop) ->
 
 
 def _headers(
-    settings: BatchSettings, source: Path, output: Path, stop: Stop
-) -> list[tuple[Found, Header]]:
+    settings: BatchSettings, source: Path, output: Path, stop: StopRequest
+) -> list[tuple[FileEntry, Header]]:
     """Every file of the input with what its header says."""
     try:
         files = all_files(source, [output])
@@ -200,12 +197,12 @@ def _headers(
     if not files:
         raise UserError(f"input: {source} is empty")
     read: dict[str, Header] = {}
-    done = work(
+    done = run_tasks(
         files, header_reader, settings.processes or available_cores(), settings.seconds, stop
     )
     with progress("headers", len(files)) as step:
         for file, header in done:
-            if isinstance(header, Lost):
+            if isinstance(header, TaskFailure):
                 header = Header("image", f"its header cannot be read: {header.reason}")
             read[file.path] = header
             step(0)
@@ -213,9 +210,9 @@ def _headers(
     return [(file, read[file.path]) for file in files]
 
 
-def _work(batch: _Batch, stop: Stop) -> tuple[list[Record], Load | None]:
+def _work(batch: _Batch, stop: StopRequest) -> tuple[list[Record], ServerStats | None]:
     """What became of each file, in order, journalled as it happens; a common network's load."""
-    jobs = [Job(one, batch.earlier.get(one.path)) for one in batch.planned if not one.reason]
+    jobs = [FileTask(one, batch.earlier.get(one.path)) for one in batch.planned if not one.reason]
     settings = batch.settings
     path = batch.output / STATE / JOURNAL
     done: dict[str, Record] = {}
@@ -227,8 +224,8 @@ def _work(batch: _Batch, stop: Stop) -> tuple[list[Record], Load | None]:
         address = network.address if network else None
         given = settings, batch.output, batch.identity, address, threads_each(processes)
         start = partial(processor, *given)
-        for job, outcome in work(jobs, start, processes, settings.seconds, stop):
-            if isinstance(outcome, Halted):
+        for job, outcome in run_tasks(jobs, start, processes, settings.seconds, stop):
+            if isinstance(outcome, BatchAborted):
                 raise HaltedError(outcome.reason)
             record = outcome if isinstance(outcome, Record) else _lost(batch, job, outcome)
             if record != job.earlier:
@@ -247,13 +244,17 @@ def _work(batch: _Batch, stop: Stop) -> tuple[list[Record], Load | None]:
     return records, load
 
 
-def _lost(batch: _Batch, job: Job, lost: Lost) -> Record:
+def _lost(batch: _Batch, job: FileTask, lost: TaskFailure) -> Record:
     start = started_record(job.planned, batch.identity)
     return replace(start, status="failed", kind="", reason=lost.reason)
 
 
 def _account(
-    batch: _Batch, records: Sequence[Record], began: datetime, seconds: float, load: Load | None
+    batch: _Batch,
+    records: Sequence[Record],
+    began: datetime,
+    seconds: float,
+    load: ServerStats | None,
 ) -> dict[str, Any]:
     """Manifest, summary and page; first a look whether every input has its row."""
     if [one.path for one in batch.planned] != [record.path for record in records]:
@@ -309,6 +310,6 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def _raise_if_stopped(stop: Stop) -> None:
+def _raise_if_stopped(stop: StopRequest) -> None:
     if stop.exit_code is not None:
         raise Interrupted(stop.exit_code)

@@ -12,19 +12,19 @@ from rich.text import Text
 
 from bgexp.batch.artifacts import PAGE
 from bgexp.batch.command import BatchResult
-from bgexp.batch.planned import Planned
+from bgexp.batch.planned import PlannedFile
 from bgexp.config.batch import BatchSettings
 from bgexp.report.tables import pace
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 
-def show_plan(planned: Sequence[Planned]) -> None:
+def show_plan(planned: Sequence[PlannedFile]) -> None:
     """A line a file: where its result would go, or why there would be none."""
     console = Console(highlight=False, soft_wrap=True)
     for one in planned:
         told = f"skipped: {one.reason}" if one.reason else one.output
         issues = f"  ({', '.join(one.issues)})" if one.issues else ""
-        console.print(Text(f"{shown(one.path)} -> {shown(told)}{issues}"))
+        console.print(Text(f"{printable(one.path)} -> {printable(told)}{issues}"))
     kinds = Counter(one.kind or "skipped" for one in planned)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     console.print(Text(f"{len(planned):,} files: {counts}. Nothing was written."))
@@ -50,8 +50,8 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
     if flags := result.summary["flags"]:
         console.print("Flags:   " + ", ".join(f"{name} {n:,}" for name, n in flags.items()))
     output = Path(settings.output)
-    console.print(Text(f"Results: {shown(output)}"))
-    console.print(Text(f"Look at: {shown(output / PAGE)}"))
+    console.print(Text(f"Results: {printable(output)}"))
+    console.print(Text(f"Look at: {printable(output / PAGE)}"))
     if result.summary["status"] == "failed":
         share = counts["failed"] / max(1, counts["failed"] + counts["done"])
         line = f"{counts['failed']:,} failed ({share:.1%}), more than max_failed allows"

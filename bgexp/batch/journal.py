@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from bgexp.errors import UserError
-from bgexp.system.atomic import sha256_bytes, write_whole
+from bgexp.system.atomic import write_whole
+from bgexp.system.hashing import sha256_bytes
 
 _CHECKSUM = 16  # digits
 

@@ -12,9 +12,10 @@ from filelock import FileLock, Timeout
 
 from bgexp.batch.journal import Record, read_journal
 from bgexp.batch.plan import MASKS, OUTLIER, REGULAR
-from bgexp.batch.planned import Planned
+from bgexp.batch.planned import PlannedFile
 from bgexp.errors import UserError
-from bgexp.system.atomic import TEMPORARY, sha256_file, write_json
+from bgexp.system.atomic import TEMPORARY, write_json
+from bgexp.system.hashing import sha256_file
 
 STATE = ".bgexp"  # the folder inside the output that holds journal and lock
 JOURNAL = "journal.jsonl"
@@ -55,7 +56,7 @@ def _owner(state: Path) -> str:
 
 
 def earlier_records(
-    output: Path, identity: Mapping[str, Any], planned: Iterable[Planned], overwrite: bool
+    output: Path, identity: Mapping[str, Any], planned: Iterable[PlannedFile], overwrite: bool
 ) -> tuple[dict[str, Record], int]:
     """What an earlier batch recorded here, by path, and how many lines of it were damaged.
 

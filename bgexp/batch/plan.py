@@ -7,23 +7,23 @@ import numpy as np
 import pandas as pd
 
 from bgexp.batch.output_paths import output_paths
-from bgexp.batch.planned import Planned
+from bgexp.batch.planned import PlannedFile
 from bgexp.batch.size_rules import shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
 from bgexp.images.encode import SUFFIX
 from bgexp.quality.header import Header
 from bgexp.quality.outliers import find_outliers, outlier_reasons
-from bgexp.system.listing import Found
+from bgexp.system.listing import FileEntry
 
 REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"
 _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
 
 
 def plan_batch(
-    found: Sequence[tuple[Found, Header]],
+    found: Sequence[tuple[FileEntry, Header]],
     settings: BatchSettings,
     metadata: pd.DataFrame | None = None,
-) -> list[Planned]:
+) -> list[PlannedFile]:
     """Each file with its output or the reason why it is skipped, in their order.
 
     Args:
@@ -35,7 +35,7 @@ def plan_batch(
     outlying = _outlying(found, rules) if rules.handle else {}
     planned = []
     for file, header in found:
-        start = Planned(file.path, file.category, file.file, file.state, reason=header.reason)
+        start = PlannedFile(file.path, file.category, file.file, file.state, reason=header.reason)
         if not header.reason and rules.handle:
             issues = (*outlying.get(file.path, ()), *_issues(header, rules))
             missing = _missing(file.path, header, rules, metadata)
@@ -62,7 +62,7 @@ def plan_batch(
 
 
 def _outlying(
-    found: Sequence[tuple[Found, Header]], rules: QualityRules
+    found: Sequence[tuple[FileEntry, Header]], rules: QualityRules
 ) -> Mapping[str, tuple[str, ...]]:
     """By path what makes an image an outlier."""
     rows = pd.DataFrame(

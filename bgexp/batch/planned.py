@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedFile:
     """What is to become of one file.
 
     Attributes:

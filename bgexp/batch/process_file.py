@@ -11,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.batch.journal import Identity, Record
-from bgexp.batch.planned import Planned
-from bgexp.batch.size_rules import Handled, Remove, handle
+from bgexp.batch.planned import PlannedFile
+from bgexp.batch.size_rules import Remove, SizeHandling, handle
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.build import build_detector
 from bgexp.detect.device import pick_device, use_threads
-from bgexp.detect.inference_server import Address, NetworkLostError
+from bgexp.detect.inference_server import NetworkLostError, ServerAddress
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.images.encode import Photo, decode_photo, encode_result
-from bgexp.pipeline.remove import Removed, remove_background
-from bgexp.system.atomic import sha256_bytes, sha256_file, write_whole
+from bgexp.pipeline.remove import RemovalResult, remove_background
+from bgexp.system.atomic import write_whole
+from bgexp.system.hashing import sha256_bytes, sha256_file
 from bgexp.system.listing import file_state
-from bgexp.system.provenance import peak_memory, reset_peak_memory
+from bgexp.system.peak_memory import peak_memory, reset_peak_memory
 
 # What says that the place for the results is unwell, and not the image.
 STORAGE = {
@@ -39,30 +40,30 @@ STORAGE = {
 
 
 @dataclass(frozen=True)
-class Job:
+class FileTask:
     """What a worker gets: an input, and what an earlier batch recorded of it."""
 
-    planned: Planned
+    planned: PlannedFile
     earlier: Record | None
 
 
 @dataclass(frozen=True)
-class Halted:
+class BatchAborted:
     """No image can be worked on, for whatever reason: the batch has to stop."""
 
     reason: str
 
 
-Outcome = Record | Halted
+Outcome = Record | BatchAborted
 
 
 def processor(
     settings: BatchSettings,
     output: Path,
     identity: Identity,
-    network: Address | None,
+    network: ServerAddress | None,
     threads: int,
-) -> Callable[[Job], Outcome]:
+) -> Callable[[FileTask], Outcome]:
     """What a worker calls with each job; loads the networks.
 
     Args:
@@ -75,23 +76,23 @@ def processor(
     use_threads(threads)
     remove = load_remove(settings, network)
 
-    def done(job: Job) -> Outcome:
+    def done(job: FileTask) -> Outcome:
         try:
             return process(job, settings, output, identity, remove)
         except NetworkLostError as error:
-            return Halted(f"{error}; run the same command again")
+            return BatchAborted(f"{error}; run the same command again")
 
     return done
 
 
-def load_remove(settings: BatchSettings, network: Address | None = None) -> Remove:
+def load_remove(settings: BatchSettings, network: ServerAddress | None = None) -> Remove:
     """Loads the networks; what is returned takes an image to its cut-out.
 
     Where the detector's network is another process's, nothing here touches its device.
     """
     detector = build_detector(settings.detector, pick_device(settings.device), network)
 
-    def remove(image: NDArray[np.uint8]) -> Removed:
+    def remove(image: NDArray[np.uint8]) -> RemovalResult:
         stages = settings.combine, settings.refine, settings.cutout
         return remove_background(image, detector, *stages, settings.seed)
 
@@ -99,7 +100,7 @@ def load_remove(settings: BatchSettings, network: Address | None = None) -> Remo
 
 
 def process(
-    job: Job, settings: BatchSettings, output: Path, identity: Identity, remove: Remove
+    job: FileTask, settings: BatchSettings, output: Path, identity: Identity, remove: Remove
 ) -> Outcome:
     """Works on one input, unless its result is there and whole."""
     reset_peak_memory()
@@ -132,7 +133,7 @@ def process(
     if refused := _written(files, output):
         if refused.errno in STORAGE:
             failed = f"output: {output}: {refused.strerror}: {planned.output}"
-            return Halted(f"{failed}; make room and run the same command again")
+            return BatchAborted(f"{failed}; make room and run the same command again")
         reason = f"cannot be written: {refused.strerror}"
         return replace(record, status="failed", kind="", reason=reason)
     seconds = {"load": loaded - started, "encode": encoded - removed}
@@ -156,7 +157,7 @@ def process(
     )
 
 
-def started_record(planned: Planned, identity: Identity) -> Record:
+def started_record(planned: PlannedFile, identity: Identity) -> Record:
     """What is known before an input is worked on."""
     return Record(
         planned.path,
@@ -186,7 +187,7 @@ class ChangedError(Exception):
     """The input is not what it was when the batch was planned."""
 
 
-def _unchanged_bytes(planned: Planned) -> bytes:
+def _unchanged_bytes(planned: PlannedFile) -> bytes:
     """The input's bytes.
 
     Raises:
@@ -207,7 +208,7 @@ def _unchanged_bytes(planned: Planned) -> bytes:
     return data
 
 
-def _still_good(earlier: Record, now: Record, planned: Planned, output: Path) -> bool:
+def _still_good(earlier: Record, now: Record, planned: PlannedFile, output: Path) -> bool:
     """Whether the earlier result is of this very work, in its place, and whole on the disk."""
     same = (
         earlier.status == "done"
@@ -230,14 +231,14 @@ def _holds(path: Path, sha256: str) -> bool:
 
 
 def _encoded(
-    photo: Photo, handled: Handled, planned: Planned, settings: BatchSettings
+    photo: Photo, handled: SizeHandling, planned: PlannedFile, settings: BatchSettings
 ) -> dict[str, bytes]:
     """The files of a result by their names; the mask comes first, the result last."""
     files = {planned.mask: encode_mask(handled.mask)} if planned.mask else {}
     return files | {planned.output: encode_result(handled.cutout, settings.format, photo)}
 
 
-def _flags(handled: Handled, settings: BatchSettings) -> list[str]:
+def _flags(handled: SizeHandling, settings: BatchSettings) -> list[str]:
     """Why somebody should look at a result; docs/batch.md tells what to do about each."""
     checks, limits = handled.checks, settings.flags
     found = {

@@ -11,17 +11,17 @@ from bgexp.config.batch import QualityRules
 from bgexp.metrics.checks import mask_checks
 from bgexp.metrics.overlap import iou
 from bgexp.pipeline.cutout import cut_out
-from bgexp.pipeline.remove import Removed
+from bgexp.pipeline.remove import RemovalResult
 
 ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
-Remove = Callable[[ByteArray], Removed]
+Remove = Callable[[ByteArray], RemovalResult]
 
 STABLE_IOU = 0.8  # of the two masks of an elongated image, below which they disagree
 
 
 @dataclass(frozen=True, eq=False)
-class Handled:
+class SizeHandling:
     """What became of one image.
 
     Attributes:
@@ -56,7 +56,7 @@ def shape_issues(width: int, height: int, rules: QualityRules) -> list[str]:
 
 def handle(
     image: ByteArray, issues: Collection[str], rules: QualityRules, remove: Remove, background: str
-) -> Handled:
+) -> SizeHandling:
     """Removes the background by the rules.
 
     huge: the mask is found on a smaller copy and enlarged; the pixels that are kept are the
@@ -94,7 +94,7 @@ def handle(
         scaled = cv2.resize(mask.astype(np.uint8) * 255, image.shape[1::-1])
         mask = np.asarray(scaled > 127)
         cutout = cut_out(image, mask, background)
-    return Handled(
+    return SizeHandling(
         cutout=cutout,
         mask=mask,
         checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
@@ -111,7 +111,7 @@ def _shrunk(image: ByteArray, megapixels: float) -> ByteArray:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _removed_padded(image: ByteArray, height: int, width: int, remove: Remove) -> Removed:
+def _removed_padded(image: ByteArray, height: int, width: int, remove: Remove) -> RemovalResult:
     """What `remove` finds in the image padded by its border's pixels; cropped again."""
     down, right = max(0, height - image.shape[0]), max(0, width - image.shape[1])
     up, left = down // 2, right // 2
@@ -120,7 +120,7 @@ def _removed_padded(image: ByteArray, height: int, width: int, remove: Remove) -
     )
     removed = remove(np.asarray(padded, np.uint8))
     inside = slice(up, up + image.shape[0]), slice(left, left + image.shape[1])
-    return Removed(
+    return RemovalResult(
         cutout=removed.cutout[inside],
         mask=removed.mask[inside],
         unrefined=removed.unrefined[inside],

@@ -10,9 +10,10 @@ import numpy as np
 from bgexp.batch.journal import Record
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import device_name, pick_device
-from bgexp.detect.inference_server import Load
+from bgexp.detect.inference_server import ServerStats
 from bgexp.experiment.aggregate import stage_times
-from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions, peak_memory
+from bgexp.system.peak_memory import peak_memory
+from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions
 
 
 def batch_summary(
@@ -20,7 +21,7 @@ def batch_summary(
     said: Mapping[str, Any],
     records: Sequence[Record],
     seconds: float,
-    load: Load | None = None,
+    load: ServerStats | None = None,
     reused: int = 0,
 ) -> dict[str, Any]:
     """The summary as it is written; docs/batch.md tells what each number means.
@@ -80,7 +81,7 @@ def batch_summary(
     }
 
 
-def _network(load: Load | None) -> dict[str, float] | None:
+def _network(load: ServerStats | None) -> dict[str, float] | None:
     if load is None or not load.pictures:
         return None
     return {

@@ -18,7 +18,7 @@ from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
 from bgexp.config.tune import TuneSettings
 from bgexp.errors import RefusedError
-from bgexp.system.workers import import_early
+from bgexp.system.workers import preload
 
 # What a command needs is imported in its function: each starts without what the others need.
 
@@ -40,7 +40,7 @@ def _compare(config: DictConfig, options: argparse.Namespace) -> int:
 
 def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AnalyzeSettings, plain(config))
-    import_early("bgexp.quality.inspection")
+    preload("bgexp.quality.inspection")
     from bgexp.quality.analyze import analyze_dataset, show_analysis
 
     show_analysis(analyze_dataset(settings, Path(config.hydra.run.dir).resolve()))
@@ -51,7 +51,7 @@ def _batch(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(BatchSettings, plain(config))
     if settings.model is not None:
         refuse_beside_model(options.overrides)
-    import_early("bgexp.batch.process_file")
+    preload("bgexp.batch.process_file")
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
     from bgexp.batch.console import show_batch, show_plan
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # these need torch or OpenCV, which may be what is broken
     import numpy as np
     from numpy.typing import NDArray
 
-    from bgexp.detect.detections import Detections, Found
+    from bgexp.detect.detections import Detections, DetectorOutput
 
 PACKAGE = Path(bgexp.__file__).parent
 PICTURE = PACKAGE / "sample" / "images" / "animals" / "cat.jpg"
@@ -61,7 +61,7 @@ def _compare(
 
 def _detect(
     settings: DetectorSettings, device: str, image: "NDArray[np.uint8]"
-) -> tuple["Found", float]:
+) -> tuple["DetectorOutput", float]:
     """The detections and the time of the second call in ms: the first one also warms up."""
     import torch
 

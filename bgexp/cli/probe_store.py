@@ -17,7 +17,7 @@ from bgexp.config.base import Common
 from bgexp.config.credentials import without_credentials
 from bgexp.config.doctor import DoctorSettings
 from bgexp.errors import UserError
-from bgexp.tracking.active_run import open_store
+from bgexp.tracking.store import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,7 +15,8 @@ from bgexp.config.compose import combinations, compose_config, conf_dir, plain, 
 from bgexp.config.run import RunSettings
 from bgexp.config.sweep import SweepSettings
 from bgexp.errors import UserError
-from bgexp.system.workers import import_early, share_of_cores
+from bgexp.system.cores import share_of_cores
+from bgexp.system.workers import preload
 
 
 def run(config: DictConfig, options: argparse.Namespace) -> int:
@@ -26,8 +27,9 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     jobs = combinations(config, options.overrides) if sweep else [options.overrides]
     checked = [_run_settings(job, options) for job in jobs]
     _expect_workers(checked)
-    from bgexp.experiment.run import check_ready
-    from bgexp.sweep.jobs import run_sweep, show_results
+    from bgexp.experiment.prepare import check_ready
+    from bgexp.sweep.console import show_results
+    from bgexp.sweep.jobs import run_sweep
 
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     folder = Path(OmegaConf.select(config, key)).resolve()
@@ -49,7 +51,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
 def _expect_workers(jobs: Sequence[RunSettings]) -> None:
     """Lets them import what they need while this process imports the rest."""
     if any((job.processes or share_of_cores()) > 1 for job in jobs):
-        import_early("bgexp.experiment.evaluate_dataset")
+        preload("bgexp.experiment.evaluate_dataset")
 
 
 def _run_settings(overrides: Sequence[str], options: argparse.Namespace) -> RunSettings:
@@ -94,8 +96,8 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
     space = read_space(config, options.overrides)
     corners = [_run_settings(corner, options) for corner in space.corners()]
     _expect_workers(corners)
-    from bgexp.experiment.run import check_ready
-    from bgexp.sweep.jobs import show_results
+    from bgexp.experiment.prepare import check_ready
+    from bgexp.sweep.console import show_results
 
     check_ready(corners)
     folder = Path(config.hydra.sweep.dir).resolve()

@@ -19,7 +19,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.artifacts import PAGE
+from bgexp.experiment.results import PAGE
 from bgexp.experiment.saved_masks import MASKS
 from bgexp.sweep.artifacts import draw_variants
 from bgexp.sweep.page import choose_disagreeing, choose_variants

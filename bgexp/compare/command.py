@@ -13,7 +13,7 @@ from bgexp.compare.differences import cautions, differing
 from bgexp.compare.document import as_document
 from bgexp.config.compare import CompareSettings
 from bgexp.errors import UserError
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 from bgexp.sweep.effects import job_names
 from bgexp.system.atomic import write_json
 from bgexp.tracking.past_runs import StoredRun, find_runs
@@ -100,11 +100,11 @@ def _too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
     return said + (f"; left out: {'; '.join(reasons[:3])}" if reasons else "")
 
 
-def _jobs(runs: Sequence[StoredRun]) -> list[Job]:
+def _jobs(runs: Sequence[StoredRun]) -> list[RunResult]:
     """The runs by the settings in which they differ; a single one by its name."""
     settings = differing(runs)
     names = job_names(settings) if len(runs) > 1 else [runs[0].name]
     return [
-        Job(name, given, {**run.summary, "run_id": run.run_id}, run.rows)
+        RunResult(name, given, {**run.summary, "run_id": run.run_id}, run.rows)
         for name, given, run in zip(names, settings, runs, strict=True)
     ]

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from bgexp.errors import UserError
-from bgexp.report.finding import Job, counted
+from bgexp.report.finding import RunResult, counted
 
 Image = tuple[str, str]  # path and SHA-256
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class CommonImages:
     """Jobs with only the images that all of them have.
 
     Attributes:
@@ -21,7 +21,7 @@ class Matched:
         n_changed: Paths that all have, of which the contents are not the same in all.
     """
 
-    jobs: Sequence[Job]
+    jobs: Sequence[RunResult]
     n: int
     had: Mapping[str, int]
     n_changed: int
@@ -30,7 +30,7 @@ class Matched:
     def reduced(self) -> str:
         """That and by how much the images were reduced, in a sentence; empty where they were not.
 
-        >>> Matched([], 12, {"a": 24, "b": 12}, 0).reduced
+        >>> CommonImages([], 12, {"a": 24, "b": 12}, 0).reduced
         'Compared on the 12 images that all have (a has 24).'
         """
         more = [f"{name} has {n:,}" for name, n in self.had.items() if n > self.n]
@@ -44,7 +44,7 @@ class Matched:
         return f"{said}."
 
 
-def match_images(jobs: Sequence[Job]) -> Matched:
+def match_images(jobs: Sequence[RunResult]) -> CommonImages:
     """The jobs on the images that all of them have, by path and contents.
 
     Raises:
@@ -58,14 +58,16 @@ def match_images(jobs: Sequence[Job]) -> Matched:
     _refuse_other_truth(jobs, images)
     had = {job.name: len(own) for job, own in zip(jobs, images, strict=True)}
     reduced = [_reduced(job, common) for job in jobs]
-    return Matched(reduced, len(common), had, len(paths) - len({path for path, _ in common}))
+    return CommonImages(reduced, len(common), had, len(paths) - len({path for path, _ in common}))
 
 
-def _images(job: Job) -> set[Image]:
+def _images(job: RunResult) -> set[Image]:
     return set(zip(job.rows["path"], job.rows["sha256"], strict=True))
 
 
-def _nothing_common(jobs: Sequence[Job], images: Sequence[set[Image]], paths: set[str]) -> str:
+def _nothing_common(
+    jobs: Sequence[RunResult], images: Sequence[set[Image]], paths: set[str]
+) -> str:
     counts = ", ".join(
         f"{job.name}: {len(own):,}" for job, own in zip(jobs[:4], images, strict=False)
     )
@@ -77,7 +79,7 @@ def _nothing_common(jobs: Sequence[Job], images: Sequence[set[Image]], paths: se
     return f"which: no image is common to all {len(jobs)} runs ({counts})"
 
 
-def _refuse_other_truth(jobs: Sequence[Job], images: Sequence[set[Image]]) -> None:
+def _refuse_other_truth(jobs: Sequence[RunResult], images: Sequence[set[Image]]) -> None:
     """A dataset's digest covers its truth, so that of the same images tells whether it changed."""
     for (one, own), (other, others) in combinations(zip(jobs, images, strict=True), 2):
         data = [job.summary.get("dataset") or {} for job in (one, other)]
@@ -89,7 +91,7 @@ def _refuse_other_truth(jobs: Sequence[Job], images: Sequence[set[Image]]) -> No
             )
 
 
-def _reduced(job: Job, common: set[Image]) -> Job:
+def _reduced(job: RunResult, common: set[Image]) -> RunResult:
     kept = [image in common for image in zip(job.rows["path"], job.rows["sha256"], strict=True)]
     rows = job.rows[kept].sort_values("path", ignore_index=True)
     done = rows[rows["status"] == "ok"]

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bgexp.compare.common_images import match_images
-from bgexp.config.base import OverRuns
+from bgexp.config.base import RunSelection
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import MASKS
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 from bgexp.tracking.past_runs import StoredRun, find_runs
 
 
 @dataclass(frozen=True, eq=False)
-class Contenders:
+class ComparableRuns:
     """Two runs or more over common images.
 
     Attributes:
@@ -44,7 +44,7 @@ class Contenders:
         }
 
 
-def find_contenders(settings: OverRuns) -> Contenders:
+def find_contenders(settings: RunSelection) -> ComparableRuns:
     """The runs that the settings name, and their common images.
 
     Raises:
@@ -60,7 +60,7 @@ def find_contenders(settings: OverRuns) -> Contenders:
             f"which: two finished runs are needed, not {len(runs)} ({told}); name runs or a sweep "
             "by the beginning of their ids"
         )
-    jobs = [Job(called(run), [], run.summary, run.rows) for run in runs]
+    jobs = [RunResult(called(run), [], run.summary, run.rows) for run in runs]
     matched = match_images(jobs)
     done = [set(job.rows["path"][job.rows["status"] == "ok"]) for job in matched.jobs]
     data = runs[0].settings.dataset
@@ -71,7 +71,7 @@ def find_contenders(settings: OverRuns) -> Contenders:
     paths = sorted(set.intersection(same, *done))
     if not paths:
         raise UserError(f"which: no image of these runs is left as it was in {dataset.root}")
-    return Contenders(runs, paths, dataset, data.max_megapixels, left_out, matched.reduced)
+    return ComparableRuns(runs, paths, dataset, data.max_megapixels, left_out, matched.reduced)
 
 
 def called(run: StoredRun) -> str:
@@ -79,7 +79,7 @@ def called(run: StoredRun) -> str:
     return f"{run.name} ({run.run_id[:8]})"
 
 
-def fingerprints(contenders: Contenders) -> Mapping[str, Sequence[tuple[int, int]]]:
+def fingerprints(contenders: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
     """By path, checksum and size of each run's mask as stored: equal ones are equal masks."""
     with ExitStack() as stack:
         archives = [

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from bgexp.compare.common_images import Matched
-from bgexp.compare.verdict import Against, judged
+from bgexp.compare.common_images import CommonImages
+from bgexp.compare.verdict import Verdict, judged
 from bgexp.metrics.aggregation import Aggregate
-from bgexp.metrics.bradley_terry import Strength, strengths
+from bgexp.metrics.bradley_terry import BradleyTerryScore, bradley_terry_scores
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
-from bgexp.metrics.win_rate import Steadiness, Vote, WinRate, steadiness, win_rate
-from bgexp.report.finding import Job, column
+from bgexp.metrics.win_rate import SelfAgreement, Vote, WinRate, self_agreement, win_rate
+from bgexp.report.finding import RunResult, column
 from bgexp.sweep.effects import Effect, effects, scores
 
 
@@ -34,12 +34,12 @@ class Variant:
         agreement: With the reference run's masks, by iou, boundary_iou and dice; {} without one.
     """
 
-    job: Job
+    job: RunResult
     metrics: Mapping[str, float]
     checks: Mapping[str, float]
     seconds: float
     on_front: bool
-    against: Against | None
+    against: Verdict | None
     agreement: Mapping[str, Aggregate] = field(default_factory=dict)
 
     @property
@@ -75,7 +75,7 @@ class Comparison:
     baseline: str
     metric: str
     cluster: str | None
-    matched: Matched
+    matched: CommonImages
     effects: Sequence[Effect]
     left_out: Mapping[str, str] = field(default_factory=dict)
     cautions: Sequence[str] = ()
@@ -84,7 +84,7 @@ class Comparison:
     votes: Sequence[Vote] = ()
 
     @property
-    def jobs(self) -> list[Job]:
+    def jobs(self) -> list[RunResult]:
         """The variants' jobs."""
         return [variant.job for variant in self.variants]
 
@@ -94,19 +94,19 @@ class Comparison:
         return any(not math.isnan(variant.metrics[self.metric]) for variant in self.variants)
 
     @cached_property
-    def preferences(self) -> list[tuple[Variant, Strength, WinRate]]:
+    def preferences(self) -> list[tuple[Variant, BradleyTerryScore, WinRate]]:
         """How each variant stands among the others and against the baseline; [] without votes."""
         ids = {variant.job.name: variant.run_id for variant in self.variants}
         if not self.votes:
             return []
-        found = strengths(self.votes, list(ids.values()))
+        found = bradley_terry_scores(self.votes, list(ids.values()))
         rates = [win_rate(self.votes, one, ids[self.baseline]) for one in ids.values()]
         return list(zip(self.variants, found, rates, strict=True))
 
     @property
-    def steadiness(self) -> Steadiness:
+    def steadiness(self) -> SelfAgreement:
         """How often the judges said the same twice."""
-        return steadiness(self.votes)
+        return self_agreement(self.votes)
 
     @cached_property
     def by_category(self) -> pd.DataFrame:
@@ -126,7 +126,7 @@ class Comparison:
 
 
 def compare_jobs(
-    matched: Matched, baseline: str, metric: str = "iou", cluster: str | None = None
+    matched: CommonImages, baseline: str, metric: str = "iou", cluster: str | None = None
 ) -> Comparison:
     """Each job against one of them, by one metric on the same images.
 
@@ -176,10 +176,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _means(job: Job, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
+def _means(job: RunResult, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
     return {key: float(column(job.rows, f"{prefix}{key}").mean()) for key in keys}
 
 
-def _seconds(job: Job) -> float:
+def _seconds(job: RunResult) -> float:
     speed = job.summary["images_per_s"]
     return 1 / speed if speed else math.nan

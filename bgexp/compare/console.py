@@ -11,11 +11,11 @@ from rich.text import Text
 
 from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
-from bgexp.experiment.artifacts import PAGE
+from bgexp.experiment.results import PAGE
 from bgexp.report.evidence import signed
 from bgexp.report.labels import named
 from bgexp.sweep.effects import SCORES
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 _WITHOUT_TRUTH = ("coverage", "nothing_found", "confidence")
 _SHORT = {"foreground_recall": "fg recall", "background_leakage": "bg leak"}
@@ -39,12 +39,12 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
         console.print(_agreement(comparison))
     for line in _lines(comparison, folder):
         # Not cut into lines of the terminal's width: a path is to be copied.
-        console.print(Text(shown(line)), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 def _table(title: str) -> Table:
     return Table(
-        title=Text(shown(title)),
+        title=Text(printable(title)),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -72,7 +72,7 @@ def _runs(comparison: Comparison) -> Table:
 def _label(variant: Variant) -> Text:
     given = [one.partition("=") for one in variant.job.overrides]
     lines = [f"{key.rpartition('.')[2]}={value}" for key, _, value in given]
-    return Text("\n".join(map(shown, [*lines, f"run {variant.run_id[:8]}"])))
+    return Text("\n".join(map(printable, [*lines, f"run {variant.run_id[:8]}"])))
 
 
 def _paired(comparison: Comparison) -> Table:

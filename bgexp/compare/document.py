@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bgexp.compare.comparison import Comparison, Variant
-from bgexp.compare.verdict import Against
+from bgexp.compare.verdict import Verdict
 from bgexp.sweep.effects import Effect, disagreement
 from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state
 
@@ -62,7 +62,7 @@ def _run(variant: Variant, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _against(against: Against | None) -> dict[str, Any] | None:
+def _against(against: Verdict | None) -> dict[str, Any] | None:
     if against is None:
         return None
     change = against.change

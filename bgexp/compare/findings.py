@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.report.evidence import told
+from bgexp.report.evidence import describe_change
 from bgexp.report.finding import Finding, counted, worst_first
 from bgexp.sweep.effects import disagreement
 
@@ -53,7 +53,7 @@ def _result(comparison: Comparison) -> Iterator[Finding]:
     base, many = comparison.baseline, ""
     if len(judged) >= MANY:
         many = f" The best of {len(judged)} looks a little better than it is."
-    words = f"{best.job.name}: {told(against.change)}, won {against.won:,} and lost "
+    words = f"{best.job.name}: {describe_change(against.change)}, won {against.won:,} and lost "
     words += f"{against.lost:,} images."
     if against.verdict == "better":
         yield Finding("result", f"{best.job.name} is better than {base}", f"{words}{many}")
@@ -98,7 +98,7 @@ def _settings(comparison: Comparison) -> Iterator[Finding]:
         first = known[0]
         title = f"{first.key} matters most: {first.best or 'not given'} over "
         title += first.worst or "not given"
-        evidence = f"From one to the other the mean changes by {told(first.change)}."
+        evidence = f"From one to the other the mean changes by {describe_change(first.change)}."
         yield Finding("note", title, evidence, weight=8)
 
 

@@ -12,7 +12,7 @@ from bgexp.sweep.effects import SMALL
 
 
 @dataclass(frozen=True)
-class Against:
+class Verdict:
     """A variant against the baseline, by one metric.
 
     Attributes:
@@ -44,18 +44,18 @@ class Against:
         return f"undecided (and the difference is below {SMALL:g})"
 
 
-def judged(change: PairedChange, metric: str) -> Against:
+def judged(change: PairedChange, metric: str) -> Verdict:
     """What a change of a metric means."""
     lower = metric in LOWER_IS_BETTER
     won, lost = change.n_better, change.n_worse
     won, lost = (lost, won) if lower else (won, lost)
     if decided(change):
         better = (change.change > 0) != lower
-        return Against(change, won, lost, "better" if better else "worse", None)
+        return Verdict(change, won, lost, "better" if better else "worse", None)
     more = images_to_decide(change, SMALL)
     if more is not None:
         more = max(more, FEWEST - change.n, 1)
-    return Against(change, won, lost, "undecided", more)
+    return Verdict(change, won, lost, "undecided", more)
 
 
 def _rounded(number: int) -> int:

@@ -7,7 +7,7 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.base import Count, Positive, Section, Tracked
+from bgexp.config.base import Count, Positive, Section, TrackedSettings
 
 
 class Outliers(Section):
@@ -45,7 +45,7 @@ ExifField = Literal[
 ]
 
 
-class Expected(Section):
+class ReportedFigures(Section):
     """What a report that someone was given says; null: nothing."""
 
     images: Count | None = None
@@ -73,19 +73,19 @@ class Analyze(Section):
     exif: tuple[ExifField, ...] = ()
     outliers: Outliers = Outliers()
     near_bits: Annotated[int, Field(ge=0, le=16)] = 4
-    expected: Expected = Expected()
+    expected: ReportedFigures = ReportedFigures()
 
 
-class AnalyzedFolder(Section):
+class AnalysisFolder(Section):
     """All that lies in a folder, images or not."""
 
     root: Path
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 
-class AnalyzeSettings(Tracked):
+class AnalyzeSettings(TrackedSettings):
     """Settings of `bgexp analyze`; processes null: one for each core."""
 
-    dataset: AnalyzedFolder
+    dataset: AnalysisFolder
     analyze: Analyze
     processes: Positive | None

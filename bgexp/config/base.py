@@ -28,21 +28,21 @@ class Tracking(Section):
     experiment: Annotated[str, Field(min_length=1)] = "bgexp"
 
 
-class Tracked(Section):
+class TrackedSettings(Section):
     """What every tracked command has."""
 
     runs: Path
     tracking: Tracking
 
 
-class Common(Tracked):
+class Common(TrackedSettings):
     """What every command with a network has."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     device: Literal["auto", "cpu", "cuda"]
 
 
-class OverRuns(Tracked):
+class RunSelection(TrackedSettings):
     """What every command over earlier runs has.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from bgexp.config.base import OverRuns
+from bgexp.config.base import RunSelection
 
 Metric = Literal[
     "iou",
@@ -18,7 +18,7 @@ Metric = Literal[
 ]
 
 
-class CompareSettings(OverRuns):
+class CompareSettings(RunSelection):
     """Settings of `bgexp compare`.
 
     Attributes:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bgexp.config.base import OverRuns
+from bgexp.config.base import RunSelection
 
 
-class PromoteSettings(OverRuns):
+class PromoteSettings(RunSelection):
     """Settings of `bgexp promote`.
 
     Attributes:

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bgexp.config.base import Count, OverRuns
+from bgexp.config.base import Count, RunSelection
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class ReviewSettings(OverRuns):
+class ReviewSettings(RunSelection):
     """Settings of `bgexp review`.
 
     Attributes:
@@ -25,7 +25,7 @@ class ReviewSettings(OverRuns):
     seed: Seed
 
 
-class SelectSettings(OverRuns):
+class SelectSettings(RunSelection):
     """Settings of `bgexp select`.
 
     Attributes:

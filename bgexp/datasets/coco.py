@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, read_bytes
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 
 
 @dataclass(frozen=True, slots=True)

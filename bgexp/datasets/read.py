@@ -19,7 +19,7 @@ from bgexp.datasets.coco import CocoImage, read_coco
 from bgexp.datasets.sampling import choose
 from bgexp.errors import UserError
 from bgexp.images.decode import SUFFIXES
-from bgexp.system.atomic import sha256_bytes, sha256_file
+from bgexp.system.hashing import sha256_bytes, sha256_file
 from bgexp.system.listing import all_files, escaped
 
 _HERE = Path(__file__).parents[1] / "sample"

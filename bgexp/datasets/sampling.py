@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 
 
 def choose(paths: Collection[str], n: int, seed: int) -> list[str]:

@@ -27,30 +27,19 @@ from bgexp.detect.dense import Dense
 from bgexp.detect.detections import Selection
 from bgexp.detect.detector import Detector
 from bgexp.detect.device import CPU
-from bgexp.detect.inference_server import Address, Network, SharedDetector, shared_network
+from bgexp.detect.inference_server import (
+    InferenceServer,
+    ServerAddress,
+    SharedDetector,
+    shared_network,
+)
 from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input, as_picture, limits_of
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
 from bgexp.detect.weights import Weights, downloaded, load_into, local_file, read_classes
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
-from bgexp.system.atomic import source_hash
-from bgexp.system.provenance import package_versions
-
-__all__ = [
-    "OBJECT",
-    "CachedDetector",
-    "DetectionCache",
-    "Detector",
-    "build_detector",
-    "build_maskrcnn",
-    "build_model",
-    "cached_detector",
-    "class_names",
-    "common_network",
-    "find_weights",
-    "runtime_versions",
-]
+from bgexp.system.provenance import package_versions, source_hash
 
 COCO: dict[str, WeightsEnum] = {
     "maskrcnn_resnet50_fpn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
@@ -71,7 +60,7 @@ NOT_NETWORK = {"weights", "model", "score_threshold", "score_fallback", "score_f
 
 
 def build_detector(
-    settings: DetectorSettings, device: torch.device, network: Address | None = None
+    settings: DetectorSettings, device: torch.device, network: ServerAddress | None = None
 ) -> Detector:
     """The configured detector with its verified weights, on the device; rembg's on the processor.
 
@@ -113,7 +102,9 @@ def wants_one_process(device: torch.device) -> bool:
 
 
 @contextmanager
-def common_network(settings: DetectorSettings, device: torch.device) -> Iterator[Network | None]:
+def common_network(
+    settings: DetectorSettings, device: torch.device
+) -> Iterator[InferenceServer | None]:
     """The one network of all workers, where the device wants that; rembg's is for processors."""
     if isinstance(settings, Rembg) or not wants_one_process(device):
         yield None
@@ -156,7 +147,7 @@ def cached_detector(
     device: torch.device,
     weights: Weights,
     cache: DetectionCache | None,
-    network: Address | None = None,
+    network: ServerAddress | None = None,
 ) -> CachedDetector:
     """The configured detector behind a cache.
 

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.detect.detections import Detections, Found, Selection, SoftMask
+from bgexp.detect.detections import Detections, DetectorOutput, Selection, SoftMask
 from bgexp.detect.detector import Detector
-from bgexp.system.atomic import TEMPORARY, sha256_bytes, write_whole
+from bgexp.system.atomic import TEMPORARY, write_whole
+from bgexp.system.hashing import sha256_bytes
 
 _ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
 _ARRAYS = ("boxes", "labels", "scores", "masks")
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 class Entry:
     """What was found, detections above a score floor, and how many ms the network took for it."""
 
-    found: Found
+    found: DetectorOutput
     network_ms: float
 
 
@@ -158,7 +159,7 @@ class FileDetector:
         self.cached: bool | None = None
         self.network_ms = math.nan
 
-    def detect(self, image: NDArray[np.uint8]) -> Found:
+    def detect(self, image: NDArray[np.uint8]) -> DetectorOutput:
         """What is in the file's image, HxWx3 uint8 RGB."""
         entry, self.cached = self._detector.look(image, self._sha256)
         self.network_ms = entry.network_ms

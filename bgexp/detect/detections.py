@@ -107,7 +107,7 @@ class SoftMask:
         return int(self.mask.shape[1])
 
 
-Found = Detections | SoftMask
+DetectorOutput = Detections | SoftMask
 
 
 def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], expected: str) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.detect.detections import Found, Selection
+from bgexp.detect.detections import DetectorOutput, Selection
 
 
 class Detector(Protocol):
@@ -17,5 +17,5 @@ class Detector(Protocol):
 
     selection: Selection
 
-    def detect(self, image: NDArray[np.uint8]) -> Found:
+    def detect(self, image: NDArray[np.uint8]) -> DetectorOutput:
         """What is in an image, HxWx3 uint8 RGB: at least all that counts, best score first."""

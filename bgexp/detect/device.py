@@ -4,7 +4,7 @@ import cv2
 import torch
 
 from bgexp.errors import UserError
-from bgexp.system.workers import share_of_cores
+from bgexp.system.cores import share_of_cores
 
 Device = torch.device
 CPU = Device("cpu")

@@ -26,7 +26,7 @@ _OF_KERNEL_24 = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0
 _OF_PRODUCTS = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 
 
-def quicken(module: nn.Module) -> None:
+def optimize_convolutions(module: nn.Module) -> None:
     """Replaces the convolutions within a module that are computed faster here.
 
     For evaluation, after the norms were folded.
@@ -35,7 +35,7 @@ def quicken(module: nn.Module) -> None:
         if isinstance(child, nn.Conv2d):
             setattr(module, name, _quicker(child))
         else:
-            quicken(child)
+            optimize_convolutions(child)
 
 
 def _quicker(conv: nn.Conv2d) -> nn.Module:

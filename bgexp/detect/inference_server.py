@@ -35,8 +35,8 @@ from bgexp.detect.detections import Detections, Selection
 from bgexp.detect.device import use_threads
 from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, Picture, as_picture
 from bgexp.errors import UserError
-from bgexp.system.shared_memory import borrow, lend
-from bgexp.system.workers import CONTEXT, Lost, begin_service
+from bgexp.system.shared_memory import allocate, attach
+from bgexp.system.workers import CONTEXT, TaskFailure, begin_service
 
 MOST_AT_ONCE = 8  # pictures a batch
 _DIED = "the process of the network died"
@@ -50,7 +50,7 @@ Build = Callable[[], MaskRCNNDetector]
 
 
 @dataclass(frozen=True)
-class Address:
+class ServerAddress:
     """Where the network is asked, and the word that lets one in."""
 
     where: str | tuple[str, int]
@@ -58,7 +58,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Load:
+class ServerStats:
     """What a network had to do, from the first picture it was asked about to the last.
 
     Attributes:
@@ -75,20 +75,20 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Network:
+class InferenceServer:
     """The network's process, as the one that started it has it."""
 
-    address: Address
+    address: ServerAddress
     _pipe: Connection
 
-    def load(self) -> Load:
+    def load(self) -> ServerStats:
         """What it had to do until now; nothing, if it is dead."""
         with suppress(EOFError, OSError):
             self._pipe.send(None)
             if self._pipe.poll(_ANSWER_SECONDS):
-                found: Load = self._pipe.recv()
+                found: ServerStats = self._pipe.recv()
                 return found
-        return Load()
+        return ServerStats()
 
 
 class NetworkLostError(Exception):
@@ -106,17 +106,17 @@ class SharedDetector:
         NetworkLostError: There is no network any more.
     """
 
-    def __init__(self, address: Address, selection: Selection) -> None:
+    def __init__(self, address: ServerAddress, selection: Selection) -> None:
         self.selection = selection
         try:
             self._connection = Client(address.where, authkey=address.key)
             if not self._connection.poll(_LOADING_SECONDS):
                 raise NetworkLostError(f"the network was not loaded in {_LOADING_SECONDS:g} s")
-            said: Limits | Lost = self._connection.recv()
-            if isinstance(said, Lost):
+            said: Limits | TaskFailure = self._connection.recv()
+            if isinstance(said, TaskFailure):
                 raise UserError(said.reason)
             self._limits = said
-            self._memory = lend(self._connection, 3 * prod(said))  # enough for any picture
+            self._memory = allocate(self._connection, 3 * prod(said))  # enough for any picture
         except (EOFError, OSError) as error:
             raise NetworkLostError(_DIED) from error
 
@@ -146,7 +146,7 @@ def _as_pixels(memory: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[n
 
 
 @contextmanager
-def shared_network(build: Build) -> Iterator[Network]:
+def shared_network(build: Build) -> Iterator[InferenceServer]:
     """Starts the network's process, which lives as long as the context.
 
     The network is loaded when the first worker comes: where all is known, none does.
@@ -160,10 +160,10 @@ def shared_network(build: Build) -> Iterator[Network]:
     theirs.close()
     try:
         try:
-            address: Address = ours.recv()
+            address: ServerAddress = ours.recv()
         except (EOFError, OSError) as error:
             raise UserError(_DIED) from error
-        yield Network(address, ours)
+        yield InferenceServer(address, ours)
     finally:
         process.kill()
         process.join()
@@ -184,7 +184,7 @@ def _serve(build: Build, pipe: Connection) -> None:
     with Listener(where) as listener, suppress(OSError, EOFError):
         Thread(target=service.accept, args=(listener,), daemon=True).start()
         Thread(target=service.run, daemon=True).start()
-        pipe.send(Address(listener.address, key))
+        pipe.send(ServerAddress(listener.address, key))
         while True:
             pipe.recv()
             pipe.send(service.load)
@@ -196,9 +196,9 @@ class _Service:
     def __init__(self, build: Build, key: bytes) -> None:
         self._build, self._key = build, key
         self._asked = Event()
-        self._limits: Future[Limits | Lost] = Future()
+        self._limits: Future[Limits | TaskFailure] = Future()
         self._requests: SimpleQueue[Request] = SimpleQueue()
-        self.load = Load()
+        self.load = ServerStats()
 
     def accept(self, listener: Listener) -> None:
         while True:
@@ -214,7 +214,7 @@ class _Service:
             answer_challenge(connection, self._key)
             self._asked.set()
             connection.send(self._limits.result())
-            memory = borrow(connection)
+            memory = attach(connection)
             while True:
                 shape, *seen = connection.recv()
                 self._requests.put((Picture(_as_pixels(memory, shape), *seen), connection))
@@ -224,7 +224,7 @@ class _Service:
         try:
             detector = self._build()
         except BaseException as error:
-            self._limits.set_result(Lost(str(error) or type(error).__name__))
+            self._limits.set_result(TaskFailure(str(error) or type(error).__name__))
             return
         self._limits.set_result(detector.limits)
         try:
@@ -248,7 +248,7 @@ class _Service:
             started = perf_counter()
             found = look(detector, [picture for picture, _ in asked])
             ended = perf_counter()
-            self.load = Load(
+            self.load = ServerStats(
                 self.load.pictures + len(asked),
                 self.load.batches + 1,
                 self.load.seconds + ended - started,

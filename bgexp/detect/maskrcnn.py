@@ -19,7 +19,7 @@ from torchvision.ops.poolers import initLevelMapper
 from bgexp.detect.backbone import fold_norms
 from bgexp.detect.dense import Dense, eager_dense
 from bgexp.detect.detections import Detections, Selection
-from bgexp.detect.fast_convolutions import quicken
+from bgexp.detect.fast_convolutions import optimize_convolutions
 from bgexp.detect.roi_align import RoIAlign
 
 
@@ -120,11 +120,11 @@ class MaskRCNNDetector:
         """
         fold_norms(model.eval().to(device))
         if dtype == torch.float32 and device.type == "cpu":
-            quicken(model.roi_heads if dense else model)
+            optimize_convolutions(model.roi_heads if dense else model)
         self._device, self._dense = device, dense or eager_dense(model, dtype)
         self._transform, self._rpn, self._heads = model.transform, model.rpn, model.roi_heads
         self.limits = limits_of(model.transform)
-        self._rpn.head = _Computed()
+        self._rpn.head = _PrecomputedHead()
         self._heads.score_thresh = score_floor
         _set_up(self._heads, dtype)
         self.selection = selection
@@ -165,7 +165,7 @@ class MaskRCNNDetector:
         return [_detections(*one) for one in zip(found, pictures, strict=True)]
 
 
-class _Computed(nn.Module):
+class _PrecomputedHead(nn.Module):
     """Stands for the RPN's head, whose outputs came with the dense part's."""
 
     objectness: tuple[Tensor, ...]

@@ -20,7 +20,7 @@ from torchvision.models.detection import MaskRCNN
 from bgexp.detect.backbone import fold_norms
 from bgexp.detect.dense import Dense, DenseNetwork, DenseOutput
 from bgexp.errors import UserError
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 
 if TYPE_CHECKING:
     from openvino import Model

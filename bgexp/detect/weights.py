@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from bgexp.errors import UserError
-from bgexp.system.atomic import sha256_bytes, sha256_file, write_whole
+from bgexp.system.atomic import write_whole
+from bgexp.system.hashing import sha256_bytes, sha256_file
 
 State = dict[str, torch.Tensor]
 

@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bgexp.experiment.results import STAGES, UNREFINED, Row
+from bgexp.experiment.results import STAGES, UNREFINED, ImageResult
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import paired_change, rank_agreement
 from bgexp.metrics.performance import METRICS
 
 
-def counted(rows: Sequence[Row], total: int) -> dict[str, int]:
+def counted(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
     """How many images there are, worked out, failed, and (interrupted) were never reached."""
     failed = sum(row.status == "failed" for row in rows)
     ok = len(rows) - failed
     return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
 
 
-def summarised(rows: Sequence[Row], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
+def summarised(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
     """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
 
     All of them or, where no row has any, none: a dataset without truth has no metrics.
@@ -32,9 +32,9 @@ def summarised(rows: Sequence[Row], kind: Literal["metrics", "checks"]) -> dict[
     return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
 
 
-def by_category(rows: Sequence[Row]) -> dict[str, Any]:
+def by_category(rows: Sequence[ImageResult]) -> dict[str, Any]:
     """For each category its counts, metrics and checks."""
-    groups: dict[str, list[Row]] = defaultdict(list)
+    groups: dict[str, list[ImageResult]] = defaultdict(list)
     for row in rows:
         groups[row.category].append(row)
     return {
@@ -47,7 +47,7 @@ def by_category(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def timings(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def timings(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     """Each stage's times, as `stage_times`."""
     return stage_times([row.timings_ms for row in rows])
 
@@ -68,7 +68,7 @@ def stage_times(of_images: Sequence[Mapping[str, float]]) -> dict[str, dict[str,
     return found
 
 
-def refinement(rows: Sequence[Row]) -> dict[str, Any]:
+def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
     """What refinement did, paired with the unrefined masks of the same images; {} where it is off.
 
     How many it was applied to, skipped or refused for; its mean milliseconds and their share of
@@ -96,7 +96,7 @@ def refinement(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def check_ranks(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
+def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     """How well each check alone ranks the images as IoU does; {} without truth."""
     scored = [row for row in rows if row.metrics]
     truth = [row.metrics["iou"] for row in scored]
@@ -106,14 +106,14 @@ def check_ranks(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     }
 
 
-def known(rows: Sequence[Row]) -> dict[str, int]:
+def known(rows: Sequence[ImageResult]) -> dict[str, int]:
     """For how many images the network ran, and for how many the detections were known."""
     ok = [row for row in rows if row.status == "ok"]
     cached = sum(row.cached for row in ok)
     return {"computed": len(ok) - cached, "cached": cached}
 
 
-def images_per_s(rows: Sequence[Row], processes: int) -> float:
+def images_per_s(rows: Sequence[ImageResult], processes: int) -> float:
     """Images a second by the stages' times alone, as in production; NaN where none was ok.
 
     Scoring and tracking do not count, and detections count as if none had been known.

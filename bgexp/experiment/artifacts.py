@@ -11,13 +11,13 @@ from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset
 from bgexp.experiment.findings import run_findings
 from bgexp.experiment.page import render_run
-from bgexp.experiment.saved_masks import reread
+from bgexp.experiment.results import PAGE
+from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.images.png import encode_png
 from bgexp.report.gallery import choose_gallery, draw_picture
 from bgexp.report.panels import draw_sample
 from bgexp.system.atomic import write_whole
 
-PAGE = "report.html"
 GALLERY = 18  # images on the page of a run
 LINKS = ("summary.json", "per_image.parquet", "masks.zip", "samples", "config.yaml", "log.txt")
 
@@ -41,7 +41,7 @@ def draw_run(
     pictures = {}
     background = settings.cutout.background
     wanted = dict.fromkeys([*numbers, *(choice.path for choice in listed)])
-    for shown in reread(wanted, [folder], dataset, settings.dataset.max_megapixels):
+    for shown in read_masked_images(wanted, [folder], dataset, settings.dataset.max_megapixels):
         path, mask = shown.item.path, shown.masks[folder]
         if path in numbers:
             # A name has up to 255 bytes, a character up to 4 of them.

@@ -20,17 +20,19 @@ from bgexp.detect.build import common_network
 from bgexp.detect.cache import CachedDetector
 from bgexp.detect.detections import Detections
 from bgexp.detect.device import Device, use_threads
-from bgexp.detect.inference_server import Address
+from bgexp.detect.inference_server import ServerAddress
 from bgexp.detect.weights import Weights
 from bgexp.errors import Interrupted
 from bgexp.experiment.evaluate_image import evaluate_image, failed_row, new_row
-from bgexp.experiment.prepare import Prepared, detector_behind_cache
-from bgexp.experiment.results import Row
+from bgexp.experiment.prepare import RunInputs, detector_behind_cache
+from bgexp.experiment.results import ImageResult
 from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, small_pair
 from bgexp.images.decode import encode_mask
 from bgexp.system.atomic import TEMPORARY
-from bgexp.system.provenance import peak_memory, reset_peak_memory
-from bgexp.system.workers import Lost, Stop, import_early, share_of_cores, threads_each, work
+from bgexp.system.cores import share_of_cores, threads_each
+from bgexp.system.peak_memory import peak_memory, reset_peak_memory
+from bgexp.system.signals import StopRequest
+from bgexp.system.workers import TaskFailure, preload, run_tasks
 
 T = TypeVar("T")
 Watcher = Callable[[Item, Detections], None]
@@ -47,7 +49,7 @@ class Task:
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class ImageEvaluation:
     """What a run keeps of an image, small enough to come from another process.
 
     Attributes:
@@ -58,7 +60,7 @@ class Looked:
         memory: The peak of the process's memory meanwhile, in bytes; 0 where it died.
     """
 
-    row: Row
+    row: ImageResult
     mask: bytes = b""
     pair: Pair | None = None
     found: Detections | None = None
@@ -66,7 +68,7 @@ class Looked:
 
 
 @dataclass
-class Evaluated:
+class DatasetEvaluation:
     """What became of all images.
 
     Attributes:
@@ -78,18 +80,18 @@ class Evaluated:
     """
 
     processes: int
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ImageResult] = field(default_factory=list)
     pairs: dict[str, Pair] = field(default_factory=dict)
     memory: int = 0
     stopped: Interrupted | None = None
 
 
-def work_through(prepared: Prepared, folder: Path, watch: Watcher) -> Evaluated:
+def work_through(prepared: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
     """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
     items = prepared.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
-    found = Evaluated(wanted_processes(prepared.settings, len(items)))
-    waiting: dict[str, Looked] = {}
+    found = DatasetEvaluation(wanted_processes(prepared.settings, len(items)))
+    waiting: dict[str, ImageEvaluation] = {}
     with _mask_archive(folder / "masks.zip") as archive:
         try:
             with closing(_looked(prepared, tasks, found.processes)) as done:
@@ -106,7 +108,11 @@ def work_through(prepared: Prepared, folder: Path, watch: Watcher) -> Evaluated:
 
 
 def _keep(
-    item: Item, one: Looked, found: Evaluated, archive: zipfile.ZipFile, watch: Watcher
+    item: Item,
+    one: ImageEvaluation,
+    found: DatasetEvaluation,
+    archive: zipfile.ZipFile,
+    watch: Watcher,
 ) -> None:
     if one.mask:
         archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), one.mask)
@@ -132,40 +138,46 @@ def wanted_processes(settings: RunSettings, images: int) -> int:
 
 
 def _looked(
-    prepared: Prepared, tasks: Sequence[Task], processes: int
-) -> Generator[Looked, None, None]:
+    prepared: RunInputs, tasks: Sequence[Task], processes: int
+) -> Generator[ImageEvaluation, None, None]:
     """What becomes of each image, as they are done."""
     settings, device = prepared.settings, prepared.device
     if processes == 1:
         for task in tasks:
             yield _look(task, prepared.detector, settings)
         return
-    import_early(__name__)  # the command line has done so where it starts the jobs itself
+    preload(__name__)  # the command line has done so where it starts the jobs itself
     with common_network(settings.detector, device) as network:
         address = network.address if network else None
         given = settings, device, prepared.weights, threads_each(processes), address
         start = partial(_looker, *given)
-        for task, one in work(tasks, start, processes, math.inf, Stop()):
+        for task, one in run_tasks(tasks, start, processes, math.inf, StopRequest()):
             yield (
-                Looked(failed_row(new_row(task.item), one.reason)) if isinstance(one, Lost) else one
+                ImageEvaluation(failed_row(new_row(task.item), one.reason))
+                if isinstance(one, TaskFailure)
+                else one
             )
 
 
 def _looker(
-    settings: RunSettings, device: Device, weights: Weights, threads: int, network: Address | None
-) -> Callable[[Task], Looked]:
+    settings: RunSettings,
+    device: Device,
+    weights: Weights,
+    threads: int,
+    network: ServerAddress | None,
+) -> Callable[[Task], ImageEvaluation]:
     """What a worker calls with each image."""
     use_threads(threads)
     detector = detector_behind_cache(settings, device, weights, network)
     return partial(_look, detector=detector, settings=settings)
 
 
-def _look(task: Task, detector: CachedDetector, settings: RunSettings) -> Looked:
+def _look(task: Task, detector: CachedDetector, settings: RunSettings) -> ImageEvaluation:
     reset_peak_memory()
     row, removed = evaluate_image(task.item, detector, settings)
     if removed is None:
-        return Looked(row, memory=peak_memory())
-    return Looked(
+        return ImageEvaluation(row, memory=peak_memory())
+    return ImageEvaluation(
         row,
         encode_mask(removed.mask),
         small_pair(removed) if task.shown else None,

@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.run import RunSettings
+from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
 from bgexp.detect.cache import CachedDetector
-from bgexp.experiment.prepare import load_item
-from bgexp.experiment.results import Row
+from bgexp.experiment.results import ImageResult
 from bgexp.images.decode import ImageError
 from bgexp.metrics.checks import mask_checks
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.metrics.performance import evaluate_performance
-from bgexp.pipeline.remove import Removed, remove_background
+from bgexp.pipeline.remove import RemovalResult, remove_background
 
 log = logging.getLogger(__name__)
 
 
 def evaluate_image(
     item: Item, detector: CachedDetector, settings: RunSettings
-) -> tuple[Row, Removed | None]:
+) -> tuple[ImageResult, RemovalResult | None]:
     """One image to its row; whatever is wrong with it becomes the row's reason."""
     row = new_row(item)
     started = perf_counter()
@@ -53,17 +53,17 @@ def evaluate_image(
     return row if truth is None else _scored(row, removed, truth), removed
 
 
-def new_row(item: Item) -> Row:
+def new_row(item: Item) -> ImageResult:
     """The row of an image of which nothing is known yet."""
-    return Row(item.path, item.category, item.sha256, "ok")
+    return ImageResult(item.path, item.category, item.sha256, "ok")
 
 
-def failed_row(row: Row, reason: str) -> Row:
+def failed_row(row: ImageResult, reason: str) -> ImageResult:
     """The row with what went wrong."""
     return replace(row, status="failed", reason=reason)
 
 
-def _scored(row: Row, removed: Removed, truth: NDArray[np.bool_]) -> Row:
+def _scored(row: ImageResult, removed: RemovalResult, truth: NDArray[np.bool_]) -> ImageResult:
     before = {}
     if removed.refined != "off":
         before = {

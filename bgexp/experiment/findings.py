@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bgexp.experiment.refinement_findings import refinement_findings
-from bgexp.experiment.run_view import CLEAR, POOR, Seen, against, mean_errors, mean_iou
+from bgexp.experiment.run_view import RunView, against, mean_errors, mean_iou
+from bgexp.report.evidence import CLEAR, POOR
 from bgexp.report.finding import Finding, column, counted, worst_first
 
 
@@ -24,12 +25,12 @@ def run_findings(
     """
     if rows.empty:
         return []
-    seen = Seen(rows, summary, settings)
+    seen = RunView(rows, summary, settings)
     looks = (_failed, _nothing, _poor, _category, _one_sided, refinement_findings, _checks)
     return worst_first(finding for look in looks for finding in look(seen))
 
 
-def _failed(seen: Seen) -> Iterator[Finding]:
+def _failed(seen: RunView) -> Iterator[Finding]:
     failed = seen.rows[seen.rows["status"] == "failed"]
     if failed.empty:
         return
@@ -51,7 +52,7 @@ def _failed(seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _nothing(seen: Seen) -> Iterator[Finding]:
+def _nothing(seen: RunView) -> Iterator[Finding]:
     # Where the truth is empty too, IoU is undefined and finding nothing is right.
     rows = seen.done if seen.scored.empty else seen.scored
     empty = column(rows, "check.nothing_found") == 1
@@ -77,7 +78,7 @@ def _nothing(seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _poor(seen: Seen) -> Iterator[Finding]:
+def _poor(seen: RunView) -> Iterator[Finding]:
     rows = seen.scored
     rows = rows[column(rows, "check.nothing_found") != 1]
     poor = rows["iou"] < POOR
@@ -97,7 +98,7 @@ def _poor(seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _category(seen: Seen) -> Iterator[Finding]:
+def _category(seen: RunView) -> Iterator[Finding]:
     rows = seen.scored
     behind = _behind(rows)
     if behind.empty:
@@ -133,7 +134,7 @@ def _behind(rows: pd.DataFrame) -> "pd.Series[float]":
     return gap[sure]
 
 
-def _one_sided(seen: Seen) -> Iterator[Finding]:
+def _one_sided(seen: RunView) -> Iterator[Finding]:
     lost, leaked = mean_errors(seen.scored)
     larger, smaller = max(lost, leaked), min(lost, leaked)
     if not larger > max(CLEAR, 2 * smaller):
@@ -153,7 +154,7 @@ def _one_sided(seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _checks(seen: Seen) -> Iterator[Finding]:
+def _checks(seen: RunView) -> Iterator[Finding]:
     """Checks warn of images; with truth, only where those are indeed worse than the others."""
     size = next((k for k in ("detector.image_size", "detector.min_size") if seen.get(k)), "")
     larger = f"{size}={int(seen.get(size) * 1.5) // 32 * 32}" if size else ""

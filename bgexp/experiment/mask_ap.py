@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 from bgexp.datasets.coco_masks import Runs, encoded_masks, encoded_runs
 from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.detections import Detections
-from bgexp.pipeline.combine import Pasted, paste_mask
+from bgexp.pipeline.combine import PastedMask, paste_mask
 
 # COCO's summary, in its order: IoU 0.50 to 0.95, 100 detections and any size where not said.
 SUMMARY = (
@@ -116,7 +116,7 @@ def _row(rows: list[dict[str, Any]], image: int, category: int, runs: Runs) -> d
     }
 
 
-def _runs(pasted: Pasted, size: tuple[int, int]) -> Runs:
+def _runs(pasted: PastedMask, size: tuple[int, int]) -> Runs:
     """Return the runs of a mask from its window alone: no plane of the image's size is made."""
     rows, columns = pasted.where
     edged = np.pad(pasted.window, ((1, 1), (0, 0)))

@@ -4,24 +4,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bgexp.config.detectors import DetectorSettings, Rembg
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import RefineNetwork
-from bgexp.datasets.coco_masks import truth_mask
-from bgexp.datasets.read import Dataset, Item, read_dataset
+from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.detect.build import build_detector, cached_detector, find_weights, runtime_versions
 from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.device import Device, device_name, pick_device
-from bgexp.detect.inference_server import Address
+from bgexp.detect.inference_server import ServerAddress
 from bgexp.detect.weights import Weights
-from bgexp.images.decode import ImageError, decode_image, decode_mask, read_bytes
 from bgexp.pipeline.refine import find_network, load_network
-from bgexp.system.atomic import sha256_bytes, source_hash
-from bgexp.system.provenance import package_versions
-from bgexp.tracking.active_run import open_store
+from bgexp.system.hashing import sha256_bytes
+from bgexp.system.provenance import package_versions, source_hash
+from bgexp.tracking.store import open_store
 
 # Settings that cannot change a result; where data and weights lie is no part of what they are.
 NOT_IDENTITY: dict[str, bool | set[str]] = {
@@ -40,7 +35,7 @@ NOT_IDENTITY: dict[str, bool | set[str]] = {
 
 
 @dataclass(frozen=True)
-class Prepared:
+class RunInputs:
     """Settings that were checked against the machine: data and weights are there."""
 
     settings: RunSettings
@@ -66,7 +61,7 @@ class Prepared:
         return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
-def prepare(settings: RunSettings) -> Prepared:
+def prepare(settings: RunSettings) -> RunInputs:
     """Looks for device, data and weights.
 
     Raises:
@@ -76,11 +71,11 @@ def prepare(settings: RunSettings) -> Prepared:
     dataset = read_dataset(settings.dataset, settings.seed)
     weights = find_weights(settings.detector)
     detector = detector_behind_cache(settings, device, weights)
-    return Prepared(settings, device, dataset, weights, detector, _refiner(settings))
+    return RunInputs(settings, device, dataset, weights, detector, _refiner(settings))
 
 
 def detector_behind_cache(
-    settings: RunSettings, device: Device, weights: Weights, network: Address | None = None
+    settings: RunSettings, device: Device, weights: Weights, network: ServerAddress | None = None
 ) -> CachedDetector:
     """The run's detector; its network is loaded, or that of another process asked, when needed."""
     return cached_detector(settings.detector, device, weights, _cache(settings), network)
@@ -119,33 +114,3 @@ def _loaded(detector: DetectorSettings) -> DetectorSettings:
     return detector.model_copy(
         update={"score_threshold": 0.0, "score_fallback": None, "score_floor": None}
     )
-
-
-def load_item(
-    item: Item, max_megapixels: float
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """An image, HxWx3 uint8 RGB, upright, and its truth, HxW bool, True = foreground, if any.
-
-    Raises:
-        ImageError: one of them cannot be read, or they are not of one size.
-    """
-    data = read_bytes(item.file)
-    if sha256_bytes(data) != item.sha256:
-        raise ImageError("the file changed after the run had begun")
-    image = decode_image(data, max_megapixels)
-    return image, _truth(item, image)
-
-
-def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    if item.annotations is not None:
-        return truth_mask(item.annotations, (image.shape[0], image.shape[1]))
-    if item.mask is None:
-        return None
-    try:
-        truth = decode_mask(read_bytes(item.mask))
-    except ImageError as error:
-        raise ImageError(f"its mask: {error}") from error
-    if truth.shape != image.shape[:2]:
-        (h, w), (height, width) = truth.shape, image.shape[:2]
-        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
-    return truth

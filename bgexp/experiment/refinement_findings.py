@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from bgexp.experiment.run_view import CLEAR, Seen
-from bgexp.report.evidence import FEWEST, signed
+from bgexp.experiment.run_view import RunView
+from bgexp.report.evidence import CLEAR, FEWEST, signed
 from bgexp.report.finding import Finding, column, counted
 
 
-def refinement_findings(seen: Seen) -> Iterator[Finding]:
+def refinement_findings(seen: RunView) -> Iterator[Finding]:
     """Whether it helps, whom it hurts, and where it was refused."""
     yield from _refined(seen)
     yield from _hurt(seen)
     yield from _refused(seen)
 
 
-def _refined(seen: Seen) -> Iterator[Finding]:
+def _refined(seen: RunView) -> Iterator[Finding]:
     did = seen.summary.get("refinement") or {}
     change = did.get("iou") or {"n": 0}
     if change["n"] < FEWEST or change["low"] > 0:
@@ -33,7 +33,7 @@ def _refined(seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _hurt(seen: Seen) -> Iterator[Finding]:
+def _hurt(seen: RunView) -> Iterator[Finding]:
     change = (column(seen.done, "iou") - column(seen.done, "unrefined.iou")).dropna().sort_values()
     hurt = change[change < -CLEAR]
     if hurt.empty:
@@ -50,12 +50,12 @@ def _hurt(seen: Seen) -> Iterator[Finding]:
     )
 
 
-def _other(seen: Seen) -> str:
+def _other(seen: RunView) -> str:
     """A refinement that changes less, to try instead."""
     return "refine=grabcut" if seen.get("refine.name") == "network" else "refine=none"
 
 
-def _refused(seen: Seen) -> Iterator[Finding]:
+def _refused(seen: RunView) -> Iterator[Finding]:
     refused = seen.done[seen.done.get("refined", "") == "refused"]
     share = len(refused) / max(1, len(seen.done))
     if share < 2 * CLEAR:

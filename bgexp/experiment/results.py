@@ -20,7 +20,7 @@ Status = Literal["finished", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
-class Row:
+class ImageResult:
     """One image of a run: scores, or the reason why there are none.
 
     Attributes:
@@ -107,9 +107,9 @@ def run_status(counts: dict[str, int], max_failed: float) -> Status:
     return "failed" if counts["failed"] / max(1, counts["total"]) > max_failed else "finished"
 
 
-def write_rows(rows: Sequence[Row], path: Path) -> None:
+def write_rows(rows: Sequence[ImageResult], path: Path) -> None:
     """Writes the rows as Parquet, whole or not at all."""
-    columns = Row("", "", "", "ok").flat()  # a run that was interrupted at once has no row
+    columns = ImageResult("", "", "", "ok").flat()  # a run that was interrupted at once has no row
     table = pd.DataFrame([row.flat() for row in rows], columns=list(columns))
     write_whole(path, table.to_parquet(index=False))
 
@@ -133,3 +133,6 @@ def numbers(summary: Summary) -> dict[str, float]:
         if "iou" in group["metrics"]:
             found[f"category.{category}.iou.mean"] = group["metrics"]["iou"]["mean"]
     return found | {"images_per_s": summary.images_per_s, "peak_rss_bytes": summary.peak_rss_bytes}
+
+
+PAGE = "report.html"

@@ -27,17 +27,17 @@ from bgexp.experiment.aggregate import (
     timings,
 )
 from bgexp.experiment.artifacts import draw_run
-from bgexp.experiment.evaluate_dataset import Evaluated, work_through
+from bgexp.experiment.evaluate_dataset import DatasetEvaluation, work_through
 from bgexp.experiment.mask_ap import MaskAveragePrecision
-from bgexp.experiment.prepare import Prepared, check_ready, prepare
+from bgexp.experiment.prepare import RunInputs, prepare
 from bgexp.experiment.results import Summary, numbers, run_status, write_rows
 from bgexp.experiment.tracked_table import picture_table
 from bgexp.system.atomic import write_whole
-from bgexp.system.provenance import bgexp_state, package_versions, peak_memory
-from bgexp.tracking.active_run import Run, find_finished, tracked_run
+from bgexp.system.peak_memory import peak_memory
+from bgexp.system.provenance import bgexp_state, package_versions
+from bgexp.tracking.active_run import Run, tracked_run
 from bgexp.tracking.run_names import run_name
-
-__all__ = ["check_ready", "prepare", "run_experiment"]
+from bgexp.tracking.store import find_finished
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def run_experiment(
         return _compute(run, prepared, folder)
 
 
-def _log_setup(run: Run, prepared: Prepared) -> None:
+def _log_setup(run: Run, prepared: RunInputs) -> None:
     settings, state = prepared.settings, bgexp_state()
     run.log_params(flattened(settings))
     run.set_tags(
@@ -89,7 +89,7 @@ def _log_setup(run: Run, prepared: Prepared) -> None:
     run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
 
 
-def _reuse(run: Run, prepared: Prepared, folder: Path, run_id: str, source: Path) -> Summary:
+def _reuse(run: Run, prepared: RunInputs, folder: Path, run_id: str, source: Path) -> Summary:
     log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
     run.copy_artifacts(run_id)
     summary = Summary(**json.loads((source / "summary.json").read_text()))
@@ -112,7 +112,7 @@ def _reuse(run: Run, prepared: Prepared, folder: Path, run_id: str, source: Path
     return summary
 
 
-def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
+def _compute(run: Run, prepared: RunInputs, folder: Path) -> Summary:
     began = datetime.now().astimezone()
     precision = _mask_precision(prepared)
 
@@ -133,7 +133,7 @@ def _compute(run: Run, prepared: Prepared, folder: Path) -> Summary:
     return summary
 
 
-def _mask_precision(prepared: Prepared) -> MaskAveragePrecision | None:
+def _mask_precision(prepared: RunInputs) -> MaskAveragePrecision | None:
     """What gathers single objects, where truth and detector tell them apart."""
     settings = prepared.settings
     if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
@@ -141,7 +141,9 @@ def _mask_precision(prepared: Prepared) -> MaskAveragePrecision | None:
     return MaskAveragePrecision(prepared.dataset, class_names(settings.detector))
 
 
-def _summary(run: Run, prepared: Prepared, done: Evaluated, mask_ap: dict[str, float]) -> Summary:
+def _summary(
+    run: Run, prepared: RunInputs, done: DatasetEvaluation, mask_ap: dict[str, float]
+) -> Summary:
     settings, dataset, rows = prepared.settings, prepared.dataset, done.rows
     counts = counted(rows, len(dataset.items))
     return Summary(
@@ -183,14 +185,14 @@ def _summary(run: Run, prepared: Prepared, done: Evaluated, mask_ap: dict[str, f
     )
 
 
-def _weights(prepared: Prepared) -> dict[str, str]:
+def _weights(prepared: RunInputs) -> dict[str, str]:
     found = {"name": prepared.weights.name, "sha256": prepared.weights.sha256}
     if prepared.refiner is not None:
         found["refiner_sha256"] = prepared.refiner.sha256
     return found
 
 
-def _draw(folder: Path, summary: Summary, prepared: Prepared, began: datetime) -> None:
+def _draw(folder: Path, summary: Summary, prepared: RunInputs, began: datetime) -> None:
     """Numbers that took hours are not lost to a page that cannot be drawn."""
     try:
         draw_run(folder, asdict(summary), prepared.dataset, prepared.settings, began)

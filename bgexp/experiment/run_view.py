@@ -8,12 +8,9 @@ import pandas as pd
 
 from bgexp.report.finding import column
 
-POOR = 0.5  # an IoU below it: more is wrong than right
-CLEAR = 0.05  # a difference of mean IoU, or a share of the images, that is worth a word
-
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class RunView:
     """The arguments of `run_findings`."""
 
     rows: pd.DataFrame
@@ -57,7 +54,7 @@ def mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
     return float(lost), float(column(rows, "background_leakage").mean())
 
 
-def against(seen: Seen, lost: float, leaked: float) -> str:
+def against(seen: RunView, lost: float, leaked: float) -> str:
     """An override against the larger error."""
     if lost > leaked:
         return seen.moved("combine.mask_threshold", -0.15)

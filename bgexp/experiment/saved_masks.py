@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Dataset, Item
-from bgexp.experiment.prepare import load_item
 from bgexp.images.decode import ImageError, decode_mask
 
 MASKS = "masks.zip"
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class MaskedImage:
     """An image and what became of it.
 
     Attributes:
@@ -33,9 +33,9 @@ class Shown:
     masks: dict[Path, NDArray[np.bool_]]
 
 
-def reread(
+def read_masked_images(
     paths: Iterable[str], folders: Sequence[Path], dataset: Dataset, max_megapixels: float
-) -> Iterator[Shown]:
+) -> Iterator[MaskedImage]:
     """The images with these paths, in this order, where every one of the runs has a mask for it.
 
     An image that changed or vanished since is left out, and so is one whose mask does not fit.
@@ -53,4 +53,4 @@ def reread(
                     for folder, archive in archives.items()
                 }
                 if all(mask.shape == image.shape[:2] for mask in masks.values()):
-                    yield Shown(items[path], image, truth, masks)
+                    yield MaskedImage(items[path], image, truth, masks)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.experiment.results import Row
+from bgexp.experiment.results import ImageResult
 from bgexp.images.decode import thumbnail
-from bgexp.pipeline.remove import Removed
+from bgexp.pipeline.remove import RemovalResult
 
 # Rows with pictures in the tracked table, at 15 ms each for every job; their longer side.
 TABLE_IMAGES, TABLE_PIXELS = 30, 340
@@ -17,13 +17,15 @@ TABLE_IMAGES, TABLE_PIXELS = 30, 340
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def small_pair(removed: Removed) -> Pair:
+def small_pair(removed: RemovalResult) -> Pair:
     """Cut-out and mask of an image, HxWx3 uint8 RGB each, for the table."""
     mask = removed.mask.astype(np.uint8) * np.uint8(255)
     return _cell(removed.cutout[..., :3]), _cell(mask)
 
 
-def picture_table(rows: Sequence[Row], pairs: Mapping[str, Pair]) -> dict[str, list[object]]:
+def picture_table(
+    rows: Sequence[ImageResult], pairs: Mapping[str, Pair]
+) -> dict[str, list[object]]:
     """Columns of the table: the rows' that have pictures, and these.
 
     Args:

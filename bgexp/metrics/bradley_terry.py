@@ -17,7 +17,7 @@ _STEPS = 100  # of Newton's method, which needs about six
 
 
 @dataclass(frozen=True)
-class Strength:
+class BradleyTerryScore:
     """How a run stands among several.
 
     Attributes:
@@ -35,7 +35,7 @@ class Strength:
     high: float
 
 
-def strengths(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[Strength]:
+def bradley_terry_scores(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[BradleyTerryScore]:
     """What all votes among several runs say together, in the order of the ids.
 
     The model of Bradley and Terry (Biometrika 1952): a run of log-strength s is preferred to one
@@ -63,7 +63,7 @@ def strengths(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[Strength]:
     covariances = _covariances(design, left, logs, [vote.image for vote in told])
     counts = np.abs(design).sum(axis=0).astype(int)
     return [
-        Strength(run_id, int(counts[place]), *_rate(place, counts > 0, logs, covariances))
+        BradleyTerryScore(run_id, int(counts[place]), *_rate(place, counts > 0, logs, covariances))
         for run_id, place in places.items()
     ]
 

@@ -5,8 +5,6 @@ one pixel; another layout raises ``ValueError``. 0 / 0 is NaN, never 0 or -1. Em
 foreground pixel, full without a background pixel.
 """
 
-from bgexp.metrics.aggregation import Aggregate, aggregate
-from bgexp.metrics.checks import CHECKS, mask_checks
 from bgexp.metrics.counts import BoolMask
 from bgexp.metrics.overlap import (
     background_leakage,
@@ -37,27 +35,6 @@ _FUNCTIONS = (
 
 METRICS: tuple[str, ...] = tuple(function.__name__ for function in _FUNCTIONS)
 """Keys of `evaluate_performance`, in order. Higher is better, but for those in LOWER_IS_BETTER."""
-
-__all__ = [
-    "CHECKS",
-    "LOWER_IS_BETTER",
-    "METRICS",
-    "Aggregate",
-    "BoolMask",
-    "aggregate",
-    "background_leakage",
-    "boundary_iou",
-    "dice",
-    "e_measure",
-    "evaluate_performance",
-    "foreground_recall",
-    "iou",
-    "mae",
-    "mask_checks",
-    "precision",
-    "s_measure",
-    "weighted_f",
-]
 
 
 def evaluate_performance(mask: BoolMask, truth: BoolMask) -> dict[str, float]:

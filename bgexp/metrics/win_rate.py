@@ -169,7 +169,7 @@ def _wilson(rate: float, n: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Steadiness:
+class SelfAgreement:
     """How often a judge said of a repeated pair what had been said before.
 
     Attributes:
@@ -185,7 +185,7 @@ class Steadiness:
     high: float
 
 
-def steadiness(votes: Iterable[Vote]) -> Steadiness:
+def self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
     """The share of repeated pairs that were judged alike, with Wilson's interval.
 
     Alike is the same run preferred, or the same "tie" or "both bad". By chance alone it is about
@@ -200,7 +200,7 @@ def steadiness(votes: Iterable[Vote]) -> Steadiness:
     ]
     alike = sum(_verdict(first) == _verdict(again) for first, again in pairs)
     share = alike / len(pairs) if pairs else math.nan
-    return Steadiness(len(pairs), alike, share, *_wilson(share, len(pairs)))
+    return SelfAgreement(len(pairs), alike, share, *_wilson(share, len(pairs)))
 
 
 def _verdict(vote: Vote) -> str:

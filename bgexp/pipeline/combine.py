@@ -9,7 +9,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from bgexp.config.stages import Combine
-from bgexp.detect.detections import Detections, Found, Selection, SoftMask
+from bgexp.detect.detections import Detections, DetectorOutput, Selection, SoftMask
 
 BoolArray = NDArray[np.bool_]
 
@@ -28,7 +28,7 @@ class CombinedMask:
 
 
 @dataclass(frozen=True, eq=False)
-class Pasted:
+class PastedMask:
     """The part of a full-size mask that a box can touch; False everywhere else.
 
     Attributes:
@@ -43,7 +43,7 @@ class Pasted:
 _DEFAULTS = Combine()
 
 
-def combine_found(found: Found, settings: Combine = _DEFAULTS) -> CombinedMask:
+def combine_found(found: DetectorOutput, settings: Combine = _DEFAULTS) -> CombinedMask:
     """One mask of whatever a detector found."""
     if isinstance(found, SoftMask):
         return cut_soft_mask(found, settings)
@@ -83,7 +83,7 @@ def select_detections(detections: Detections, selection: Selection) -> Detection
 
 def paste_mask(
     mask: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int], threshold: float
-) -> Pasted:
+) -> PastedMask:
     """Places one soft mask in the image as torchvision's `paste_masks_in_image` does.
 
     That is: one cell of zeros around the mask, the box grown to match and truncated to whole
@@ -101,7 +101,7 @@ def paste_mask(
     soft = cv2.resize(cells, shape, interpolation=cv2.INTER_LINEAR)
     rows, columns = _inside(top, bottom, size[0]), _inside(left, right, size[1])
     window = soft[_shifted(rows, top), _shifted(columns, left)] > 255 * float(threshold)
-    return Pasted((rows, columns), window)
+    return PastedMask((rows, columns), window)
 
 
 def _grown(box: NDArray[np.float32], cells: int) -> tuple[int, int, int, int]:
@@ -123,7 +123,9 @@ def _shifted(pixels: slice, origin: int) -> slice:
     return slice(pixels.start - origin, pixels.stop - origin)
 
 
-def _pasted(detections: Detections, which: NDArray[np.int64], threshold: float) -> Iterator[Pasted]:
+def _pasted(
+    detections: Detections, which: NDArray[np.int64], threshold: float
+) -> Iterator[PastedMask]:
     size = (detections.height, detections.width)
     for i in which:
         yield paste_mask(detections.masks[i], detections.boxes[i], size, threshold)

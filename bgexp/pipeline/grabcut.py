@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bgexp.config.stages import GrabCut
 from bgexp.pipeline.guided import follow_edges
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refined, RefusedError, attempt
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, attempt
 from bgexp.pipeline.working_window import Window, bands_around, open_window
 
 FloatArray = NDArray[np.float64]
@@ -36,7 +36,7 @@ _DEFAULTS = GrabCut()
 
 def refine_mask_grabcut(
     image: ByteArray, mask: BoolArray, settings: GrabCut = _DEFAULTS, *, seed: int = 0
-) -> Refined:
+) -> Refinement:
     """Moves the mask's edge to the image's, inside a band around it; the rest stays bit-equal.
 
     Repeats are bit-equal, in any thread. Where refinement is impossible or its result not

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.stages import GuidedFilter
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refined, attempt
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, attempt
 from bgexp.pipeline.working_window import Window, bands_around, open_window
 
 FloatArray = NDArray[np.float32]
@@ -29,7 +29,7 @@ _DEFAULTS = GuidedFilter()
 
 def refine_mask_guided(
     image: ByteArray, mask: BoolArray, settings: GuidedFilter = _DEFAULTS
-) -> Refined:
+) -> Refinement:
     """Moves the mask's edge to the image's, inside a band around it; the rest stays bit-equal.
 
     Repeats are bit-equal, in any thread.

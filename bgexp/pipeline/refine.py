@@ -7,19 +7,9 @@ from bgexp.detect.device import CPU
 from bgexp.detect.weights import Weights, load_into, local_file
 from bgexp.pipeline.grabcut import refine_mask_grabcut
 from bgexp.pipeline.guided import refine_mask_guided
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refined
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement
 from bgexp.pipeline.unet import WEIGHTS, WEIGHTS_SHA256, MaskNetwork, MaskNetworkPredictor
 from bgexp.pipeline.unet_refiner import refine_mask_network
-
-__all__ = [
-    "Refined",
-    "find_network",
-    "load_network",
-    "refine_mask",
-    "refine_mask_grabcut",
-    "refine_mask_guided",
-    "refine_mask_network",
-]
 
 
 def refine_mask(
@@ -28,7 +18,7 @@ def refine_mask(
     settings: Refine,
     *,
     seed: int = 0,
-) -> Refined:
+) -> Refinement:
     """Refines a mask as the settings say.
 
     Args:
@@ -41,7 +31,7 @@ def refine_mask(
         ValueError: Where image or mask are not as above.
     """
     if isinstance(settings, NoRefinement):
-        return Refined(mask, "off")
+        return Refinement(mask, "off")
     if isinstance(settings, GuidedFilter):
         return refine_mask_guided(image, mask, settings)
     if isinstance(settings, RefineNetwork):

@@ -13,7 +13,7 @@ ByteArray = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Refined:
+class Refinement:
     """The mask to use from here on.
 
     Attributes:
@@ -34,7 +34,7 @@ class RefusedError(Exception):
 
 def attempt(
     image: ByteArray, mask: BoolArray, work: Callable[[ByteArray, BoolArray], BoolArray]
-) -> Refined:
+) -> Refinement:
     """Checks what comes in, lets the work refine it, and keeps the mask where it cannot.
 
     Args:
@@ -51,10 +51,10 @@ def attempt(
         raise ValueError(f"mask: expected {image.shape[:2]} bool, got {mask.shape} {mask.dtype}")
     if not mask.any() or mask.all():
         reason = "the mask fills the image" if mask.any() else "the mask is empty"
-        return Refined(mask, "skipped", reason)
+        return Refinement(mask, "skipped", reason)
     try:
-        return Refined(work(np.ascontiguousarray(image), np.ascontiguousarray(mask)), "applied")
+        return Refinement(work(np.ascontiguousarray(image), np.ascontiguousarray(mask)), "applied")
     except RefusedError as refusal:
-        return Refined(mask, "refused", str(refusal))
+        return Refinement(mask, "refused", str(refusal))
     except cv2.error as error:
-        return Refined(mask, "refused", f"OpenCV failed: {error}".strip())
+        return Refinement(mask, "refused", f"OpenCV failed: {error}".strip())

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.stages import Combine, Cutout, NoRefinement, Refine
-from bgexp.detect.detections import Detections, Found
+from bgexp.detect.detections import Detections, DetectorOutput
 from bgexp.detect.detector import Detector
 from bgexp.pipeline.combine import combine_found, select_detections
 from bgexp.pipeline.cutout import cut_out
@@ -23,7 +23,7 @@ _COMBINE, _REFINE, _CUTOUT = Combine(), NoRefinement(), Cutout()
 
 
 @dataclass(frozen=True, eq=False)
-class Removed:
+class RemovalResult:
     """What became of one image.
 
     Attributes:
@@ -40,7 +40,7 @@ class Removed:
     cutout: ByteArray
     mask: BoolArray
     unrefined: BoolArray
-    found: Found
+    found: DetectorOutput
     scores: NDArray[np.float32]
     refined: str
     fallback: str
@@ -54,7 +54,7 @@ def remove_background(  # one a stage, and what all share
     refine: Refine = _REFINE,
     cutout: Cutout = _CUTOUT,
     seed: int = 0,
-) -> Removed:
+) -> RemovalResult:
     """Cuts the objects that a detector finds out of an image.
 
     Args:
@@ -70,7 +70,7 @@ def remove_background(  # one a stage, and what all share
     combined = clock.time("combine", lambda: combine_found(found, combine))
     refined = clock.time("refine", lambda: refine_mask(image, combined.mask, refine, seed=seed))
     result = clock.time("cutout", lambda: cut_out(image, refined.mask, cutout.background))
-    return Removed(
+    return RemovalResult(
         cutout=result,
         mask=refined.mask,
         unrefined=combined.mask,
@@ -82,14 +82,14 @@ def remove_background(  # one a stage, and what all share
     )
 
 
-def _detect(image: ByteArray, detector: Detector) -> Found:
+def _detect(image: ByteArray, detector: Detector) -> DetectorOutput:
     found = detector.detect(image)
     if isinstance(found, Detections):
         return select_detections(found, detector.selection)
     return found
 
 
-def _scores(found: Found) -> NDArray[np.float32]:
+def _scores(found: DetectorOutput) -> NDArray[np.float32]:
     return found.scores if isinstance(found, Detections) else np.zeros(0, np.float32)
 
 

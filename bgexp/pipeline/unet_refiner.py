@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bgexp.config.stages import GrabCut, RefineNetwork
 from bgexp.pipeline.grabcut import refine_mask_grabcut
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refined, RefusedError, attempt
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, attempt
 from bgexp.pipeline.working_window import shrunk
 
 STRIDE = 32  # the sides of what the network sees are multiples of this
@@ -42,7 +42,7 @@ def refine_mask_network(
     mask: BoolArray,
     predictor: MaskPredictor,
     settings: RefineNetwork = _DEFAULTS,
-) -> Refined:
+) -> Refinement:
     """Makes the mask anew from the picture around it: nothing of the coarse one is kept for sure.
 
     Args:

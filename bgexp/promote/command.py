@@ -25,10 +25,10 @@ from bgexp.tracking.registry import (
     CHAMPION,
     PREVIOUS,
     Version,
-    crown,
     fetch,
     find_version,
     register,
+    set_champion,
 )
 
 LOCK_SECONDS = 120
@@ -89,7 +89,7 @@ def _roll_back(settings: PromoteSettings) -> Decision:
     if settings.dry_run:
         decision.say("Dry run", f"{previous} would be the champion again, in place of {champion}")
         return decision
-    crown(settings, previous)
+    set_champion(settings, previous)
     decision.version = previous
     decision.say("Champion", f"{previous} again; {champion} is kept as previous")
     return decision
@@ -227,7 +227,7 @@ def _register(
             version = register(settings, settings.name, bundle, run.run_id, tags)
         run.set_tags({"bgexp.promoted": winner.run_id, "bgexp.version": str(version)})
         fetch(settings, f"{settings.name}/{version.number}")  # it reads back before it counts
-        crown(settings, version)
+        set_champion(settings, version)
         decision.version = version
         decision.say(
             "Promoted",

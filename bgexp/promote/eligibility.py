@@ -7,9 +7,9 @@ from bgexp.config.check import flattened
 from bgexp.errors import RefusedError, UserError
 from bgexp.promote.gates import Constraint
 from bgexp.promote.save_bundle import weights_of
-from bgexp.tracking.active_run import first_line
 from bgexp.tracking.bundle import REFINER
 from bgexp.tracking.past_runs import StoredRun
+from bgexp.tracking.store import first_line
 
 
 def eligible(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError
-from bgexp.metrics.bradley_terry import Strength, strengths
+from bgexp.metrics.bradley_terry import BradleyTerryScore, bradley_terry_scores
 from bgexp.metrics.win_rate import Vote, win_rate
 from bgexp.promote.gates import MARGIN, WIN_RATE, confidence, gain, read_metric
 from bgexp.tracking.past_runs import StoredRun
@@ -103,9 +103,11 @@ class Votes:
         found = max(self._strengths(runs, choosing), key=lambda one: one.rate)
         return next(run for run in runs if run.run_id == found.run_id)
 
-    def _strengths(self, runs: Sequence[StoredRun], choosing: pd.DataFrame) -> list[Strength]:
+    def _strengths(
+        self, runs: Sequence[StoredRun], choosing: pd.DataFrame
+    ) -> list[BradleyTerryScore]:
         votes = [vote for vote in self._votes(runs) if vote.image in choosing.index]
-        found = strengths(votes, [run.run_id for run in runs])
+        found = bradley_terry_scores(votes, [run.run_id for run in runs])
         return [one for one in found if one.n]
 
     def told(

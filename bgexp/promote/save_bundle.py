@@ -8,7 +8,8 @@ from bgexp.config.stages import RefineNetwork
 from bgexp.detect.build import find_weights
 from bgexp.detect.weights import Weights, as_safetensors
 from bgexp.pipeline.refine import find_network
-from bgexp.system.atomic import sha256_bytes, write_json, write_whole
+from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.hashing import sha256_bytes
 from bgexp.tracking.bundle import (
     DETECTOR,
     REFINER,

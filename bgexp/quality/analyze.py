@@ -22,15 +22,20 @@ from bgexp.errors import Interrupted, UserError
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection, inspector
 from bgexp.quality.outliers import bounds, dimensions
-from bgexp.quality.page import Measured, render_quality
+from bgexp.quality.page import SizeDistribution, render_quality
 from bgexp.quality.reconcile import plain, reconcile
 from bgexp.quality.table import by_category, findings, formats, quality_table, read_metadata_table
-from bgexp.system.atomic import sha256_bytes, write_json, write_whole
-from bgexp.system.listing import Found, all_files, shown
+from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.cores import available_cores
+from bgexp.system.hashing import sha256_bytes
+from bgexp.system.listing import FileEntry, all_files
+from bgexp.system.peak_memory import peak_memory
 from bgexp.system.progress import progress
-from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions, peak_memory
+from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions
 from bgexp.system.safe_csv import safe_csv
-from bgexp.system.workers import Lost, available_cores, import_early, stopping, work
+from bgexp.system.signals import stopping
+from bgexp.system.terminal import printable
+from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.active_run import Run, tracked_run
 
 PAGE, SUMMARY, PARQUET, CSV = "report.html", "summary.json", "quality.parquet", "quality.csv"
@@ -59,7 +64,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
         UserError: The root or the metadata file cannot be read.
         Interrupted: A signal came.
     """
-    import_early("bgexp.quality.inspection")
+    preload("bgexp.quality.inspection")
     root = Path(os.path.realpath(settings.dataset.root))
     try:
         files = all_files(root)
@@ -93,14 +98,14 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     return Analysis(rows, summary, folder)
 
 
-def inspect_all(files: Sequence[Found], settings: AnalyzeSettings) -> list[Inspection]:
+def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[Inspection]:
     """Each file's inspection, in their order; one that kills its worker twice is told of."""
     start = partial(inspector, settings.dataset.max_megapixels)
     processes = settings.processes or available_cores()
     found: dict[str, Inspection] = {}
     with stopping() as stop, progress("files", len(files)) as step:
-        for file, result in work(files, start, processes, SECONDS, stop):
-            if isinstance(result, Lost):
+        for file, result in run_tasks(files, start, processes, SECONDS, stop):
+            if isinstance(result, TaskFailure):
                 header = Header("image", f"corrupt: {result.reason}", corrupt=True)
                 result = Inspection(
                     file.path, file.category, file.size, header, False, header.reason, True
@@ -156,7 +161,7 @@ def _missing(rows: pd.DataFrame) -> Mapping[Any, Any]:
     return dict(missing_by_field(rows))
 
 
-def _measured(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[Measured]:
+def _measured(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[SizeDistribution]:
     """What outliers are looked for in, with the bounds over all images."""
     good = rows[rows["decodes"]]
     units = {"bytes": "bytes", "longer side": "pixels", "shorter side": "pixels", "aspect": ""}
@@ -166,7 +171,7 @@ def _measured(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[Measured]:
         limits = bounds(column.to_numpy(float), settings.analyze.outliers)
         known = column.dropna().to_numpy(float)
         median = float(pd.Series(known).median()) if len(known) else float("nan")
-        found.append(Measured(name, units[name], known, limits.low, limits.high, median))
+        found.append(SizeDistribution(name, units[name], known, limits.low, limits.high, median))
     return found
 
 
@@ -197,5 +202,5 @@ def show_analysis(analysis: Analysis) -> None:
             row += ["", ""] if one is None else [f"{one['expected']:,}", one["explanation"]]
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-    console.print(Text(f"Look at: {shown(analysis.folder / PAGE)}"))
+    console.print(Text(f"Look at: {printable(analysis.folder / PAGE)}"))
     console.print(Text("Next:    bgexp batch input=… output=…"))

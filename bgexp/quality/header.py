@@ -7,7 +7,7 @@ from typing import Literal
 
 from bgexp.images.decode import SUFFIXES, ImageError, foreign_format, open_regular
 from bgexp.images.metadata import Metadata, read_metadata
-from bgexp.system.listing import Found
+from bgexp.system.listing import FileEntry
 
 # By format, what its names may end in. Cameras call an MPO .jpg.
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
@@ -48,12 +48,12 @@ class Header:
     extension_agrees: bool | None = None
 
 
-def header_reader() -> Callable[[Found], Header]:
+def header_reader() -> Callable[[FileEntry], Header]:
     """What a worker calls with each file."""
     return read_header
 
 
-def read_header(found: Found) -> Header:
+def read_header(found: FileEntry) -> Header:
     """Reads what stands before the pixels; whatever is wrong becomes the reason."""
     if found.closed:
         return Header("closed", found.closed)

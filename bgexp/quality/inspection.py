@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from bgexp.images.decode import ImageError, decode_image, encode_jpeg, read_bytes, thumbnail
 from bgexp.quality.header import Header, read_header
 from bgexp.quality.near_duplicates import Likeness, likeness
-from bgexp.system.atomic import sha256_bytes
-from bgexp.system.listing import Found
+from bgexp.system.hashing import sha256_bytes
+from bgexp.system.listing import FileEntry
 
 LOOKED_AT = 512  # pixels, the longer side of what brightness and the like are measured on
 THUMBNAIL = 160
@@ -23,7 +23,7 @@ class Inspection:
     """A file and what was found.
 
     Attributes:
-        path, category, size: As in `Found`.
+        path, category, size: As in `FileEntry`.
         header: What stands before the pixels.
         decodes: Whether all of it could be read.
         reason: Why not; else "".
@@ -53,13 +53,13 @@ class Inspection:
     thumbnail: bytes = b""
 
 
-def inspector(max_megapixels: float) -> Callable[[Found], Inspection]:
+def inspector(max_megapixels: float) -> Callable[[FileEntry], Inspection]:
     """What a worker calls with each file."""
     cv2.setNumThreads(1)
     return partial(inspect_file, max_megapixels=max_megapixels)
 
 
-def inspect_file(found: Found, max_megapixels: float) -> Inspection:
+def inspect_file(found: FileEntry, max_megapixels: float) -> Inspection:
     """Reads a file in full; whatever is wrong with it becomes the reason."""
     header = read_header(found)
     row = Inspection(

@@ -24,7 +24,7 @@ _NOTHING: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class SizeDistribution:
     """A size of the images, in which outliers are looked for.
 
     Attributes:
@@ -58,7 +58,7 @@ def render_quality(  # noqa: PLR0913  # what a page shows
     settings: Mapping[str, Any],
     rows: pd.DataFrame,
     thumbnails: Mapping[str, bytes],
-    measured: Sequence[Measured],
+    measured: Sequence[SizeDistribution],
     when: datetime | None = None,
     links: Mapping[str, str] = _NOTHING,
 ) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bgexp.config.analyze import Expected, Outliers
+from bgexp.config.analyze import Outliers, ReportedFigures
 from bgexp.quality.outliers import dimensions, find_outliers
 
 # What other reports use, the most usual first.
@@ -20,7 +20,7 @@ MOST_FIELDS = 12  # of which sums are tried
 
 
 @dataclass(frozen=True)
-class Reconciled:
+class Reconciliation:
     """One figure of the report.
 
     Attributes:
@@ -36,8 +36,8 @@ class Reconciled:
 
 
 def reconcile(
-    rows: pd.DataFrame, found: dict[str, int], expected: Expected, settings: Outliers
-) -> list[Reconciled]:
+    rows: pd.DataFrame, found: dict[str, int], expected: ReportedFigures, settings: Outliers
+) -> list[Reconciliation]:
     """Each figure that was given, beside ours."""
     explain: dict[str, Callable[[int], str]] = {
         "images": lambda wanted: _images(rows, wanted),
@@ -57,7 +57,7 @@ def reconcile(
         else:
             text = f"{abs(wanted - found[name]):,} {'fewer' if wanted > found[name] else 'more'}"
             text += " than the report says, by the rules of this analysis"
-        told.append(Reconciled(name, wanted, found[name], text))
+        told.append(Reconciliation(name, wanted, found[name], text))
     return told
 
 
@@ -175,14 +175,14 @@ def _said_nowhere(images: pd.DataFrame, asked: set[str], gap: int) -> str:
 
 
 @dataclass(frozen=True)
-class Way:
+class OutlierCount:
     """One way of finding outliers, and how many it finds."""
 
     text: str
     count: int
 
 
-def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iterator[Way]:
+def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iterator[OutlierCount]:
     """What each usual method, bound and scale finds, over all images and by category."""
     good = rows[rows["decodes"]]
     measures: dict[str, dict[str, pd.Series[float]]] = {"": {"bytes": good["bytes"].astype(float)}}
@@ -204,7 +204,7 @@ def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iter
                 outside = pd.Series(False, good.index)
                 for values in columns.values():
                     outside |= find_outliers(values, good["category"], settings, log)
-                yield Way(f"{_method(settings, scale)}{what}", int(outside.sum()))
+                yield OutlierCount(f"{_method(settings, scale)}{what}", int(outside.sum()))
 
 
 def _outliers(
@@ -227,6 +227,6 @@ def _method(settings: Outliers, scale: str = "logarithms") -> str:
     return f"{names[settings.method]}{settings.limit:g} {where} on {scale}"
 
 
-def plain(told: list[Reconciled]) -> list[dict[str, Any]]:
+def plain(told: list[Reconciliation]) -> list[dict[str, Any]]:
     """As summary.json holds it."""
     return [asdict(one) for one in told]

@@ -14,7 +14,7 @@ def decided(change: PairedChange) -> bool:
     return change.n >= FEWEST and (change.low > 0 or change.high < 0)
 
 
-def told(change: PairedChange) -> str:
+def describe_change(change: PairedChange) -> str:
     """A change with its interval, in words."""
     if change.n < FEWEST:
         return f"{signed(change.change)} on {counted(change.n, 'image')}, too few for an interval"
@@ -45,3 +45,9 @@ def trusted(rho: float, n: int) -> bool:
         return False
     z = math.atanh(min(abs(rho), 1 - 1e-9)) - 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
     return math.tanh(z) > TRUSTED
+
+
+POOR = 0.5  # an IoU below it: more is wrong than right
+
+
+CLEAR = 0.05  # a difference of mean IoU, or a share of the images, that is worth a word

@@ -33,7 +33,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class RunResult:
     """A job of a sweep.
 
     Attributes:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from bgexp.report.evidence import signed
 from bgexp.report.finding import Finding
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 MOST_ROWS = 50  # of a table, where it does not say otherwise
 
@@ -124,7 +124,7 @@ def _environment() -> Environment:
     )
     filters: dict[str, Callable[..., object]] = {
         "number": number,
-        "shown": shown,
+        "shown": printable,
         "link": _link,
     }
     environment.filters.update(filters)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import yaml
 
-from bgexp.compare.comparable_runs import Contenders, find_contenders, fingerprints
+from bgexp.compare.comparable_runs import ComparableRuns, find_contenders, fingerprints
 from bgexp.config.check import flattened
 from bgexp.config.review import ReviewSettings
 from bgexp.errors import UserError
-from bgexp.experiment.saved_masks import reread
+from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.metrics.win_rate import Vote
 from bgexp.review.page import Exhibit, exhibit, render_review
-from bgexp.review.pairs import Shown, plan_pairs
+from bgexp.review.pairs import ReviewPair, plan_pairs
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.progress import progress
 from bgexp.system.provenance import bgexp_state
@@ -33,7 +33,7 @@ from bgexp.tracking.votes import (
 MOST_VARIANTS = 6  # 15 couples of runs: with 40 pairs fewer than three each
 
 
-def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Contenders]:
+def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, ComparableRuns]:
     """Writes review.html, to be opened in a browser, and review.json, which says what is on it.
 
     Raises:
@@ -70,13 +70,17 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Contend
     return review, contenders
 
 
-def _exhibits(planned: Sequence[Shown], contenders: Contenders) -> Iterator[tuple[Shown, Exhibit]]:
+def _exhibits(
+    planned: Sequence[ReviewPair], contenders: ComparableRuns
+) -> Iterator[tuple[ReviewPair, Exhibit]]:
     """Each pair with its pictures; one whose image cannot be read any more is left out."""
     folders = {run.run_id: run.folder for run in contenders.runs}
     with progress("pairs", len(planned)) as step:
         for pair in planned:
             sides = [folders[pair.left], folders[pair.right]]
-            again = reread([pair.image], sides, contenders.dataset, contenders.max_megapixels)
+            again = read_masked_images(
+                [pair.image], sides, contenders.dataset, contenders.max_megapixels
+            )
             for shown in again:
                 left, right = (shown.masks[side] for side in sides)
                 yield pair, exhibit(shown.image, left, right)

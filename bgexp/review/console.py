@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bgexp.compare.comparable_runs import Contenders
-from bgexp.metrics.bradley_terry import strengths
-from bgexp.metrics.win_rate import LEAST, Steadiness, Vote, WinRate, steadiness, win_rate
+from bgexp.compare.comparable_runs import ComparableRuns
+from bgexp.metrics.bradley_terry import bradley_terry_scores
+from bgexp.metrics.win_rate import LEAST, SelfAgreement, Vote, WinRate, self_agreement, win_rate
 from bgexp.report.finding import counted
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 from bgexp.tracking.votes import PAGE, Review
 
 
-def show_made(review: Review, contenders: Contenders, folder: Path) -> None:
+def show_made(review: Review, contenders: ComparableRuns, folder: Path) -> None:
     """What is on the page, where it is, and how the votes come back."""
     repeats = sum(pair.repeat for pair in review.pairs)
     images = len({pair.image for pair in review.pairs})
@@ -34,11 +34,14 @@ def show_votes(votes: Sequence[Vote], review: Review) -> None:
     _tell([f"{counted(len(votes), 'vote')} by {counted(judges, 'judge')} on these runs"])
     if len(review.runs) > 2:
         _show_strengths(votes, review)
-    _tell(told(win_rate(votes, *pair), *_names(pair, review)) for pair in _couples(review))
-    _tell([told_steadiness(steadiness(votes))])
+    _tell(
+        describe_win_rate(win_rate(votes, *pair), *_names(pair, review))
+        for pair in _couples(review)
+    )
+    _tell([told_steadiness(self_agreement(votes))])
 
 
-def told(rate: WinRate, name: str, other: str) -> str:
+def describe_win_rate(rate: WinRate, name: str, other: str) -> str:
     """A win rate in words, with what would decide it."""
     bad = f", both bad {rate.n_both_bad}" if rate.n_both_bad else ""
     if not rate.n:
@@ -53,7 +56,7 @@ def told(rate: WinRate, name: str, other: str) -> str:
     return f"{said}undecided; about {counted(rate.more_votes, 'more vote')} would decide"
 
 
-def told_steadiness(found: Steadiness) -> str:
+def told_steadiness(found: SelfAgreement) -> str:
     """How steady the judges are, in words."""
     if not found.n:
         return "No repeated pair was judged: how steady the judge is, is not known"
@@ -73,10 +76,16 @@ def _show_strengths(votes: Sequence[Vote], review: Review) -> None:
     table = Table(box=SIMPLE_HEAD)
     for name in ("variant", "votes", "preferred", "95 % interval"):
         table.add_column(name, justify="left" if name == "variant" else "right")
-    known = sorted(strengths(votes, list(review.runs)), key=lambda one: -one.rate if one.n else 1)
+    known = sorted(
+        bradley_terry_scores(votes, list(review.runs)), key=lambda one: -one.rate if one.n else 1
+    )
     for one in known:
         rate, interval = _percent(one.rate), _interval(one.low, one.high)
-        cells = (shown(review.runs[one.run_id]), str(one.n), *((rate, interval) if one.n else ()))
+        cells = (
+            printable(review.runs[one.run_id]),
+            str(one.n),
+            *((rate, interval) if one.n else ()),
+        )
         table.add_row(*(Text(cell) for cell in cells))
     Console(highlight=False).print(table)
 
@@ -92,4 +101,4 @@ def _interval(low: float, high: float) -> str:
 def _tell(lines: Iterable[str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(Text(shown(line)))
+        console.print(Text(printable(line)))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.compare.comparable_runs import Contenders, find_contenders, fingerprints
+from bgexp.compare.comparable_runs import ComparableRuns, find_contenders, fingerprints
 from bgexp.config.check import flattened
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import Item
@@ -20,15 +20,16 @@ from bgexp.report.finding import counted
 from bgexp.review.label_sampling import (
     DISAGREEMENT,
     RANDOM,
-    Chosen,
+    LabelCandidate,
     apart,
     choose_images,
     consensus,
 )
-from bgexp.system.atomic import sha256_bytes, write_whole
-from bgexp.system.listing import shown
+from bgexp.system.atomic import write_whole
+from bgexp.system.hashing import sha256_bytes
 from bgexp.system.progress import progress, tell
 from bgexp.system.safe_csv import safe_csv
+from bgexp.system.terminal import printable
 from bgexp.tracking.active_run import tracked_run
 from bgexp.tracking.votes import COMPARED
 
@@ -80,7 +81,7 @@ def _refuse_used(output: Path) -> None:
 
 
 @contextmanager
-def _masks(contenders: Contenders) -> Iterator["_Archives"]:
+def _masks(contenders: ComparableRuns) -> Iterator["_Archives"]:
     with ExitStack() as stack:
         files = [run.folder / MASKS for run in contenders.runs]
         yield _Archives([stack.enter_context(zipfile.ZipFile(file)) for file in files])
@@ -94,7 +95,7 @@ class _Archives:
         return [decode_mask(archive.read(f"{path}.png")) for archive in self._archives]
 
 
-def _disagreement(contenders: Contenders) -> dict[str, float]:
+def _disagreement(contenders: ComparableRuns) -> dict[str, float]:
     """By path; masks that are stored alike are not decoded."""
     found = fingerprints(contenders)
     with _masks(contenders) as masks, progress("images", len(found)) as step:
@@ -106,7 +107,7 @@ def _disagreement(contenders: Contenders) -> dict[str, float]:
 
 
 def _write(
-    chosen: Sequence[Chosen], contenders: Contenders, output: Path, start: str
+    chosen: Sequence[LabelCandidate], contenders: ComparableRuns, output: Path, start: str
 ) -> pd.DataFrame:
     items = {item.path: item for item in contenders.dataset.items}
     rows = []
@@ -120,7 +121,7 @@ def _write(
 
 
 def _write_one(
-    chosen: Chosen, item: Item, mask: NDArray[np.bool_], folder: Path
+    chosen: LabelCandidate, item: Item, mask: NDArray[np.bool_], folder: Path
 ) -> dict[str, object]:
     data = encode_mask(mask)
     try:
@@ -129,7 +130,7 @@ def _write_one(
         write_whole(folder / "masks" / _mask_name(item.path), data)
     except (ImageError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"output: {shown(item.path)}: {reason}") from error
+        raise UserError(f"output: {printable(item.path)}: {reason}") from error
     return {
         "path": chosen.path,
         "category": item.category,
@@ -166,7 +167,7 @@ def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -
     """What was written, and what to do next."""
     n = rows["why"].value_counts()
     print(f"{n.get(RANDOM, 0)} images by chance, {n.get(DISAGREEMENT, 0)} where the runs disagree")
-    where = shown(output)
+    where = printable(output)
     print(f"Edit:    {where}  (masks start as {settings.start}; README.txt tells how)")
     folder = f"{where}/{RANDOM}"
     print(f"Then:    bgexp run dataset=pairs dataset.images={folder}/images "

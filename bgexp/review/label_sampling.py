@@ -8,13 +8,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 
 RANDOM, DISAGREEMENT = "random", "disagreement"
 
 
 @dataclass(frozen=True)
-class Chosen:
+class LabelCandidate:
     """An image to label.
 
     Attributes:
@@ -28,7 +28,7 @@ class Chosen:
     disagreement: float
 
 
-def choose_images(scores: Mapping[str, float], n: int, seed: int) -> list[Chosen]:
+def choose_images(scores: Mapping[str, float], n: int, seed: int) -> list[LabelCandidate]:
     """Half of n by chance (one more where n is odd), the others where variants disagree most.
 
     No image twice; fewer where there are no more on which variants disagree at all.
@@ -41,8 +41,8 @@ def choose_images(scores: Mapping[str, float], n: int, seed: int) -> list[Chosen
     by_chance = sample(list(scores), min(len(scores), (n + 1) // 2), seed)
     free = scores.keys() - set(by_chance)
     order = sorted((path for path in free if scores[path] > 0), key=lambda p: (-scores[p], p))
-    return [Chosen(path, "random", scores[path]) for path in by_chance] + [
-        Chosen(path, "disagreement", scores[path]) for path in order[: n // 2]
+    return [LabelCandidate(path, "random", scores[path]) for path in by_chance] + [
+        LabelCandidate(path, "disagreement", scores[path]) for path in order[: n // 2]
     ]
 
 

@@ -13,7 +13,7 @@ Fingerprint = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReviewPair:
     """Two results of one image.
 
     Attributes:
@@ -34,7 +34,7 @@ def plan_pairs(
     n: int,
     repeats: int,
     seed: int,
-) -> list[Shown]:
+) -> list[ReviewPair]:
     """The pairs in the order in which they are judged; the same seed gives the same.
 
     Every two runs are compared about equally often, on images where their masks differ, each
@@ -59,7 +59,7 @@ def plan_pairs(
 
 def _couples(
     run_ids: Sequence[str], masks: Mapping[str, Sequence[Fingerprint]], n: int, seed: int
-) -> list[Shown]:
+) -> list[ReviewPair]:
     """Round by round: no image comes again before all others have come."""
     couples = list(combinations(range(len(run_ids)), 2))
     left = {
@@ -67,15 +67,15 @@ def _couples(
         for image, found in masks.items()
     }
     used: Counter[tuple[int, int]] = Counter()
-    pairs: list[Shown] = []
+    pairs: list[ReviewPair] = []
     while len(pairs) < n and (left := {image: some for image, some in left.items() if some}):
         for image in choose(left, n - len(pairs), seed):
             couple = min(left[image], key=lambda one: used[one])
             left[image].remove(couple)
             used[couple] += 1
-            pairs.append(Shown(image, run_ids[couple[0]], run_ids[couple[1]]))
+            pairs.append(ReviewPair(image, run_ids[couple[0]], run_ids[couple[1]]))
     return pairs
 
 
-def _swapped(pair: Shown) -> Shown:
+def _swapped(pair: ReviewPair) -> ReviewPair:
     return replace(pair, left=pair.right, right=pair.left)

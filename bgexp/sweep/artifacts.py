@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.artifacts import PAGE
-from bgexp.experiment.saved_masks import reread
-from bgexp.report.finding import Job
+from bgexp.experiment.results import PAGE
+from bgexp.experiment.saved_masks import read_masked_images
+from bgexp.report.finding import RunResult
 from bgexp.report.gallery import draw_cutout
 from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
@@ -60,7 +60,7 @@ def draw_variants(
         max_megapixels: Larger images are left out.
     """
     pictures = {}
-    for shown in reread(paths, list(variants.values()), dataset, max_megapixels):
+    for shown in read_masked_images(paths, list(variants.values()), dataset, max_megapixels):
         cutouts = {
             name: draw_cutout(shown.image, shown.masks[folder]) for name, folder in variants.items()
         }
@@ -69,7 +69,7 @@ def draw_variants(
     return pictures
 
 
-def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[Job], dict[str, Path]]:
+def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[RunResult], dict[str, Path]]:
     """The jobs as a page shows them, and the folder of each by its name there."""
     overrides = [json.loads((job / "overrides.json").read_text()) for job in folders]
     names = job_names(overrides)
@@ -80,5 +80,5 @@ def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[Job], dict[str, P
         page = job / PAGE
         link = page.relative_to(folder).as_posix() if page.exists() else ""
         summary = json.loads((job / "summary.json").read_text())
-        jobs.append(Job(name, given, summary, table, link))
+        jobs.append(RunResult(name, given, summary, table, link))
     return jobs, dict(zip(names, folders, strict=True))

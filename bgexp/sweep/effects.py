@@ -9,7 +9,7 @@ import pandas as pd
 from bgexp.metrics.paired import PairedChange, paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report.evidence import decided
-from bgexp.report.finding import Job, column
+from bgexp.report.finding import RunResult, column
 
 SMALL = 0.005  # a difference of mean IoU below it is of no use to anybody
 SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
@@ -74,7 +74,7 @@ def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def scores(jobs: Sequence[Job], key: str = "iou") -> pd.DataFrame:
+def scores(jobs: Sequence[RunResult], key: str = "iou") -> pd.DataFrame:
     """One column of every job's rows side by side: a row an image (path), a column a job's name."""
     columns = {}
     for job in jobs:
@@ -84,12 +84,12 @@ def scores(jobs: Sequence[Job], key: str = "iou") -> pd.DataFrame:
     return pd.DataFrame(columns, dtype=float)
 
 
-def mean_score(job: Job, key: str = "iou") -> float:
+def mean_score(job: RunResult, key: str = "iou") -> float:
     """The mean of one column over a job's images; NaN where none has it."""
     return float(column(job.rows, key).mean())
 
 
-def ranking(jobs: Sequence[Job]) -> list[Job]:
+def ranking(jobs: Sequence[RunResult]) -> list[RunResult]:
     """The jobs with a mean IoU, best first; equal ones in their order.
 
     The mean is that over the images which all of them have scored: where one failed on a hard
@@ -101,7 +101,7 @@ def ranking(jobs: Sequence[Job]) -> list[Job]:
     return sorted(scored, key=lambda job: means[job.name], reverse=True)
 
 
-def lead(jobs: Sequence[Job]) -> PairedChange | None:
+def lead(jobs: Sequence[RunResult]) -> PairedChange | None:
     """By how much the best job is ahead of the next one; None with fewer than two scored jobs."""
     first = ranking(jobs)[:2]
     if len(first) < 2:
@@ -111,7 +111,7 @@ def lead(jobs: Sequence[Job]) -> PairedChange | None:
 
 
 def effects(
-    jobs: Sequence[Job], metric: str = "iou", clusters: Mapping[str, str] | None = None
+    jobs: Sequence[RunResult], metric: str = "iou", clusters: Mapping[str, str] | None = None
 ) -> list[Effect]:
     """What each swept setting does, the largest change first.
 
@@ -130,10 +130,10 @@ def effects(
 
 
 def _effect(
-    key: str, jobs: Sequence[Job], metric: str, clusters: Mapping[str, str] | None
+    key: str, jobs: Sequence[RunResult], metric: str, clusters: Mapping[str, str] | None
 ) -> Effect:
     alike = _alike(key, jobs)
-    groups: dict[str, list[Job]] = {}
+    groups: dict[str, list[RunResult]] = {}
     for job in alike or jobs:
         groups.setdefault(_settings(job).get(key, ""), []).append(job)
     per_image = pd.DataFrame({v: scores(group, metric).mean(axis=1) for v, group in groups.items()})
@@ -148,17 +148,17 @@ def _effect(
     return Effect(key, table, change, order[0], order[-1])
 
 
-def _alike(key: str, jobs: Sequence[Job]) -> list[Job]:
+def _alike(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
     """The jobs that, all other settings being equal, are there with every value of one setting.
 
     Where not all values occur with the same others (a band without refinement does not), those
     that do in most jobs; none where a setting never varies alone.
     """
-    blocks: dict[tuple[tuple[str, str], ...], list[Job]] = {}
+    blocks: dict[tuple[tuple[str, str], ...], list[RunResult]] = {}
     for job in jobs:
         others = {name: value for name, value in _settings(job).items() if name != key}
         blocks.setdefault(tuple(sorted(others.items())), []).append(job)
-    together: dict[frozenset[str], list[Job]] = {}
+    together: dict[frozenset[str], list[RunResult]] = {}
     for block in blocks.values():
         values = frozenset(_settings(job).get(key, "") for job in block)
         if len(values) > 1:
@@ -166,16 +166,16 @@ def _alike(key: str, jobs: Sequence[Job]) -> list[Job]:
     return max(together.values(), key=len, default=[])
 
 
-def _settings(job: Job) -> dict[str, str]:
+def _settings(job: RunResult) -> dict[str, str]:
     return dict(override.partition("=")[::2] for override in job.overrides)
 
 
-def _means(value: str, jobs: Sequence[Job], keys: Iterable[str]) -> dict[str, object]:
+def _means(value: str, jobs: Sequence[RunResult], keys: Iterable[str]) -> dict[str, object]:
     means = {key: pd.Series([mean_score(job, key) for job in jobs]).mean() for key in keys}
     return {"value": value, "n_jobs": len(jobs), **means}
 
 
-def disagreement(jobs: Sequence[Job]) -> "pd.Series[float]":
+def disagreement(jobs: Sequence[RunResult]) -> "pd.Series[float]":
     """How far the jobs are apart on each image (path), the farthest first.
 
     The range of IoU; without truth, the range of the share of the picture that is kept.

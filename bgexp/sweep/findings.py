@@ -3,19 +3,18 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from bgexp.experiment.run_view import CLEAR, POOR
-from bgexp.report.evidence import decided, told
-from bgexp.report.finding import Finding, Job, counted, worst_first
+from bgexp.report.evidence import CLEAR, POOR, decided, describe_change
+from bgexp.report.finding import Finding, RunResult, counted, worst_first
 from bgexp.sweep.effects import disagreement, effects, lead, mean_score, ranking, scores
 
 
-def sweep_findings(jobs: Sequence[Job]) -> list[Finding]:
+def sweep_findings(jobs: Sequence[RunResult]) -> list[Finding]:
     """What stands out in a sweep: at most five, the worst first, then what decides it."""
     found = [_broken, _best, _quicker, _settings, _hopeless, _divided]
     return worst_first(finding for look in found for finding in look(jobs))
 
 
-def _broken(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _broken(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     bad = [job for job in jobs if job.summary.get("status") != "finished"]
     if bad:
         reasons = dict.fromkeys(job.summary.get("error") or "too many failed images" for job in bad)
@@ -27,7 +26,7 @@ def _broken(jobs: Sequence[Job]) -> Iterator[Finding]:
         )
 
 
-def _best(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _best(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     ordered, ahead = ranking(jobs), lead(jobs)
     if not ordered:
         yield Finding(
@@ -44,12 +43,13 @@ def _best(jobs: Sequence[Job]) -> Iterator[Finding]:
     yield Finding(
         "result",
         f"{best.name} {words}",
-        f"Mean IoU {mean_score(best):.3f}; ahead of {second.name} by {told(ahead)}.{last}",
+        f"Mean IoU {mean_score(best):.3f}; "
+        f"ahead of {second.name} by {describe_change(ahead)}.{last}",
         setting=shlex.join(best.overrides),
     )
 
 
-def _quicker(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _quicker(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     ordered = ranking(jobs)
     if len(ordered) < 2:
         return
@@ -67,30 +67,33 @@ def _quicker(jobs: Sequence[Job]) -> Iterator[Finding]:
         )
 
 
-def _speed(job: Job) -> float:
+def _speed(job: RunResult) -> float:
     """Images a second; 0 where that is not known."""
     return float(job.summary.get("images_per_s") or 0)
 
 
-def _settings(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _settings(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     found = effects(jobs)
     if found and found[0].clear:
         first = found[0]
         yield Finding(
             "note",
             f"{first.key} matters most: {first.best} over {first.worst}",
-            f"From {first.worst} to {first.best} mean IoU changes by {told(first.change)}.",
+            f"From {first.worst} to {first.best} mean IoU changes by "
+            f"{describe_change(first.change)}.",
             setting=f"{first.key}={first.best}",
             weight=8,
         )
     idle = [effect for effect in found if effect.change.n and not effect.clear]
     if idle:
-        changes = "; ".join(f"{e.key}, {e.worst} to {e.best}: {told(e.change)}" for e in idle)
+        changes = "; ".join(
+            f"{e.key}, {e.worst} to {e.best}: {describe_change(e.change)}" for e in idle
+        )
         keys = " and ".join(effect.key for effect in idle)
         yield Finding("note", f"No clear effect of {keys}", f"{changes}.", weight=7)
 
 
-def _hopeless(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _hopeless(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     table = scores(ranking(jobs))
     best = table.max(axis=1).dropna().sort_values(kind="stable")
     poor = best[best < POOR]
@@ -105,7 +108,7 @@ def _hopeless(jobs: Sequence[Job]) -> Iterator[Finding]:
         )
 
 
-def _divided(jobs: Sequence[Job]) -> Iterator[Finding]:
+def _divided(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     apart = disagreement(jobs)
     far = apart[apart > 0.2]
     if far.empty:

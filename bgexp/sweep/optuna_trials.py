@@ -14,7 +14,8 @@ from bgexp.config.run import RunSettings
 from bgexp.config.sweep import OptunaSweep
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
-from bgexp.sweep.jobs import fail_job, read_overrides, read_summary, run_job, run_sweep
+from bgexp.experiment.run_folder import read_overrides, read_summary
+from bgexp.sweep.jobs import fail_job, run_job, run_sweep
 from bgexp.sweep.optuna_space import Space
 from bgexp.sweep.optuna_study import (
     best_trials,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.report import charts, overview
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 from bgexp.report.gallery import panel
 from bgexp.report.render import number, render_page
 from bgexp.sweep import tables as comparison
@@ -21,13 +21,13 @@ MOST_VARIANTS = 6
 _NOTHING: Mapping[str, Any] = {}
 
 
-def choose_disagreeing(jobs: Sequence[Job], count: int) -> list[str]:
+def choose_disagreeing(jobs: Sequence[RunResult], count: int) -> list[str]:
     """The paths of the images on which the jobs are farthest apart, the farthest first."""
     apart = disagreement(jobs)
     return list(apart[apart > 0].index[:count])
 
 
-def choose_variants(jobs: Sequence[Job], count: int = MOST_VARIANTS) -> list[Job]:
+def choose_variants(jobs: Sequence[RunResult], count: int = MOST_VARIANTS) -> list[RunResult]:
     """The jobs whose cut-outs are shown: the best, the worst and some between, in their order.
 
     Without truth they are evenly chosen from all that have results.
@@ -40,7 +40,7 @@ def choose_variants(jobs: Sequence[Job], count: int = MOST_VARIANTS) -> list[Job
 
 def render_sweep(
     title: str,
-    jobs: Sequence[Job],
+    jobs: Sequence[RunResult],
     pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]] = _NOTHING,
     when: datetime | None = None,
     links: Mapping[str, str] = _NOTHING,
@@ -86,12 +86,12 @@ def render_sweep(
     )
 
 
-def _first(jobs: Sequence[Job], key: str) -> Mapping[str, Any]:
+def _first(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
     """The first summary that has something, for what all jobs share."""
     return next((job.summary for job in jobs if job.summary.get(key)), {})
 
 
-def _facts(jobs: Sequence[Job], when: datetime | None) -> list[overview.Fact]:
+def _facts(jobs: Sequence[RunResult], when: datetime | None) -> list[overview.Fact]:
     finished = sum(job.summary.get("status") == "finished" for job in jobs)
     tone = "good" if finished == len(jobs) else "problem"
     found = [overview.Fact("Status", f"{finished} of {len(jobs)} jobs finished", tone=tone)]
@@ -116,13 +116,13 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("findings", "Findings"), ("jobs", "Jobs"), *there]
 
 
-def _shared(jobs: Sequence[Job]) -> str:
+def _shared(jobs: Sequence[RunResult]) -> str:
     """The overrides that all jobs have, as the command line takes them."""
     given = [list(job.overrides) for job in jobs]
     return shlex.join(o for o in (given or [[]])[0] if all(o in own for own in given))
 
 
-def _dots(jobs: Sequence[Job], ordered: Sequence[Job]) -> list[charts.Dot]:
+def _dots(jobs: Sequence[RunResult], ordered: Sequence[RunResult]) -> list[charts.Dot]:
     """The jobs that have a score and a speed."""
     found = []
     for place, job in enumerate(jobs):
@@ -133,7 +133,7 @@ def _dots(jobs: Sequence[Job], ordered: Sequence[Job]) -> list[charts.Dot]:
 
 
 def variant_panels(
-    path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[Job]
+    path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[RunResult]
 ) -> dict[str, Any]:
     """An image as jobs see it: its pictures side by side, each with its score."""
     found = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()

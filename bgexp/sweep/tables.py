@@ -10,14 +10,14 @@ import pandas as pd
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import rank_agreement
 from bgexp.report import tables as numbers
-from bgexp.report.evidence import FEWEST, decided, told, trusted
-from bgexp.report.finding import Job, column
+from bgexp.report.evidence import FEWEST, decided, describe_change, trusted
+from bgexp.report.finding import RunResult, column
 from bgexp.report.labels import named
 from bgexp.report.render import Cell, Table, change, figure
 from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, swept
 
 
-def jobs_table(jobs: Sequence[Job], ordered: Sequence[Job]) -> Table:
+def jobs_table(jobs: Sequence[RunResult], ordered: Sequence[RunResult]) -> Table:
     """A row a job in their order; `ordered` are those with scores, the best first."""
     keys = (*SCORES, "check.nothing_found") if ordered else WARNINGS
     varied = swept([job.overrides for job in jobs])
@@ -41,7 +41,7 @@ def jobs_table(jobs: Sequence[Job], ordered: Sequence[Job]) -> Table:
     return Table("Jobs", columns, rows, "jobs.csv")
 
 
-def _standing(job: Job, ordered: Sequence[Job]) -> str:
+def _standing(job: RunResult, ordered: Sequence[RunResult]) -> str:
     """What is special about a job, in a word or two."""
     if job.summary.get("status") != "finished":
         return str(job.summary.get("status", "unknown"))
@@ -73,15 +73,14 @@ def effect_part(effect: Effect) -> EffectPart:
     ]
     sentence = "" if math.isnan(rows[0][1].sort or 0) else "never varied alone"
     if effect.change.n:
-        sentence = (
-            f"{effect.worst or 'not given'} to {effect.best or 'not given'}: {told(effect.change)}"
-        )
+        values = f"{effect.worst or 'not given'} to {effect.best or 'not given'}"
+        sentence = f"{values}: {describe_change(effect.change)}"
         sentence += "" if effect.clear else "; no clear effect"
     names = [named(key.removeprefix("check.")) for key in keys]
     return EffectPart(effect.key, sentence, Table(effect.key, ("value", *names, "jobs"), rows))
 
 
-def refinement_table(jobs: Sequence[Job]) -> Table | None:
+def refinement_table(jobs: Sequence[RunResult]) -> Table | None:
     """What refinement changed in each job that had it."""
     refined = [(job.name, job.summary.get("refinement") or {}) for job in jobs]
     refined = [(name, found) for name, found in refined if found]
@@ -111,7 +110,7 @@ def _changes(found: Mapping[str, Any]) -> list[Cell]:
     ]
 
 
-def ranks_table(jobs: Sequence[Job]) -> tuple[Table | None, str]:
+def ranks_table(jobs: Sequence[RunResult]) -> tuple[Table | None, str]:
     """How each check ranks images (within a job) and jobs as IoU does; `jobs` have scores."""
     several = len(jobs) >= FEWEST  # fewer have a perfect order by chance too often
     rows: list[tuple[float, list[Cell]]] = []
@@ -131,11 +130,11 @@ def ranks_table(jobs: Sequence[Job]) -> tuple[Table | None, str]:
     return table if rows else None, numbers.trust_sentence(good)
 
 
-def _within(job: Job, key: str) -> tuple[float, int]:
+def _within(job: RunResult, key: str) -> tuple[float, int]:
     found = rank_agreement(column(job.rows, f"check.{key}"), column(job.rows, "iou"))
     return found.spearman, found.n
 
 
-def _over_jobs(jobs: Sequence[Job], key: str) -> float:
+def _over_jobs(jobs: Sequence[RunResult], key: str) -> float:
     checks = [mean_score(job, f"check.{key}") for job in jobs]
     return rank_agreement(checks, [mean_score(job) for job in jobs]).spearman

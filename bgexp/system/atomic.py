@@ -1,7 +1,5 @@
 """Files written whole or not at all, and the hashes that name what is in them."""
 
-import functools
-import hashlib
 import json
 import math
 import os
@@ -68,50 +66,3 @@ def _finite(obj: object) -> object:
     if isinstance(obj, list | tuple):
         return [_finite(value) for value in obj]
     return obj
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Return the SHA-256 of the bytes, 64 hexadecimal digits.
-
-    >>> sha256_bytes(b"")[:16]
-    'e3b0c44298fc1c14'
-    """
-    return hashlib.sha256(data).hexdigest()
-
-
-def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits, in bounded memory.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def source_hash(*parts: str) -> str:
-    """Return the SHA-256 over bgexp's own .py files and their names relative to the package.
-
-    Read once in a process: it names the code that runs, not what is edited meanwhile.
-
-    Args:
-        parts: The files and folders of the package that count; none for all.
-
-    Raises:
-        ValueError: a part that is no file and no folder of the package: one that was moved must not
-            leave the hash unnoticed.
-    """
-    package = Path(__file__).parents[1]
-    names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    unknown = [part for part in parts if not any(_lies_in(name, part) for name in names)]
-    if unknown:
-        raise ValueError(f"no source of bgexp: {', '.join(unknown)}")
-    chosen = [name for name in names if not parts or any(_lies_in(name, part) for part in parts)]
-    lines = [f"{sha256_file(package / name)}  {name}\n" for name in chosen]
-    return sha256_bytes("".join(lines).encode())
-
-
-def _lies_in(name: str, part: str) -> bool:
-    """Tell whether a source is the part or lies in it."""
-    return name == part or name.startswith(f"{part}/")

@@ -17,7 +17,7 @@ _UNKNOWN = (0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Found:
+class FileEntry:
     """A file, or what else there is in a folder.
 
     Attributes:
@@ -43,7 +43,7 @@ class Found:
         return Path(self.path).parent.as_posix()
 
 
-def all_files(root: Path, without: Collection[Path] = ()) -> list[Found]:
+def all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry]:
     """Everything below a folder but folders, sorted by path.
 
     Links are not followed. A folder that is hidden or cannot be read stands for what is in it.
@@ -58,13 +58,13 @@ def all_files(root: Path, without: Collection[Path] = ()) -> list[Found]:
     os.scandir(root).close()
     states = {path: (state, closed) for path, state, closed in _walk(root, without)}
     found = {path.relative_to(root).as_posix(): path for path in states}
-    by_path: dict[str, Found] = {}
+    by_path: dict[str, FileEntry] = {}
     # Names that need escapes come first: a literal %E9 beside the byte gives way.
     for name in sorted(found, key=lambda name: (escaped(name) == name, name)):
         safe = escaped(name)
         while safe in by_path:
             safe = safe.replace("%", "%25")
-        by_path[safe] = Found(safe, found[name], *states[found[name]])
+        by_path[safe] = FileEntry(safe, found[name], *states[found[name]])
     return [by_path[name] for name in sorted(by_path)]
 
 
@@ -114,16 +114,3 @@ def escaped(path: str) -> str:
     'caf%E9/50%.jpg'
     """
     return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
-
-
-def shown(text: object) -> str:
-    r"""Text in one line: what does not print or turns the direction of writing is escaped.
-
-    >>> shown("a\nb \u202egpj.exe")
-    'a\\nb \\u202egpj.exe'
-    """
-    joiner = "\u200d"  # holds emoji together
-    return "".join(
-        c if c.isprintable() or c == joiner else c.encode("unicode_escape").decode()
-        for c in str(text)
-    )

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 _TOLD_EVERY = 30.0  # seconds, at least; and at each tenth, where that took a second
@@ -24,7 +24,7 @@ _TOLD_EVERY = 30.0  # seconds, at least; and at each tenth, where that took a se
 
 def tell(line: str) -> None:
     """Prints a line above the bar; what could steer a terminal is escaped."""
-    _CONSOLE.print(Text(shown(line)))
+    _CONSOLE.print(Text(printable(line)))
 
 
 @contextmanager

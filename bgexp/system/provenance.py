@@ -2,15 +2,13 @@
 
 import functools
 import platform
-import re
 import subprocess
-from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from bgexp import __version__
-from bgexp.system.atomic import source_hash
+from bgexp.system.hashing import sha256_bytes, sha256_file
 
 PACKAGES = ("torch", "torchvision", "opencv-python", "numpy", "pillow", "mlflow", "hydra-core")
 
@@ -36,24 +34,6 @@ def package_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def reset_peak_memory() -> None:
-    """Starts the measurement of the peak anew, where the system lets us (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> int:
-    """The peak of this process's resident memory in bytes, since the last reset if any."""
-    with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return 1024 * int(found[1])
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else 1024 * peak
-
-
 def _git(*arguments: str) -> str | None:
     """What git says of the checkout that the package lies in; None where it lies in none."""
     root = Path(__file__).parents[2]
@@ -69,3 +49,31 @@ def _git(*arguments: str) -> str | None:
 
 
 SCHEMA_VERSION = 1
+
+
+@functools.cache
+def source_hash(*parts: str) -> str:
+    """Return the SHA-256 over bgexp's own .py files and their names relative to the package.
+
+    Read once in a process: it names the code that runs, not what is edited meanwhile.
+
+    Args:
+        parts: The files and folders of the package that count; none for all.
+
+    Raises:
+        ValueError: a part that is no file and no folder of the package: one that was moved must not
+            leave the hash unnoticed.
+    """
+    package = Path(__file__).parents[1]
+    names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
+    unknown = [part for part in parts if not any(_lies_in(name, part) for name in names)]
+    if unknown:
+        raise ValueError(f"no source of bgexp: {', '.join(unknown)}")
+    chosen = [name for name in names if not parts or any(_lies_in(name, part) for part in parts)]
+    lines = [f"{sha256_file(package / name)}  {name}\n" for name in chosen]
+    return sha256_bytes("".join(lines).encode())
+
+
+def _lies_in(name: str, part: str) -> bool:
+    """Tell whether a source is the part or lies in it."""
+    return name == part or name.startswith(f"{part}/")

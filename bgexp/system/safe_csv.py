@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 
 def safe_csv(table: pd.DataFrame) -> bytes:
@@ -23,5 +23,5 @@ def safe_csv(table: pd.DataFrame) -> bytes:
 
 
 def _safe(text: str) -> str:
-    plain = shown(text)
+    plain = printable(text)
     return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain

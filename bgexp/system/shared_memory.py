@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def lend(connection: Connection, size: int) -> NDArray[np.float32]:
-    """New memory for so many float32, shared with the other end, which calls `borrow`."""
+def allocate(connection: Connection, size: int) -> NDArray[np.float32]:
+    """New memory for so many float32, shared with the other end, which calls `attach`."""
     file = _nameless_file()
     try:
         os.ftruncate(file, size * np.dtype(np.float32).itemsize)
@@ -25,7 +25,7 @@ def lend(connection: Connection, size: int) -> NDArray[np.float32]:
         os.close(file)
 
 
-def borrow(connection: Connection) -> NDArray[np.float32]:
+def attach(connection: Connection) -> NDArray[np.float32]:
     """The memory that the other end lends.
 
     Raises:

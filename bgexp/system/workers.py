@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing import (
@@ -23,6 +23,7 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from bgexp.errors import UserError
+from bgexp.system.signals import StopRequest
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,70 +39,26 @@ CONTEXT: Any = get_context("forkserver" if _SERVED else "spawn")
 
 
 @dataclass(frozen=True)
-class Lost:
+class TaskFailure:
     """What comes of a task whose worker died, hung or raised, twice."""
 
     reason: str
 
 
-@dataclass
-class Stop:
-    """Whether the work is to end early; exit_code: 130 after Ctrl-C, 143 after SIGTERM."""
-
-    exit_code: int | None = None
-
-
-def available_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def share_of_cores() -> int:
-    """How many cores are this process's: OMP_NUM_THREADS says so, or all that it may use."""
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(threads)) if threads.isdigit() else available_cores()
-
-
-def threads_each(processes: int) -> int:
-    """How many threads each of so many processes has."""
-    return max(1, share_of_cores() // processes)
-
-
-def import_early(module: str) -> None:
+def preload(module: str) -> None:
     """Begins to import, for all workers to come, what they need; this process goes on meanwhile."""
     if _SERVED:
         forkserver.set_forkserver_preload([module])
         forkserver.ensure_running()
 
 
-@contextmanager
-def stopping() -> Iterator[Stop]:
-    """Makes Ctrl-C and SIGTERM wishes to be looked at, in place of exceptions at any moment."""
-    stop = Stop()
-
-    def wish(number: int, _frame: object) -> None:
-        stop.exit_code = 128 + number
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop  # only the main thread may have handlers
-        return
-    earlier = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)
-
-
-def work(
+def run_tasks(
     tasks: Iterable[T],
     start: Callable[[], Callable[[T], R]],
     processes: int,
     seconds: float,
-    stop: Stop,
-) -> Iterator[tuple[T, R | Lost]]:
+    stop: StopRequest,
+) -> Iterator[tuple[T, R | TaskFailure]]:
     """Each task with its result, as they are done.
 
     A task whose worker died is tried once more at the end, with nothing else at work beside it.
@@ -119,7 +76,7 @@ def work(
     """
     suspects: list[T] = []
     for task, result in _pass(tasks, start, processes, seconds, stop):
-        if isinstance(result, Lost):
+        if isinstance(result, TaskFailure):
             suspects.append(task)
         else:
             yield task, result
@@ -131,8 +88,8 @@ def _pass(
     start: Callable[[], Callable[[T], R]],
     processes: int,
     seconds: float,
-    stop: Stop,
-) -> Iterator[tuple[T, R | Lost]]:
+    stop: StopRequest,
+) -> Iterator[tuple[T, R | TaskFailure]]:
     waiting = iter(tasks)
     workers: list[_Worker[T, R]] = []
     give_up = float("inf")
@@ -196,7 +153,7 @@ class _Worker(Generic[T, R]):
         """How long it has been at its task."""
         return monotonic() - self._since if self._ready else 0.0
 
-    def answer(self) -> Iterator[tuple[T, R | Lost]]:
+    def answer(self) -> Iterator[tuple[T, R | TaskFailure]]:
         """Reads what it says, or that it is dead."""
         try:
             said = self.connection.recv()
@@ -209,7 +166,7 @@ class _Worker(Generic[T, R]):
             yield from self.give_up(reason)
             return
         if not self._ready:
-            if isinstance(said, Lost):
+            if isinstance(said, TaskFailure):
                 raise UserError(said.reason)
             self._ready, self._since = True, monotonic()
             return
@@ -217,10 +174,10 @@ class _Worker(Generic[T, R]):
         self.task = ()
         yield task, said
 
-    def give_up(self, reason: str) -> Iterator[tuple[T, R | Lost]]:
+    def give_up(self, reason: str) -> Iterator[tuple[T, R | TaskFailure]]:
         (task,) = self.task
         self.kill()
-        yield task, Lost(reason)
+        yield task, TaskFailure(reason)
 
     def kill(self) -> None:
         self.alive, self.task = False, ()
@@ -243,7 +200,7 @@ def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]])
     try:
         function = start()
     except Exception as error:
-        pipe.send(Lost(str(error) or type(error).__name__))
+        pipe.send(TaskFailure(str(error) or type(error).__name__))
         return
     pipe.send(None)
     while True:
@@ -252,11 +209,11 @@ def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]])
         except EOFError:
             return
         try:
-            result: R | Lost = function(task)
+            result: R | TaskFailure = function(task)
         except MemoryError:
-            result = Lost("its process ran out of memory")
+            result = TaskFailure("its process ran out of memory")
         except Exception as error:
-            result = Lost(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            result = TaskFailure(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
         pipe.send(result)
 
 

@@ -6,7 +6,6 @@ MLflow is imported late: it takes seconds, and `--help` must be quick.
 import json
 import logging
 import math
-import os
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,23 +17,16 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import psutil
-from filelock import FileLock
 
-from bgexp.config.base import Tracked
-from bgexp.config.credentials import without_credentials
-from bgexp.errors import Interrupted, UserError
+from bgexp.config.base import TrackedSettings
+from bgexp.errors import Interrupted
+from bgexp.tracking.store import first_line, open_store, unreachable_store
 
 if TYPE_CHECKING:
     import mlflow.entities
     from mlflow import MlflowClient
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
-
 MAX_PARAM_LENGTH = 6000
-STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 MAX_KEY_LENGTH = 250
 BATCH = 100  # MLflow's limit for parameters in one call; for metrics it is higher
 SOURCE_TAGS = {"mlflow.source.name": "bgexp", "mlflow.source.type": "LOCAL"}
@@ -123,7 +115,7 @@ class Run:
 
 @contextmanager
 def tracked_run(
-    settings: Tracked,
+    settings: TrackedSettings,
     command: str,
     name: str,
     folder: Path,
@@ -164,7 +156,7 @@ def tracked_run(
         with suppress(MlflowException):
             run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
         if isinstance(error, MlflowException):
-            raise _unreachable(client.tracking_uri, error) from error
+            raise unreachable_store(client.tracking_uri, error) from error
         raise
     finally:
         try:
@@ -181,59 +173,11 @@ def _reopened(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> A
         Run(client, entity).set_tags(tags)
         client.update_run(run_id, "RUNNING")
     except MlflowException as error:
-        raise _unreachable(client.tracking_uri, error) from error
+        raise unreachable_store(client.tracking_uri, error) from error
     return entity
 
 
-def open_store(settings: Tracked) -> tuple["MlflowClient", str]:
-    """The client and the experiment's id; a fresh store is set up under a lock.
-
-    A store that several processes open for the first time at once breaks, hence the lock.
-
-    Raises:
-        UserError: the store or the server cannot be reached.
-    """
-    import mlflow
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    runs = settings.runs.resolve()
-    uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        (runs / ".mlflow.lock").touch()
-    except OSError as error:
-        raise UserError(f"runs: {runs}: {error.strerror}") from error
-    if uri.partition("://")[0].partition("+")[0] not in STORES:
-        kinds = ", ".join(f"{kind}://…" for kind in STORES)
-        raise UserError(f"tracking.uri: {without_credentials(uri)}: no store (allowed: {kinds})")
-    try:
-        mlflow.set_tracking_uri(uri)
-        with FileLock(runs / ".mlflow.lock", timeout=60):
-            client = MlflowClient(uri)
-            name = settings.tracking.experiment
-            experiment = client.get_experiment_by_name(name)
-            if experiment is not None:
-                return client, str(experiment.experiment_id)
-            place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
-            # The UI opens on its views for training then, not on those for language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
-    except (MlflowException, OSError) as error:
-        raise _unreachable(uri, error) from error
-
-
-def _unreachable(uri: str, error: Exception) -> UserError:
-    return UserError(f"tracking.uri: {without_credentials(uri)}: {first_line(error)}")
-
-
-def first_line(error: Exception) -> str:
-    """Its first line, short."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def close_dead(settings: Tracked) -> None:
+def close_dead(settings: TrackedSettings) -> None:
     """Closes what dead processes of this host left RUNNING in a store."""
     close_dead_runs(*open_store(settings))
 
@@ -250,17 +194,6 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
         client.set_tag(run_id, "bgexp.error", "its process died")
         client.set_terminated(run_id, "KILLED")
     return dead
-
-
-def find_finished(settings: Tracked, identity: str) -> tuple[str, Path] | None:
-    """The id and folder of the newest finished run with this identity whose results are there."""
-    client, experiment_id = open_store(settings)
-    same = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
-    for run in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
-        folder = Path(run.data.tags["bgexp.folder"])
-        if (folder / "summary.json").is_file() and (folder / "masks.zip").is_file():
-            return run.info.run_id, folder
-    return None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from bgexp.config.detectors import DetectorSettings
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import Combine, Cutout, Refine, RefineNetwork
 from bgexp.errors import UserError
-from bgexp.system.atomic import sha256_bytes, sha256_file
+from bgexp.system.hashing import sha256_bytes, sha256_file
 
 SETTINGS = "settings.json"
 DETECTOR, REFINER = "detector.safetensors", "refiner.safetensors"

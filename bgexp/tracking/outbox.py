@@ -14,9 +14,10 @@ from typing import Any
 
 from filelock import FileLock
 
-from bgexp.config.base import Tracked
+from bgexp.config.base import TrackedSettings
 from bgexp.system.atomic import write_json
-from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run, first_line, open_store
+from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run
+from bgexp.tracking.store import first_line, open_store
 
 OUTBOX = "outbox"  # in the runs folder: records that no store has yet
 SENDING_SECONDS = 60.0  # for all of them, before a store counts as away
@@ -37,7 +38,9 @@ class Post:
 
 
 @contextmanager
-def outbox(settings: Tracked, tell: Callable[[str], None]) -> Iterator[Callable[[Post], str]]:
+def outbox(
+    settings: TrackedSettings, tell: Callable[[str], None]
+) -> Iterator[Callable[[Post], str]]:
     """Gives what sends a record, and those that could not be sent before; returns its run's id.
 
     MLflow is imported and the store opened meanwhile, in a process that can be killed at any
@@ -86,7 +89,7 @@ def _answer(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
     return sent, reason
 
 
-def _send_all(settings: Tracked, folder: Path, pipe: Connection) -> None:
+def _send_all(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
     """In a process of its own: makes ready, and sends when it is asked to."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
@@ -107,7 +110,7 @@ def _send_all(settings: Tracked, folder: Path, pipe: Connection) -> None:
         pipe.send(("", first_line(error)))
 
 
-def _send(settings: Tracked, file: Path) -> str:
+def _send(settings: TrackedSettings, file: Path) -> str:
     """Sends one record and deletes its file; what an interrupted attempt left is removed first."""
     said, name = json.loads(file.read_text()), file.name
     tracking = settings.tracking.model_copy(update={"experiment": said["experiment"]})
@@ -116,7 +119,7 @@ def _send(settings: Tracked, file: Path) -> str:
     return run_id
 
 
-def _sent(settings: Tracked, said: Mapping[str, Any], name: str) -> str:
+def _sent(settings: TrackedSettings, said: Mapping[str, Any], name: str) -> str:
     client, experiment_id = open_store(settings)
     for earlier in client.search_runs([experiment_id], f"tags.`bgexp.post` = '{name}'"):
         if earlier.info.status != "RUNNING":

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from bgexp.config.base import Tracked
+from bgexp.config.base import TrackedSettings
 from bgexp.config.check import check_settings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
-from bgexp.tracking.active_run import first_line, open_store
+from bgexp.tracking.store import first_line, open_store
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -81,7 +81,9 @@ class StoredRun:
             raise UserError(f"run {self.run_id}: config.yaml: {first_line(error)}") from error
 
 
-def find_runs(settings: Tracked, which: Sequence[str], where: str | None = None) -> list[StoredRun]:
+def find_runs(
+    settings: TrackedSettings, which: Sequence[str], where: str | None = None
+) -> list[StoredRun]:
     """The runs that words name, each once, in their order; of a sweep, its jobs.
 
     Args:
@@ -121,7 +123,7 @@ def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlf
 
 
 def _named(
-    word: str, known: Sequence["mlflow.entities.Run"], settings: Tracked
+    word: str, known: Sequence["mlflow.entities.Run"], settings: TrackedSettings
 ) -> Iterator["mlflow.entities.Run"]:
     ours = [run for run in known if _command(run) in (RUN, SWEEP)]
     if word == LAST:
@@ -174,5 +176,5 @@ def _stored(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
     )
 
 
-def _store(settings: Tracked) -> str:
+def _store(settings: TrackedSettings) -> str:
     return f"{settings.tracking.uri or settings.runs} (experiment {settings.tracking.experiment})"

@@ -14,13 +14,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from bgexp import __version__
-from bgexp.config.base import Tracked
+from bgexp.config.base import TrackedSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
-from bgexp.tracking.active_run import first_line, open_store
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
+from bgexp.tracking.store import first_line, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +48,7 @@ class Version:
         return f"{self.name} version {self.number}"
 
 
-def find_version(settings: Tracked, reference: str) -> Version | None:
+def find_version(settings: TrackedSettings, reference: str) -> Version | None:
     """The version that a reference means; None where there is no such model, version or alias.
 
     Args:
@@ -89,7 +89,7 @@ def _lookup(client: "MlflowClient", name: str, alias: str, number: str) -> "Mode
     return None
 
 
-def fetch(settings: Tracked, reference: str) -> tuple[Version, Bundle]:
+def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
     """Downloads and verifies a promoted model; into the runs folder, where it was not there.
 
     Raises:
@@ -122,7 +122,7 @@ def with_model(settings: Tool) -> tuple[Tool, Version | None]:
     return check_settings(type(settings), settings.model_dump() | stages), version
 
 
-def _downloaded(settings: Tracked, version: Version) -> Bundle:
+def _downloaded(settings: TrackedSettings, version: Version) -> Bundle:
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -147,7 +147,7 @@ def _downloaded(settings: Tracked, version: Version) -> Bundle:
 
 
 def register(
-    settings: Tracked, name: str, bundle: Bundle, run_id: str, tags: Mapping[str, str]
+    settings: TrackedSettings, name: str, bundle: Bundle, run_id: str, tags: Mapping[str, str]
 ) -> Version:
     """Registers a bundle as the next version of a name; `run_id`: of the run that records it.
 
@@ -185,7 +185,7 @@ def _model_is_missing(client: "MlflowClient", name: str) -> bool:
     return False
 
 
-def crown(settings: Tracked, version: Version) -> None:
+def set_champion(settings: TrackedSettings, version: Version) -> None:
     """Makes a version the champion, and what was it until now the previous one."""
     client, _ = open_store(settings)
     before = find_version(settings, f"{version.name}@{CHAMPION}")

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from bgexp.config.base import Section, Settings, Tracked
+from bgexp.config.base import Section, Settings, TrackedSettings
 from bgexp.config.check import check_settings
 from bgexp.errors import UserError
-from bgexp.metrics.win_rate import Choice, Vote, steadiness
+from bgexp.metrics.win_rate import Choice, Vote, self_agreement
 from bgexp.system.atomic import write_json
-from bgexp.system.listing import shown
-from bgexp.tracking.active_run import open_store, tracked_run
+from bgexp.system.terminal import printable
+from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.store import open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,7 +54,7 @@ class Review(Section):
     pairs: tuple[Pair, ...]
 
 
-class Marked(Section):
+class Judgement(Section):
     """What the judge said of a pair."""
 
     pair: Annotated[str, Field(max_length=20)]
@@ -61,30 +62,30 @@ class Marked(Section):
     seconds: Seconds
 
 
-class Exported(Section):
+class VoteFile(Section):
     """The file that the page exports."""
 
     format: Literal["bgexp-votes"]
     version: Literal[1]
     review: Id
     judge: Annotated[str, Field(pattern="^[0-9a-z-]{1,64}$")]
-    votes: Annotated[tuple[Marked, ...], Field(min_length=1)]
+    votes: Annotated[tuple[Judgement, ...], Field(min_length=1)]
 
 
-class Logged(Section):
+class VoteLog(Section):
     """`votes.json` in the store."""
 
     votes: tuple[Vote, ...]
 
 
-def read_file(file: Path, settings: Tracked) -> tuple[list[Vote], Review]:
+def read_file(file: Path, settings: TrackedSettings) -> tuple[list[Vote], Review]:
     """The votes of an exported file, and the review that they are of.
 
     Raises:
         UserError: One line for what is wrong with it: no such file, not of this format, a review
             or a run that is not in the store, a pair that is not in the review or is told of twice.
     """
-    exported = _checked(Exported, _json(file), file)
+    exported = _checked(VoteFile, _json(file), file)
     client, experiment_id = open_store(settings)
     review = _review(client, experiment_id, exported.review, file)
     missing = [run_id for run_id in review.runs if not _run(client, experiment_id, run_id)]
@@ -94,12 +95,12 @@ def read_file(file: Path, settings: Tracked) -> tuple[list[Vote], Review]:
     return _votes(exported, review, file), review
 
 
-def _votes(exported: Exported, review: Review, file: Path) -> list[Vote]:
+def _votes(exported: VoteFile, review: Review, file: Path) -> list[Vote]:
     pairs = {pair.pair: pair for pair in review.pairs}
     votes: dict[str, Vote] = {}
     for mark in exported.votes:
         if mark.pair not in pairs:
-            raise UserError(f"votes: {file}: no pair {shown(mark.pair)!r} in this review")
+            raise UserError(f"votes: {file}: no pair {printable(mark.pair)!r} in this review")
         if mark.pair in votes:
             raise UserError(f"votes: {file}: two votes on pair {mark.pair}")
         pair = pairs[mark.pair]
@@ -115,23 +116,25 @@ def _votes(exported: Exported, review: Review, file: Path) -> list[Vote]:
     return list(votes.values())
 
 
-def log_votes(votes: Sequence[Vote], review: Review, settings: Tracked, folder: Path) -> str:
+def log_votes(
+    votes: Sequence[Vote], review: Review, settings: TrackedSettings, folder: Path
+) -> str:
     """Keeps them in the store, as a run below their review; returns its id.
 
     Raises:
         UserError: The store cannot be reached.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / VOTES, Logged(votes=tuple(votes)).model_dump())
+    write_json(folder / VOTES, VoteLog(votes=tuple(votes)).model_dump())
     name = f"votes of {votes[0].judge[:8]}"
     with tracked_run(settings, REVIEW, name, folder, review.review) as run:
         run.set_tags({COMPARED: " ".join(review.runs), LOGGED: str(len(votes))})
-        run.log_metrics({"votes": len(votes), "steadiness": steadiness(votes).share})
+        run.log_metrics({"votes": len(votes), "steadiness": self_agreement(votes).share})
         run.log_file(folder / VOTES)
         return run.run_id
 
 
-def read_votes(settings: Tracked, run_ids: Collection[str]) -> list[Vote]:
+def read_votes(settings: TrackedSettings, run_ids: Collection[str]) -> list[Vote]:
     """All votes that were logged on two of these runs, whatever else their review compared.
 
     Of a pair that one sitting judged in several logged files, the newest counts.
@@ -154,7 +157,7 @@ def _logged(client: "MlflowClient", experiment_id: str, run_ids: set[str]) -> It
         tags = run.data.tags
         if LOGGED in tags and len(run_ids.intersection(tags.get(COMPARED, "").split())) > 1:
             file = _file(client, run.info.run_id, tags, VOTES)
-            yield from _checked(Logged, _json(file), file).votes
+            yield from _checked(VoteLog, _json(file), file).votes
 
 
 def _review(client: "MlflowClient", experiment_id: str, review: str, file: Path) -> Review:
@@ -186,7 +189,7 @@ def _json(file: Path) -> Any:  # noqa: ANN401
     except OSError as error:
         raise UserError(f"votes: {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"votes: {file}: not a file of votes: {shown(error)[:200]}") from error
+        raise UserError(f"votes: {file}: not a file of votes: {printable(error)[:200]}") from error
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -205,4 +208,4 @@ def _checked(kind: type[Settings], content: Any, file: Path) -> Settings:  # noq
         return check_settings(kind, content)
     except UserError as error:
         line = str(error).splitlines()[0]
-        raise UserError(f"votes: {file}: {shown(line)[:300]}") from error
+        raise UserError(f"votes: {file}: {printable(line)[:300]}") from error

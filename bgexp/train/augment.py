@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.datasets.coco_masks import instance_masks
+from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
-from bgexp.experiment.prepare import load_item
 from bgexp.images.decode import ImageError
 from bgexp.train.composites import photographed, shifted_colours
 from bgexp.train.scene import Scene

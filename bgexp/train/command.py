@@ -79,11 +79,11 @@ def _fabric(settings: TrainSettings) -> Fabric:
     if precision == "auto":
         half = device.type == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bf16-mixed" if half else "32-true"
-    arithmetic = Precision() if precision == "32-true" else _Mixed(precision, device.type)
+    arithmetic = Precision() if precision == "32-true" else _MixedPrecision(precision, device.type)
     return Fabric(accelerator=device.type, devices=settings.devices, plugins=arithmetic)
 
 
-class _Mixed(MixedPrecision):
+class _MixedPrecision(MixedPrecision):
     """Mixed precision with the targets left alone: Fabric would round boxes with the pictures."""
 
     def convert_input(self, data: Any) -> Any:  # noqa: ANN401

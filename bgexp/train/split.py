@@ -8,7 +8,7 @@ from bgexp.config.train import Composites, TrainSettings
 from bgexp.datasets.read import Dataset, Item, read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 from bgexp.train.augment import Photographs
 from bgexp.train.composites import Sources
 from bgexp.train.scene import Scene, Scenes

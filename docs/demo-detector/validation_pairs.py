@@ -15,7 +15,8 @@ import numpy as np
 from bgexp.images.decode import encode_mask
 from bgexp.images.png import encode_png
 from bgexp.system.atomic import write_whole
-from bgexp.train.composites import Scene, Sources, compose
+from bgexp.train.composites import Sources, compose
+from bgexp.train.scene import Scene
 
 COUNT, SIZE, SEED = 40, 640, 2
 

@@ -4,19 +4,19 @@ import math
 import pytest
 
 from bgexp.autotune.command import Tuning, fastest, fewest_of_the_fastest, shares, tuned_config
-from bgexp.autotune.measure import Measured
-from bgexp.config.base import Tracked, Tracking
+from bgexp.autotune.measure import Measurement
+from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 from bgexp.config.run import RunSettings
 from bgexp.config.tune import TuneSettings
-from bgexp.system.workers import available_cores
-from bgexp.tracking.active_run import open_store
+from bgexp.system.cores import available_cores
+from bgexp.tracking.store import open_store
 
 
 def measured(ms, loss, **changes):
-    return Measured(changes, ms, 1.0, 1 - loss, math.nan, loss - 0.001, at_worst=loss)
+    return Measurement(changes, ms, 1.0, 1 - loss, math.nan, loss - 0.001, at_worst=loss)
 
 
 def test_the_fastest_that_loses_little_wins():
@@ -76,7 +76,7 @@ def test_the_command_line(bgexp_cli, tmp_path):
     assert found["candidates"][0]["agreement"] == 1
     assert all(speed > 0 for speed in found["images_per_s"].values())
     assert "experiment=tuned" in out
-    client, experiment = open_store(Tracked(runs=tmp_path, tracking=Tracking()))
+    client, experiment = open_store(TrackedSettings(runs=tmp_path, tracking=Tracking()))
     [run] = client.search_runs([experiment])
     assert run.info.status == "FINISHED"
     assert run.data.tags["bgexp.command"] == "tune"

@@ -10,12 +10,12 @@ from bgexp.batch.command import batch_process_images, batch_process_with_quality
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
-from bgexp.system.workers import import_early
+from bgexp.system.workers import preload
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _imported():
-    import_early("bgexp.batch.process_file")
+    preload("bgexp.batch.process_file")
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from bgexp.batch.command import BatchResult
 from bgexp.detect.inference_server import shared_network
 from bgexp.errors import HaltedError, UserError
 from bgexp.images.decode import load_image
-from bgexp.system.atomic import TEMPORARY, sha256_file
+from bgexp.system.atomic import TEMPORARY
+from bgexp.system.hashing import sha256_file
 from tests.batch.conftest import manifest, tree
 
 
@@ -413,7 +414,7 @@ def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, mounted)
 
 def test_a_store_that_is_away_costs_nothing_and_gets_its_record_later(settings, tmp_path, capfd):
     from bgexp.batch.command import batch_process_with_quality_handling
-    from bgexp.tracking.active_run import open_store
+    from bgexp.tracking.store import open_store
 
     result = batch_process_with_quality_handling(settings("tracking.uri=http://127.0.0.1:9"))
     assert result.summary["status"] == "finished"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bgexp.batch.journal import Journal, Record, read_journal
 from bgexp.errors import UserError
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 
 IDENTITY = {"settings": "ab" * 32, "weights": "cd" * 32, "input": "/a/\u00e9\u2028\n", "n": 3}
 FULL = Record(

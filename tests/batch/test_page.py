@@ -11,9 +11,9 @@ from bgexp.batch.summary import batch_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
-from bgexp.detect.inference_server import Load
+from bgexp.detect.inference_server import ServerStats
 from bgexp.report.tables import pace
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -68,7 +68,7 @@ def make_page(records, name="in", when=None, **changed):
     ],
 )
 def test_who_sets_the_pace_of_a_shared_network(seconds, said, parse):
-    load = Load(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
+    load = ServerStats(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
     summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
     assert summary["network"] == {
         "busy": pytest.approx(seconds / 10),
@@ -83,7 +83,7 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, said, parse):
 
 
 def test_a_network_that_was_asked_nothing_is_not_spoken_of():
-    for load in (None, Load()):
+    for load in (None, ServerStats()):
         summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
         assert summary["network"] is pace(summary) is None
 
@@ -150,7 +150,7 @@ def test_hostile_names_are_text(parse, name):
     page = parse(make_page(make_records(name), name))
     assert page.skeleton == harmless.skeleton
     assert page.inside == harmless.inside
-    assert page.text.count(shown(name)) >= harmless.text.count("harmless") >= 10
-    assert {f"original of 1{shown(name)}", f"cut-out of 1{shown(name)}"} <= {
+    assert page.text.count(printable(name)) >= harmless.text.count("harmless") >= 10
+    assert {f"original of 1{printable(name)}", f"cut-out of 1{printable(name)}"} <= {
         one["alt"] for one in page.all("img")
     }

@@ -9,7 +9,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
-from bgexp.system.listing import Found
+from bgexp.system.listing import FileEntry
 
 
 def batch(*overrides):
@@ -20,11 +20,11 @@ def batch(*overrides):
 def image(path, size=1000, width=400, height=300, agrees=True, **fields):
     said = Metadata("JPEG", width, height, "RGB", 8, 1, 1, "", fields)
     header = Header("image", "", False, said, width, height, agrees)
-    return Found(path, Path("/in") / path, (size, 1, 2)), header
+    return FileEntry(path, Path("/in") / path, (size, 1, 2)), header
 
 
 def other(path, reason, kind="other"):
-    return Found(path, Path("/in") / path, (9, 1, 2)), Header(kind, reason)
+    return FileEntry(path, Path("/in") / path, (9, 1, 2)), Header(kind, reason)
 
 
 def test_where_everything_goes():

@@ -6,8 +6,8 @@ import pytest
 
 from bgexp.batch import process_file as module
 from bgexp.batch.journal import Identity
-from bgexp.batch.planned import Planned
-from bgexp.batch.process_file import Halted, Job, process
+from bgexp.batch.planned import PlannedFile
+from bgexp.batch.process_file import BatchAborted, FileTask, process
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
@@ -16,8 +16,8 @@ from bgexp.detect.inference_server import NetworkLostError
 from bgexp.images.decode import load_image
 from bgexp.images.png import encode_png
 from bgexp.pipeline.cutout import cut_out
-from bgexp.pipeline.remove import Removed
-from bgexp.system.atomic import sha256_file
+from bgexp.pipeline.remove import RemovalResult
+from bgexp.system.hashing import sha256_file
 from bgexp.system.listing import all_files
 
 IDENTITY = Identity("settings", "weights", "demo")
@@ -38,7 +38,7 @@ def left_half(image, score=0.95, refined="applied"):
     scores = np.full(1, score, np.float32)
     times = {"detect": 1.0, "combine": 1.0, "refine": 1.0, "cutout": 1.0}
     cutout = cut_out(image, mask)
-    return Removed(cutout, mask, mask, NOTHING, scores, refined, "", times)
+    return RemovalResult(cutout, mask, mask, NOTHING, scores, refined, "", times)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def job(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
     (folder / "a.png").write_bytes(encode_png(pixels))
     (found,) = all_files(folder)
-    planned = Planned(
+    planned = PlannedFile(
         found.path,
         found.category,
         found.file,
@@ -65,7 +65,7 @@ def job(tmp_path):
         kind="regular",
         missing=("make",),
     )
-    return Job(planned, None)
+    return FileTask(planned, None)
 
 
 def run(job, settings, tmp_path, remove=left_half):
@@ -169,7 +169,7 @@ def test_a_disk_that_refuses_stops_the_batch(job, settings, tmp_path, monkeypatc
     outcome = run(job, settings, tmp_path)
     if stops:
         said = f"output: {tmp_path / 'out'}: {os.strerror(number)}: regular/a.png"
-        assert outcome == Halted(f"{said}; make room and run the same command again")
+        assert outcome == BatchAborted(f"{said}; make room and run the same command again")
     else:
         assert outcome.reason == f"cannot be written: {os.strerror(number)}"
 

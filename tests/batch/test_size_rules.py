@@ -5,7 +5,7 @@ from bgexp.batch.size_rules import STABLE_IOU, handle, shape_issues
 from bgexp.config.batch import QualityRules
 from bgexp.detect.detections import Detections
 from bgexp.pipeline.cutout import cut_out
-from bgexp.pipeline.remove import Removed
+from bgexp.pipeline.remove import RemovalResult
 
 RULES = QualityRules(huge_megapixels=0.01, tiny_side=32, elongation=4)
 NOISE = np.random.default_rng(0).integers(1, 256, (300, 500, 3), dtype=np.uint8)
@@ -28,7 +28,7 @@ class Remover:
     def __call__(self, image):
         self.seen.append(image)
         mask = self.look(image)
-        return Removed(
+        return RemovalResult(
             cut_out(image, mask),
             mask,
             mask,

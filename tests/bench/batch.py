@@ -20,7 +20,8 @@ import torch
 from bgexp.autotune.candidates import arithmetics
 from bgexp.images.decode import load_image
 from bgexp.metrics.overlap import iou
-from bgexp.system.atomic import sha256_file, write_json
+from bgexp.system.atomic import write_json
+from bgexp.system.hashing import sha256_file
 from bgexp.system.provenance import bgexp_state
 from tests.bench.cases import check_refined, check_work
 from tests.bench.contenders import Naive, configured

@@ -15,7 +15,8 @@ import torch
 
 from bgexp.autotune.candidates import arithmetics
 from bgexp.system.atomic import write_json
-from bgexp.system.provenance import bgexp_state, package_versions, peak_memory
+from bgexp.system.peak_memory import peak_memory
+from bgexp.system.provenance import bgexp_state, package_versions
 from tests.bench.cases import REFERENCE, build_case, check_refined, check_same, check_work, side
 from tests.bench.contenders import REFINES, Naive, Ours, Rembg, configured
 from tests.bench.controlled import controlled_predictions, write_random_weights

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from bgexp.config.base import Tracked, Tracking
+from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.metrics.win_rate import Vote
 from bgexp.tracking import past_runs as history
 from bgexp.tracking.past_runs import find_runs
@@ -38,7 +38,7 @@ def store(run_cli, fast, tmp_path_factory):
         "run", *given, "refine=none", "dataset=folder", f"dataset.root={sample}", "dataset.subset=4"
     ) == 0  # fmt: skip
     assert run_cli("run", "-m", *given, "refine=none,grabcut", "dataset.subset=4") == 0
-    settings = Tracked(runs=runs, tracking=Tracking())
+    settings = TrackedSettings(runs=runs, tracking=Tracking())
     found = find_runs(settings, [], None)[::-1]  # the oldest first
     small, blind, none, grabcut = found
     return SimpleNamespace(

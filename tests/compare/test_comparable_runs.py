@@ -6,7 +6,7 @@ import pytest
 
 from bgexp.compare import comparable_runs as contenders
 from bgexp.compare.comparable_runs import find_contenders, fingerprints
-from bgexp.config.base import OverRuns, Tracking
+from bgexp.config.base import RunSelection, Tracking
 from bgexp.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def settings(two_runs):
-    return OverRuns(runs=two_runs, tracking=Tracking(), which=("last",), filter=None)
+    return RunSelection(runs=two_runs, tracking=Tracking(), which=("last",), filter=None)
 
 
 def test_two_runs_and_their_images(settings):

@@ -15,7 +15,7 @@ from bgexp.compare.heat_map import MOST_CATEGORIES, heat_map
 from bgexp.compare.page import render_compare
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.win_rate import Vote
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 
 SETTINGS = {"which": ["last"], "metric": "iou"}
 
@@ -34,7 +34,7 @@ def compared(run_parts):
             if categories is not None:
                 rows["category"] = [f"{word}c{n % categories}" for n in range(len(rows))]
             given = (f"refine{word}={'ab'[place // 2]}{word}", f"a.score={place % 2}")
-            jobs.append(Job(f"{word}run {place}", given, summary, rows))
+            jobs.append(RunResult(f"{word}run {place}", given, summary, rows))
         return compare_jobs(match_images(jobs), f"{word}run 0", metric)
 
     return make

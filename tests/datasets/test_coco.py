@@ -12,11 +12,11 @@ from PIL import Image
 from bgexp.config.datasets import Coco
 from bgexp.datasets import read as dataset
 from bgexp.datasets.coco import read_coco
+from bgexp.datasets.load import load_item
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.prepare import load_item
 from bgexp.images.decode import ImageError
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
 
 SQUARE = [[1, 1, 4, 1, 4, 3, 1, 3]]
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]

@@ -10,9 +10,10 @@ from PIL import Image
 
 from bgexp.config.datasets import Folder, Pairs, Sample
 from bgexp.datasets import read as dataset
-from bgexp.datasets.read import escaped, read_dataset
+from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
-from bgexp.system.atomic import sha256_bytes
+from bgexp.system.hashing import sha256_bytes
+from bgexp.system.listing import escaped
 
 
 def make(root, *names):

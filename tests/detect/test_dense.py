@@ -7,7 +7,7 @@ from bgexp.detect import fast_convolutions as convolution
 from bgexp.detect.backbone import fold_norms
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.dense import DenseNetwork, Pyramid, eager_dense
-from bgexp.detect.fast_convolutions import WinogradConv2d, quicken
+from bgexp.detect.fast_convolutions import WinogradConv2d, optimize_convolutions
 
 CHANNELS = 3, 5, 7, 9
 
@@ -38,7 +38,7 @@ def test_the_dense_part_is_what_the_model_computes(narrowest, monkeypatch, demo_
     for model in models:
         model.load_state_dict(demo_state)
         fold_norms(model.eval())
-    quicken(models[1])
+    optimize_convolutions(models[1])
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected, found = DenseNetwork(models[0])(x), eager_dense(models[1], torch.float32)(x)

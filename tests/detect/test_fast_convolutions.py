@@ -6,7 +6,12 @@ from torch import nn
 from torch.nn import functional
 
 from bgexp.detect import fast_convolutions as convolution
-from bgexp.detect.fast_convolutions import NARROWEST, OneDnnConv2d, WinogradConv2d, quicken
+from bgexp.detect.fast_convolutions import (
+    NARROWEST,
+    OneDnnConv2d,
+    WinogradConv2d,
+    optimize_convolutions,
+)
 
 
 def drawn(*shape, seed=0):
@@ -113,7 +118,7 @@ def test_only_what_gains_is_replaced_and_nested_layers_too():
         nn.ConvTranspose2d(wide, wide, 3, padding=1),
     )
     for one in (network, others):
-        quicken(one)
+        optimize_convolutions(one)
     assert kinds(network) == [WinogradConv2d, OneDnnConv2d, nn.Sequential]
     assert kinds(network[2]) == [OneDnnConv2d]
     assert set(kinds(others)) == {nn.Conv2d, nn.ConvTranspose2d}
@@ -125,5 +130,5 @@ def test_a_quickened_network_computes_what_it_did():
     x = drawn(2, 3, 30, 21)
     with torch.inference_mode():
         expected = network(x)
-        quicken(network)
+        optimize_convolutions(network)
         torch.testing.assert_close(network(x), expected, atol=2e-5, rtol=0)

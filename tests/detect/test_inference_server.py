@@ -19,8 +19,8 @@ from bgexp.detect.demo import build_demo_model
 from bgexp.detect.detections import Selection
 from bgexp.detect.inference_server import (
     MOST_AT_ONCE,
-    Load,
     NetworkLostError,
+    ServerStats,
     SharedDetector,
     alike,
     look,
@@ -103,14 +103,14 @@ def test_every_worker_gets_what_was_found_in_its_own_images(network, file, pictu
 
 def test_it_tells_what_it_had_to_do(file, picture):
     with shared_network(partial(build, file)) as network:
-        assert network.load() == Load()
+        assert network.load() == ServerStats()
         detector = SharedDetector(network.address, SELECTION)
         for seed in range(3):
             detector.detect(picture(97, 160, seed))
         load = network.load()
         assert (load.pictures, load.batches) == (3, 3)  # one at a time: nothing could pile up
         assert 0 < load.seconds < load.span
-    assert network.load() == Load()
+    assert network.load() == ServerStats()
 
 
 def test_only_who_knows_the_word_is_let_in_and_the_next_one_still_is(network, picture):

@@ -22,9 +22,9 @@ from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.detections import Selection, SoftMask
 from bgexp.detect.rembg import MODELS, normalised, stretched
 from bgexp.errors import UserError
+from bgexp.experiment.run_folder import read_summary
 from bgexp.images.decode import decode_mask
 from bgexp.pipeline.remove import remove_background
-from bgexp.sweep.jobs import read_summary
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from bgexp.experiment.aggregate import (
     summarised,
     timings,
 )
-from bgexp.experiment.results import Row
+from bgexp.experiment.results import ImageResult
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
 
@@ -20,7 +20,7 @@ from bgexp.metrics.performance import METRICS
 def row(path="a.jpg", iou=None, category="", status="ok", **changes):
     metrics = {} if iou is None else dict.fromkeys(METRICS, 0.5) | {"iou": iou}
     values = {"path": path, "category": category, "sha256": "0" * 64, "status": status}
-    return Row(**values, metrics=metrics, **changes)
+    return ImageResult(**values, metrics=metrics, **changes)
 
 
 def checks(coverage):
@@ -48,7 +48,7 @@ def test_aggregation_by_hand():
 
 
 def test_failed_rows_are_in_no_mean():
-    broken = Row("x", "", "", "failed", metrics=dict.fromkeys(METRICS, 0.0))
+    broken = ImageResult("x", "", "", "failed", metrics=dict.fromkeys(METRICS, 0.0))
     iou = summarised([row(iou=0.8), broken, failed()], "metrics")["iou"]
     assert (iou["mean"], iou["n_scored"], iou["n_undefined"]) == (0.8, 1, 0)
 

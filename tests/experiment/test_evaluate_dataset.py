@@ -17,8 +17,8 @@ import pytest
 from bgexp.config.run import RunSettings
 from bgexp.detect.inference_server import shared_network
 from bgexp.experiment import evaluate_dataset as evaluate
-from bgexp.sweep.jobs import read_summary
-from bgexp.system.workers import Lost, import_early
+from bgexp.experiment.run_folder import read_summary
+from bgexp.system.workers import TaskFailure, preload
 
 pytestmark = pytest.mark.slow
 LOST = "its process died (SIGKILL, perhaps for want of memory)"
@@ -26,7 +26,7 @@ LOST = "its process died (SIGKILL, perhaps for want of memory)"
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported():
-    import_early("bgexp.experiment.evaluate_dataset")
+    preload("bgexp.experiment.evaluate_dataset")
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatc
 
     def lossy(tasks, *more):
         for task, result in work(tasks, *more):
-            yield task, Lost(LOST) if task == tasks[2] else result
+            yield task, TaskFailure(LOST) if task == tasks[2] else result
 
     monkeypatch.setattr(evaluate, "work", lossy)
     assert run_cli("run", *given, "processes=2") == 0

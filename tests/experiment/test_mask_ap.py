@@ -16,7 +16,7 @@ from bgexp.config.datasets import Coco
 from bgexp.datasets.read import read_dataset
 from bgexp.detect.detections import Detections
 from bgexp.experiment.mask_ap import SUMMARY, MaskAveragePrecision, _runs
-from bgexp.pipeline.combine import Pasted, paste_mask
+from bgexp.pipeline.combine import PastedMask, paste_mask
 
 H, W = 240, 320
 CLASSES = ("__background__", "person", "N/A", "dog", "cat", "kite")
@@ -361,7 +361,7 @@ def test_runs_of_a_window_are_those_of_the_plane(window, data):
     left = data.draw(st.integers(0, size[1] - columns))
     if size[1] == 0:
         return
-    pasted = Pasted((slice(top, top + rows), slice(left, left + columns)), window)
+    pasted = PastedMask((slice(top, top + rows), slice(left, left + columns)), window)
     plane = np.zeros(size, np.uint8, order="F")
     plane[pasted.where] = window
     assert _runs(pasted, size) == cocomask.encode(plane)

@@ -8,7 +8,8 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from bgexp.experiment.page import render_run
-from bgexp.report.render import MOST_ROWS, shown
+from bgexp.report.render import MOST_ROWS
+from bgexp.system.terminal import printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -204,12 +205,12 @@ def test_hostile_names_are_text(run_parts, parse, settings):
         hostile = page(odd_names, word)
         assert hostile.skeleton == plain.skeleton
         assert hostile.inside == plain.inside
-        assert hostile.text.count(shown(word)) >= plain.text.count("harmless")
+        assert hostile.text.count(printable(word)) >= plain.text.count("harmless")
         for one in hostile.all("a"):
             assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", one["href"])
         named = [odd_names(number) for number in range(28)]
         alts = {one["alt"].partition(" of ")[2] for one in hostile.all("img")}
-        assert alts <= {shown(name) for name in named}
+        assert alts <= {printable(name) for name in named}
         assert len(alts) >= 16
 
 
@@ -218,6 +219,6 @@ def test_hostile_names_are_text(run_parts, parse, settings):
 def test_any_name_is_text(run_parts, parse, settings, name):
     summary, rows, pictures = run_parts(8, names=lambda number: f"{name}{number}", count=4)
     page = parse(render_run(summary, settings, rows, pictures))
-    assert shown(f"{name}0") in page.text
+    assert printable(f"{name}0") in page.text
     assert len(page.all("script")) == 1
     assert all(character.isprintable() or character in "\n\u200d" for character in page.text)

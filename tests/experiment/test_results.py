@@ -16,7 +16,7 @@ from bgexp.experiment.aggregate import (
 from bgexp.experiment.results import (
     STAGES,
     UNREFINED,
-    Row,
+    ImageResult,
     Summary,
     numbers,
     run_status,
@@ -50,7 +50,7 @@ PERCENTILES = ["total_s", "mean_ms", "p50_ms", "p95_ms"]
 def row(path="a.jpg", iou=None, category="", status="ok", **changes):
     metrics = {} if iou is None else dict.fromkeys(METRICS, 0.5) | {"iou": iou}
     values = {"path": path, "category": category, "sha256": "0" * 64, "status": status}
-    return Row(**values, metrics=metrics, **changes)
+    return ImageResult(**values, metrics=metrics, **changes)
 
 
 def checks(coverage):

@@ -17,8 +17,8 @@ import pytest
 
 from bgexp.config.stages import GrabCut
 from bgexp.experiment import run as experiment
+from bgexp.experiment.run_folder import read_summary
 from bgexp.images.decode import decode_mask
-from bgexp.sweep.jobs import read_summary
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgexp.metrics.bradley_terry import strengths
+from bgexp.metrics.bradley_terry import bradley_terry_scores
 from bgexp.metrics.win_rate import Vote, win_rate
 
 IDS = ["a", "b", "c", "d"]
@@ -50,7 +50,7 @@ def test_rates_are_those_of_an_independent_fit():
     votes = judged(np.random.default_rng(1), 3000)
     votes = [v.model_copy(update={"choice": "tie"}) if v.image[-1] == "7" else v for v in votes]
     expected = maximum_likelihood(votes)
-    for found in strengths(votes, IDS):
+    for found in bradley_terry_scores(votes, IDS):
         assert found.rate == pytest.approx(expected[found.run_id], abs=1e-3)
 
 
@@ -59,7 +59,7 @@ def test_of_two_it_is_nearly_the_win_rate():
         Vote(image=f"{n}", left="a", right="b", choice="left" if n < 65 else "right")
         for n in range(100)
     ]
-    one, other = strengths(votes, ["a", "b"])
+    one, other = bradley_terry_scores(votes, ["a", "b"])
     expected = win_rate(votes, "a", "b")
     assert (one.rate, one.low, one.high) == pytest.approx(
         (expected.rate, expected.low, expected.high), abs=0.003
@@ -73,7 +73,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     held = [
         found.low <= truth[found.run_id] <= found.high
         for _ in range(100)
-        for found in strengths(judged(rng, 80), IDS)
+        for found in bradley_terry_scores(judged(rng, 80), IDS)
     ]
     assert 0.92 < np.mean(held) < 0.99
 
@@ -81,14 +81,16 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 def test_judges_who_agree_narrow_nothing():
     votes = judged(np.random.default_rng(3), 60)
     thrice = [vote.model_copy(update={"judge": judge}) for judge in "xyz" for vote in votes]
-    for once, again in zip(strengths(votes, IDS), strengths(thrice, IDS), strict=True):
+    for once, again in zip(
+        bradley_terry_scores(votes, IDS), bradley_terry_scores(thrice, IDS), strict=True
+    ):
         assert again.n == 3 * once.n
         assert again.high - again.low > 0.85 * (once.high - once.low)
 
 
 def test_who_never_lost_and_who_was_never_shown():
     votes = [Vote(image=f"{n}", left="a", right="b", choice="left") for n in range(10)]
-    a, b, c = strengths(votes, ["a", "b", "c"])
+    a, b, c = bradley_terry_scores(votes, ["a", "b", "c"])
     assert a.rate > 0.8
     assert a.high < 1
     assert a.low > 0.3
@@ -104,8 +106,8 @@ def test_both_bad_repeats_and_other_runs_do_not_count():
         Vote(image="x", left="a", right="b", choice="left", repeat=True),
         Vote(image="x", left="a", right="e", choice="left"),
     ]
-    assert strengths([*votes, *more], IDS) == strengths(votes, IDS)
-    assert all(math.isnan(found.rate) for found in strengths(more, IDS))
+    assert bradley_terry_scores([*votes, *more], IDS) == bradley_terry_scores(votes, IDS)
+    assert all(math.isnan(found.rate) for found in bradley_terry_scores(more, IDS))
 
 
 @given(
@@ -134,8 +136,8 @@ def test_neither_order_nor_sides_count(votes, random):
         for vote in votes
     ]
     random.shuffle(other)
-    expected = {found.run_id: found for found in strengths(votes, ["a", "b", "c"])}
-    for found in strengths(other, ["c", "a", "b"]):
+    expected = {found.run_id: found for found in bradley_terry_scores(votes, ["a", "b", "c"])}
+    for found in bradley_terry_scores(other, ["c", "a", "b"]):
         one = expected[found.run_id]
         assert found.n == one.n
         if one.n:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from bgexp.metrics.win_rate import Vote, steadiness, win_rate
+from bgexp.metrics.win_rate import Vote, self_agreement, win_rate
 
 CHOICES = st.sampled_from(["left", "right", "tie", "both_bad"])
 SWAPPED = {"left": "right", "right": "left"}
@@ -177,14 +177,14 @@ def test_a_steady_judge_by_hand():
         vote("left", "5.jpg", "b", "a", repeat=True),  # the first look is missing
         vote("left", "1.jpg", judge="other"),
     ]
-    found = steadiness(votes)
+    found = self_agreement(votes)
     assert (found.n, found.n_alike, found.share) == (4, 2, 0.5)
     expected = binomtest(2, 4).proportion_ci(method="wilson")
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_without_repeats_nothing_is_known_of_the_judge():
-    found = steadiness([vote("left"), vote("right", "2.jpg")])
+    found = self_agreement([vote("left"), vote("right", "2.jpg")])
     assert found.n == 0
     assert math.isnan(found.share)
     assert math.isnan(found.low)
@@ -192,7 +192,7 @@ def test_without_repeats_nothing_is_known_of_the_judge():
 
 @given(MANY)
 def test_only_second_looks_count(votes):
-    found = steadiness(votes)
+    found = self_agreement(votes)
     assert 0 <= found.n_alike <= found.n <= sum(one.repeat for one in votes)
 
 

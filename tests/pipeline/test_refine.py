@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from bgexp.config.datasets import Sample
 from bgexp.config.stages import GrabCut, GuidedFilter, NoRefinement
+from bgexp.datasets.load import load_item
 from bgexp.datasets.read import read_dataset
-from bgexp.experiment.prepare import load_item
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.pipeline.grabcut import refine_mask_grabcut
 from bgexp.pipeline.guided import refine_mask_guided

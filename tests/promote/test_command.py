@@ -24,10 +24,12 @@ from bgexp.errors import UserError
 from bgexp.metrics.win_rate import Vote
 from bgexp.promote import judges
 from bgexp.promote.command import promote
-from bgexp.system.atomic import sha256_file, write_json
-from bgexp.tracking.active_run import open_store, tracked_run
+from bgexp.system.atomic import write_json
+from bgexp.system.hashing import sha256_file
+from bgexp.tracking.active_run import tracked_run
 from bgexp.tracking.bundle import DETECTOR, SETTINGS
-from bgexp.tracking.registry import crown, fetch, find_version, with_model
+from bgexp.tracking.registry import fetch, find_version, set_champion, with_model
+from bgexp.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
 PATHS = [f"{category}/{n}.jpg" for category in "abc" for n in range(20)]
@@ -298,7 +300,7 @@ def test_killed_between_the_two_aliases_nothing_is_lost(store):
     client, _ = open_store(store.settings())
     client.set_registered_model_alias("bgexp", "previous", "2")  # as a killed crown() leaves it
     assert "no previous champion" in refusal(store, "rollback=true")
-    crown(store.settings(), find_version(store.settings(), "1"))
+    set_champion(store.settings(), find_version(store.settings(), "1"))
     assert (store.version(), store.version("previous")) == (1, 2)
 
 

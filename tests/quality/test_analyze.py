@@ -9,7 +9,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 from bgexp.errors import UserError
 from bgexp.quality.analyze import analyze_dataset
-from bgexp.system.workers import import_early
+from bgexp.system.workers import preload
 from tests.quality.replica import FIELDS, SMALL, make_replica
 
 FIGURES = (
@@ -37,7 +37,7 @@ def settings(folder, runs, *overrides):
 
 @pytest.fixture(scope="module")
 def analysis(replica, tmp_path_factory):
-    import_early("bgexp.quality.inspection")
+    preload("bgexp.quality.inspection")
     runs = tmp_path_factory.mktemp("runs")
     expected = ",".join(f"{name}:{getattr(SMALL, name)}" for name in FIGURES)
     metadata = f"analyze.metadata={replica[0] / 'metadata.csv'}"
@@ -103,7 +103,7 @@ def test_what_it_leaves_behind(analysis):
 
 
 def test_it_is_tracked_like_every_run(analysis):
-    from bgexp.tracking.active_run import open_store
+    from bgexp.tracking.store import open_store
 
     runs = analysis.folder.parents[1]
     client, experiment = open_store(settings(runs, runs))

@@ -4,15 +4,21 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bgexp.config.analyze import Analyze, AnalyzedFolder, Outliers
+from bgexp.config.analyze import AnalysisFolder, Analyze, Outliers
 from bgexp.images.decode import encode_jpeg
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection
-from bgexp.quality.page import MOST_FILES, MOST_THUMBNAILS, Measured, render_quality, wrong_files
+from bgexp.quality.page import (
+    MOST_FILES,
+    MOST_THUMBNAILS,
+    SizeDistribution,
+    render_quality,
+    wrong_files,
+)
 from bgexp.quality.reconcile import missing_by_field, plain, reconcile
 from bgexp.quality.table import LOOKS, by_category, findings, quality_table
-from bgexp.system.listing import shown
+from bgexp.system.terminal import printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -73,8 +79,10 @@ def make_page(files, name="/data", analyze=ANALYZE, when=None):
         "images_per_s": 8.0,
     }
     sizes = rows["bytes"][rows["decodes"]].to_numpy(float)
-    measured = [Measured("bytes", "bytes", sizes, 500.0, 2000.0, 1000.0)] if len(sizes) else []
-    folder = AnalyzedFolder(root=name).model_dump(mode="json")
+    measured = (
+        [SizeDistribution("bytes", "bytes", sizes, 500.0, 2000.0, 1000.0)] if len(sizes) else []
+    )
+    folder = AnalysisFolder(root=name).model_dump(mode="json")
     settings = {"dataset": folder, "analyze": analyze.model_dump(mode="json")}
     thumbnails = {one.path: one.thumbnail for one in files if one.thumbnail}
     links = {"table": "a b.csv"}
@@ -150,6 +158,6 @@ def test_hostile_names_are_text(parse, name):
     page = parse(make_page(make_files(name), f"/{name}"))
     assert page.skeleton == harmless.skeleton
     assert page.inside == harmless.inside
-    assert page.text.count(shown(name)) >= harmless.text.count("harmless") >= 10
+    assert page.text.count(printable(name)) >= harmless.text.count("harmless") >= 10
     alts = {one["alt"] for one in page.all("img")}
-    assert {f"{n}{shown(name)}" for n in (1, 2, 3)} <= alts
+    assert {f"{n}{printable(name)}" for n in (1, 2, 3)} <= alts

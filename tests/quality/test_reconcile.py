@@ -1,6 +1,6 @@
 import pytest
 
-from bgexp.config.analyze import Analyze, Expected, Outliers
+from bgexp.config.analyze import Analyze, Outliers, ReportedFigures
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection
@@ -38,7 +38,7 @@ FOUND = findings(ROWS)
 
 
 def explained(name, wanted, rows=ROWS):
-    [told] = reconcile(rows, findings(rows), Expected(**{name: wanted}), Outliers())
+    [told] = reconcile(rows, findings(rows), ReportedFigures(**{name: wanted}), Outliers())
     assert (told.name, told.expected, told.found) == (name, wanted, findings(rows)[name])
     return told.explanation
 
@@ -58,8 +58,8 @@ def test_what_was_found():
 
 
 def test_nothing_is_said_where_nothing_was_expected():
-    assert reconcile(ROWS, FOUND, Expected(), Outliers()) == []
-    told = reconcile(ROWS, FOUND, Expected(images=18, corrupt=0), Outliers())
+    assert reconcile(ROWS, FOUND, ReportedFigures(), Outliers()) == []
+    told = reconcile(ROWS, FOUND, ReportedFigures(images=18, corrupt=0), Outliers())
     assert plain(told) == [
         {"name": "images", "expected": 18, "found": 18, "explanation": "as found"},
         {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bgexp.metrics.paired import paired_change
-from bgexp.report.evidence import decided, told, trusted
+from bgexp.report.evidence import decided, describe_change, trusted
 
 
 def test_a_change_is_decided_by_its_interval_and_enough_images():
@@ -13,8 +13,11 @@ def test_a_change_is_decided_by_its_interval_and_enough_images():
     assert decided(paired_change([0.6] * 6, [0.5] * 6))
     assert not decided(paired_change([0.5] * 5, [0.6] * 5))
     assert not decided(paired_change([0.5, 0.6] * 4, [0.6, 0.5] * 4))
-    assert told(better) == "+0.100 (95 % interval +0.100 to +0.100, paired on 6 images)"
-    assert told(paired_change([0.5], [0.4])) == "\u22120.100 on 1 image, too few for an interval"
+    assert describe_change(better) == "+0.100 (95 % interval +0.100 to +0.100, paired on 6 images)"
+    assert (
+        describe_change(paired_change([0.5], [0.4]))
+        == "\u22120.100 on 1 image, too few for an interval"
+    )
 
 
 @pytest.mark.parametrize(

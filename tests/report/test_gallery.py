@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.experiment.results import Row
+from bgexp.experiment.results import ImageResult
 from bgexp.images.decode import decode_image
 from bgexp.report.finding import Finding
 from bgexp.report.gallery import (
@@ -26,11 +26,11 @@ from bgexp.report.gallery import (
 
 def table(ious, **checks):
     rows = [
-        Row(f"{n}", "", "", "ok", metrics={} if iou is None else {"iou": iou},
+        ImageResult(f"{n}", "", "", "ok", metrics={} if iou is None else {"iou": iou},
             checks={key: values[n] for key, values in checks.items()})
         for n, iou in enumerate(ious)
     ]  # fmt: skip
-    failed = Row("failed", "", "", "failed", "empty: no bytes")
+    failed = ImageResult("failed", "", "", "failed", "empty: no bytes")
     return pd.DataFrame([row.flat() for row in [*rows, failed]])
 
 

@@ -6,7 +6,8 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from bgexp.report.render import Cell, Table, change, figure, number, render_page, shown
+from bgexp.report.render import Cell, Table, change, figure, number, render_page
+from bgexp.system.terminal import printable
 
 
 @pytest.fixture(scope="session")
@@ -72,8 +73,8 @@ def test_a_table_is_cut_off():
     ],
 )
 def test_what_is_shown_of_a_text(text, seen):
-    assert shown(text) == seen
-    assert type(shown(text)) is str  # markup is no longer trusted
+    assert printable(text) == seen
+    assert type(printable(text)) is str  # markup is no longer trusted
 
 
 def test_colours_can_be_told_apart():

@@ -6,7 +6,7 @@ import pytest
 from bgexp.metrics.paired import paired_change
 from bgexp.report import overview
 from bgexp.report import tables as numbers
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 from bgexp.sweep.tables import jobs_table
 
 
@@ -133,7 +133,7 @@ def test_detections_that_were_known_are_told(run_parts):
 def test_how_each_job_stands(run_parts):
     def job(name, ious, **changed):
         summary, rows, _ = run_parts(8, **changed)
-        return Job(name, (f"seed={name}",), summary, rows.assign(iou=ious))
+        return RunResult(name, (f"seed={name}",), summary, rows.assign(iou=ious))
 
     low, high = [0.5 + 0.01 * n for n in range(8)], [0.6 + 0.01 * n for n in range(8)]
     near = [iou + 0.01 * (-1) ** n for n, iou in enumerate(high)]

@@ -8,9 +8,9 @@ import sys
 import pytest
 import yaml
 
-from bgexp.config.base import Tracked, Tracking
-from bgexp.metrics.win_rate import steadiness, win_rate
-from bgexp.tracking.active_run import open_store
+from bgexp.config.base import TrackedSettings, Tracking
+from bgexp.metrics.win_rate import self_agreement, win_rate
+from bgexp.tracking.store import open_store
 from bgexp.tracking.votes import read_votes
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def saved(path, plan, prefers, judge="0badcafe"):
 
 
 def test_the_plan_says_whose_results_stand_where(made, plan, two_runs):
-    settings = Tracked(runs=two_runs, tracking=Tracking())
+    settings = TrackedSettings(runs=two_runs, tracking=Tracking())
     client, _ = open_store(settings)
     tags = client.get_run(plan["review"]).data.tags
     assert tags["bgexp.command"] == "review"
@@ -95,9 +95,9 @@ def test_votes_come_back_as_preferences(plan, two_runs, tmp_path, bgexp_cli):
     assert out.splitlines()[0] == "5 votes by 1 judge on these runs"
     assert "100 % of 3 votes" in out
     assert out.splitlines()[-1].startswith("Repeated pairs judged alike: 2 of 2 ")
-    votes = read_votes(Tracked(runs=two_runs, tracking=Tracking()), plan["runs"])
+    votes = read_votes(TrackedSettings(runs=two_runs, tracking=Tracking()), plan["runs"])
     assert (win_rate(votes, one, other).wins, win_rate(votes, one, other).n) == (3, 3)
-    assert steadiness(votes).share == 1
+    assert self_agreement(votes).share == 1
 
 
 def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):

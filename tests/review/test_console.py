@@ -2,8 +2,8 @@
 
 import pytest
 
-from bgexp.metrics.win_rate import Vote, steadiness, win_rate
-from bgexp.review.console import show_votes, told, told_steadiness
+from bgexp.metrics.win_rate import Vote, self_agreement, win_rate
+from bgexp.review.console import describe_win_rate, show_votes, told_steadiness
 from bgexp.tracking.votes import Review
 
 
@@ -25,14 +25,14 @@ def votes(wins, losses=0, ties=0, both_bad=0, over="b"):
     ],
 )  # fmt: skip
 def test_a_win_rate_in_words(counts, said):
-    assert told(win_rate(votes(*counts), "a", "b"), "x", "y").endswith(said)
+    assert describe_win_rate(win_rate(votes(*counts), "a", "b"), "x", "y").endswith(said)
 
 
 def test_a_judge_in_words():
     again = votes(3)[0].model_copy(update={"repeat": True, "left": "b", "right": "a"})
-    found = told_steadiness(steadiness([*votes(3), again]))
+    found = told_steadiness(self_agreement([*votes(3), again]))
     assert found == "Repeated pairs judged alike: 0 of 1 (95 % interval 0 to 79 %)"
-    assert "not known" in told_steadiness(steadiness(votes(3)))
+    assert "not known" in told_steadiness(self_agreement(votes(3)))
 
 
 def test_of_several_variants_the_best_stands_first(capsys):

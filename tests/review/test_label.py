@@ -18,7 +18,7 @@ from bgexp.errors import UserError
 from bgexp.images.decode import decode_mask, encode_mask, load_image
 from bgexp.review.label import _Archives, _mask_name, _masks, _refuse_used, select_images
 from bgexp.review.label_sampling import consensus
-from bgexp.system.atomic import sha256_file
+from bgexp.system.hashing import sha256_file
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from bgexp.experiment import run as experiment
-from bgexp.sweep.jobs import read_overrides, read_summary
+from bgexp.experiment.run_folder import read_overrides, read_summary
 
 pytestmark = pytest.mark.slow
 SPACE = ["detector.score_threshold=interval(0.3,0.6)", "refine=none,guided"]

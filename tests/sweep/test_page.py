@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.report.finding import Job
+from bgexp.report.finding import RunResult
 from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
 
@@ -24,7 +24,7 @@ def jobs(run_parts):
             summary, rows, _ = run_parts(n, truth, count=0, names=names, images_per_s=1.0 + place)
             rows["iou"] = (rows["iou"] * (0.7 + 0.1 * place)).clip(0, 1)
             rows["check.coverage"] *= 0.7 + 0.1 * place
-            found.append(Job(name, given, summary, rows, f"{place}/report.html"))
+            found.append(RunResult(name, given, summary, rows, f"{place}/report.html"))
         return found
 
     return make
@@ -73,7 +73,9 @@ def test_a_sweep_without_truth(jobs, parse):
 
 def test_jobs_that_broke_and_that_were_reused(jobs, parse):
     first, second, third, _ = jobs()
-    broke = Job("x", ("refine=x",), {"status": "failed", "error": "no <weights>"}, pd.DataFrame())
+    broke = RunResult(
+        "x", ("refine=x",), {"status": "failed", "error": "no <weights>"}, pd.DataFrame()
+    )
     reused = dataclasses.replace(second, summary={**second.summary, "reused_from": "77aa"})
     page = parse(render_sweep("s", [first, reused, third, broke]))
     assert "3 of 4 jobs finished" in page.text

@@ -12,14 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgexp.system import atomic as files
-from bgexp.system.atomic import (
-    TEMPORARY,
-    sha256_bytes,
-    sha256_file,
-    source_hash,
-    write_json,
-    write_whole,
-)
+from bgexp.system.atomic import TEMPORARY, write_json, write_whole
+from bgexp.system.hashing import sha256_bytes, sha256_file
 
 
 def test_write_whole(tmp_path):
@@ -164,26 +158,3 @@ def test_sha256(tmp_path, size):
     (tmp_path / "x").write_bytes(data)
     expected = hashlib.sha256(data).hexdigest()
     assert sha256_file(tmp_path / "x") == sha256_bytes(data) == expected
-
-
-def test_source_hash_changes_with_content_and_names(tmp_path, monkeypatch):
-    assert source_hash() == source_hash()
-    assert len(source_hash()) == 64
-
-    def of(sources, *parts):
-        folder = tmp_path / sha256_bytes(repr(sources).encode())
-        for name, text in sources.items():
-            write_whole(folder / name, text)
-        monkeypatch.setattr(files, "__file__", str(folder / "system" / "atomic.py"))
-        return source_hash.__wrapped__(*parts)
-
-    base = of({"a.py": b"1", "sub/b.py": b"2"})
-    assert of({"sub/b.py": b"2", "a.py": b"1", "notes.txt": b"3", "a.pyc": b""}) == base
-    assert of({"a.py": b"1", "sub/b.py": b"3"}) != base
-    assert of({"a.py": b"1", "b.py": b"2"}) != base
-    assert of({"a.py": b"1", "sub/b.py": b"2", "c.py": b""}) != base
-    both = {"a.py": b"1", "sub/b.py": b"2", "subs.py": b"3"}
-    assert of(both, "sub") == of(both | {"a.py": b"9", "subs.py": b"9"}, "sub/b.py")
-    assert of(both, "sub") != of(both | {"sub/b.py": b"9"}, "sub")
-    with pytest.raises(ValueError, match="no source of bgexp: gone"):
-        of(both, "sub", "gone.py")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgexp.system.listing import all_files, escaped, file_state, shown
+from bgexp.system.listing import all_files, escaped, file_state
+from bgexp.system.terminal import printable
 
 
 def make(root, *names):
@@ -171,7 +172,7 @@ def test_escaped_is_text_and_stays(name):
 
 @given(st.text(st.characters()))
 def test_shown_is_one_line_that_prints(text):
-    found = shown(text)
+    found = printable(text)
     assert all(c.isprintable() or c == "\u200d" for c in found)
     assert found.encode().decode() == found
     if text.isprintable():
@@ -179,6 +180,6 @@ def test_shown_is_one_line_that_prints(text):
 
 
 def test_shown_by_hand():
-    assert shown("\x1b[31m\u202e\x00\udcff\r\n\u2028") == r"\x1b[31m\u202e\x00\udcff\r\n\u2028"
-    assert shown("\U0001f469\u200d\U0001f680 \u00e9") == "\U0001f469\u200d\U0001f680 \u00e9"
-    assert shown(Path("a\tb")) == r"a\tb"
+    assert printable("\x1b[31m\u202e\x00\udcff\r\n\u2028") == r"\x1b[31m\u202e\x00\udcff\r\n\u2028"
+    assert printable("\U0001f469\u200d\U0001f680 \u00e9") == "\U0001f469\u200d\U0001f680 \u00e9"
+    assert printable(Path("a\tb")) == r"a\tb"

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bgexp.system.shared_memory import borrow, lend
+from bgexp.system.shared_memory import allocate, attach
 from bgexp.system.workers import CONTEXT
 
 
 def double(connection):
-    numbers = borrow(connection)
+    numbers = attach(connection)
     connection.recv()
     numbers *= 2
     connection.send(len(numbers))
@@ -24,7 +24,7 @@ def test_each_sees_what_the_other_writes():
     ours, theirs = CONTEXT.Pipe()
     other = CONTEXT.Process(target=double, args=(theirs,))
     other.start()
-    numbers = lend(ours, 5)
+    numbers = allocate(ours, 5)
     np.testing.assert_array_equal(numbers, np.zeros(5, np.float32))
     numbers[:] = range(5)
     ours.send(None)
@@ -44,8 +44,8 @@ def test_nothing_stays_open_or_behind(monkeypatch, tmp_path, named):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     ours, theirs = Pipe()
     before = open_files()
-    lent = lend(ours, mmap.PAGESIZE)
-    borrowed = borrow(theirs)
+    lent = allocate(ours, mmap.PAGESIZE)
+    borrowed = attach(theirs)
     borrowed[7] = 7
     assert lent[7] == 7
     del lent, borrowed
@@ -57,4 +57,4 @@ def test_a_lender_that_is_gone():
     ours, theirs = Pipe()
     ours.close()
     with pytest.raises((EOFError, OSError)):
-        borrow(theirs)
+        attach(theirs)

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from bgexp.errors import UserError
-from bgexp.system.workers import Lost, Stop, stopping, work
+from bgexp.system.signals import StopRequest, stopping
+from bgexp.system.workers import TaskFailure, run_tasks
 
 SECONDS = 60.0  # more than any task here takes
 MANY = 64 * 2**20  # bytes; glibc by itself returns as many at once
@@ -71,7 +72,7 @@ def dead_start():
 
 
 def run(tasks, start, processes=2, seconds=SECONDS, stop=None):
-    return dict(work(tasks, start, processes, seconds, stop or Stop()))
+    return dict(run_tasks(tasks, start, processes, seconds, stop or StopRequest()))
 
 
 def test_every_task_has_its_result():
@@ -90,7 +91,7 @@ def test_tasks_are_taken_only_as_workers_become_free():
             taken.append(number)
             yield number
 
-    results = work(tasks(), squares, 2, SECONDS, Stop())
+    results = run_tasks(tasks(), squares, 2, SECONDS, StopRequest())
     next(results)
     assert len(taken) <= 4
     results.close()
@@ -112,7 +113,7 @@ def test_a_worker_that_dies_costs_its_task_one_retry(tmp_path):
 def test_one_that_dies_twice_is_lost_and_the_others_are_done(tmp_path):
     tasks = [("a", "die"), ("b", ""), ("c", "")]
     found = run(tasks, partial(ill_tempered, tmp_path))
-    assert found[tasks[0]] == Lost("its process died (SIGKILL, perhaps for want of memory)")
+    assert found[tasks[0]] == TaskFailure("its process died (SIGKILL, perhaps for want of memory)")
     assert found[tasks[1]] == "b done"
     assert found[tasks[2]] == "c done"
     # The second try was alone, after all others.
@@ -122,13 +123,13 @@ def test_one_that_dies_twice_is_lost_and_the_others_are_done(tmp_path):
 
 def test_one_that_hangs_is_given_up(tmp_path):
     found = run([("a", "hang"), ("b", "")], partial(ill_tempered, tmp_path), seconds=1.0)
-    assert found[("a", "hang")] == Lost("took longer than 1 s")
+    assert found[("a", "hang")] == TaskFailure("took longer than 1 s")
     assert found[("b", "")] == "b done"
 
 
 def test_want_of_memory_is_tried_again_alone(tmp_path):
     found = run([("a", "no memory")], partial(ill_tempered, tmp_path))
-    assert found[("a", "no memory")] == Lost("its process ran out of memory")
+    assert found[("a", "no memory")] == TaskFailure("its process ran out of memory")
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -143,10 +144,10 @@ def test_a_start_that_dies_is_told():
 
 
 def test_after_a_signal_what_is_in_flight_is_finished_and_no_more_begun(tmp_path):
-    stop = Stop()
+    stop = StopRequest()
     found = []
     tasks = [(str(n), "wait") for n in range(20)]
-    for task, _ in work(tasks, partial(ill_tempered, tmp_path), 2, SECONDS, stop):
+    for task, _ in run_tasks(tasks, partial(ill_tempered, tmp_path), 2, SECONDS, stop):
         found.append(task)
         stop.exit_code = 130
     assert 1 <= len(found) <= 3
@@ -169,10 +170,11 @@ def test_no_worker_outlives_its_parent(tmp_path):
     script = (
         "from functools import partial; from pathlib import Path\n"
         "from tests.system.test_workers import ill_tempered\n"
-        "from bgexp.system.workers import Stop, work\n"
+        "from bgexp.system.signals import StopRequest\n"
+        "from bgexp.system.workers import run_tasks\n"
         "if __name__ == '__main__':\n"
         f"    start = partial(ill_tempered, Path({str(tmp_path)!r}))\n"
-        "    list(work([('a', 'hang'), ('b', 'hang')], start, 2, 600, Stop()))\n"
+        "    list(run_tasks([('a', 'hang'), ('b', 'hang')], start, 2, 600, StopRequest()))\n"
     )
     file = tmp_path.parent / "parent.py"
     file.write_text(script)
@@ -205,8 +207,8 @@ def _ends(pid):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
 def test_a_workers_memory_serves_again():
     """What a worker has freed it does not ask the system for once more."""
-    ((_, once),) = work([1], faults, 1, SECONDS, Stop())
-    ((_, again),) = work([3], faults, 1, SECONDS, Stop())
+    ((_, once),) = run_tasks([1], faults, 1, SECONDS, StopRequest())
+    ((_, again),) = run_tasks([3], faults, 1, SECONDS, StopRequest())
     pages = MANY // resource.getpagesize()
     assert once >= pages // 2
     assert again <= pages // 100

@@ -13,7 +13,7 @@ from bgexp.config.run import RunSettings
 from bgexp.detect.resnet50 import build_resnet50_model
 from bgexp.errors import UserError
 from bgexp.promote.save_bundle import save_bundle
-from bgexp.system.atomic import sha256_file
+from bgexp.system.hashing import sha256_file
 from bgexp.tracking.bundle import DETECTOR, REFINER, SETTINGS, load_bundle, stages_of
 
 SOURCE = {"run_id": "abc"}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bgexp.config.base import Tracked, Tracking
+from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_json
 from bgexp.tracking.active_run import tracked_run
@@ -15,14 +15,14 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Store:
-    settings: Tracked
+    settings: TrackedSettings
     ids: dict[str, str]
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("history")
-    found = Store(Tracked(runs=root / "runs", tracking=Tracking()), {})
+    found = Store(TrackedSettings(runs=root / "runs", tracking=Tracking()), {})
 
     def add(command, name, score, parent=None):
         folder = root / name
@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line(store, which, where, said):
 
 
 def test_the_newest_sweep_stays_when_runs_follow_and_is_missed_where_there_is_none(tmp_path):
-    settings = Tracked(runs=tmp_path / "runs", tracking=Tracking())
+    settings = TrackedSettings(runs=tmp_path / "runs", tracking=Tracking())
 
     def add(command, parent=None):
         with tracked_run(settings, command, f"a {command}", tmp_path, parent) as run:

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bgexp.config.base import Tracked, Tracking
+from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.errors import UserError
 from bgexp.metrics.win_rate import Vote, win_rate
 from bgexp.system.atomic import write_json
-from bgexp.tracking.active_run import open_store, tracked_run
+from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.store import open_store
 from bgexp.tracking.votes import COMPARED, PLAN, log_votes, read_file, read_votes
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 def store(tmp_path_factory):
     """Three runs, and a review of two of them."""
     root = tmp_path_factory.mktemp("votes")
-    settings = Tracked(runs=root / "runs", tracking=Tracking())
+    settings = TrackedSettings(runs=root / "runs", tracking=Tracking())
     ids = {}
     for name in ("one", "other", "third"):
         with tracked_run(settings, "run", name, root / name) as run:

@@ -8,7 +8,7 @@ from bgexp.datasets.coco import Annotation, CocoImage
 from bgexp.datasets.read import Item, read_dataset
 from bgexp.images.decode import ImageError
 from bgexp.metrics.overlap import iou
-from bgexp.system.atomic import sha256_file
+from bgexp.system.hashing import sha256_file
 from bgexp.train.augment import SMALLEST, Photographs, parts
 
 

@@ -1,0 +1,113 @@
+"""What the terminal says at the end of a sweep: its table, and where to look."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bgexp.config.run import RunSettings
+from bgexp.experiment.results import PAGE
+from bgexp.experiment.run_folder import read_overrides, read_summary
+
+
+def show_results(
+    jobs: Sequence[Path], settings: RunSettings, best: Sequence[str] | None = None
+) -> bool:
+    """Prints the jobs as a table, where to look and what to type next; whether all finished.
+
+    Args:
+        jobs: Their folders.
+        settings: Of one of them.
+        best: Lines that name the best; None: it is the one of the highest mean IoU.
+    """
+    summaries = [read_summary(job) for job in jobs]
+    rows = [describe_job(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
+    print_table(rows)
+    for row, summary in zip(rows, summaries, strict=True):
+        if summary["status"] != "finished":
+            failed = summary.get("counts", {}).get("failed", 0)
+            print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see log.txt)'}")
+    folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
+    print(f"Report:  {folder / PAGE}")
+    inside = "summary.json, samples/, masks.zip"
+    print(f"Files:   {folder}  ({f'0, 1, …: {inside} of each job' if len(jobs) > 1 else inside})")
+    print(f"Compare: {_compare(summaries, settings)}")
+    scored = [row for row in rows if row["IoU"] != "-"]
+    if best is not None:
+        print(*best, sep="\n")
+    elif len(scored) > 1:
+        best = max(scored, key=lambda row: row["IoU"])["job"]
+        alone = " hydra.mode=RUN" * ("experiment=" in best)  # an experiment may sweep by itself
+        print(f"Best by mean IoU: bgexp run {best}{alone}")
+    if not scored:
+        print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
+    return all(summary["status"] == "finished" for summary in summaries)
+
+
+def _compare(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:
+    """The command that compares these jobs, or this one with another."""
+    if len(summaries) == 1:
+        words = [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
+    else:
+        parents = [one["parent_run_id"] for one in summaries if one.get("parent_run_id")]
+        words = [parents[0][:8] if parents else "sweep"]
+    words = ["bgexp", "compare", *words]
+    return shlex.join(words + [f"runs={settings.runs}"] * (settings.runs != Path("runs")))
+
+
+def print_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """The jobs by what tells them apart; what they share stands below, once."""
+    settings = [shlex.split(row["job"]) for row in rows]
+    shared = [o for o in settings[0] if all(o in job for job in settings)]
+    table = Table(
+        title=f"{len(rows)} job{'s' * (len(rows) != 1)}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    keys = [key for key in rows[0] if key not in ("job", "status", "error")]
+    keys = [key for key in keys if any(row[key] != "-" for row in rows)]
+    if len(rows) > 1:
+        table.add_column("job", no_wrap=True)
+    for key in keys:
+        table.add_column(key.replace(" ", "\n"), justify="right", no_wrap=True)
+    for row, job in zip(rows, settings, strict=True):
+        own = [o.partition("=") for o in job if o not in shared]
+        label = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in own)
+        labels = [Text(label)] * (len(rows) > 1)
+        table.add_row(*labels, *(Text(row[key]) for key in keys))
+    Console().print(table)
+    if shared and len(rows) > 1:
+        print(f"Shared:  {shlex.join(shared)}")
+
+
+def describe_job(job: Path, summary: dict[str, Any]) -> dict[str, str]:
+    """A job's line in the table, all text."""
+
+    def mean(kind: str, key: str) -> str:
+        value = summary.get(kind, {}).get(key, {}).get("mean")
+        return "-" if value is None else f"{value:.3f}"
+
+    counts, speed = summary.get("counts", {}), summary.get("images_per_s")
+    return {
+        "job": shlex.join(read_overrides(job)) or job.name,
+        "status": summary["status"],
+        "images": f"{counts.get('ok', 0)}/{counts.get('total', 0)}",
+        "IoU": mean("metrics", "iou"),
+        "boundary IoU": mean("metrics", "boundary_iou"),
+        "fg recall": mean("metrics", "foreground_recall"),
+        "bg leak": mean("metrics", "background_leakage"),
+        "nothing found": mean("checks", "nothing_found"),
+        "img/s": "reused"
+        if summary.get("reused_from")
+        else "-"
+        if speed is None
+        else f"{speed:.2f}",
+        "error": summary.get("error", ""),
+    }

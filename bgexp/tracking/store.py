@@ -1,0 +1,85 @@
+"""The tracking store: opened, and searched for finished runs.
+
+MLflow is imported late: it takes seconds, and `--help` must be quick.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from bgexp.config.base import TrackedSettings
+from bgexp.config.credentials import without_credentials
+from bgexp.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
+
+STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+
+
+def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
+    """The client and the experiment's id; a fresh store is set up under a lock.
+
+    A store that several processes open for the first time at once breaks, hence the lock.
+
+    Raises:
+        UserError: the store or the server cannot be reached.
+    """
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    runs = settings.runs.resolve()
+    uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        (runs / ".mlflow.lock").touch()
+    except OSError as error:
+        raise UserError(f"runs: {runs}: {error.strerror}") from error
+    if uri.partition("://")[0].partition("+")[0] not in STORES:
+        kinds = ", ".join(f"{kind}://…" for kind in STORES)
+        raise UserError(f"tracking.uri: {without_credentials(uri)}: no store (allowed: {kinds})")
+    try:
+        mlflow.set_tracking_uri(uri)
+        with FileLock(runs / ".mlflow.lock", timeout=60):
+            client = MlflowClient(uri)
+            name = settings.tracking.experiment
+            experiment = client.get_experiment_by_name(name)
+            if experiment is not None:
+                return client, str(experiment.experiment_id)
+            place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
+            # The UI opens on its views for training then, not on those for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
+    except (MlflowException, OSError) as error:
+        raise unreachable_store(uri, error) from error
+
+
+def unreachable_store(uri: str, error: Exception) -> UserError:
+    """Return the one line for a store that cannot be reached, credentials left out."""
+    return UserError(f"tracking.uri: {without_credentials(uri)}: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """Its first line, short."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, Path] | None:
+    """The id and folder of the newest finished run with this identity whose results are there."""
+    client, experiment_id = open_store(settings)
+    same = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
+    for run in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
+        folder = Path(run.data.tags["bgexp.folder"])
+        if (folder / "summary.json").is_file() and (folder / "masks.zip").is_file():
+            return run.info.run_id, folder
+    return None
