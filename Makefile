@@ -23,7 +23,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 	touch $@
 
 run: $(INSTALLED)  ## sweeps the sample images: two score thresholds, with and without refinement (RUNS=, ARGS=)
-	$(BIN)/bgexp run experiment=first_sweep runs=$(RUNS) $(ARGS)
+	$(BIN)/bgexp run experiment=first_sweep runs_dir=$(RUNS) $(ARGS)
 
 # One thread a process: two tests at once whose threads wait for each other take many times as long.
 test: $(INSTALLED)  ## runs the tests, two at a time
@@ -64,11 +64,11 @@ profile: $(INSTALLED)  ## flame graphs of a batch over the sample, into runs/pro
 	for graph in python native; do \
 		$(BIN)/py-spy record --subprocesses $$([ $$graph = native ] && echo --native --rate 50) \
 			--output $(RUNS)/profile/$$graph.svg -- $(BIN)/bgexp batch input=bgexp/sample/images \
-			output=$(RUNS)/profile/$$graph runs=$(RUNS)/profile/runs processes=1 $(ARGS) || exit 1; \
+			output=$(RUNS)/profile/$$graph runs_dir=$(RUNS)/profile/runs workers=1 $(ARGS) || exit 1; \
 	done
 
 ui: $(INSTALLED)  ## serves the tracking UI (RUNS=)
-	$(BIN)/bgexp ui runs=$(RUNS)
+	$(BIN)/bgexp ui runs_dir=$(RUNS)
 
 doctor: $(INSTALLED)  ## says what this machine has and lacks
 	$(BIN)/bgexp doctor

@@ -106,7 +106,7 @@ def two_runs(
     """A runs folder with a sweep: two runs over four sample images, whose masks differ."""
     runs = tmp_path_factory.mktemp("two") / "runs"
     settings = [word for word in fast if "subset" not in word]
-    settings += ["dataset.subset=4", "combine.mask_threshold=0.5,0.6", f"runs={runs}"]
+    settings += ["dataset.subset=4", "combine.mask_threshold=0.5,0.6", f"runs_dir={runs}"]
     assert run_cli("run", "-m", *settings) == 0
     return runs
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from bgexp.config import compose
 from bgexp.config.analyze import AnalyzeSettings
+from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings, flattened
 from bgexp.config.compare import CompareSettings
@@ -16,10 +17,9 @@ from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
-from bgexp.config.stages import Combine, Cutout, GrabCut, GuidedFilter, NoRefinement, RefineNetwork
+from bgexp.config.stages import Combine, Cutout, GrabCut, GuidedFilter, NoRefinement, UNet
 from bgexp.config.sweep import SweepSettings
 from bgexp.config.train import TrainSettings
-from bgexp.config.tune import TuneSettings
 from bgexp.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -33,7 +33,7 @@ COMMANDS = {
     "run": RunSettings,
     "select": SelectSettings,
     "train": TrainSettings,
-    "tune": TuneSettings,
+    "autotune": AutotuneSettings,
     "ui": UiSettings,
 }
 # What a choice, or a command, has to be given.
@@ -78,7 +78,7 @@ CASES = [
     ("review",),
     ("select",),
     *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, TRAINED)),
-    *(("tune", chosen) for chosen in TRAINED),
+    *(("autotune", chosen) for chosen in TRAINED),
     ("ui",),
 ]
 
@@ -105,7 +105,7 @@ def test_a_sweep_that_chooses():
     sweep = {"sweep": config.pop("sweep")}
     assert leaves(sweep) == flattened(check_settings(SweepSettings, sweep)).keys()
     check_settings(RunSettings, config)  # its settings are those of no job
-    folder = compose_config("run", ["sweep=optuna", "sweep.study=mine", "runs=/r"], None).hydra
+    folder = compose_config("run", ["sweep=optuna", "sweep.study=mine", "runs_dir=/r"], None).hydra
     assert folder.sweep.dir == "/r/sweep/mine"
 
 
@@ -131,8 +131,8 @@ def test_a_dataset_of_another_command(command, dataset):
 
 
 def test_a_training_from_a_backbone_needs_its_file():
-    with pytest.raises(UserError, match="backbone: start=backbone needs a file here"):
-        check_settings(TrainSettings, composed("train", "dataset=pairs", "start=backbone"))
+    with pytest.raises(UserError, match="backbone: init=backbone needs a file here"):
+        check_settings(TrainSettings, composed("train", "dataset=pairs", "init=backbone"))
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
@@ -152,14 +152,14 @@ def test_the_first_sweep_is_of_two_thresholds_with_and_without_refinement():
         for job in combinations(config, ["experiment=first_sweep"])
     ]
     assert {(s.detector.score_threshold, s.refine.name) for s in found} == {
-        (threshold, refine) for threshold in (0.5, 0.9) for refine in ("none", "network")
+        (threshold, refine) for threshold in (0.5, 0.9) for refine in ("none", "unet")
     }
 
 
 def test_a_call_without_settings_does_what_the_configs_say():
     settings = check_settings(RunSettings, composed("run"))
     assert settings.combine == Combine()
-    assert settings.refine == RefineNetwork()
+    assert settings.refine == UNet()
     assert settings.cutout == Cutout()
     for name, refine in {
         "none": NoRefinement(),

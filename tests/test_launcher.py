@@ -13,14 +13,14 @@ from bgexp.experiment.run_folder import read_summary
 
 pytestmark = pytest.mark.slow
 SIDE_BY_SIDE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "refine=none,guided"]
-SIDE_BY_SIDE += ["processes=2"]  # of a run alone: these have no workers
+SIDE_BY_SIDE += ["workers=2"]  # of a run alone: these have no workers
 STARTED_SECONDS = 300
 
 
 @pytest.fixture
 def command(fast, tmp_path):
     given = [o for o in fast if not o.startswith("refine")]
-    words = [*SIDE_BY_SIDE, *given, "samples=0", f"runs={tmp_path / 'runs'}"]
+    words = [*SIDE_BY_SIDE, *given, "samples=0", f"runs_dir={tmp_path / 'runs'}"]
     return [sys.executable, "-m", "bgexp.cli.main", "run", "-m", *words]
 
 

@@ -69,7 +69,7 @@ def manifest(folder):
 
 
 def test_the_story(place, say, environment):
-    sweep = ["run", "-m", "refine=none,network", "dataset.subset=12", "device=cpu"]
+    sweep = ["run", "-m", "refine=none,unet", "dataset.subset=12", "device=cpu"]
     assert say(*sweep)[0] == 0
 
     code, out, _ = say("compare", "last", "metric=boundary_iou", "--json")
@@ -80,7 +80,7 @@ def test_the_story(place, say, environment):
     plain = run_of(place, "refine=none")
     code, out, _ = say("promote", f"run={plain[:8]}", "metric=boundary_iou.mean")
     assert (code, "bgexp version 1 is the champion" in out) == (0, True)
-    code, out, _ = say("batch", "model=champion", "input=photos", "output=first", "processes=1")
+    code, out, _ = say("batch", "model=champion", "input=photos", "output=first", "workers=1")
     assert code == 0
     assert set(manifest(place / "first")["model_version"]) == {"1"}
 
@@ -94,13 +94,13 @@ def test_the_story(place, say, environment):
 
     code, _, err = say("batch", "model=champion", "input=photos", "output=x", "refine=none")
     assert (code, err.count("\n"), "refine: model=… brings its own" in err) == (2, 1, True)
-    assert say("batch", "model=champion", "input=photos", "output=second", "processes=1")[0] == 0
+    assert say("batch", "model=champion", "input=photos", "output=second", "workers=1")[0] == 0
     rows = manifest(place / "second")
     assert set(rows["model_name"] + rows["model_version"]) == {"bgexp2"}
     check_served(place, environment, rows)
 
     assert say("promote", "rollback=true")[0] == 0
-    assert say("batch", "model=champion", "input=photos", "output=third", "processes=1")[0] == 0
+    assert say("batch", "model=champion", "input=photos", "output=third", "workers=1")[0] == 0
     again = manifest(place / "third")
     assert list(again["output_sha256"]) == list(manifest(place / "first")["output_sha256"])
     assert list(again["output_sha256"]) != list(rows["output_sha256"])

@@ -10,7 +10,7 @@ Changes = dict[str, Any]
 
 SIZES = (5 / 6, 2 / 3)  # of the configured input
 _STRIDE = 32
-REFERENCE: Changes = {"backend": "eager", "precision": "fp32"}
+REFERENCE: Changes = {"backend": "torch", "precision": "fp32"}
 
 
 def arithmetics(device: Device) -> list[Changes]:

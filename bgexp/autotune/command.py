@@ -12,8 +12,8 @@ from rich.table import Table
 
 from bgexp.autotune.candidates import REFERENCE, Changes, arithmetics, smaller
 from bgexp.autotune.measure import Measurement, measure, readable, throughput
+from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.check import flattened
-from bgexp.config.tune import TuneSettings
 from bgexp.datasets.read import Item, read_dataset
 from bgexp.detect.device import Device, device_name, pick_device
 from bgexp.system.atomic import write_json, write_whole
@@ -46,8 +46,8 @@ class Tuning:
     processes: int
 
 
-def tune(settings: TuneSettings, folder: Path) -> Tuning:
-    """Measures, and writes tune.json and a config for --config-dir into the folder.
+def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
+    """Measures, and writes autotune.json and a config for --config-dir into the folder.
 
     Raises:
         UserError: Weights or images are missing, or the device is not there.
@@ -55,20 +55,20 @@ def tune(settings: TuneSettings, folder: Path) -> Tuning:
     device = pick_device(settings.device)
     dataset = read_dataset(settings.dataset, settings.seed)
     items = readable(settings, dataset.items)
-    name = f"tune {settings.detector.name}"
-    with tracked_run(settings, "tune", name, folder) as run:
+    name = f"autotune {settings.detector.name}"
+    with tracked_run(settings, "autotune", name, folder) as run:
         run.log_params(flattened(settings))
         run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(items))
         tuning = _measured(settings, device, items)
-        write_json(folder / "tune.json", asdict(tuning))
+        write_json(folder / "autotune.json", asdict(tuning))
         write_whole(folder / CONFIG, tuned_config(settings, tuning).encode())
         run.log_metrics(numbers(tuning))
         run.log_folder(folder)
     return tuning
 
 
-def _measured(settings: TuneSettings, device: Device, items: Sequence[Item]) -> Tuning:
+def _measured(settings: AutotuneSettings, device: Device, items: Sequence[Item]) -> Tuning:
     found = measure(settings, items, arithmetics(device))
     best = fastest(found, settings.tolerance)
     sizes = [{**best.changes, **size} for size in smaller(settings.detector)]
@@ -119,7 +119,7 @@ def fewest_of_the_fastest(speeds: dict[int, float]) -> int:
     return min(count for count, speed in speeds.items() if speed >= enough)
 
 
-def tuned_config(settings: TuneSettings, tuning: Tuning) -> str:
+def tuned_config(settings: AutotuneSettings, tuning: Tuning) -> str:
     """The best settings as a config of the group `experiment`."""
     name, best = settings.detector.name, tuning.best
     values: dict[str, Any] = {
@@ -130,13 +130,13 @@ def tuned_config(settings: TuneSettings, tuning: Tuning) -> str:
         values["processes"] = tuning.processes
     return (
         "# @package _global_\n"
-        f"# By bgexp tune on {tuning.device}: {best.ms:.0f} ms an image on one thread, "
+        f"# By bgexp autotune on {tuning.device}: {best.ms:.0f} ms an image on one thread, "
         f"{best.loss:.4f} IoU lost on {tuning.images} images.\n"
         f"{yaml.safe_dump(values, sort_keys=False)}"
     )
 
 
-def show_tuning(tuning: Tuning, settings: TuneSettings, folder: Path) -> None:
+def show_tuning(tuning: Tuning, settings: AutotuneSettings, folder: Path) -> None:
     """Prints what was measured and what to type next."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("detector", no_wrap=True)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.autotune.candidates import Changes, changed
+from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.stages import Cutout
-from bgexp.config.tune import TuneSettings
 from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
 from bgexp.detect.build import build_detector, common_network
@@ -54,7 +54,7 @@ class Measurement:
     at_worst: float
 
 
-def readable(settings: TuneSettings, items: Sequence[Item]) -> list[Item]:
+def readable(settings: AutotuneSettings, items: Sequence[Item]) -> list[Item]:
     """Images that can be decoded, spread over the dataset.
 
     Raises:
@@ -77,7 +77,7 @@ def readable(settings: TuneSettings, items: Sequence[Item]) -> list[Item]:
 
 
 def measure(
-    settings: TuneSettings, items: Sequence[Item], candidates: Sequence[Changes]
+    settings: AutotuneSettings, items: Sequence[Item], candidates: Sequence[Changes]
 ) -> list[Measurement]:
     """Measures candidates, of which the first is the reference."""
     use_threads(1)  # as in a batch: one process a core
@@ -111,7 +111,10 @@ def measure(
 
 
 def _remover(
-    settings: TuneSettings, changes: Changes, device: Device, network: ServerAddress | None = None
+    settings: AutotuneSettings,
+    changes: Changes,
+    device: Device,
+    network: ServerAddress | None = None,
 ) -> "partial[RemovalResult]":
     detector = build_detector(changed(settings.detector, changes), device, network)
     return partial(
@@ -151,7 +154,7 @@ def _measured(
 
 
 def throughput(
-    settings: TuneSettings, items: Sequence[Item], changes: Changes, processes: int
+    settings: AutotuneSettings, items: Sequence[Item], changes: Changes, processes: int
 ) -> float:
     """Images a second of processes that share the cores' threads; their start is not counted.
 
@@ -181,12 +184,12 @@ def throughput(
         if stop.exit_code is not None:
             raise Interrupted(stop.exit_code)
     if not done:
-        raise UserError(f"processes: {processes} workers are never at work together")
+        raise UserError(f"workers: {processes} workers are never at work together")
     return done / (ended - began)
 
 
 def _worker(
-    settings: TuneSettings, changes: Changes, threads: int, network: ServerAddress | None
+    settings: AutotuneSettings, changes: Changes, threads: int, network: ServerAddress | None
 ) -> "partial[int | str]":
     use_threads(threads)
     remove = _remover(settings, changes, pick_device(settings.device), network)

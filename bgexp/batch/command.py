@@ -27,7 +27,7 @@ from bgexp.batch.process_file import BatchAborted, FileTask, processor, started_
 from bgexp.batch.summary import batch_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flattened
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 from bgexp.detect.build import common_network, find_weights, runtime_versions
 from bgexp.detect.device import device_name, pick_device
 from bgexp.detect.inference_server import ServerStats
@@ -51,13 +51,13 @@ SUMMARY = "summary.json"
 NOT_RESULT: dict[str, Any] = {
     "input": True,
     "output": True,
-    "runs": True,
+    "runs_dir": True,
     "model": True,
     "tracking": True,
     "device": True,
-    "processes": True,
+    "workers": True,
     "max_failed": True,
-    "seconds": True,
+    "timeout_s": True,
     "dry_run": True,
     "overwrite": True,
     "detector": {"weights", "model"},
@@ -164,7 +164,7 @@ def _identity(
     said = {
         **settings.model_dump(mode="json", exclude=NOT_RESULT),
         "weights": weights.sha256,
-        "refine.weights": find_network(refine).sha256 if isinstance(refine, RefineNetwork) else "",
+        "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
         "device": device_name(pick_device(settings.device)),
         "versions": package_versions() | runtime_versions(settings.detector),
         "bgexp": source_hash()[:16],
@@ -182,7 +182,7 @@ def _planned(
 ) -> list[PlannedFile]:
     found = _headers(settings, source, output, stop)
     rules, files = settings.quality, [file.path for file, _ in found]
-    wanted = rules.metadata if rules.handle else None
+    wanted = rules.metadata if rules.enabled else None
     return plan_batch(found, settings, read_metadata_table(wanted, files, "quality.metadata"))
 
 
@@ -198,7 +198,7 @@ def _headers(
         raise UserError(f"input: {source} is empty")
     read: dict[str, Header] = {}
     done = run_tasks(
-        files, header_reader, settings.processes or available_cores(), settings.seconds, stop
+        files, header_reader, settings.workers or available_cores(), settings.timeout_s, stop
     )
     with progress("headers", len(files)) as step:
         for file, header in done:
@@ -218,13 +218,13 @@ def _work(batch: _Batch, stop: StopRequest) -> tuple[list[Record], ServerStats |
     done: dict[str, Record] = {}
     failed = 0
     journal = Journal(path, batch.asked, batch.earlier.values())
-    processes = min(settings.processes or available_cores(), max(1, len(jobs)))
+    processes = min(settings.workers or available_cores(), max(1, len(jobs)))
     common = common_network(settings.detector, pick_device(settings.device))
     with common as network, journal, progress("images", len(jobs)) as step:
         address = network.address if network else None
         given = settings, batch.output, batch.identity, address, threads_each(processes)
         start = partial(processor, *given)
-        for job, outcome in run_tasks(jobs, start, processes, settings.seconds, stop):
+        for job, outcome in run_tasks(jobs, start, processes, settings.timeout_s, stop):
             if isinstance(outcome, BatchAborted):
                 raise HaltedError(outcome.reason)
             record = outcome if isinstance(outcome, Record) else _lost(batch, job, outcome)

@@ -10,11 +10,11 @@ from bgexp.report.finding import Finding, counted, worst_first
 # Each flag: what it means, and what to try.
 FLAGS = {
     "nothing_found": ("nothing was found, the result is empty", "detector.score_fallback=0.1"),
-    "little_kept": ("hardly anything is kept", "detector.score_threshold=0.3"),
-    "nearly_all_kept": ("nearly the whole picture is kept", "detector.score_threshold=0.95"),
+    "low_coverage": ("hardly anything is kept", "detector.score_threshold=0.3"),
+    "high_coverage": ("nearly the whole picture is kept", "detector.score_threshold=0.95"),
     "many_parts": ("the mask is in many pieces", "combine.min_area=0.001"),
-    "cut_by_frame": ("much of the picture's border is kept", "combine.instances=central"),
-    "unsure": ("the detector is not sure of what it found", ""),
+    "border_contact": ("much of the picture's border is kept", "combine.instances=central"),
+    "low_confidence": ("the detector is not sure of what it found", ""),
     "refinement_refused": ("the refinement was given up, the edge is coarse", "refine=guided"),
     "unstable": ("two ways of looking at a long picture disagree", ""),
 }
@@ -68,7 +68,7 @@ def _flagged(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Findin
         if here.empty:
             continue
         yield Finding(
-            "warning" if name in ("nothing_found", "nearly_all_kept") else "note",
+            "warning" if name in ("nothing_found", "high_coverage") else "note",
             f"{counted(len(here), 'result')} flagged {name}",
             f"{len(here) / len(done):.1%} of the results: {meaning}.",
             tuple(here.sort_values("confidence", na_position="first")["path"]),

@@ -19,7 +19,7 @@ from bgexp.report.render import Cell, Table, figure, listed, number, render_page
 ALL = "manifest.parquet"
 MOST_LISTED = 200
 _NOTHING: Mapping[str, str] = {}
-_DOUBT = ("nothing_found", "nearly_all_kept", "unstable", "little_kept")  # the gravest first
+_DOUBT = ("nothing_found", "high_coverage", "unstable", "low_coverage")  # the gravest first
 
 
 def most_doubtful(rows: pd.DataFrame, count: int) -> list[str]:

@@ -32,11 +32,11 @@ def plan_batch(
         metadata: Columns by path, as `read_metadata_table` reads them.
     """
     rules = settings.quality
-    outlying = _outlying(found, rules) if rules.handle else {}
+    outlying = _outlying(found, rules) if rules.enabled else {}
     planned = []
     for file, header in found:
         start = PlannedFile(file.path, file.category, file.file, file.state, reason=header.reason)
-        if not header.reason and rules.handle:
+        if not header.reason and rules.enabled:
             issues = (*outlying.get(file.path, ()), *_issues(header, rules))
             missing = _missing(file.path, header, rules, metadata)
             start = replace(start, issues=issues, missing=missing)

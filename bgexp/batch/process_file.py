@@ -243,11 +243,11 @@ def _flags(handled: SizeHandling, settings: BatchSettings) -> list[str]:
     checks, limits = handled.checks, settings.flags
     found = {
         "nothing_found": checks["nothing_found"] > 0,
-        "little_kept": 0 < checks["coverage"] < limits.little_kept,
-        "nearly_all_kept": checks["coverage"] > limits.nearly_all_kept,
+        "low_coverage": 0 < checks["coverage"] < limits.low_coverage,
+        "high_coverage": checks["coverage"] > limits.high_coverage,
         "many_parts": checks["parts"] > limits.many_parts,
-        "cut_by_frame": checks["border_contact"] > limits.cut_by_frame,
-        "unsure": checks["confidence"] < limits.unsure,
+        "border_contact": checks["border_contact"] > limits.border_contact,
+        "low_confidence": checks["confidence"] < limits.low_confidence,
         "refinement_refused": handled.refused,
         "unstable": not handled.stable,
     }

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from bgexp.cli.run import refuse_beside_model, run
 from bgexp.config.analyze import AnalyzeSettings
+from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compare import CompareSettings
@@ -16,7 +17,6 @@ from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
-from bgexp.config.tune import TuneSettings
 from bgexp.errors import RefusedError
 from bgexp.system.workers import preload
 
@@ -55,7 +55,7 @@ def _batch(config: DictConfig, options: argparse.Namespace) -> int:
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
     from bgexp.batch.console import show_batch, show_plan
 
-    handled = settings.quality.handle
+    handled = settings.quality.enabled
     process = batch_process_with_quality_handling if handled else batch_process_images
     result = process(settings)
     if settings.dry_run:
@@ -76,12 +76,12 @@ def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _tune(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(TuneSettings, plain(config))
-    from bgexp.autotune.command import show_tuning, tune
+def _autotune(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(AutotuneSettings, plain(config))
+    from bgexp.autotune.command import autotune, show_tuning
 
     folder = Path(config.hydra.run.dir).resolve()
-    show_tuning(tune(settings, folder), settings, folder)
+    show_tuning(autotune(settings, folder), settings, folder)
     return 0
 
 
@@ -92,8 +92,8 @@ def _train(config: DictConfig, _options: argparse.Namespace) -> int:
     weights = train_network(settings, Path(config.hydra.run.dir).resolve())
     chosen = (
         f"detector={settings.detector.name} detector.weights={weights}"
-        if settings.model == "detector"
-        else f"refine=network refine.weights={weights}"
+        if settings.network == "detector"
+        else f"refine=unet refine.weights={weights}"
     )
     print(f"Weights: {weights}")
     print(f"Next:    bgexp run {chosen}")
@@ -141,7 +141,7 @@ START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "analyze": _analyze,
     "promote": _promote,
     "batch": _batch,
-    "tune": _tune,
+    "autotune": _autotune,
     "train": _train,
     "doctor": _doctor,
     "ui": _ui,

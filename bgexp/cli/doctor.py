@@ -61,7 +61,7 @@ def diagnose(settings: DoctorSettings) -> list[Finding]:
         "devices": lambda: _look_at_devices(settings.device),
         "detection": lambda: look_at_detection(settings.detector),
         "store": lambda: look_at_store(settings),
-        "disk": lambda: [_look_at_disk(settings.runs.resolve())],
+        "disk": lambda: [_look_at_disk(settings.runs_dir.resolve())],
         "memory": lambda: [check_memory(psutil.virtual_memory().available)],
     }
     return [finding for name, check in checks.items() for finding in guarded(name, check)]

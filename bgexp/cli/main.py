@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from bgexp import __version__
+from bgexp.config.renamed import COMMANDS as RENAMED
 from bgexp.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ COMMANDS = {
     "analyze": "what is in a dataset, file by file, and what is wrong with it",
     "promote": "makes the best run the champion, which batch model=champion uses",
     "batch": "the production run over a whole folder, every file accounted for",
-    "tune": "the fastest settings of this machine whose masks are as good, as a config",
-    "train": "trains a detector or the network of refine=network",
+    "autotune": "the fastest settings of this machine whose masks are as good, as a config",
+    "train": "trains a detector or the network of refine=unet",
     "doctor": "what this machine has, and what to do about what is missing",
     "ui": "opens the tracking UI on the local store",
 }
@@ -90,7 +91,8 @@ def _main(arguments: list[str]) -> int:
         return 0
     command, *rest = arguments
     if command not in COMMANDS:
-        raise UserError(f"no such command: {command!r} (allowed: {', '.join(COMMANDS)})")
+        hint = f"; did you mean {renamed}?" if (renamed := RENAMED.get(command)) else ""
+        raise UserError(f"no such command: {command!r} (allowed: {', '.join(COMMANDS)}{hint})")
     options = _options(command, rest)
     if options.help:
         print(_help(command))
@@ -127,7 +129,7 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def _settings(command: str, words: list[str]) -> list[str]:
-    """The overrides as Hydra reads them: words that name runs become `which`, free text is quoted.
+    """The overrides as Hydra reads them: words that name runs become `runs`, free text is quoted.
 
     Raises:
         UserError: a word where only settings can stand.
@@ -142,7 +144,7 @@ def _settings(command: str, words: list[str]) -> list[str]:
         key, _, value = override.partition("=")
         if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
             overrides[place] = f"{key}={quoted(value)}"
-    return overrides + [f"which=[{','.join(map(quoted, named))}]"] * bool(named)
+    return overrides + [f"runs=[{','.join(map(quoted, named))}]"] * bool(named)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -171,7 +173,7 @@ def _shared(options: argparse.Namespace) -> list[str]:
     return [
         str(override.input_line)
         for override in parse_overrides(options.overrides)
-        if str(override.input_line).startswith(("hydra", "runs=", "experiment=", "sweep"))
+        if str(override.input_line).startswith(("hydra", "runs_dir=", "experiment=", "sweep"))
         and not override.is_sweep_override()
     ]
 

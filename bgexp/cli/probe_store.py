@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
     """The store's schema, then its runs; a store that is not there yet is not made."""
-    uri, database = settings.tracking.uri, settings.runs.resolve() / "mlflow.db"
+    uri, database = settings.tracking.uri, settings.runs_dir.resolve() / "mlflow.db"
     if uri is None and not database.exists():
         yield Finding("store", "ok", f"none yet: the first run makes {database}")
         return
@@ -34,7 +34,7 @@ def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
         if schema.status != "ok":
             yield schema
             return
-    common = Common(runs=settings.runs, tracking=settings.tracking, seed=0, device="cpu")
+    common = Common(runs_dir=settings.runs_dir, tracking=settings.tracking, seed=0, device="cpu")
     try:
         client, experiment = open_store(common)
     except UserError as error:

@@ -50,7 +50,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
 
 def _expect_workers(jobs: Sequence[RunSettings]) -> None:
     """Lets them import what they need while this process imports the rest."""
-    if any((job.processes or share_of_cores()) > 1 for job in jobs):
+    if any((job.workers or share_of_cores()) > 1 for job in jobs):
         preload("bgexp.experiment.evaluate_dataset")
 
 

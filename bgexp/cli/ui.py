@@ -31,7 +31,7 @@ def serve_ui(settings: UiSettings) -> int:
     Raises:
         UserError: there is no local store, the port is taken, or the server failed.
     """
-    runs = settings.runs.resolve()
+    runs = settings.runs_dir.resolve()
     _check_store(settings, runs)
     _check_port(settings.host, settings.port)
     log = runs / "ui.log"
@@ -52,7 +52,7 @@ def _check_store(settings: UiSettings, runs: Path) -> None:
     if uri is not None:
         raise UserError("tracking.uri: only the store in the runs folder is served (leave it null)")
     if not (runs / "mlflow.db").is_file():
-        raise UserError(f"runs: no store in {runs}: run bgexp run first")
+        raise UserError(f"runs_dir: no store in {runs}: run bgexp run first")
 
 
 def _check_port(host: str, port: int) -> None:

@@ -29,7 +29,7 @@ def compare_runs(settings: CompareSettings) -> Comparison:
         UserError: Fewer than two finished runs are meant (one, with a reference), or no image is
             common to all.
     """
-    found = find_runs(settings, settings.which, settings.filter)
+    found = find_runs(settings, settings.runs, settings.filter)
     left_out = {called(run): why for run in found if (why := _unusable(run))}
     runs = [run for run in found if called(run) not in left_out]
     if settings.baseline is None:
@@ -93,7 +93,7 @@ def _with_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list
 
 
 def _too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
-    said = f"which: two finished runs are needed, {len(runs)} is meant"
+    said = f"runs: two finished runs are needed, {len(runs)} is meant"
     if runs:
         said += f" ({called(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
     reasons = [f"{name}: {why}" for name, why in left_out.items()]

@@ -73,10 +73,10 @@ def _nothing_common(
     )
     if paths:
         return (
-            f"which: the runs have {counted(len(paths), 'path')} in common, and under each the "
+            f"runs: the runs have {counted(len(paths), 'path')} in common, and under each the "
             f"images differ in contents; there is nothing to compare ({counts})"
         )
-    return f"which: no image is common to all {len(jobs)} runs ({counts})"
+    return f"runs: no image is common to all {len(jobs)} runs ({counts})"
 
 
 def _refuse_other_truth(jobs: Sequence[RunResult], images: Sequence[set[Image]]) -> None:
@@ -86,7 +86,7 @@ def _refuse_other_truth(jobs: Sequence[RunResult], images: Sequence[set[Image]])
         scored = all(found.get("n_with_truth") for found in data)
         if scored and own == others and data[0].get("digest") != data[1].get("digest"):
             raise UserError(
-                f"which: {one.name} and {other.name} have the same images with another truth; "
+                f"runs: {one.name} and {other.name} have the same images with another truth; "
                 "their scores cannot be compared"
             )
 
@@ -97,6 +97,6 @@ def _reduced(job: RunResult, common: set[Image]) -> RunResult:
     done = rows[rows["status"] == "ok"]
     seconds = done.filter(regex=r"^ms\.").sum(axis=1).sum() / 1000
     counts = {"total": len(rows), "ok": len(done), "failed": len(rows) - len(done)}
-    processes = job.summary.get("processes") or 1
-    speed = {"images_per_s": processes * len(done) / seconds if seconds else None}
+    workers = job.summary.get("workers") or 1
+    speed = {"images_per_s": workers * len(done) / seconds if seconds else None}
     return replace(job, rows=rows, summary={**job.summary, "counts": counts, **speed})

@@ -51,13 +51,13 @@ def find_contenders(settings: RunSelection) -> ComparableRuns:
         UserError: Fewer than two finished runs are meant, they have no image in common, or the
             images are gone.
     """
-    found = find_runs(settings, settings.which, settings.filter)
+    found = find_runs(settings, settings.runs, settings.filter)
     runs = [run for run in found if not _unusable(run)]
     left_out = [f"{called(run)} is left out: {why}" for run in found if (why := _unusable(run))]
     if len(runs) < 2:
         told = "; ".join([called(run) for run in runs] + left_out[:3])
         raise UserError(
-            f"which: two finished runs are needed, not {len(runs)} ({told}); name runs or a sweep "
+            f"runs: two finished runs are needed, not {len(runs)} ({told}); name runs or a sweep "
             "by the beginning of their ids"
         )
     jobs = [RunResult(called(run), [], run.summary, run.rows) for run in runs]
@@ -70,7 +70,7 @@ def find_contenders(settings: RunSelection) -> ComparableRuns:
     same = {item.path for item in dataset.items if judged.get(item.path) == item.sha256}
     paths = sorted(set.intersection(same, *done))
     if not paths:
-        raise UserError(f"which: no image of these runs is left as it was in {dataset.root}")
+        raise UserError(f"runs: no image of these runs is left as it was in {dataset.root}")
     return ComparableRuns(runs, paths, dataset, data.max_megapixels, left_out, matched.reduced)
 
 

@@ -58,21 +58,21 @@ class ReportedFigures(Section):
     near_duplicates: Count | None = None
 
 
-class Analyze(Section):
-    """How a dataset is looked at.
+class QualityChecks(Section):
+    """What is looked for in a dataset.
 
     Attributes:
         metadata: A CSV with a `path` column, whose other columns are fields.
         exif: Fields of EXIF that each image should have.
         outliers: Of file size and of dimensions.
-        near_bits: Near duplicates differ in at most so many of the 64 bits of a hash.
+        max_hash_distance: Near duplicates differ in at most so many of the 64 bits of a hash.
         expected: Figures to compare with.
     """
 
     metadata: Path | None = None
     exif: tuple[ExifField, ...] = ()
     outliers: Outliers = Outliers()
-    near_bits: Annotated[int, Field(ge=0, le=16)] = 4
+    max_hash_distance: Annotated[int, Field(ge=0, le=16)] = 4
     expected: ReportedFigures = ReportedFigures()
 
 
@@ -83,9 +83,8 @@ class AnalysisFolder(Section):
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 
-class AnalyzeSettings(TrackedSettings):
-    """Settings of `bgexp analyze`; processes null: one for each core."""
+class AnalyzeSettings(QualityChecks, TrackedSettings):
+    """Settings of `bgexp analyze`; workers null: one for each core."""
 
     dataset: AnalysisFolder
-    analyze: Analyze
-    processes: Positive | None
+    workers: Positive | None

@@ -31,7 +31,7 @@ class Tracking(Section):
 class TrackedSettings(Section):
     """What every tracked command has."""
 
-    runs: Path
+    runs_dir: Path
     tracking: Tracking
 
 
@@ -46,9 +46,9 @@ class RunSelection(TrackedSettings):
     """What every command over earlier runs has.
 
     Attributes:
-        which: Words that name runs, as in `history.find_runs`.
+        runs: Words that name runs, as in `history.find_runs`.
         filter: Of them only these, in MLflow's language; null: all.
     """
 
-    which: tuple[str, ...]
+    runs: tuple[str, ...]
     filter: str | None

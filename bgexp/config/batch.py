@@ -20,7 +20,7 @@ class QualityRules(Section):
     """How a batch deals with images out of the ordinary.
 
     Attributes:
-        handle: Whether the rules are on.
+        enabled: Whether the rules are on.
         outliers: Whose results go to outliers/ in place of regular/.
         exif, metadata: Fields that each image should have, as in `Analyze`.
         huge_megapixels: The mask of a larger image is found on a copy of this size.
@@ -28,7 +28,7 @@ class QualityRules(Section):
         elongation: An image whose longer side is more times the shorter one is looked at twice.
     """
 
-    handle: bool = True
+    enabled: bool = True
     outliers: Outliers = Outliers()
     exif: tuple[ExifField, ...] = ()
     metadata: Path | None = None
@@ -40,11 +40,11 @@ class QualityRules(Section):
 class Flags(Section):
     """From where on a result is flagged: shares of the picture or its border, parts, a score."""
 
-    little_kept: Share = 0.01
-    nearly_all_kept: Share = 0.95
+    low_coverage: Share = 0.01
+    high_coverage: Share = 0.95
     many_parts: Count = 20
-    cut_by_frame: Share = 0.25
-    unsure: Share = 0.8
+    border_contact: Share = 0.25
+    low_confidence: Share = 0.8
 
 
 class Keep(Section):
@@ -75,10 +75,10 @@ class BatchSettings(Common):
         output: The folder of results; may lie in the input, or the input in it.
         format: Of the results. PNG and WebP are lossless.
         masks: Whether masks are written too.
-        processes: Workers, each with its share of the cores; null: one for each core. On a
+        workers: Processes, each with its share of the cores; null: one for each core. On a
             GPU they share one network.
         max_failed: Of what was to be processed; more make the batch fail.
-        seconds: An image that takes longer is given up.
+        timeout_s: Seconds; an image that takes longer is given up.
         dry_run: Shows the plan and writes nothing.
         overwrite: Whether results of other settings in the output may be replaced.
     """
@@ -96,9 +96,9 @@ class BatchSettings(Common):
     quality: QualityRules
     flags: Flags
     max_megapixels: Annotated[float, Field(gt=0)]
-    processes: Positive | None
+    workers: Positive | None
     max_failed: Annotated[Share, BeforeValidator(_share)]
-    seconds: Annotated[float, Field(gt=0)]
+    timeout_s: Annotated[float, Field(gt=0)]
     dry_run: bool
     overwrite: bool
 

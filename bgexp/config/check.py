@@ -43,7 +43,7 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
         "none",
         "grabcut",
         "guided",
-        "network",
+        "unet",
         "composites",
     }
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))

@@ -22,7 +22,7 @@ class CompareSettings(RunSelection):
     """Settings of `bgexp compare`.
 
     Attributes:
-        baseline: The run that the others are compared with, by a word as in `which`; null: the
+        baseline: The run that the others are compared with, by a word as in `runs`; null: the
             first one.
         metric: By which they are compared image by image.
         cluster: "category": images of a category are resampled together; null: each by itself.

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from bgexp.config import renamed
 from bgexp.errors import UserError
 
 _OWN = re.compile(
@@ -152,7 +153,10 @@ def _one_line(command: str, overrides: Sequence[str], error: Exception) -> str:
         if found:
             group, name = found.groups()
             allowed = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-            return f"{group}: no such choice: {name!r} (allowed: {', '.join(allowed)})"
+            return _hinted(
+                f"{group}: no such choice: {name!r} (allowed: {', '.join(allowed)})",
+                renamed.CHOICES.get((group, name)),
+            )
     key = re.search(r"Could not override '(\S+)'\.\s+To append", text)
     if key:
         return _unknown_key(command, overrides, key[1])
@@ -180,7 +184,12 @@ def _unknown_key(command: str, overrides: Sequence[str], key: str) -> str:
     if owners:
         return f"{line} (it belongs to {' and '.join(f'{group}={owner}' for owner in owners)})"
     close = difflib.get_close_matches(key, known, n=1)
-    return f"{line} (did you mean {close[0]}?)" if close else line
+    return _hinted(line, renamed.SETTINGS.get(key) or next(iter(close), None))
+
+
+def _hinted(line: str, name: str | None) -> str:
+    """A mistake's line with the name that may have been meant."""
+    return f"{line} (did you mean {name}?)" if name else line
 
 
 def _leaves(config: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from bgexp.config.base import Positive, Section, Share
 
-PRECISIONS = {"eager": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
+PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
 
 
 class _Detector(Section):
@@ -33,7 +33,7 @@ class _Detector(Section):
     score_fallback: Share | None = None
     score_floor: Share | None = None
     labels: tuple[str | int, ...] | None
-    backend: Literal["eager", "openvino"] = "eager"
+    backend: Literal["torch", "openvino"] = "torch"
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from bgexp.config.detectors import DetectorSettings
 class DoctorSettings(Section):
     """Settings of `bgexp doctor`: what it looks at is what a run with the same ones would use."""
 
-    runs: Path
+    runs_dir: Path
     tracking: Tracking
     device: Literal["auto", "cpu", "cuda"]
     detector: DetectorSettings
@@ -23,7 +23,7 @@ class DoctorSettings(Section):
 class UiSettings(Section):
     """Settings of `bgexp ui`."""
 
-    runs: Path
+    runs_dir: Path
     tracking: Tracking
     port: Annotated[int, Field(ge=1, le=65535)]
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

@@ -11,7 +11,7 @@ class PromoteSettings(RunSelection):
     """Settings of `bgexp promote`.
 
     Attributes:
-        run: One run, whatever `which` says; null: the best of those that `which` names.
+        run: One run, whatever `runs` says; null: the best of those that `runs` names.
         metric: By which: KEY.STATISTIC of a run's metrics, or win_rate of logged votes.
         require: Conditions that a run has to meet, such as "images_per_s>=2"; null: none.
         holdout: The share of images that confirm the best of several and do not choose it.

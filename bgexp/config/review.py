@@ -15,12 +15,12 @@ class ReviewSettings(RunSelection):
 
     Attributes:
         votes: A file that the page of a review saved; null: a page is made.
-        n: Pairs to judge; repeats: how many of them are shown again.
+        n_pairs: Pairs to judge; repeats: how many of them are shown again.
         seed: Of the choice of images, and of the order of pairs and sides.
     """
 
     votes: Path | None
-    n: Annotated[int, Field(ge=1, le=500)]
+    n_pairs: Annotated[int, Field(ge=1, le=500)]
     repeats: Annotated[int, Field(ge=0, le=100)]
     seed: Seed
 
@@ -30,13 +30,13 @@ class SelectSettings(RunSelection):
 
     Attributes:
         output: A folder that is not there yet, or is empty; null: one in the runs folder.
-        n: Images to label: half at random, half where the variants disagree most.
-        start: What the masks are before they are edited: "consensus" is what more than half of
-            the variants keep, "blank" is nothing.
+        n_images: Images to label: half at random, half where the variants disagree most.
+        initial_mask: What the masks are before they are edited: "consensus" is what more than
+            half of the variants keep, "blank" is nothing.
         seed: Of the random half.
     """
 
     output: Path | None
-    n: Annotated[Count, Field(ge=2)]
-    start: Literal["consensus", "blank"]
+    n_images: Annotated[Count, Field(ge=2)]
+    initial_mask: Literal["consensus", "blank"]
     seed: Seed

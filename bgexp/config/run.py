@@ -21,7 +21,7 @@ class RunSettings(Common):
 
     Attributes:
         model: A promoted one, as in `BatchSettings`; null: none.
-        processes: Workers that the images are shared among, each with its share of the cores;
+        workers: Processes that the images are shared among, each with its share of the cores;
             null: one for each core; none where hydra/launcher=joblib runs the job. On a GPU they
             share one network.
             OMP_NUM_THREADS says how many cores there are for a run. 1: no worker.
@@ -37,7 +37,7 @@ class RunSettings(Common):
     cache: Cache
     samples: Annotated[int, Field(ge=0)]
     max_failed: Share
-    processes: Positive | None
+    workers: Positive | None
     force: bool
 
     @model_validator(mode="after")

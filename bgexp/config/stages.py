@@ -73,7 +73,7 @@ class GuidedFilter(Section):
     size: Annotated[int, Field(ge=16, le=8192)] = 128
 
 
-class RefineNetwork(Section):
+class UNet(Section):
     """How the mask network refines a mask.
 
     Attributes:
@@ -85,7 +85,7 @@ class RefineNetwork(Section):
         grabcut: Whether GrabCut goes before and after it: half of the time, and finer edges.
     """
 
-    name: Literal["network"] = "network"
+    name: Literal["unet"] = "unet"
     weights: Path | None = None
     size: Annotated[int, Field(ge=64, le=2048)] = 288
     threshold: Share = 0.5
@@ -93,9 +93,7 @@ class RefineNetwork(Section):
     grabcut: bool = True
 
 
-Refine = Annotated[
-    NoRefinement | GrabCut | GuidedFilter | RefineNetwork, Field(discriminator="name")
-]
+Refine = Annotated[NoRefinement | GrabCut | GuidedFilter | UNet, Field(discriminator="name")]
 
 
 def _color(text: str) -> str:

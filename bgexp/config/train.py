@@ -9,10 +9,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import Common, Positive, Section
+from bgexp.config.base import Common, Count, Positive, Section
 from bgexp.config.datasets import Coco, Pairs
 from bgexp.config.detectors import ObjectDetectorSettings
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 
 
 class Composites(Section):
@@ -41,7 +41,7 @@ class TrainLoop(Section):
         validation_images: At most so many unseen pictures.
         validation_share: Of the images of `pairs` and `coco`, kept out of training.
         patience: Training ends after so many validations without a better one; null: never.
-        workers: Processes that make the pictures.
+        workers: Processes that make the pictures; 0: none beside the training.
     """
 
     steps: Positive
@@ -55,17 +55,17 @@ class TrainLoop(Section):
     validation_images: Positive
     validation_share: Annotated[float, Field(gt=0, lt=1)]
     patience: Positive | None
-    workers: Annotated[int, Field(ge=0)]
+    workers: Count
 
 
 class TrainSettings(Common):
     """Settings of `bgexp train`.
 
     Attributes:
-        model: Which network learns: the detector, or the one of `refine=network`.
-        start: From the weights that `detector.weights` or `refine.weights` name, from an ImageNet
+        network: Which network learns: the detector, or the one of `refine=unet`.
+        init: From the weights that `detector.weights` or `refine.weights` name, from an ImageNet
             backbone, or from random ones.
-        backbone: The file of ImageNet weights for start=backbone; with start=weights it takes the
+        backbone: The file of ImageNet weights for init=backbone; with init=weights it takes the
             place of the backbone that they hold.
         classes: "object": all that is annotated is one class. "dataset": by COCO's categories.
         precision: What the arithmetic is in; auto: bf16-mixed on a GPU that has it, else 32-true.
@@ -74,10 +74,10 @@ class TrainSettings(Common):
 
     dataset: Annotated[Pairs | Coco | Composites, Field(discriminator="name")]
     detector: ObjectDetectorSettings
-    refine: RefineNetwork
+    refine: UNet
     loop: TrainLoop
-    model: Literal["detector", "refiner"]
-    start: Literal["weights", "backbone", "random"]
+    network: Literal["detector", "refiner"]
+    init: Literal["weights", "backbone", "random"]
     backbone: Path | None
     classes: Literal["object", "dataset"]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
@@ -86,6 +86,6 @@ class TrainSettings(Common):
 
     @model_validator(mode="after")
     def _backbone_is_named(self) -> Self:
-        if self.start == "backbone" and self.backbone is None:
-            raise PydanticCustomError("whole", "backbone: start=backbone needs a file here")
+        if self.init == "backbone" and self.backbone is None:
+            raise PydanticCustomError("whole", "backbone: init=backbone needs a file here")
         return self

@@ -72,14 +72,14 @@ class DatasetEvaluation:
     """What became of all images.
 
     Attributes:
-        processes: How many looked at them.
+        workers: How many looked at them.
         rows: One an image, in the dataset's order.
         pairs: Small pictures of the first ones, by path.
         memory: The largest peak of a process's memory, in bytes.
         stopped: The interruption, where there was one: rows are missing then.
     """
 
-    processes: int
+    workers: int
     rows: list[ImageResult] = field(default_factory=list)
     pairs: dict[str, Pair] = field(default_factory=dict)
     memory: int = 0
@@ -90,11 +90,11 @@ def work_through(prepared: RunInputs, folder: Path, watch: Watcher) -> DatasetEv
     """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
     items = prepared.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
-    found = DatasetEvaluation(wanted_processes(prepared.settings, len(items)))
+    found = DatasetEvaluation(wanted_workers(prepared.settings, len(items)))
     waiting: dict[str, ImageEvaluation] = {}
     with _mask_archive(folder / "masks.zip") as archive:
         try:
-            with closing(_looked(prepared, tasks, found.processes)) as done:
+            with closing(_looked(prepared, tasks, found.workers)) as done:
                 for one in _shown(done, len(tasks)):
                     waiting[one.row.path] = one
                     while waiting and items[len(found.rows)].path in waiting:
@@ -126,7 +126,7 @@ def _keep(
     found.memory = max(found.memory, one.memory)
 
 
-def wanted_processes(settings: RunSettings, images: int) -> int:
+def wanted_workers(settings: RunSettings, images: int) -> int:
     """How many processes look at so many images.
 
     One in a job that has a process of its own beside others (hydra/launcher=joblib): that has its
@@ -134,24 +134,24 @@ def wanted_processes(settings: RunSettings, images: int) -> int:
     """
     if parent_process() is not None:
         return 1
-    return max(1, min(settings.processes or share_of_cores(), images))
+    return max(1, min(settings.workers or share_of_cores(), images))
 
 
 def _looked(
-    prepared: RunInputs, tasks: Sequence[Task], processes: int
+    prepared: RunInputs, tasks: Sequence[Task], workers: int
 ) -> Generator[ImageEvaluation, None, None]:
     """What becomes of each image, as they are done."""
     settings, device = prepared.settings, prepared.device
-    if processes == 1:
+    if workers == 1:
         for task in tasks:
             yield _look(task, prepared.detector, settings)
         return
     preload(__name__)  # the command line has done so where it starts the jobs itself
     with common_network(settings.detector, device) as network:
         address = network.address if network else None
-        given = settings, device, prepared.weights, threads_each(processes), address
+        given = settings, device, prepared.weights, threads_each(workers), address
         start = partial(_looker, *given)
-        for task, one in run_tasks(tasks, start, processes, math.inf, StopRequest()):
+        for task, one in run_tasks(tasks, start, workers, math.inf, StopRequest()):
             yield (
                 ImageEvaluation(failed_row(new_row(task.item), one.reason))
                 if isinstance(one, TaskFailure)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bgexp.config.detectors import DetectorSettings, Rembg
 from bgexp.config.run import RunSettings
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.detect.build import build_detector, cached_detector, find_weights, runtime_versions
 from bgexp.detect.cache import CachedDetector, DetectionCache
@@ -21,13 +21,13 @@ from bgexp.tracking.store import open_store
 # Settings that cannot change a result; where data and weights lie is no part of what they are.
 NOT_IDENTITY: dict[str, bool | set[str]] = {
     "tracking": True,
-    "runs": True,
+    "runs_dir": True,
     "force": True,
     "model": True,
     "cache": True,
     "device": True,
     "max_failed": True,
-    "processes": True,
+    "workers": True,
     "dataset": {"root", "images", "masks", "annotations"},
     "detector": {"weights", "model", "score_floor"},
     "refine": {"weights"},
@@ -43,7 +43,7 @@ class RunInputs:
     dataset: Dataset
     weights: Weights
     detector: CachedDetector
-    refiner: Weights | None  # of refine=network
+    refiner: Weights | None  # of refine=unet
 
     @property
     def identity(self) -> str:
@@ -82,11 +82,11 @@ def detector_behind_cache(
 
 
 def _refiner(settings: RunSettings) -> Weights | None:
-    return find_network(settings.refine) if isinstance(settings.refine, RefineNetwork) else None
+    return find_network(settings.refine) if isinstance(settings.refine, UNet) else None
 
 
 def _cache(settings: RunSettings) -> DetectionCache | None:
-    folder, limit = settings.runs.resolve() / "cache" / "detections", settings.cache.max_gb
+    folder, limit = settings.runs_dir.resolve() / "cache" / "detections", settings.cache.max_gb
     return DetectionCache(folder, round(1e9 * limit)) if limit else None
 
 
@@ -101,9 +101,9 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     for detector, device in {(_loaded(settings.detector), settings.device) for settings in jobs}:
         build_detector(detector, pick_device(device))
     for refine in {settings.refine for settings in jobs}:
-        if isinstance(refine, RefineNetwork):
+        if isinstance(refine, UNet):
             load_network(refine)
-    for store in {(settings.runs, settings.tracking): settings for settings in jobs}.values():
+    for store in {(settings.runs_dir, settings.tracking): settings for settings in jobs}.values():
         open_store(store)
 
 

@@ -52,7 +52,7 @@ def _hurt(seen: RunView) -> Iterator[Finding]:
 
 def _other(seen: RunView) -> str:
     """A refinement that changes less, to try instead."""
-    return "refine=grabcut" if seen.get("refine.name") == "network" else "refine=none"
+    return "refine=grabcut" if seen.get("refine.name") == "unet" else "refine=none"
 
 
 def _refused(seen: RunView) -> Iterator[Finding]:

@@ -87,7 +87,7 @@ class Summary:
     mask_ap: dict[str, float]
     detections: dict[str, int]
     timings: dict[str, dict[str, float]]
-    processes: int
+    workers: int
     images_per_s: float
     peak_rss_bytes: int
     error: str = ""

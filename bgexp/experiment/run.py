@@ -178,8 +178,8 @@ def _summary(
         mask_ap=mask_ap,
         detections=known(rows),
         timings=timings(rows),
-        processes=done.processes,
-        images_per_s=images_per_s(rows, done.processes),
+        workers=done.workers,
+        images_per_s=images_per_s(rows, done.workers),
         peak_rss_bytes=max(peak_memory(), done.memory),
         error=str(done.stopped or ""),
     )

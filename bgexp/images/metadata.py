@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms
 from bgexp.images.decode import decoding, open_image, orientation_of
 
 _EXIF, _BASE = ExifTags.IFD.Exif, ExifTags.Base
-# By the names that analyze.exif takes: the tags that say it, the first that is there counts.
+# By the names that exif takes: the tags that say it, the first that is there counts.
 FIELDS: dict[str, tuple[int, ...]] = {
     "make": (_BASE.Make,),
     "model": (_BASE.Model,),

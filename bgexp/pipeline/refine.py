@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from bgexp.config.stages import GuidedFilter, NoRefinement, Refine, RefineNetwork
+from bgexp.config.stages import GuidedFilter, NoRefinement, Refine, UNet
 from bgexp.detect.device import CPU
 from bgexp.detect.weights import Weights, load_into, local_file
 from bgexp.pipeline.grabcut import refine_mask_grabcut
@@ -34,13 +34,13 @@ def refine_mask(
         return Refinement(mask, "off")
     if isinstance(settings, GuidedFilter):
         return refine_mask_guided(image, mask, settings)
-    if isinstance(settings, RefineNetwork):
+    if isinstance(settings, UNet):
         predictor = load_network(settings)
         return refine_mask_network(image, mask, predictor, settings)
     return refine_mask_grabcut(image, mask, settings, seed=seed)
 
 
-def find_network(settings: RefineNetwork) -> Weights:
+def find_network(settings: UNet) -> Weights:
     """The file of the mask network's weights, verified by its SHA-256 where one is known.
 
     Raises:
@@ -52,7 +52,7 @@ def find_network(settings: RefineNetwork) -> Weights:
 
 
 @lru_cache(maxsize=4)
-def load_network(settings: RefineNetwork) -> MaskNetworkPredictor:
+def load_network(settings: UNet) -> MaskNetworkPredictor:
     """The network with its verified weights.
 
     On the processor, also beside a GPU: refining is the work of many processes, one a core, and

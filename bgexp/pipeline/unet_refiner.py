@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.config.stages import GrabCut, RefineNetwork
+from bgexp.config.stages import GrabCut, UNet
 from bgexp.pipeline.grabcut import refine_mask_grabcut
 from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, attempt
 from bgexp.pipeline.working_window import shrunk
@@ -21,7 +21,7 @@ MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
 # GrabCut's band after the network, whose edges are nearly right; its working sizes before and
 # after, as shares of the network's.
 _BAND, _BEFORE, _AFTER = 0.02, 0.45, 0.67
-_DEFAULTS = RefineNetwork()
+_DEFAULTS = UNet()
 
 
 class MaskPredictor(Protocol):
@@ -41,7 +41,7 @@ def refine_mask_network(
     image: ByteArray,
     mask: BoolArray,
     predictor: MaskPredictor,
-    settings: RefineNetwork = _DEFAULTS,
+    settings: UNet = _DEFAULTS,
 ) -> Refinement:
     """Makes the mask anew from the picture around it: nothing of the coarse one is kept for sure.
 
@@ -76,7 +76,7 @@ def _stretch(start: int, length: int, side: int, limit: int) -> slice:
 
 
 def _refined(
-    image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: RefineNetwork
+    image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: UNet
 ) -> BoolArray:
     if settings.grabcut:
         mask = refine_mask_grabcut(image, mask, GrabCut(size=round(_BEFORE * settings.size))).mask

@@ -69,14 +69,14 @@ def promote(settings: PromoteSettings, folder: Path) -> Decision:
         UserError: runs, a metric or a condition that there are not.
         RefusedError: no run may stand, or nobody knows their scores.
     """
-    settings.runs.mkdir(parents=True, exist_ok=True)
+    settings.runs_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(settings.runs.resolve() / ".promote.lock", timeout=LOCK_SECONDS):
+        with FileLock(settings.runs_dir.resolve() / ".promote.lock", timeout=LOCK_SECONDS):
             if settings.rollback:
                 return _roll_back(settings)
             return _promote(settings, folder)
     except Timeout:
-        raise UserError(f"runs: another promotion goes on in {settings.runs}") from None
+        raise UserError(f"runs_dir: another promotion goes on in {settings.runs_dir}") from None
 
 
 def _roll_back(settings: PromoteSettings) -> Decision:
@@ -98,8 +98,8 @@ def _roll_back(settings: PromoteSettings) -> Decision:
 def _promote(settings: PromoteSettings, folder: Path) -> Decision:
     constraints = read_constraints(settings.require)
     judge = find_judge(settings)
-    which = [settings.run] if settings.run is not None else settings.which
-    runs, left_out = eligible(find_runs(settings, which, settings.filter), constraints)
+    selected = [settings.run] if settings.run is not None else settings.runs
+    runs, left_out = eligible(find_runs(settings, selected, settings.filter), constraints)
     decision = Decision()
     for name, reason in left_out.items():
         decision.say("Left out", f"{name}: {reason}")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bgexp.config.run import RunSettings
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 from bgexp.detect.build import find_weights
 from bgexp.detect.weights import Weights, as_safetensors
 from bgexp.pipeline.refine import find_network
@@ -28,7 +28,7 @@ def weights_of(settings: RunSettings) -> dict[str, Weights]:
         UserError: one is missing or damaged.
     """
     found = {DETECTOR: find_weights(settings.detector)}
-    if isinstance(settings.refine, RefineNetwork):
+    if isinstance(settings.refine, UNet):
         found[REFINER] = find_network(settings.refine)
     return found
 

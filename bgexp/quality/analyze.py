@@ -72,14 +72,14 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
         raise UserError(f"dataset.root: {root}: {error.strerror}") from error
     if not files:
         raise UserError(f"dataset.root: {root} is empty")
-    metadata = read_metadata_table(settings.analyze.metadata, [file.path for file in files])
+    metadata = read_metadata_table(settings.metadata, [file.path for file in files])
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())
     with tracked_run(settings, "analyze", f"analyze {root.name}", folder) as run:
         began, started = datetime.now().astimezone(), monotonic()
         found = inspect_all(files, settings)
-        rows = quality_table(found, settings.analyze, metadata)
+        rows = quality_table(found, settings, metadata)
         summary = _summary(settings, root, rows, monotonic() - started, run)
         write_whole(folder / PARQUET, rows.to_parquet(index=False))
         write_whole(folder / CSV, safe_csv(rows))
@@ -101,7 +101,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
 def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[Inspection]:
     """Each file's inspection, in their order; one that kills its worker twice is told of."""
     start = partial(inspector, settings.dataset.max_megapixels)
-    processes = settings.processes or available_cores()
+    processes = settings.workers or available_cores()
     found: dict[str, Inspection] = {}
     with stopping() as stop, progress("files", len(files)) as step:
         for file, result in run_tasks(files, start, processes, SECONDS, stop):
@@ -145,9 +145,7 @@ def _summary(
             one.name: {"low": one.low, "high": one.high, "median": one.median}
             for one in _measured(rows, settings)
         },
-        "reconciliation": plain(
-            reconcile(rows, found, settings.analyze.expected, settings.analyze.outliers)
-        ),
+        "reconciliation": plain(reconcile(rows, found, settings.expected, settings.outliers)),
         "categories": by_category(rows),
         "seconds": seconds,
         "images_per_s": len(rows) / seconds if seconds else 0.0,
@@ -168,7 +166,7 @@ def _measured(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[SizeDistrib
     values = {"bytes": good["bytes"].astype(float), **dimensions(good)}
     found = []
     for name, column in values.items():
-        limits = bounds(column.to_numpy(float), settings.analyze.outliers)
+        limits = bounds(column.to_numpy(float), settings.outliers)
         known = column.dropna().to_numpy(float)
         median = float(pd.Series(known).median()) if len(known) else float("nan")
         found.append(SizeDistribution(name, units[name], known, limits.low, limits.high, median))

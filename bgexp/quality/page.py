@@ -160,7 +160,7 @@ def _cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
 def _facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[overview.Fact]:
-    rule = settings["analyze"]["outliers"]
+    rule = settings["outliers"]
     method = f"{rule['method']} x {rule['limit']:g}"
     return [
         overview.Fact("Status", str(summary["status"]), tone="good"),

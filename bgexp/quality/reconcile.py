@@ -142,7 +142,7 @@ def _missing(rows: pd.DataFrame, wanted: int) -> str:
     images = rows[rows["kind"] == "image"]
     good = images[~images["corrupt"]]
     counts = {str(name): int(count) for name, count in missing_by_field(rows).items()}
-    made_up = f"here {_by_field(rows)}" if counts else "here no field was asked for (analyze.exif)"
+    made_up = f"here {_by_field(rows)}" if counts else "here no field was asked for (exif)"
     groups = {"": rows, " of the images that are not corrupt": good}
     if (n := int((images["n_missing"] > 0).sum())) == wanted:
         return f"{n:,} images lack at least one value; {made_up}"
@@ -167,7 +167,7 @@ def _said_nowhere(images: pd.DataFrame, asked: set[str], gap: int) -> str:
     for size in range(1, 4):
         for chosen in combinations(lacking, size):
             if gap > 0 and sum(lacking[name] for name in chosen) == gap:
-                return f"{gap:,} more are missing in {' + '.join(chosen)}: add to analyze.exif"
+                return f"{gap:,} more are missing in {' + '.join(chosen)}: add to exif"
     return ""
 
 

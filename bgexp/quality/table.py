@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.config.analyze import Analyze, Outliers
+from bgexp.config.analyze import Outliers, QualityChecks
 from bgexp.errors import UserError
 from bgexp.images.decode import FORMATS
 from bgexp.images.metadata import FIELDS
@@ -21,7 +21,7 @@ LOOKS = ("brightness", "contrast", "entropy", "sharpness")
 
 
 def quality_table(
-    found: Sequence[Inspection], settings: Analyze, metadata: pd.DataFrame | None
+    found: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
     """A row a file, in the order of `found`; docs/quality.md tells what each column means."""
     rows = pd.DataFrame([_row(one) for one in found])
@@ -30,12 +30,12 @@ def quality_table(
     rows["outlier_of"] = ""
     _mark_outliers(rows, settings.outliers)
     rows["exact_duplicate_of"] = _exact_duplicates(rows)
-    rows["near_duplicate_of"] = _near_duplicates(rows, found, settings.near_bits)
+    rows["near_duplicate_of"] = _near_duplicates(rows, found, settings.max_hash_distance)
     return rows
 
 
 def read_metadata_table(
-    path: Path | None, files: Sequence[str], key: str = "analyze.metadata"
+    path: Path | None, files: Sequence[str], key: str = "metadata"
 ) -> pd.DataFrame | None:
     """A CSV with a `path` column: the other columns as text by path, missing cells as NaN.
 
@@ -94,7 +94,7 @@ def _row(one: Inspection) -> dict[str, Any]:
 
 
 def _fields(
-    found: Sequence[Inspection], settings: Analyze, metadata: pd.DataFrame | None
+    found: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
     """The columns of the metadata file, and which of the fields asked for are missing."""
     columns = {} if metadata is None else {str(name): metadata[name] for name in metadata}

@@ -87,8 +87,8 @@ def data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
         truth = f"{data['n_with_truth']:,} with truth" if data["n_with_truth"] else "no truth"
         found.append(Fact("Dataset", data["name"], f"{data['n_images']:,}{chosen} images, {truth}"))
     if device := summary.get("device"):
-        processes = summary.get("processes") or 1
-        shared = f", {processes} processes" if processes > 1 else ""
+        workers = summary.get("workers") or 1
+        shared = f", {workers} workers" if workers > 1 else ""
         found.append(Fact("Device", device["name"], device["used"] + shared))
     return found
 

@@ -43,13 +43,15 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
     runs = contenders.runs
     if len(runs) > MOST_VARIANTS:
         raise UserError(
-            f"which: {len(runs)} runs are too many to judge by eye (allowed: {MOST_VARIANTS}); "
+            f"runs: {len(runs)} runs are too many to judge by eye (allowed: {MOST_VARIANTS}); "
             "name those between which it is to be decided, or narrow them by filter=…"
         )
     ids = [run.run_id for run in runs]
-    planned = plan_pairs(ids, fingerprints(contenders), settings.n, settings.repeats, settings.seed)
+    planned = plan_pairs(
+        ids, fingerprints(contenders), settings.n_pairs, settings.repeats, settings.seed
+    )
     if not planned:
-        raise UserError("which: these runs have the same masks on every image")
+        raise UserError("runs: these runs have the same masks on every image")
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())
@@ -93,7 +95,7 @@ def log_review(settings: ReviewSettings, folder: Path) -> tuple[list[Vote], Revi
     Raises:
         UserError: The file cannot be read, is of no review in the store, or runs were named too.
     """
-    if settings.votes is None or list(settings.which) != [SWEEP] or settings.filter is not None:
+    if settings.votes is None or list(settings.runs) != [SWEEP] or settings.filter is not None:
         raise UserError("votes: the file says of which runs it is; name none beside it")
     votes, review = read_file(settings.votes, settings)
     log_votes(votes, review, settings, folder)

@@ -47,8 +47,8 @@ def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.Data
         folder: Of the run; where they go if the settings name no output.
 
     Returns:
-        Where they are, and a row an image: path, category, why, start, disagreement and
-        start_sha256, the hash of the mask as it was written.
+        Where they are, and a row an image: path, category, why, initial_mask, disagreement and
+        initial_sha256, the hash of the mask as it was written.
 
     Raises:
         UserError: Fewer than two runs are meant, or the output is not empty.
@@ -59,12 +59,12 @@ def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.Data
     for line in [*contenders.left_out, contenders.reduced]:
         if line:
             tell(line)
-    chosen = choose_images(_disagreement(contenders), settings.n, settings.seed)
+    chosen = choose_images(_disagreement(contenders), settings.n_images, settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
     with tracked_run(settings, "select", f"select {len(chosen)} images", folder) as run:
         run.log_params(flattened(settings))
         run.set_tags({COMPARED: " ".join(one.run_id for one in contenders.runs)})
-        rows = _write(chosen, contenders, output, settings.start)
+        rows = _write(chosen, contenders, output, settings.initial_mask)
         write_whole(output / README, _readme(rows, settings).encode())
         write_whole(output / TABLE, safe_csv(rows))
         run.log_file(output / TABLE)
@@ -107,16 +107,19 @@ def _disagreement(contenders: ComparableRuns) -> dict[str, float]:
 
 
 def _write(
-    chosen: Sequence[LabelCandidate], contenders: ComparableRuns, output: Path, start: str
+    chosen: Sequence[LabelCandidate], contenders: ComparableRuns, output: Path, initial_mask: str
 ) -> pd.DataFrame:
     items = {item.path: item for item in contenders.dataset.items}
     rows = []
     with _masks(contenders) as masks:
         for one in chosen:
             found = masks.read(one.path)
-            mask = consensus(found) if start == "consensus" else np.zeros_like(found[0])
-            rows.append(_write_one(one, items[one.path], mask, output / one.why) | {"start": start})
-    columns = ["path", "category", "why", "start", "disagreement", "start_sha256"]
+            mask = consensus(found) if initial_mask == "consensus" else np.zeros_like(found[0])
+            rows.append(
+                _write_one(one, items[one.path], mask, output / one.why)
+                | {"initial_mask": initial_mask}
+            )
+    columns = ["path", "category", "why", "initial_mask", "disagreement", "initial_sha256"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -136,7 +139,7 @@ def _write_one(
         "category": item.category,
         "why": chosen.why,
         "disagreement": round(chosen.disagreement, 4),
-        "start_sha256": sha256_bytes(data),
+        "initial_sha256": sha256_bytes(data),
     }
 
 
@@ -151,12 +154,12 @@ def _readme(rows: pd.DataFrame, settings: SelectSettings) -> str:
     n = rows["why"].value_counts()
     return f"""\
 1. Edit the PNG files in random/masks and disagreement/masks: white is foreground, black is not; \
-keep name and size. They start as: {settings.start}.
+keep name and size. They start as: {settings.initial_mask}.
 2. random/ is {counted(int(n.get(RANDOM, 0)), "image")} by chance: its mean is an estimate for all \
 images. disagreement/ is {int(n.get(DISAGREEMENT, 0))} on which the runs differ most: for finding \
 failures, in no mean.
-3. A mask is unedited while its SHA-256 is the start_sha256 of selection.csv; edit all of random/ \
-before you trust a score.
+3. A mask is unedited while its SHA-256 is the initial_sha256 of selection.csv; edit all of \
+random/ before you trust a score.
 4. Score:    bgexp run dataset=pairs dataset.images=random/images dataset.masks=random/masks …
 5. Failures: bgexp run dataset=pairs dataset.images=disagreement/images \
 dataset.masks=disagreement/masks …
@@ -168,7 +171,7 @@ def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -
     n = rows["why"].value_counts()
     print(f"{n.get(RANDOM, 0)} images by chance, {n.get(DISAGREEMENT, 0)} where the runs disagree")
     where = printable(output)
-    print(f"Edit:    {where}  (masks start as {settings.start}; README.txt tells how)")
+    print(f"Edit:    {where}  (masks start as {settings.initial_mask}; README.txt tells how)")
     folder = f"{where}/{RANDOM}"
     print(f"Then:    bgexp run dataset=pairs dataset.images={folder}/images "
           f"dataset.masks={folder}/masks")  # fmt: skip

@@ -57,7 +57,9 @@ def _compare(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> s
         parents = [one["parent_run_id"] for one in summaries if one.get("parent_run_id")]
         words = [parents[0][:8] if parents else "sweep"]
     words = ["bgexp", "compare", *words]
-    return shlex.join(words + [f"runs={settings.runs}"] * (settings.runs != Path("runs")))
+    return shlex.join(
+        words + [f"runs_dir={settings.runs_dir}"] * (settings.runs_dir != Path("runs"))
+    )
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:

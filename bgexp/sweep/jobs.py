@@ -112,7 +112,9 @@ def fail_job(folder: Path, overrides: Sequence[str], error: str) -> None:
 
 
 def _write_overrides(folder: Path, overrides: Sequence[str]) -> None:
-    shown = [o for o in overrides if not o.startswith(("runs=", "force=", "tracking.", "hydra"))]
+    shown = [
+        o for o in overrides if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra"))
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / OVERRIDES, shown)
 

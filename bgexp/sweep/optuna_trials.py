@@ -30,7 +30,7 @@ from bgexp.sweep.optuna_study import (
 Compose = Callable[[Sequence[str]], RunSettings]
 
 # Overrides that make trials no less comparable.
-_ELSEWHERE = ("runs=", "force=", "tracking.", "hydra", "cache.", "samples=")
+_ELSEWHERE = ("runs_dir=", "force=", "tracking.", "hydra", "cache.", "samples=")
 
 log = logging.getLogger(__name__)
 

@@ -162,7 +162,7 @@ class _Worker(Generic[T, R]):
             reason = f"its process died ({cause_of_death(self._process.exitcode)})"
             if not self._ready:
                 self.kill()
-                raise UserError(f"processes: a worker could not start: {reason}") from None
+                raise UserError(f"workers: a worker could not start: {reason}") from None
             yield from self.give_up(reason)
             return
         if not self._ready:

@@ -13,7 +13,7 @@ from bgexp.config.base import Section
 from bgexp.config.check import check_settings
 from bgexp.config.detectors import DetectorSettings
 from bgexp.config.run import RunSettings
-from bgexp.config.stages import Combine, Cutout, Refine, RefineNetwork
+from bgexp.config.stages import Combine, Cutout, Refine, UNet
 from bgexp.errors import UserError
 from bgexp.system.hashing import sha256_bytes, sha256_file
 
@@ -59,7 +59,7 @@ def stages_of(settings: RunSettings) -> dict[str, Any]:
     found = settings.model_dump(mode="json", include=set(STAGES))
     # A sweep's floor serves other thresholds; production needs its own only.
     found["detector"] |= {"weights": None, "score_floor": None}
-    if isinstance(settings.refine, RefineNetwork):
+    if isinstance(settings.refine, UNet):
         found["refine"] |= {"weights": None}
     return {name: found[name] for name in STAGES}
 
@@ -98,7 +98,7 @@ def load_bundle(folder: Path) -> Bundle:
 def _owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The stages that have weights, and the name of each one's file."""
     yield "detector", DETECTOR
-    if stages["refine"].get("name") == "network":
+    if stages["refine"].get("name") == "unet":
         yield "refine", REFINER
 
 

@@ -47,7 +47,7 @@ def outbox(
     moment. A store that is away, slow or broken costs SENDING_SECONDS at most: the record is kept
     in the runs folder, and sent once, by the next call. The id is then "".
     """
-    folder = settings.runs.resolve() / OUTBOX
+    folder = settings.runs_dir.resolve() / OUTBOX
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     child = context.Process(target=_send_all, args=(settings, folder, theirs), daemon=True)

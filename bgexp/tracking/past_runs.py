@@ -90,7 +90,7 @@ def find_runs(
         settings: Which store and experiment.
         which: Each the beginning of an id (four characters at least), a whole name, `sweep` for the
             newest sweep, or `last` for the newest sweep or single run.
-        where: In MLflow's language (`metrics."iou.mean" > 0.8`); of what `which` names, or of all
+        where: In MLflow's language (`metrics."iou.mean" > 0.8`); of what `runs` names, or of all
             runs where it names nothing, only these.
 
     Raises:
@@ -177,4 +177,6 @@ def _stored(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
 
 
 def _store(settings: TrackedSettings) -> str:
-    return f"{settings.tracking.uri or settings.runs} (experiment {settings.tracking.experiment})"
+    return (
+        f"{settings.tracking.uri or settings.runs_dir} (experiment {settings.tracking.experiment})"
+    )

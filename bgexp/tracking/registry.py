@@ -99,8 +99,8 @@ def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
     if version is None:
         raise UserError(
             f"model: nothing is registered as {reference} in "
-            f"{settings.tracking.uri or settings.runs} (allowed: champion, previous or a version's "
-            "number, once bgexp promote has made one)"
+            f"{settings.tracking.uri or settings.runs_dir} (allowed: champion, previous or a "
+            "version's number, once bgexp promote has made one)"
         )
     if not version.settings_sha256:
         raise UserError(f"model: {version} was not made by bgexp promote, and is not loaded")
@@ -127,7 +127,7 @@ def _downloaded(settings: TrackedSettings, version: Version) -> Bundle:
     from mlflow.exceptions import MlflowException
 
     client, _ = open_store(settings)
-    models = settings.runs.resolve() / "models"
+    models = settings.runs_dir.resolve() / "models"
     kept = models / f"{version.name}-{version.number}"
     try:
         kept.mkdir(parents=True, exist_ok=True)

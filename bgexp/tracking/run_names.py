@@ -15,7 +15,7 @@ SAID = {
     "detector.score_threshold": "score",
     "refine.name": "",
 }
-NOT_NAMED = ("runs", "force", "tracking.uri", "tracking.experiment", "detector.score_floor")
+NOT_NAMED = ("runs_dir", "force", "tracking.uri", "tracking.experiment", "detector.score_floor")
 
 
 def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:

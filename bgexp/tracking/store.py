@@ -38,13 +38,13 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
     from mlflow.exceptions import MlflowException
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    runs = settings.runs.resolve()
+    runs = settings.runs_dir.resolve()
     uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
     try:
         runs.mkdir(parents=True, exist_ok=True)
         (runs / ".mlflow.lock").touch()
     except OSError as error:
-        raise UserError(f"runs: {runs}: {error.strerror}") from error
+        raise UserError(f"runs_dir: {runs}: {error.strerror}") from error
     if uri.partition("://")[0].partition("+")[0] not in STORES:
         kinds = ", ".join(f"{kind}://…" for kind in STORES)
         raise UserError(f"tracking.uri: {without_credentials(uri)}: no store (allowed: {kinds})")

@@ -97,7 +97,7 @@ def _tracked(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterator[
     if not fabric.is_global_zero:
         yield None
         return
-    with tracked_run(settings, "train", f"train {settings.model}", folder) as run:
+    with tracked_run(settings, "train", f"train {settings.network}", folder) as run:
         yield run
 
 
@@ -186,9 +186,9 @@ class _Watch:
         weights = self.folder / WEIGHTS
         card = {
             "bgexp": __version__,
-            "model": settings.model,
+            "model": settings.network,
             "classes": json.dumps(self.classes),
-            "settings": settings.model_dump_json(exclude={"tracking", "runs", "backbone"}),
+            "settings": settings.model_dump_json(exclude={"tracking", "runs_dir", "backbone"}),
             **read_card(self.folder / BEST),  # step and scores of the weights that were best
             "steps": str(self.trainer.step),
             "run_id": self.run.run_id,

@@ -30,12 +30,12 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
     Raises:
         UserError: Weights are missing or of another network.
     """
-    if settings.model == "refiner":
+    if settings.network == "refiner":
         return RefinerTask(_refiner(settings), settings.refine.size, device)
     model = _detector(settings, classes)
     freeze_norms(model)
     for name, weight in model.backbone.body.named_parameters():
-        if settings.start != "random" and name.startswith(EARLY_LAYERS):
+        if settings.init != "random" and name.startswith(EARLY_LAYERS):
             weight.requires_grad_(False)
     found = settings.detector  # of any class that is trained
     return DetectorTask(model, Selection(found.score_threshold, found.score_fallback), device)
@@ -43,9 +43,9 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
 
 def _refiner(settings: TrainSettings) -> MaskNetwork:
     network = MaskNetwork()
-    if settings.start == "weights":
+    if settings.init == "weights":
         load_into(network, find_network(settings.refine))
-    if settings.backbone is not None and settings.start != "random":
+    if settings.backbone is not None and settings.init != "random":
         _load_backbone(network.body, settings)
     return network
 
@@ -57,9 +57,9 @@ def _detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
             raise UserError("classes: detector=demo knows one class (got 'dataset'; use object)")
         detector = detector.model_copy(update={"image_size": settings.loop.image_size})
     model = build_model(detector, len(classes))
-    if settings.start == "weights":
+    if settings.init == "weights":
         _load_weights(model, detector, classes)
-    if settings.backbone is not None and settings.start != "random":
+    if settings.backbone is not None and settings.init != "random":
         _load_backbone(cast(nn.Module, model.backbone.body), settings)
     return model
 

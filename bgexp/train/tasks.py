@@ -14,7 +14,7 @@ from torch.nn import functional
 from torchvision.models.detection import MaskRCNN
 from torchvision.ops import masks_to_boxes
 
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 from bgexp.detect.detections import Selection
 from bgexp.detect.maskrcnn import MaskRCNNDetector
 from bgexp.pipeline.combine import combine_detections, select_detections
@@ -105,7 +105,7 @@ class RefinerTask:
         """Coarse masks, always the same ones, and what the network makes of them."""
         network = deepcopy(cast(MaskLosses, model).network)
         predictor = MaskNetworkPredictor(network, self._device)
-        settings = RefineNetwork(size=self._size, grabcut=False)
+        settings = UNet(size=self._size, grabcut=False)
         found = []
         for number, scene in enumerate(scenes):
             coarse = coarsened(scene.masks, np.random.default_rng(number))

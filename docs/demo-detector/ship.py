@@ -25,7 +25,7 @@ CARDS = {
     },
     "refiner": {
         "name": "bgexp mask network: U-Net on MobileNetV2, a coarse mask in, a fine one out",
-        "intended_use": "Refines the masks of a detector (refine=network).",
+        "intended_use": "Refines the masks of a detector (refine=unet).",
         "limits": "Trained on composites only; may follow strong lines in the background.",
     },
 }

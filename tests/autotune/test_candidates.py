@@ -18,7 +18,7 @@ def test_the_reference_comes_first_and_all_are_settings(monkeypatch):
         monkeypatch.setattr(candidates, "has_bf16", lambda _, found=bf16: found)
         found = arithmetics(CPU)
         assert found[0] == REFERENCE
-        assert ({"backend": "eager", "precision": "bf16"} in found) == bf16
+        assert ({"backend": "torch", "precision": "bf16"} in found) == bf16
         assert {"backend": "openvino", "precision": "int8"} in found
         for changes in found:
             detector = changed(configured(Demo, "demo"), changes)

@@ -5,12 +5,12 @@ import pytest
 
 from bgexp.autotune.command import Tuning, fastest, fewest_of_the_fastest, shares, tuned_config
 from bgexp.autotune.measure import Measurement
+from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 from bgexp.config.run import RunSettings
-from bgexp.config.tune import TuneSettings
 from bgexp.system.cores import available_cores
 from bgexp.tracking.store import open_store
 
@@ -45,7 +45,7 @@ def test_more_processes_have_to_gain_something():
 @pytest.mark.parametrize("wanted", [3, None])
 def test_other_commands_take_the_config(tmp_path, wanted):
     best_count = wanted or available_cores()
-    settings = check_settings(TuneSettings, plain(compose_config("tune", [], None)))
+    settings = check_settings(AutotuneSettings, plain(compose_config("autotune", [], None)))
     best = measured(50, 0.001, backend="openvino", precision="fp32", image_size=320)
     tuning = Tuning("CPU", 12, [best], best, {best_count: 9.0}, best_count)
     (tmp_path / "experiment").mkdir()
@@ -63,11 +63,11 @@ def test_other_commands_take_the_config(tmp_path, wanted):
 
 @pytest.mark.slow
 def test_the_command_line(bgexp_cli, tmp_path):
-    given = "images=2", "refine=none", "tolerance=0.001", f"runs={tmp_path}"
-    code, out, err = bgexp_cli("tune", *given)
+    given = "images=2", "refine=none", "tolerance=0.001", f"runs_dir={tmp_path}"
+    code, out, err = bgexp_cli("autotune", *given)
     assert code == 0, err
-    [folder] = (tmp_path / "tune").iterdir()
-    found = json.loads((folder / "tune.json").read_text())
+    [folder] = (tmp_path / "autotune").iterdir()
+    found = json.loads((folder / "autotune.json").read_text())
     assert found["images"] == 2
     assert found["best"]["at_worst"] <= 0.001
     precisions = [one["changes"].get("precision") for one in found["candidates"]]
@@ -76,24 +76,30 @@ def test_the_command_line(bgexp_cli, tmp_path):
     assert found["candidates"][0]["agreement"] == 1
     assert all(speed > 0 for speed in found["images_per_s"].values())
     assert "experiment=tuned" in out
-    client, experiment = open_store(TrackedSettings(runs=tmp_path, tracking=Tracking()))
+    client, experiment = open_store(TrackedSettings(runs_dir=tmp_path, tracking=Tracking()))
     [run] = client.search_runs([experiment])
     assert run.info.status == "FINISHED"
-    assert run.data.tags["bgexp.command"] == "tune"
+    assert run.data.tags["bgexp.command"] == "autotune"
     metrics = run.data.metrics
     assert metrics["best.ms"] == pytest.approx(found["best"]["ms"])
     assert metrics["agreement.eager_fp32"] == 1
     assert metrics["images_per_s.processes_1"] == pytest.approx(found["images_per_s"]["1"])
     artifacts = {one.path for one in client.list_artifacts(run.info.run_id)}
-    assert artifacts >= {"tune.json", "experiment"}
-    given = "--config-dir", str(folder), "experiment=tuned", "dataset.subset=1", f"runs={tmp_path}"
+    assert artifacts >= {"autotune.json", "experiment"}
+    given = (
+        "--config-dir",
+        str(folder),
+        "experiment=tuned",
+        "dataset.subset=1",
+        f"runs_dir={tmp_path}",
+    )
     code, _, err = bgexp_cli("run", *given)
     assert code == 0, err
 
 
 def test_images_that_are_not_there(bgexp_cli, tmp_path):
-    given = "dataset=folder", f"dataset.root={tmp_path}/none", f"runs={tmp_path}"
-    code, _, err = bgexp_cli("tune", *given)
+    given = "dataset=folder", f"dataset.root={tmp_path}/none", f"runs_dir={tmp_path}"
+    code, _, err = bgexp_cli("autotune", *given)
     assert code == 2
     [line] = err.splitlines()
     assert line.startswith("bgexp: dataset.root: ")

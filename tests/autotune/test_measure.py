@@ -5,9 +5,9 @@ import pytest
 
 from bgexp.autotune.candidates import REFERENCE
 from bgexp.autotune.measure import _measured, throughput
+from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
-from bgexp.config.tune import TuneSettings
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
 
@@ -36,7 +36,7 @@ def test_without_truth_the_loss_is_disagreement_with_fp32():
 
 @pytest.mark.slow
 def test_work_that_always_fails_ends(tmp_path):
-    config = plain(compose_config("tune", ["detector.image_size=64", "device=cpu"], None))
+    config = plain(compose_config("autotune", ["detector.image_size=64", "device=cpu"], None))
     gone = Item("gone.jpg", ".", tmp_path / "gone.jpg", None, "", None)
     with pytest.raises(UserError, match=r"^gone\.jpg: ImageError: "):
-        throughput(check_settings(TuneSettings, config), [gone], REFERENCE, 2)
+        throughput(check_settings(AutotuneSettings, config), [gone], REFERENCE, 2)

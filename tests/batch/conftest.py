@@ -42,13 +42,13 @@ def settings(tmp_path, weights, source):
         given = [
             f"input={source}",
             f"output={tmp_path / 'out'}",
-            f"runs={tmp_path / 'runs'}",
+            f"runs_dir={tmp_path / 'runs'}",
             f"detector.weights={weights}",
             "detector.score_threshold=0.5",
             "detector.image_size=64",
             "refine=none",
             "device=cpu",
-            "processes=2",
+            "workers=2",
             *overrides,
         ]
         return check_settings(BatchSettings, plain(compose_config("batch", given, None)))
@@ -68,7 +68,7 @@ def batch(settings, untracked):  # noqa: ARG001
 
     def run(*overrides):
         chosen = settings(*overrides)
-        handled = chosen.quality.handle
+        handled = chosen.quality.enabled
         run = batch_process_with_quality_handling if handled else batch_process_images
         return run(chosen)
 

@@ -287,7 +287,7 @@ def test_quality_rules_off(batch, source, tmp_path):
     row = manifest(tmp_path / "out").loc["tiny.png"]
     assert "tiny" in row["quality_issues"].split(",")
     assert row["handling"].startswith("padded to 96x96")
-    batch("quality.handle=false", "overwrite=true")
+    batch("quality.enabled=false", "overwrite=true")
     rows = manifest(tmp_path / "out")
     assert set(rows["quality_issues"]) == {""}
     assert set(rows["kind"][rows["status"] == "done"]) == {"regular"}
@@ -331,7 +331,7 @@ def test_odd_names_are_worked_on_and_shown_safely(batch, source, tmp_path):
 def command(settings_of, *overrides):
     """The same batch as a process of its own."""
     chosen = settings_of(*overrides).model_dump(mode="json")
-    given = [f"{key}={chosen[key]}" for key in ("input", "output", "runs", "device", "processes")]
+    given = [f"{key}={chosen[key]}" for key in ("input", "output", "runs_dir", "device", "workers")]
     detector = chosen["detector"]
     given += [f"detector.{k}={detector[k]}" for k in ("weights", "score_threshold", "image_size")]
     return [sys.executable, "-m", "bgexp.cli.main", "batch", *given, "refine=none", *overrides]

@@ -56,7 +56,7 @@ def test_each_flag(flag):
     assert found.evidence == f"33.3% of the results: {FLAGS[flag][0]}."
     assert found.paths == ("09.jpg", "08.jpg", "07.jpg")  # no score, then the least sure
     assert found.setting == FLAGS[flag][1]
-    assert found.severity == ("warning" if flag in ("nothing_found", "nearly_all_kept") else "note")
+    assert found.severity == ("warning" if flag in ("nothing_found", "high_coverage") else "note")
 
 
 def test_a_flag_is_known_by_its_whole_name():

@@ -31,7 +31,7 @@ FULL = Record(
     height=30,
     coverage=0.1 + 0.2,
     confidence=1 / 3,
-    flags=("unsure",),
+    flags=("low_confidence",),
     timings_ms={"load": 0.1, "detect": 100.25},
     memory=2**33,
 )

@@ -38,7 +38,7 @@ def make_records(name="harmless"):
     good = {"output": "o", "coverage": 0.3, "confidence": 0.9, "timings_ms": times}
     return [
         *(Record(f"a/{n}.jpg", "a", "done", kind="regular", **good) for n in range(4)),
-        Record(f"1{name}", name, "done", kind="outlier", flags=("nothing_found", "unsure"),
+        Record(f"1{name}", name, "done", kind="outlier", flags=("nothing_found", "low_confidence"),
                quality_issues=("huge",), handling=name, **good | {"confidence": None}),
         Record(f"2{name}", name, "failed", name, missing_metadata=("make",)),
         Record(f"3{name}", name, "skipped", f"corrupt: {name}"),
@@ -106,7 +106,11 @@ def test_the_most_doubtful_come_first():
         return Record(path, ".", "done", flags=flags, confidence=confidence)
 
     records = [done("sure"), done("less sure", confidence=0.5), done("unscored", confidence=None)]
-    records += [done("flagged", "unsure"), done("grave", "unstable"), done("many", "a", "b", "c")]
+    records += [
+        done("flagged", "low_confidence"),
+        done("grave", "unstable"),
+        done("many", "a", "b", "c"),
+    ]
     records += [Record("failed", ".", "failed", flags=("unstable",))]
     rows = manifest_table(records)
     order = ["grave", "many", "flagged", "unscored", "less sure", "sure"]

@@ -98,7 +98,7 @@ def test_issues_of_shape():
 
 def test_without_rules_all_are_alike():
     files = [image(f"{n}.jpg") for n in range(9)] + [image("x.jpg", 10**6, 90, 2, agrees=False)]
-    settings = batch("quality.handle=false", "quality.exif=[make]")
+    settings = batch("quality.enabled=false", "quality.exif=[make]")
     for one in plan_batch(files, settings):
         assert (one.kind, one.issues, one.missing) == ("regular", (), ())
 

@@ -188,10 +188,13 @@ def keep(share):
     ("remove", "flags"),
     [
         (keep(0.0), ("nothing_found",)),
-        (keep(0.005), ("little_kept",)),
-        (keep(0.99), ("nearly_all_kept", "cut_by_frame")),
-        (lambda image: left_half(image, score=0.71), ("cut_by_frame", "unsure")),
-        (lambda image: left_half(image, refined="refused"), ("cut_by_frame", "refinement_refused")),
+        (keep(0.005), ("low_coverage",)),
+        (keep(0.99), ("high_coverage", "border_contact")),
+        (lambda image: left_half(image, score=0.71), ("border_contact", "low_confidence")),
+        (
+            lambda image: left_half(image, refined="refused"),
+            ("border_contact", "refinement_refused"),
+        ),
     ],
 )
 def test_flags(job, settings, tmp_path, remove, flags):

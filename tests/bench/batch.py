@@ -162,7 +162,7 @@ def _batch(folder, scenes, scratch, plan, processes, arithmetic, refine):
         given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch", "tests.bench.steered"]
         command.append("batch")
-        command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"processes={processes}"]
+        command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"workers={processes}"]
         told = {SCENES: str(scenes[0].file.parent), PROPOSALS: str(plan.proposals)}
         started = perf_counter()
         subprocess.run(

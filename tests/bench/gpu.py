@@ -46,7 +46,7 @@ class Plan:
     arithmetics: tuple[dict[str, str], ...] = field(
         default_factory=lambda: tuple(arithmetics(torch.device("cuda")))
     )
-    refines: tuple[str, ...] = ("grabcut", "network")
+    refines: tuple[str, ...] = ("grabcut", "unet")
     device: str = "cuda"
     network: dict[str, int] = field(default_factory=dict)
     detections: int = 100

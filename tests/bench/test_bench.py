@@ -23,7 +23,7 @@ TINY = Plan(
     scenes=1,
     objects=(12,),
     arithmetics=(
-        {"backend": "eager", "precision": "fp32"},
+        {"backend": "torch", "precision": "fp32"},
         {"backend": "openvino", "precision": "fp32"},
     ),
     shape=(1, 3, 128, 160),

@@ -8,7 +8,7 @@ from tests.bench.gpu import Plan, measure, row
 
 TINY = Plan(
     photographs={0.2: 5},
-    arithmetics=({"backend": "eager", "precision": "fp32"},),
+    arithmetics=({"backend": "torch", "precision": "fp32"},),
     refines=(),
     device="cpu",
     network={"min_size": 512, "max_size": 704},
@@ -31,5 +31,5 @@ def test_who_sets_the_pace_is_measured(tmp_path):
 
 def test_only_the_last_arithmetic_is_measured_with_refinement():
     one, other = {"precision": "fp32"}, {"precision": "bf16"}
-    ways = [(one, "none"), (other, "none"), (other, "grabcut"), (other, "network")]
+    ways = [(one, "none"), (other, "none"), (other, "grabcut"), (other, "unet")]
     assert Plan(arithmetics=(one, other)).ways() == ways

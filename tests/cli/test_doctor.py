@@ -358,7 +358,7 @@ def test_a_real_detection(tmp_path):
 def test_a_real_store_and_the_command_that_mends_it(tmp_path):
     settings = settings_for(tmp_path)
     client, experiment = store.open_store(
-        Common(runs=tmp_path, tracking=settings.tracking, seed=0, device="cpu")
+        Common(runs_dir=tmp_path, tracking=settings.tracking, seed=0, device="cpu")
     )
     client.create_run(experiment, tags=own_tags(pid="999999999"))
     opened, runs = store.look_at_store(settings)

@@ -194,8 +194,8 @@ def test_closed_port(bgexp_cli, fast, place, monkeypatch):
 @pytest.mark.parametrize("runs", ["file", "file/below", "/proc/nosuch", "/dev/null"])
 def test_runs_cannot_be(bgexp_cli, fast, place, runs):
     (place / "file").write_text("mine")
-    refused(bgexp_cli("run", *fast, f"runs={runs}"), "runs: ")
-    refused(bgexp_cli("run", "-m", *fast, f"runs={runs}"), "runs: ")
+    refused(bgexp_cli("run", *fast, f"runs_dir={runs}"), "runs: ")
+    refused(bgexp_cli("run", "-m", *fast, f"runs_dir={runs}"), "runs: ")
     assert (place / "file").read_text() == "mine"
 
 
@@ -261,7 +261,7 @@ def test_shows_config(bgexp_cli, place):
     assert "seed: 3" in out
     assert "root: ???" in out
     assert "hydra:" not in out
-    code, out, _ = bgexp_cli("run", "--cfg", "job", "--resolve", "runs=${oc.env:HOME}")
+    code, out, _ = bgexp_cli("run", "--cfg", "job", "--resolve", "runs_dir=${oc.env:HOME}")
     assert (code, f"runs: {os.environ['HOME']}" in out) == (0, True)
     refused(bgexp_cli("run", "--cfg", "job", "--resolve", "seed=${nothing}"), "nothing")
     assert not list(place.iterdir())

@@ -30,7 +30,9 @@ def free_port():
 
 
 def settings_for(runs, port, **more):
-    return UiSettings(runs=runs, tracking=Tracking(**more.pop("tracking", {})), port=port, **more)
+    return UiSettings(
+        runs_dir=runs, tracking=Tracking(**more.pop("tracking", {})), port=port, **more
+    )
 
 
 def composed(*overrides):
@@ -127,7 +129,7 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     code = (
         "import sys; from bgexp.cli.ui import serve_ui\n"
         "from bgexp.config.doctor import UiSettings\n"
-        "sys.exit(serve_ui(UiSettings(runs=sys.argv[1], tracking={}, port=sys.argv[2])))"
+        "sys.exit(serve_ui(UiSettings(runs_dir=sys.argv[1], tracking={}, port=sys.argv[2])))"
     )
     command = [sys.executable, "-c", code, str(runs), str(free_port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
@@ -149,7 +151,7 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
 def a_run_with_a_picture(runs):
     from bgexp.tracking.active_run import tracked_run
 
-    common = Common(runs=runs, tracking=Tracking(), seed=0, device="cpu")
+    common = Common(runs_dir=runs, tracking=Tracking(), seed=0, device="cpu")
     folder = runs / "one"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(PNG)

@@ -29,7 +29,7 @@ def store(run_cli, fast, tmp_path_factory):
     place = tmp_path_factory.mktemp("compare")
     runs = place / "runs"
     given = [o for o in fast if not o.startswith(("refine", "dataset"))]
-    given += [f"runs={runs}", "samples=0"]
+    given += [f"runs_dir={runs}", "samples=0"]
     sample = place / "images"
     shutil.copytree(SAMPLE / "images", sample)
     # The order of images in a subset is by the seed, so that a smaller one is part of a larger.
@@ -38,11 +38,11 @@ def store(run_cli, fast, tmp_path_factory):
         "run", *given, "refine=none", "dataset=folder", f"dataset.root={sample}", "dataset.subset=4"
     ) == 0  # fmt: skip
     assert run_cli("run", "-m", *given, "refine=none,grabcut", "dataset.subset=4") == 0
-    settings = TrackedSettings(runs=runs, tracking=Tracking())
+    settings = TrackedSettings(runs_dir=runs, tracking=Tracking())
     found = find_runs(settings, [], None)[::-1]  # the oldest first
     small, blind, none, grabcut = found
     return SimpleNamespace(
-        runs=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
+        runs_dir=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
     )
 
 
@@ -51,7 +51,7 @@ def compare(bgexp_cli, store):
     """Runs the command on the store; returns exit code, stdout, stderr."""
 
     def run(*words):
-        return bgexp_cli("compare", *words, f"runs={store.runs}")
+        return bgexp_cli("compare", *words, f"runs_dir={store.runs}")
 
     return run
 
@@ -156,7 +156,12 @@ def test_without_truth_it_points_to_people(compare, store):
 
 
 def test_only_json_on_standard_output(store, tmp_path):
-    words = [store.blind.run_id, f"runs={store.runs}", f"reference={store.none.run_id}", "--json"]
+    words = [
+        store.blind.run_id,
+        f"runs_dir={store.runs}",
+        f"reference={store.none.run_id}",
+        "--json",
+    ]
     found = subprocess.run(
         [sys.executable, "-m", "bgexp.cli.main", "compare", *words],
         capture_output=True,
@@ -238,7 +243,7 @@ def test_votes_that_were_logged_come_along(compare, document, store, tmp_path):
     votes = [
         Vote(image=f"{n}", left=none, right=grabcut, choice="right", judge="j") for n in range(9)
     ]
-    review = Review(review="0" * 32, runs={none: "none", grabcut: "grabcut"}, pairs=())
+    review = Review(review="0" * 32, runs_dir={none: "none", grabcut: "grabcut"}, pairs=())
     log_votes(votes, review, store.settings, tmp_path)
     found = document("last")["win_rates"]
     assert found["votes"] == 9

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def settings(two_runs):
-    return RunSelection(runs=two_runs, tracking=Tracking(), which=("last",), filter=None)
+    return RunSelection(runs_dir=two_runs, tracking=Tracking(), runs=("last",), filter=None)
 
 
 def test_two_runs_and_their_images(settings):

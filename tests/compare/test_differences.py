@@ -34,8 +34,8 @@ def settings(threshold=0.5, refine=None, **more):
 
 
 def test_only_what_differs_and_matters(run):
-    one = run(settings(runs="/a", samples=3, dataset={"name": "sample", "subset": 4}))
-    other = run(settings(0.7, runs="/b", samples=6, dataset={"name": "sample", "subset": 8}))
+    one = run(settings(runs_dir="/a", samples=3, dataset={"name": "sample", "subset": 4}))
+    other = run(settings(0.7, runs_dir="/b", samples=6, dataset={"name": "sample", "subset": 8}))
     assert differing([one, other]) == [
         ["detector.score_threshold=0.5"],
         ["detector.score_threshold=0.7"],
@@ -44,11 +44,11 @@ def test_only_what_differs_and_matters(run):
 
 def test_settings_of_other_stages_of_the_same_kind(run):
     grabcut = {"name": "grabcut", "size": 192, "iterations": 3}
-    none, network = run(settings()), run(settings(refine={"name": "network", "size": 288}))
+    none, network = run(settings()), run(settings(refine={"name": "unet", "size": 288}))
     three = run(settings(refine=grabcut))
     assert differing([none, network, three]) == [
         ["refine=none"],
-        ["refine=network"],
+        ["refine=unet"],
         ["refine=grabcut"],
     ]
     five = run(settings(refine={**grabcut, "iterations": 5}))

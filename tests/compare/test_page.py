@@ -17,7 +17,7 @@ from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.win_rate import Vote
 from bgexp.report.finding import RunResult
 
-SETTINGS = {"which": ["last"], "metric": "iou"}
+SETTINGS = {"runs": ["last"], "metric": "iou"}
 
 
 @pytest.fixture(scope="session")

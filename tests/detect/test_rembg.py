@@ -261,7 +261,7 @@ def test_the_cache_keeps_it_at_any_floor(tmp_path):
 
 @pytest.mark.parametrize("instances", ["largest", "central"])
 def test_instances_are_refused(bgexp_cli, model, tmp_path, instances):
-    given = [f"detector.model={model}", f"combine.instances={instances}", f"runs={tmp_path}"]
+    given = [f"detector.model={model}", f"combine.instances={instances}", f"runs_dir={tmp_path}"]
     code, _, err = bgexp_cli("run", "detector=rembg", *given)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"bgexp: combine.instances: {instances} needs single objects")
@@ -277,7 +277,7 @@ def test_it_has_no_scores(key):
 def test_a_run_and_a_batch_with_it(run_cli, model, photographs, tmp_path):
     peer = ["detector=rembg", f"detector.model={model}", "refine=none", "device=cpu"]
     runs = tmp_path / "runs"
-    assert run_cli("run", "-m", *peer, f"runs={runs}", "dataset.subset=2", "samples=1",
+    assert run_cli("run", "-m", *peer, f"runs_dir={runs}", "dataset.subset=2", "samples=1",
                    "combine.mask_threshold=0.3,0.6") == 0  # fmt: skip
     [sweep] = (runs / "sweep").iterdir()
     jobs = [sweep / "0", sweep / "1"]
@@ -296,7 +296,7 @@ def test_a_run_and_a_batch_with_it(run_cli, model, photographs, tmp_path):
     assert kept[0] > kept[1]
     output = tmp_path / "cut"
     few = next(path for path in photographs.iterdir() if path.is_dir())
-    given = [f"input={few}", f"output={output}", "processes=1", f"runs={runs}"]
+    given = [f"input={few}", f"output={output}", "workers=1", f"runs_dir={runs}"]
     assert run_cli("batch", *peer, *given) == 0
     assert len(list((output / "regular").rglob("*.png"))) == len(list(few.iterdir()))
 

@@ -38,7 +38,7 @@ def given(fast, photographs, tmp_path):
         path.unlink()
     words = [word for word in fast if not word.startswith(("dataset", "refine"))]
     words += ["dataset=folder", f"dataset.root={photographs}", "refine=grabcut", "max_failed=0.5"]
-    return [f"runs={tmp_path / 'runs'}", *words, "force=true"]
+    return [f"runs_dir={tmp_path / 'runs'}", *words, "force=true"]
 
 
 def newest(tmp_path):
@@ -63,14 +63,14 @@ def artifact(tmp_path, summary, name):
 
 
 def test_workers_find_what_one_process_finds(run_cli, given, tmp_path, capfd):
-    assert run_cli("run", *given, "processes=1", "cache.max_gb=0") == 0
+    assert run_cli("run", *given, "workers=1", "cache.max_gb=0") == 0
     one = newest(tmp_path)
-    assert run_cli("run", *given, "processes=3", "cache.max_gb=0") == 0
+    assert run_cli("run", *given, "workers=3", "cache.max_gb=0") == 0
     three = newest(tmp_path)
     assert str(told(three)) == str(told(one))
     assert len(told(three)[1]) == 4
     summaries = read_summary(one), read_summary(three)
-    assert [summary["processes"] for summary in summaries] == [1, 3]
+    assert [summary["workers"] for summary in summaries] == [1, 3]
     assert summaries[0]["identity"] == summaries[1]["identity"]
     assert all(summary["peak_rss_bytes"] > 1e8 for summary in summaries)
     tables = [
@@ -82,23 +82,23 @@ def test_workers_find_what_one_process_finds(run_cli, given, tmp_path, capfd):
 
 
 def test_workers_that_share_a_network_find_the_same(run_cli, given, tmp_path, monkeypatch):
-    assert run_cli("run", *given, "processes=2", "cache.max_gb=0") == 0
+    assert run_cli("run", *given, "workers=2", "cache.max_gb=0") == 0
     own = newest(tmp_path)
     monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
-    assert run_cli("run", *given, "processes=2") == 0
+    assert run_cli("run", *given, "workers=2") == 0
     (rows, masks), (own_rows, own_masks) = told(newest(tmp_path)), told(own)
     assert masks == own_masks
     for row, own_row in zip(rows, own_rows, strict=True):
         assert row == pytest.approx(own_row, abs=1e-5, nan_ok=True)
     none = partial(shared_network, no_network)  # nor is it loaded where all is known
     monkeypatch.setattr("bgexp.detect.build.shared_network", lambda _: none())
-    assert run_cli("run", *given, "processes=2", "combine.mask_threshold=0.6") == 0
+    assert run_cli("run", *given, "workers=2", "combine.mask_threshold=0.6") == 0
     assert read_summary(newest(tmp_path))["detections"] == {"computed": 0, "cached": 4}
 
 
 def test_what_workers_found_is_known_to_the_next(run_cli, given, tmp_path):
-    assert run_cli("run", *given, "processes=2") == 0
-    assert run_cli("run", *given, "processes=2", "combine.mask_threshold=0.6") == 0
+    assert run_cli("run", *given, "workers=2") == 0
+    assert run_cli("run", *given, "workers=2", "combine.mask_threshold=0.6") == 0
     assert read_summary(newest(tmp_path))["detections"] == {"computed": 0, "cached": 4}
 
 
@@ -110,7 +110,7 @@ def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatc
             yield task, TaskFailure(LOST) if task == tasks[2] else result
 
     monkeypatch.setattr(evaluate, "work", lossy)
-    assert run_cli("run", *given, "processes=2") == 0
+    assert run_cli("run", *given, "workers=2") == 0
     rows, masks = told(newest(tmp_path))
     assert [row["status"] for row in rows] == ["failed", "ok", "failed", "ok", "ok"]
     assert rows[2]["reason"] == LOST
@@ -119,7 +119,7 @@ def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("processes", "cores", "images", "wanted"),
+    ("workers", "cores", "images", "wanted"),
     [
         (None, "4", 24, 4),
         (None, "4", 3, 3),
@@ -128,22 +128,22 @@ def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatc
         (None, "4", 0, 1),
     ],
 )
-def test_how_many_processes(monkeypatch, processes, cores, images, wanted):
+def test_how_many_workers(monkeypatch, workers, cores, images, wanted):
     monkeypatch.setenv("OMP_NUM_THREADS", cores)
-    settings = RunSettings.model_construct(processes=processes)
-    assert evaluate.wanted_processes(settings, images) == wanted
+    settings = RunSettings.model_construct(workers=workers)
+    assert evaluate.wanted_workers(settings, images) == wanted
 
 
 def test_a_job_that_is_a_process_of_its_own_has_no_workers(monkeypatch):
     monkeypatch.setattr(evaluate, "parent_process", multiprocessing.current_process)
-    settings = RunSettings.model_construct(processes=2)
-    assert evaluate.wanted_processes(settings, 24) == 1
+    settings = RunSettings.model_construct(workers=2)
+    assert evaluate.wanted_workers(settings, 24) == 1
 
 
 def test_without_a_word_all_cores_are_ours(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    settings = RunSettings.model_construct(processes=None)
-    assert evaluate.wanted_processes(settings, 10_000) == len(os.sched_getaffinity(0))
+    settings = RunSettings.model_construct(workers=None)
+    assert evaluate.wanted_workers(settings, 10_000) == len(os.sched_getaffinity(0))
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(given, photographs, tmp_path):
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(given, photographs, tmp_
             original.read_bytes() + bytes([number % 256])
         )
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "bgexp.cli.main", "run", *given, "processes=2"]
+    command = [sys.executable, "-m", "bgexp.cli.main", "run", *given, "workers=2"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:

@@ -28,7 +28,11 @@ def prepared(fast, tmp_path):
     sample = shutil.copytree(Path(bgexp.__file__).parent / "sample", tmp_path / "sample")
     given = [word for word in fast if not word.startswith(("dataset", "refine"))]
     given += ["dataset=pairs", f"dataset.images={sample / 'images'}", "refine=grabcut"]
-    given += [f"dataset.masks={sample / 'masks'}", f"runs={tmp_path / 'runs'}", "cache.max_gb=0"]
+    given += [
+        f"dataset.masks={sample / 'masks'}",
+        f"runs_dir={tmp_path / 'runs'}",
+        "cache.max_gb=0",
+    ]
     return prepare(check_settings(RunSettings, plain(compose_config("run", given, None))))
 
 

@@ -65,7 +65,7 @@ def test_whom_it_was_refused_for(row, table, settings):
     assert run_findings(table(rows[:7] + [row(n, 0.8) for n in range(7, 12)]), {}, settings) == []
 
 
-@pytest.mark.parametrize(("name", "setting"), [("network", "grabcut"), ("guided", "none")])
+@pytest.mark.parametrize(("name", "setting"), [("unet", "grabcut"), ("guided", "none")])
 def test_what_to_try_where_there_is_no_limit(row, table, settings, name, setting):
     pairs = [(0.7, 0.8)] * 30 + [(0.9, 0.6)]
     rows = [

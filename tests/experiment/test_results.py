@@ -37,7 +37,7 @@ KEYS = [
         "mask_ap",
         "detections",
         "timings",
-        "processes",
+        "workers",
         "images_per_s",
         "peak_rss_bytes",
         "error",
@@ -95,7 +95,7 @@ def summary(**changes):
         "mask_ap": {"ap": 0.5},
         "detections": known(rows),
         "timings": timings(rows),
-        "processes": 1,
+        "workers": 1,
         "images_per_s": 2.0,
         "peak_rss_bytes": 10,
     }

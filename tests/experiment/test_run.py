@@ -70,7 +70,7 @@ def broken(photographs):
 
 def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
     runs = tmp_path / "runs"
-    given = ["run", f"runs={runs}", *settings, f"dataset.root={broken}", "samples=12"]
+    given = ["run", f"runs_dir={runs}", *settings, f"dataset.root={broken}", "samples=12"]
     assert run_cli(*given) == 1
     out, err = capfd.readouterr()
     assert "Failed:" in out
@@ -119,7 +119,7 @@ def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
 def test_nothing_but_broken_files(run_cli, settings, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "empty.jpg").touch()
-    given = ["run", f"runs={tmp_path / 'runs'}", *settings, f"dataset.root={tmp_path / 'in'}"]
+    given = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={tmp_path / 'in'}"]
     assert run_cli(*given, "max_failed=1") == 0
     summary = read_summary(newest(tmp_path / "runs"))
     assert summary["counts"]["failed"] == 1
@@ -140,7 +140,7 @@ def test_identity(fast, weights, tmp_path):
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(weights.read_bytes())
     for key in (
-        "runs=elsewhere",
+        "runs_dir=elsewhere",
         "force=true",
         "max_failed=1",
         "device=auto",
@@ -184,7 +184,7 @@ def test_an_image_that_vanishes_has_no_sample(
         return real(*args)
 
     monkeypatch.setattr(experiment, "draw_run", late)
-    given = ["run", f"runs={tmp_path / 'runs'}", *settings, f"dataset.root={photographs}"]
+    given = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={photographs}"]
     assert run_cli(*given, "samples=24") == 0
     assert len(list((newest(tmp_path / "runs") / "samples").iterdir())) == 20
 
@@ -194,7 +194,7 @@ def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, m
         raise ZeroDivisionError("boom")
 
     monkeypatch.setattr(experiment, "draw_run", broken)
-    assert run_cli("run", f"runs={tmp_path / 'runs'}", *fast) == 0
+    assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 0
     folder = newest(tmp_path / "runs")
     assert read_summary(folder)["status"] == "finished"
     assert "no report.html: ZeroDivisionError: boom" in (folder / "log.txt").read_text()
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
-    assert run_cli("run", f"runs={tmp_path / 'runs'}", *fast) == 1
+    assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 1
     assert "No space left on device" in capfd.readouterr().out
     folder = newest(tmp_path / "runs")
     assert read_summary(folder)["status"] == "failed"
@@ -229,7 +229,7 @@ sys.exit(cli.main())
 
 
 def start(runs, settings, photographs):
-    given = [f"runs={runs}", *settings, f"dataset.root={photographs}", "refine=none,grabcut"]
+    given = [f"runs_dir={runs}", *settings, f"dataset.root={photographs}", "refine=none,grabcut"]
     given = [setting for setting in given if setting != "refine=none"]
     log = (runs.parent / f"{runs.name}.log").open("wb")
     with log:
@@ -278,7 +278,7 @@ def test_signals(run_cli, settings, photographs, tmp_path):
     assert {run.info.status for run in client(runs).search_runs(["1"])} == {"RUNNING"}
     left = {run.info.run_id for run in client(runs).search_runs(["1"])}
     few = ["dataset.subset=1", f"dataset.root={photographs}"]
-    assert run_cli("run", f"runs={runs}", *settings, *few) == 0
+    assert run_cli("run", f"runs_dir={runs}", *settings, *few) == 0
     found = {run.info.run_id: run for run in client(runs).search_runs(["1"])}
     assert len(left) == 2
     assert {found[run_id].info.status for run_id in left} == {"KILLED"}

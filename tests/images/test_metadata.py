@@ -8,7 +8,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
-from bgexp.config.analyze import Analyze
+from bgexp.config.analyze import QualityChecks
 from bgexp.images.decode import ImageError, decode_image
 from bgexp.images.metadata import FIELDS, read_metadata
 
@@ -149,7 +149,7 @@ def test_each_field(format, name):
 
 def test_all_fields_are_known():
     assert set(FIELDS) == {*WRITTEN, "dpi", "gps"}
-    Analyze(exif=tuple(FIELDS))
+    QualityChecks(exif=tuple(FIELDS))
 
 
 def test_of_several_times_the_first_that_is_set_counts():

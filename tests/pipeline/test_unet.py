@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 from bgexp.detect.backbone import FROZEN_BLOCKS
 from bgexp.detect.device import CPU
 from bgexp.detect.weights import save_state
@@ -73,14 +73,14 @@ def test_the_first_blocks_are_not_trained(network):
 
 
 def test_the_shipped_weights_are_verified():
-    assert len(find_network(RefineNetwork()).sha256) == 64
-    load_network(RefineNetwork())
+    assert len(find_network(UNet()).sha256) == 64
+    load_network(UNet())
 
 
 def test_a_file_of_ones_own(network, tmp_path):
     path = tmp_path / "mine.safetensors"
     save_state(network.state_dict(), path, {})
-    predictor = load_network(RefineNetwork(weights=path))
+    predictor = load_network(UNet(weights=path))
     assert predictor.predict(picture(), picture()[..., 0].copy()).shape == (32, 48)
 
 
@@ -92,4 +92,4 @@ def test_a_file_that_cannot_be_used(tmp_path, content):
     elif content == "another network":
         save_state(torch.nn.Linear(2, 2).state_dict(), path, {})
     with pytest.raises(UserError, match=r"^refine\.weights: .*w\.safetensors"):
-        load_network(RefineNetwork(weights=path))
+        load_network(UNet(weights=path))

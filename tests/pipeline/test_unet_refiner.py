@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgexp.config.stages import RefineNetwork
+from bgexp.config.stages import UNet
 from bgexp.pipeline.unet_refiner import STRIDE, refine_mask_network, surroundings
 
 
@@ -72,7 +72,7 @@ def test_the_mask_is_made_anew_where_the_network_sees_the_object():
 def test_what_the_network_sees(size):
     image, truth = scene(*size, box=(5, 12, 3, 20))
     network = Brightness()
-    refine_mask_network(image, truth, network, RefineNetwork(size=128, grabcut=False))
+    refine_mask_network(image, truth, network, UNet(size=128, grabcut=False))
     assert network.picture.shape == (*network.coarse.shape, 3)
     assert network.picture.dtype == network.coarse.dtype == np.uint8
     assert all(side % STRIDE == 0 and side > 0 for side in network.coarse.shape)
@@ -84,7 +84,7 @@ def test_the_threshold():
     image, truth = scene()
     network = Brightness(share=0.6)
     assert refine_mask_network(image, truth, network).mask.any()
-    refused = refine_mask_network(image, truth, network, RefineNetwork(threshold=0.7))
+    refused = refine_mask_network(image, truth, network, UNet(threshold=0.7))
     assert (refused.status, refused.reason) == ("refused", "the network finds no object there")
     np.testing.assert_array_equal(refused.mask, truth)
 
@@ -100,14 +100,12 @@ def test_what_nobody_asked_for_is_left_out():
     image, truth = scene()
     image[110:190, 80:114] = 255  # beside the box, not touching it
     image[140:150, 260:300] = 255  # a stalk that grows out of it: its first tenth of 140 pixels
-    refined = refine_mask_network(
-        image, truth, Brightness(), RefineNetwork(size=512, grabcut=False)
-    )
+    refined = refine_mask_network(image, truth, Brightness(), UNet(size=512, grabcut=False))
     assert not refined.mask[:, :114].any()
     assert refined.mask[145, 262:270].all()
     assert not refined.mask[:, 278:].any()
     further = refine_mask_network(
-        image, truth, Brightness(), RefineNetwork(size=512, reach=0.3, grabcut=False)
+        image, truth, Brightness(), UNet(size=512, reach=0.3, grabcut=False)
     )
     assert further.mask[145, 262:290].all()
 

@@ -47,7 +47,7 @@ class Store:
         self.root, self.weights, self.count = root, weights, 0
 
     def settings(self, *overrides):
-        return composed(PromoteSettings, "promote", f"runs={self.root / 'runs'}", *overrides)
+        return composed(PromoteSettings, "promote", f"runs_dir={self.root / 'runs'}", *overrides)
 
     def promote(self, *overrides):
         self.count += 1
@@ -62,7 +62,7 @@ class Store:
         self.count += 1
         folder = self.root / f"run {self.count}"
         given = [f"detector.weights={self.weights}", "refine=none", f"seed={self.count}"]
-        runs = f"runs={self.root / 'runs'}"
+        runs = f"runs_dir={self.root / 'runs'}"
         settings = composed(RunSettings, "run", *given, runs, *overrides)
         noise = np.random.default_rng(self.count).normal(0, 0.01, len(PATHS))
         rows = pd.DataFrame({"path": PATHS, "iou": score + noise, "sha256": "0"})
@@ -113,7 +113,7 @@ def refusal(store, *overrides):
 
 def test_the_best_of_several_then_a_better_one_then_back(store):
     first = [store.add(score) for score in (0.7, 0.8, 0.75)]
-    decision = store.promote(f"which=[{','.join(first)}]")
+    decision = store.promote(f"runs=[{','.join(first)}]")
     assert (decision.winner, store.version(), store.version("previous")) == (first[1], 1, None)
     assert "60 images with iou.mean; chosen on 42, confirmed on the other 18" in decision.lines[0]
 
@@ -150,7 +150,7 @@ def test_refusals_for_what_a_run_is(store):
         r"version 1 has no finished run over dataset eeee.*bgexp run model=bgexp@champion",
         refusal(store, f"run={other}"),
     )
-    assert "different datasets" in refusal(store, f"which=[{champion},{other}]")
+    assert "different datasets" in refusal(store, f"runs=[{champion},{other}]")
     assert store.version() == 1
 
 
@@ -182,7 +182,7 @@ def test_conditions(store):
     slow, fast = store.add(0.9), store.add(0.8)
     client, _ = open_store(store.settings())
     client.log_metric(fast, "images_per_s", 4.0)
-    decision = store.promote(f"which=[{slow},{fast}]", "require='images_per_s>=3'")
+    decision = store.promote(f"runs=[{slow},{fast}]", "require='images_per_s>=3'")
     assert decision.winner == fast
     assert any("images_per_s>=3 does not hold" in line for line in decision.lines)
     assert "does not hold" in refusal(store, f"run={slow}", "require='images_per_s>=3'")
@@ -265,7 +265,7 @@ def test_a_pickle_of_someone_else_is_never_read(store, tmp_path):
     canary.unlink(missing_ok=True)
     run_id = store.add(0.9)
     assert "was not made by bgexp promote" in refusal(store, f"run={run_id}")
-    settings = composed(RunSettings, "run", f"runs={store.root / 'runs'}", "model=champion")
+    settings = composed(RunSettings, "run", f"runs_dir={store.root / 'runs'}", "model=champion")
     with pytest.raises(UserError, match="was not made by bgexp promote, and is not loaded"):
         with_model(settings)
     client.set_model_version_tag("bgexp", version.version, "bgexp.settings_sha256", "0" * 64)
@@ -318,7 +318,7 @@ def test_votes_choose_where_there_is_no_truth(store, monkeypatch):
     monkeypatch.setattr(
         judges, "read_votes", lambda _, ids: [v for v in cast if v.sides <= set(ids)]
     )
-    which = f"which=[{one},{other}]"
+    which = f"runs=[{one},{other}]"
     assert "nobody has voted" in refusal(store, which, "metric=win_rate")
     store.promote(f"run={other}", "metric=win_rate")
     assert "nobody voted between them" in refusal(store, f"run={one}", "metric=win_rate")

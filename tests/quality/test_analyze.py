@@ -31,7 +31,7 @@ def replica(tmp_path_factory):
 
 
 def settings(folder, runs, *overrides):
-    given = [f"dataset.root={folder / 'images'}", f"runs={runs}", "processes=2", *overrides]
+    given = [f"dataset.root={folder / 'images'}", f"runs_dir={runs}", "workers=2", *overrides]
     return check_settings(AnalyzeSettings, plain(compose_config("analyze", given, None)))
 
 
@@ -40,8 +40,8 @@ def analysis(replica, tmp_path_factory):
     preload("bgexp.quality.inspection")
     runs = tmp_path_factory.mktemp("runs")
     expected = ",".join(f"{name}:{getattr(SMALL, name)}" for name in FIGURES)
-    metadata = f"analyze.metadata={replica[0] / 'metadata.csv'}"
-    given = settings(replica[0], runs, metadata, f"analyze.expected={{{expected}}}")
+    metadata = f"metadata={replica[0] / 'metadata.csv'}"
+    given = settings(replica[0], runs, metadata, f"expected={{{expected}}}")
     return analyze_dataset(given, runs / "analyze/first")
 
 
@@ -141,4 +141,4 @@ def test_the_users_mistakes(tmp_path):
     table = tmp_path / "m.csv"
     table.write_text("file,title\na,b\n")
     with pytest.raises(UserError, match=r"no column `path` \(there are: file, title\)$"):
-        analyze_dataset(settings(tmp_path, tmp_path, f"analyze.metadata={table}"), tmp_path / "a")
+        analyze_dataset(settings(tmp_path, tmp_path, f"metadata={table}"), tmp_path / "a")

@@ -1,6 +1,6 @@
 import pytest
 
-from bgexp.config.analyze import Analyze
+from bgexp.config.analyze import QualityChecks
 from bgexp.images.metadata import Metadata
 from bgexp.quality.findings import quality_findings
 from bgexp.quality.header import Header
@@ -27,14 +27,14 @@ def bad(path, reason, kind="image"):
 
 def find(*files, reconciliation=()):
     files = [*(image(f"a/{n}.jpg") for n in range(10)), *files]
-    rows = quality_table(files, Analyze(), None)
+    rows = quality_table(files, QualityChecks(), None)
     return quality_findings(rows, {"reconciliation": list(reconciliation)})
 
 
 def test_a_good_dataset_says_nothing():
     assert find() == []
     assert find(bad("x.txt", "not an image", "other"), bad("y", "a link", "closed")) == []
-    nothing = quality_table([bad("x.txt", "not an image", "other")], Analyze(), None)
+    nothing = quality_table([bad("x.txt", "not an image", "other")], QualityChecks(), None)
     assert quality_findings(nothing, {"reconciliation": []}) == []
 
 

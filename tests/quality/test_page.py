@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from bgexp.config.analyze import AnalysisFolder, Analyze, Outliers
+from bgexp.config.analyze import AnalysisFolder, Outliers, QualityChecks
 from bgexp.images.decode import encode_jpeg
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
@@ -34,7 +34,7 @@ HOSTILE = (
 SECTIONS = ["numbers", "findings", "reconciliation", "sizes", "missing", "wrong", "thumbnails"]
 SECTIONS += ["formats", "categories", "exif", "settings"]
 SMALL = encode_jpeg(np.full((6, 8, 3), 100, np.uint8))
-ANALYZE = Analyze(exif=("make",), expected={"images": 3, "corrupt": 1})
+ANALYZE = QualityChecks(exif=("make",), expected={"images": 3, "corrupt": 1})
 
 
 def image(path, size=1000, sides=(400, 300), category="a", sha256="", agrees=True, **fields):
@@ -104,7 +104,7 @@ def test_every_section(parse):
 
 
 def test_a_good_dataset_has_no_section_of_what_is_wrong(parse):
-    page = parse(make_page([image(f"{n}.jpg") for n in range(3)], analyze=Analyze()))
+    page = parse(make_page([image(f"{n}.jpg") for n in range(3)], analyze=QualityChecks()))
     assert not {"wrong", "missing", "reconciliation", "categories"} & set(page.places)
     assert "Nothing stands out." in page.text
 
@@ -113,7 +113,7 @@ def test_a_good_dataset_has_no_section_of_what_is_wrong(parse):
     "files", [[bad("x.jpg", "corrupt: x")], [bad("x.txt", "not an image", "other")]]
 )
 def test_where_no_image_decodes(parse, files):
-    page = parse(make_page(files, analyze=Analyze()))
+    page = parse(make_page(files, analyze=QualityChecks()))
     assert not {"thumbnails", "sizes", "missing"} & set(page.places)
     assert "wrong" in page.places
     assert not re.search(r"\b(nan|None|inf)\b", page.text)

@@ -1,6 +1,6 @@
 import pytest
 
-from bgexp.config.analyze import Analyze, Outliers, ReportedFigures
+from bgexp.config.analyze import Outliers, QualityChecks, ReportedFigures
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection
@@ -32,7 +32,7 @@ FILES = [
     *(bad(f"notes/{n}.txt", "not an image", "other") for n in range(7)),
     bad("link.jpg", "a link", "closed"),
 ]
-ANALYZE = Analyze(exif=("make", "gps"))
+ANALYZE = QualityChecks(exif=("make", "gps"))
 ROWS = quality_table(FILES, ANALYZE, None)
 FOUND = findings(ROWS)
 
@@ -93,7 +93,7 @@ def test_nothing_is_said_where_nothing_was_expected():
         ("missing_values", 7, "7 are make; here gps 18, make 7"),
         ("missing_values", 19, "19 are gps + make of the images that are not corrupt"),
         ("missing_values", 16, "no sum of fields gives 16; here gps 18, make 7"),
-        ("missing_values", 25 + 18, "18 more are missing in model: add to analyze.exif"),
+        ("missing_values", 25 + 18, "18 more are missing in model: add to exif"),
         ("size_outliers", 1, "as found, by IQR x3 over all on logarithms"),
         ("size_outliers", 0, "gives 0"),
     ],
@@ -104,10 +104,10 @@ def test_explanations(name, wanted, expected):
 
 def test_missing_values_of_images_that_are_not_corrupt():
     files = [image("a.jpg", make="x"), image("b.jpg"), image("c.jpg"), bad("d.jpg"), bad("e.jpg")]
-    rows = quality_table(files, Analyze(exif=("make", "gps")), None)
+    rows = quality_table(files, QualityChecks(exif=("make", "gps")), None)
     assert missing_by_field(rows).to_dict() == {"gps": 5, "make": 4}
     assert explained("missing_values", 3, rows).startswith("3 are gps of the images that are not")
-    none = quality_table(files, Analyze(), None)
+    none = quality_table(files, QualityChecks(), None)
     assert "no field was asked for" in explained("missing_values", 1, none)
 
 
@@ -131,14 +131,16 @@ def test_ways_are_those_of_the_analysis():
                 method, limit, by = (
                     ("iqr", 3, "all") if "IQR" in way.text else ("mad", 3.5, "category")
                 )
-                settings = Analyze(outliers=Outliers(method=method, limit=limit, by=by))
+                settings = QualityChecks(outliers=Outliers(method=method, limit=limit, by=by))
                 assert way.count == findings(quality_table(FILES, settings, None))[name]
 
 
 def test_another_way_is_named():
     """1.2 times the others: beyond 1.1 ** 1.5, within 1.1 ** 3."""
     sizes = [1000] * 20 + [1200]
-    rows = quality_table([image(f"{n}.jpg", size) for n, size in enumerate(sizes)], Analyze(), None)
+    rows = quality_table(
+        [image(f"{n}.jpg", size) for n, size in enumerate(sizes)], QualityChecks(), None
+    )
     assert findings(rows)["size_outliers"] == 0
     text = explained("size_outliers", 1, rows)
     assert text.startswith("IQR x1.5 over all on logarithms gives 1 (so does ")

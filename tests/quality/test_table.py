@@ -4,7 +4,7 @@ import re
 import pandas as pd
 import pytest
 
-from bgexp.config.analyze import Analyze, Outliers
+from bgexp.config.analyze import Outliers, QualityChecks
 from bgexp.errors import UserError
 from bgexp.images.metadata import FIELDS, Metadata
 from bgexp.quality.header import Header
@@ -19,7 +19,7 @@ from bgexp.quality.table import (
     read_metadata_table,
 )
 
-PLAIN = Analyze()
+PLAIN = QualityChecks()
 
 
 def image(path, size=1000, sides=(400, 300), sha256="", structure=None, agrees=True, **fields):
@@ -64,7 +64,7 @@ def test_a_row_a_file():
 
 
 def test_missing_values_of_exif():
-    settings = Analyze(exif=("make", "gps"))
+    settings = QualityChecks(exif=("make", "gps"))
     files = [image("a.jpg", make="Canon", gps="yes"), image("b.jpg", make="Canon"), image("c.jpg")]
     rows = table(*files, corrupt("d.jpg"), other("e"), settings=settings)
     assert list(rows["missing_fields"]) == ["", "gps", "make,gps", "make,gps", ""]
@@ -78,7 +78,7 @@ def test_missing_values_of_a_csv(tmp_path):
     metadata = read_metadata_table(path, ["a/x.jpg", "b.jpg"])
     assert list(metadata.index[:2]) == ["a/x.jpg", "a/y.jpg"]
     files = [image("a/x.jpg"), image("a/y.jpg"), image("b.jpg")]
-    settings = Analyze(exif=("make",))
+    settings = QualityChecks(exif=("make",))
     rows = table(*files, other("e"), settings=settings, metadata=metadata)
     expected = ["make", "make,owner,n", "make,owner,n", ""]
     assert list(rows["missing_fields"]) == expected
@@ -103,7 +103,7 @@ def test_a_csv_that_does_not_fit(tmp_path, text, reason):
     path.write_text(text)
     with pytest.raises(UserError, match=re.escape(reason)) as error:
         read_metadata_table(path, ["a/x.jpg"])
-    assert str(error.value).startswith(f"analyze.metadata: {path}: ")
+    assert str(error.value).startswith(f"metadata: {path}: ")
     assert "\n" not in str(error.value)
 
 
@@ -127,14 +127,14 @@ def test_near_duplicates():
     rows = table(*files)
     assert list(rows["near_duplicate_of"]) == ["", "", "a.jpg", "", ""]
     assert list(rows["exact_duplicate_of"]) == ["", "a.jpg", "", "", ""]
-    strict = table(*files, settings=Analyze(near_bits=1))
+    strict = table(*files, settings=QualityChecks(max_hash_distance=1))
     assert list(strict["near_duplicate_of"]) == [""] * 5
 
 
 def test_outliers():
     files = [image(f"{n}.jpg") for n in range(9)]
     files += [image("big.jpg", size=10**6), image("wide.jpg", sides=(4000, 300)), corrupt("x")]
-    rows = table(*files, settings=Analyze(outliers=Outliers(method="mad", limit=3.5)))
+    rows = table(*files, settings=QualityChecks(outliers=Outliers(method="mad", limit=3.5)))
     assert list(rows["path"][rows["size_outlier"]]) == ["big.jpg"]
     assert list(rows["path"][rows["dimension_outlier"]]) == ["wide.jpg"]
     assert list(rows["outlier_of"][9:]) == ["bytes", "longer side,aspect", ""]

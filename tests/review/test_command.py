@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def made(two_runs, run_cli):
     """The folder of a review of the sweep."""
-    assert run_cli("review", "last", "n=3", "repeats=2", "seed=5", f"runs={two_runs}") == 0
+    assert (
+        run_cli("review", "last", "n_pairs=3", "repeats=2", "seed=5", f"runs_dir={two_runs}") == 0
+    )
     [folder] = [path.parent for path in (two_runs / "review").glob("*/review.html")]
     return folder
 
@@ -45,7 +47,7 @@ def saved(path, plan, prefers, judge="0badcafe"):
 
 
 def test_the_plan_says_whose_results_stand_where(made, plan, two_runs):
-    settings = TrackedSettings(runs=two_runs, tracking=Tracking())
+    settings = TrackedSettings(runs_dir=two_runs, tracking=Tracking())
     client, _ = open_store(settings)
     tags = client.get_run(plan["review"]).data.tags
     assert tags["bgexp.command"] == "review"
@@ -90,18 +92,20 @@ def test_votes_come_back_as_preferences(plan, two_runs, tmp_path, bgexp_cli):
     one, other = plan["runs"]
     file = saved(tmp_path / "votes (1).json", plan, one)
     for _ in range(2):
-        code, out, _ = bgexp_cli("review", f"votes={file}", f"runs={two_runs}")
+        code, out, _ = bgexp_cli("review", f"votes={file}", f"runs_dir={two_runs}")
         assert code == 0
     assert out.splitlines()[0] == "5 votes by 1 judge on these runs"
     assert "100 % of 3 votes" in out
     assert out.splitlines()[-1].startswith("Repeated pairs judged alike: 2 of 2 ")
-    votes = read_votes(TrackedSettings(runs=two_runs, tracking=Tracking()), plan["runs"])
+    votes = read_votes(TrackedSettings(runs_dir=two_runs, tracking=Tracking()), plan["runs"])
     assert (win_rate(votes, one, other).wins, win_rate(votes, one, other).n) == (3, 3)
     assert self_agreement(votes).share == 1
 
 
 def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
-    assert run_cli("review", "last", "n=3", "repeats=2", "seed=5", f"runs={two_runs}") == 0
+    assert (
+        run_cli("review", "last", "n_pairs=3", "repeats=2", "seed=5", f"runs_dir={two_runs}") == 0
+    )
     plans = [json.loads(path.read_text()) for path in (two_runs / "review").glob("*/review.json")]
     assert len(plans) == 2
     assert plans[0]["pairs"] == plans[1]["pairs"] == plan["pairs"]
@@ -112,46 +116,46 @@ def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
     ("words", "said"),
     [
         (["nobody"], "bgexp: nobody: no such run in "),
-        (["last", "n=0"], "bgexp: n: "),
+        (["last", "n_pairs=0"], "bgexp: n_pairs: "),
         (["votes=nothing.json"], "nothing.json: No such file"),
         (["other", "votes=x.json"], "bgexp: votes: the file says of which runs it is"),
         (["last", "filter=attributes.status = 'FAILED'"], "bgexp: no run of "),
     ],
 )
 def test_a_mistake_is_one_line(two_runs, bgexp_cli, words, said):
-    code, _, error = bgexp_cli("review", *words, f"runs={two_runs}")
+    code, _, error = bgexp_cli("review", *words, f"runs_dir={two_runs}")
     assert code == 2
     assert said in error
     assert len(error.splitlines()) == 1
 
 
 def test_one_run_is_not_enough(plan, two_runs, bgexp_cli):
-    code, _, error = bgexp_cli("review", next(iter(plan["runs"])), f"runs={two_runs}")
+    code, _, error = bgexp_cli("review", next(iter(plan["runs"])), f"runs_dir={two_runs}")
     assert code == 2
-    assert "which: two finished runs are needed, not 1 (" in error
+    assert "runs: two finished runs are needed, not 1 (" in error
 
 
 def test_too_many_variants_for_the_eye(two_runs, bgexp_cli, monkeypatch):
     monkeypatch.setattr("bgexp.review.command.MOST_VARIANTS", 1)
-    code, _, error = bgexp_cli("review", "last", f"runs={two_runs}")
+    code, _, error = bgexp_cli("review", "last", f"runs_dir={two_runs}")
     assert code == 2
-    assert "which: 2 runs are too many to judge by eye (allowed: 1); name those between" in error
+    assert "runs: 2 runs are too many to judge by eye (allowed: 1); name those between" in error
 
 
 def test_runs_without_a_difference(two_runs, bgexp_cli, monkeypatch):
     monkeypatch.setattr(
         "bgexp.review.command.fingerprints", lambda found: {path: [0, 0] for path in found.paths}
     )
-    code, _, error = bgexp_cli("review", "last", f"runs={two_runs}")
+    code, _, error = bgexp_cli("review", "last", f"runs_dir={two_runs}")
     assert code == 2
     assert "these runs have the same masks on every image" in error
 
 
 def test_the_command_line(two_runs, plan, tmp_path):
     page = tmp_path / "page"
-    words = [*(run[:8] for run in plan["runs"]), "n=2", "repeats=0", f"hydra.run.dir={page}"]
+    words = [*(run[:8] for run in plan["runs"]), "n_pairs=2", "repeats=0", f"hydra.run.dir={page}"]
     found = subprocess.run(
-        [sys.executable, "-m", "bgexp.cli.main", "review", *words, f"runs={two_runs}"],
+        [sys.executable, "-m", "bgexp.cli.main", "review", *words, f"runs_dir={two_runs}"],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr

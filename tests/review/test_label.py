@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 
 
 def settings(two_runs, **changed):
-    given = {"runs": two_runs, "tracking": Tracking(), "which": ["last"], "filter": None}
-    given |= {"output": None, "n": 4, "start": "consensus", "seed": 0}
+    given = {"runs_dir": two_runs, "tracking": Tracking(), "runs": ["last"], "filter": None}
+    given |= {"output": None, "n_images": 4, "initial_mask": "consensus", "seed": 0}
     return SelectSettings(**given | changed)
 
 
@@ -64,26 +64,33 @@ def test_masks_start_as_the_consensus(made):
         for row in rows.itertuples():
             file = output / row.why / "masks" / f"{row.path}.png"
             assert (decode_mask(file.read_bytes()) == consensus(masks.read(row.path))).all()
-            assert sha256_file(file) == row.start_sha256
+            assert sha256_file(file) == row.initial_sha256
 
 
 def test_the_table_says_why(made):
     (output, rows), _ = made
     with (output / "selection.csv").open() as file:
         told = list(csv.DictReader(file))
-    assert list(told[0]) == ["path", "category", "why", "start", "disagreement", "start_sha256"]
+    assert list(told[0]) == [
+        "path",
+        "category",
+        "why",
+        "initial_mask",
+        "disagreement",
+        "initial_sha256",
+    ]
     assert [one["path"] for one in told] == list(rows["path"])
-    assert {one["start"] for one in told} == {"consensus"}
+    assert {one["initial_mask"] for one in told} == {"consensus"}
     assert all(one["category"] == one["path"].rpartition("/")[0] for one in told)
     assert len((output / "README.txt").read_text().splitlines()) == 5
 
 
 def test_blank_masks_and_the_same_random_half(two_runs, made, tmp_path):
-    chosen = settings(two_runs, output=tmp_path / "out", start="blank")
+    chosen = settings(two_runs, output=tmp_path / "out", initial_mask="blank")
     output, rows = select_images(chosen, tmp_path / "run")
     pd.testing.assert_frame_equal(
-        rows.drop(columns=["start", "start_sha256"]),
-        made[0][1].drop(columns=["start", "start_sha256"]),
+        rows.drop(columns=["initial_mask", "initial_sha256"]),
+        made[0][1].drop(columns=["initial_mask", "initial_sha256"]),
     )
     for file in output.rglob("masks/**/*.png"):
         assert not decode_mask(file.read_bytes()).any()
@@ -95,7 +102,7 @@ def test_masks_that_were_edited_are_never_written_over(made, two_runs):
     before = edited.read_bytes()
     try:
         edited.write_bytes(encode_mask(np.ones_like(decode_mask(before))))
-        assert sha256_file(edited) != rows["start_sha256"][0]
+        assert sha256_file(edited) != rows["initial_sha256"][0]
         now = edited.read_bytes()
         with pytest.raises(
             UserError, match=r"^output: .* is not empty, and masks that were edited"
@@ -127,8 +134,9 @@ def test_a_mask_of_an_odd_name_finds_its_image(tmp_path):
 
 
 def test_the_command_line(two_runs, tmp_path, run_cli, fast):
+    runs_dir = f"runs_dir={two_runs}"
     found = subprocess.run(
-        [sys.executable, "-m", "bgexp.cli.main", "select", "last", "n=4", f"runs={two_runs}"],
+        [sys.executable, "-m", "bgexp.cli.main", "select", "last", "n_images=4", runs_dir],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
@@ -136,7 +144,7 @@ def test_the_command_line(two_runs, tmp_path, run_cli, fast):
     [then] = [line for line in found.stdout.splitlines() if line.startswith("Then:")]
     words = then.split()[2:]
     assert words[:2] == ["run", "dataset=pairs"]
-    assert run_cli(*words, *fast, f"runs={tmp_path / 'runs'}") == 0
+    assert run_cli(*words, *fast, f"runs_dir={tmp_path / 'runs'}") == 0
     [summary] = (tmp_path / "runs" / "run").glob("*/summary.json")
     told = json.loads(summary.read_text())["dataset"]
     assert (told["n_images"], told["n_with_truth"]) == (2, 2)

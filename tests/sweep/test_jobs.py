@@ -42,7 +42,7 @@ CONTRACT = {
     "check_ranks": {"coverage", "confidence"},
     "detections": {"computed", "cached"},
     "timings": {"load", "detect", "combine", "refine", "cutout"},
-    "processes": {},
+    "workers": {},
     "images_per_s": {},
     "peak_rss_bytes": {},
 }
@@ -52,7 +52,7 @@ def run_sweep(run_cli, runs, given, *more):
     """The sweep in this process: exit code, output, its folder, its jobs' summaries."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = run_cli("run", "-m", f"runs={runs}", *given, *GRID, *more)
+        code = run_cli("run", "-m", f"runs_dir={runs}", *given, *GRID, *more)
     assert (runs / "sweep").is_dir(), err.getvalue()
     folder = max((runs / "sweep").iterdir())
     jobs = sorted(path.parent for path in folder.glob("*/summary.json"))
@@ -132,14 +132,14 @@ def test_output(swept):
     assert f"Files:   {swept.folder}" in table
     assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
     parent = swept.summaries[0]["parent_run_id"][:8]
-    assert f"Compare: bgexp compare {parent} runs={swept.folder.parents[1]}" in lines
+    assert f"Compare: bgexp compare {parent} runs_dir={swept.folder.parents[1]}" in lines
 
 
 def test_what_compares_is_what_was_run(capsys, swept):
     settings = history.StoredRun("", "", "", None, {}, {}, {}, swept.jobs[0]).settings
     sweep.show_results(swept.jobs[:1], settings)
     run_id = swept.summaries[0]["run_id"]
-    told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs={swept.folder.parents[1]}"
+    told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs_dir={swept.folder.parents[1]}"
     assert told in capsys.readouterr().out.splitlines()
     sweep.show_results(swept.jobs, settings.model_copy(update={"runs": Path("runs")}))
     parent = swept.summaries[0]["parent_run_id"][:8]
@@ -350,7 +350,7 @@ def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, swept, given, tmp_pa
     place = [f"dataset.images={tmp_path / 'images'}", f"dataset.masks={tmp_path / 'masks'}"]
     code = run_cli(
         "run",
-        f"runs={tmp_path / 'runs'}",
+        f"runs_dir={tmp_path / 'runs'}",
         *given,
         "dataset=pairs",
         *place,

@@ -24,8 +24,8 @@ def space_of(*overrides, stored=None):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ("refine=none,network", CategoricalDistribution(["none", "network"])),
-        ("refine=choice(none,network)", CategoricalDistribution(["none", "network"])),
+        ("refine=none,unet", CategoricalDistribution(["none", "unet"])),
+        ("refine=choice(none,unet)", CategoricalDistribution(["none", "unet"])),
         ("x=0.5,0.7,0.5", CategoricalDistribution(["0.5", "0.7"])),
         ("x='a b',[1,2]", CategoricalDistribution(["'a b'", "[1,2]"])),
         ("x=range(1,5)", IntDistribution(1, 4)),
@@ -97,7 +97,7 @@ def test_what_optuna_proposes_composes():
     config = compose_config("run", ["sweep=optuna"], None)
     given = [
         "detector.score_threshold=interval(0.2,0.9)",
-        "refine=none,network",
+        "refine=none,unet",
         "dataset.subset=2",
     ]
     space = read_space(config, [*given, "detector.image_size=range(256,385,64)"])
@@ -106,6 +106,6 @@ def test_what_optuna_proposes_composes():
         overrides = space.overrides(study.ask(dict(space.free)).params)
         settings = check_settings(RunSettings, plain(compose_config("run", overrides, None)))
         assert 0.2 <= settings.detector.score_threshold <= 0.9
-        assert settings.refine.name in ("none", "network")
+        assert settings.refine.name in ("none", "unet")
         assert settings.detector.image_size in (256, 320, 384)
         assert settings.dataset.subset == 2

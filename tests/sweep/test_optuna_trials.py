@@ -54,9 +54,9 @@ def kill_in_a_trial(arguments, runs):
 def resumed(run_cli, given, tmp_path_factory):
     """A sweep that was killed in its second trial, and gone on with: its runs folder."""
     runs = tmp_path_factory.mktemp("killed") / "runs"
-    kill_in_a_trial([*given, "sweep.trials=3", f"runs={runs}"], runs)
+    kill_in_a_trial([*given, "sweep.trials=3", f"runs_dir={runs}"], runs)
     before = read_summary(runs / "sweep/s/0")
-    assert run_cli("run", "-m", *given, "sweep.trials=3", f"runs={runs}") == 0
+    assert run_cli("run", "-m", *given, "sweep.trials=3", f"runs_dir={runs}") == 0
     assert read_summary(runs / "sweep/s/0") == before  # it was not done again
     return runs
 
@@ -84,7 +84,7 @@ def test_a_killed_sweep_goes_on_where_it_stopped(resumed):
 
 
 def test_it_tried_what_it_would_have_tried_without_the_kill(resumed, bgexp_cli, given, tmp_path):
-    code, out, _ = bgexp_cli("run", "-m", *given, "sweep.trials=3", f"runs={tmp_path / 'runs'}")
+    code, out, _ = bgexp_cli("run", "-m", *given, "sweep.trials=3", f"runs_dir={tmp_path / 'runs'}")
     assert code == 0
     whole, killed = stored(tmp_path / "runs")[0], stored(resumed)[0]
     assert [t.params for t in whole] == [t.params for t in killed if t.state != TrialState.FAIL]
@@ -103,7 +103,7 @@ def test_a_finished_study_is_told_again_and_goes_on_with_more(
 ):
     with monkeypatch.context() as patched:
         patched.setattr(experiment, "work_through", never)
-        code, out, _ = bgexp_cli("run", "-m", *given, "sweep.trials=3", f"runs={resumed}")
+        code, out, _ = bgexp_cli("run", "-m", *given, "sweep.trials=3", f"runs_dir={resumed}")
     assert code == 0
     assert "3 jobs" in out
     floors = json.loads((resumed / "sweep/s/sweep.json").read_text())["score_floors"]
@@ -115,7 +115,11 @@ def test_a_finished_study_is_told_again_and_goes_on_with_more(
 def test_both_ends_are_checked_before_anything_starts(bgexp_cli, given, tmp_path):
     given = [o for o in given if not o.startswith("detector.score_threshold")]
     code, _, err = bgexp_cli(
-        "run", "-m", *given, "detector.score_threshold=interval(0.2,1.9)", f"runs={tmp_path}/runs"
+        "run",
+        "-m",
+        *given,
+        "detector.score_threshold=interval(0.2,1.9)",
+        f"runs_dir={tmp_path}/runs",
     )
     assert code == 2
     assert err == (
@@ -143,14 +147,14 @@ def test_both_ends_are_checked_before_anything_starts(bgexp_cli, given, tmp_path
 )
 def test_what_is_refused(bgexp_cli, given, photographs, tmp_path, more, said):
     more = [word.format(photographs) for word in more]
-    code, _, err = bgexp_cli("run", "-m", *given, *more, f"runs={tmp_path}/runs")
+    code, _, err = bgexp_cli("run", "-m", *given, *more, f"runs_dir={tmp_path}/runs")
     assert (code, err.count("\n")) == (2, 1)
     assert said in err
     assert not (tmp_path / "runs/sweep").exists()
 
 
 def test_without_a_sweep(bgexp_cli, tmp_path):
-    code, _, err = bgexp_cli("run", "sweep=optuna", f"runs={tmp_path}/runs")
+    code, _, err = bgexp_cli("run", "sweep=optuna", f"runs_dir={tmp_path}/runs")
     assert (code, err) == (2, "bgexp: sweep=optuna: a sweep is asked for by -m\n")
 
 
@@ -164,7 +168,9 @@ def test_a_failed_job_fails_its_trial_only(bgexp_cli, given, tmp_path, monkeypat
 
     monkeypatch.setattr(experiment, "prepare", fragile)
     both = "sweep.objectives=[iou.mean,images_per_s]"
-    code, out, _ = bgexp_cli("run", "-m", *given, both, "sweep.trials=3", f"runs={tmp_path}/runs")
+    code, out, _ = bgexp_cli(
+        "run", "-m", *given, both, "sweep.trials=3", f"runs_dir={tmp_path}/runs"
+    )
     assert code == 1
     trials, _ = stored(Path(tmp_path) / "runs")
     for trial in trials:

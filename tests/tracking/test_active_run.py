@@ -26,7 +26,7 @@ SECRET = "s3cr3t-Pa55"
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     runs = tmp_path_factory.mktemp("tracking") / "runs"
-    return Common(runs=runs, tracking=Tracking(), seed=0, device="cpu")
+    return Common(runs_dir=runs, tracking=Tracking(), seed=0, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_three_processes_open_one_fresh_store(tmp_path):
         "from bgexp.tracking.active_run import open_store, tracked_run\n"
         "from bgexp.config.base import Common, Tracking\n"
         "root, me = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
-        "s = Common(runs=root / 'runs', tracking=Tracking(), seed=0, device='cpu')\n"
+        "s = Common(runs_dir=root / 'runs', tracking=Tracking(), seed=0, device='cpu')\n"
         "(root / me).touch()\n"
         "while len(list(root.glob('ready*'))) < 3: time.sleep(0.01)\n"
         "with tracked_run(s, 'run', me, root) as run: run.log_metrics({'a': 1.0})\n"

@@ -22,7 +22,7 @@ class Store:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("history")
-    found = Store(TrackedSettings(runs=root / "runs", tracking=Tracking()), {})
+    found = Store(TrackedSettings(runs_dir=root / "runs", tracking=Tracking()), {})
 
     def add(command, name, score, parent=None):
         folder = root / name
@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line(store, which, where, said):
 
 
 def test_the_newest_sweep_stays_when_runs_follow_and_is_missed_where_there_is_none(tmp_path):
-    settings = TrackedSettings(runs=tmp_path / "runs", tracking=Tracking())
+    settings = TrackedSettings(runs_dir=tmp_path / "runs", tracking=Tracking())
 
     def add(command, parent=None):
         with tracked_run(settings, command, f"a {command}", tmp_path, parent) as run:

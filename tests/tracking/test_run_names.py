@@ -27,7 +27,7 @@ def test_a_run_is_called_by_what_it_is(overrides, name):
 
 def test_what_differs_stands_first():
     jobs = [
-        settings(f"detector.score_threshold={score}", f"refine={refine}", "runs=a")
+        settings(f"detector.score_threshold={score}", f"refine={refine}", "runs_dir=a")
         for score in (0.5, 0.8)
         for refine in ("none", "grabcut")
     ]
@@ -59,7 +59,7 @@ def test_what_one_has_and_another_lacks_is_told_by_its_kind():
 
 
 def test_where_a_run_lies_is_no_difference():
-    jobs = [settings("runs=a", "force=true", "tracking.experiment=x"), settings("runs=b")]
+    jobs = [settings("runs_dir=a", "force=true", "tracking.experiment=x"), settings("runs_dir=b")]
     assert varied_keys(jobs) == []
 
 

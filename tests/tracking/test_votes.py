@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 def store(tmp_path_factory):
     """Three runs, and a review of two of them."""
     root = tmp_path_factory.mktemp("votes")
-    settings = TrackedSettings(runs=root / "runs", tracking=Tracking())
+    settings = TrackedSettings(runs_dir=root / "runs", tracking=Tracking())
     ids = {}
     for name in ("one", "other", "third"):
         with tracked_run(settings, "run", name, root / name) as run:

@@ -38,7 +38,7 @@ def steps_of(client, run):
 def whole(run_cli, quick, tmp_path_factory):
     """The folder of a training that nobody stopped."""
     runs = tmp_path_factory.mktemp("whole")
-    assert run_cli("train", *quick, f"runs={runs}", f"hydra.run.dir={runs / 'a'}") == 0
+    assert run_cli("train", *quick, f"runs_dir={runs}", f"hydra.run.dir={runs / 'a'}") == 0
     return runs / "a"
 
 
@@ -85,7 +85,7 @@ sys.exit(cli.main())
 def resumed(run_cli, quick, tmp_path_factory):
     """The folder of the same training killed after its first checkpoint, and resumed."""
     runs = tmp_path_factory.mktemp("resumed")
-    given = "train", *quick, f"runs={runs}", f"hydra.run.dir={runs / 'a'}"
+    given = "train", *quick, f"runs_dir={runs}", f"hydra.run.dir={runs / 'a'}"
     command = [sys.executable, "-c", KILLED, *given]
     killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
     assert killed.returncode == -signal.SIGKILL
@@ -119,7 +119,7 @@ def test_the_store_knows_which_run_was_killed(resumed):
 
 def test_a_checkpoint_is_not_written_over(bgexp_cli, quick, whole):
     before = (whole / "checkpoint.pt").read_bytes()
-    code, _, err = bgexp_cli("train", *quick, f"runs={whole.parent}", f"hydra.run.dir={whole}")
+    code, _, err = bgexp_cli("train", *quick, f"runs_dir={whole.parent}", f"hydra.run.dir={whole}")
     assert code == 2
     assert "checkpoint.pt exists: go on with resume=true, or choose another folder" in err
     assert len(err.splitlines()) == 1
@@ -134,7 +134,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bgexp_cli, quick, tmp_path, monk
     monkeypatch.setattr(
         Trainer, "learning_rate", lambda self: 1e30 if self.step == 2 else usual(self)
     )
-    given = f"runs={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
+    given = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
     code, out, err = bgexp_cli("train", *quick, *given)
     assert code == 2
     (line,) = err.splitlines()
@@ -154,7 +154,7 @@ def test_a_loss_that_is_no_number_stops_the_run(bgexp_cli, quick, tmp_path, monk
 
 
 def one_step(run_cli, folder, *given):
-    where = f"runs={folder}", f"hydra.run.dir={folder / 'a'}"
+    where = f"runs_dir={folder}", f"hydra.run.dir={folder / 'a'}"
     assert run_cli("train", *given, "loop.steps=1", *where) == 0
     return folder / "a" / "weights.safetensors"
 
@@ -182,21 +182,21 @@ def test_a_network_of_torchvisions_learns_the_datasets_classes(
 ):
     weights = one_step(run_cli, tmp_path, *small, *coco, *resnet, "classes=dataset")
     assert class_names(resnet_of(settings_of, resnet, weights)) == ("background", "cat", "dog")
-    given = "device=cpu", "refine=none", f"runs={tmp_path}"
+    given = "device=cpu", "refine=none", f"runs_dir={tmp_path}"
     trained = *coco, *resnet, f"detector.weights={weights}", "detector.labels=[dog]"
     assert run_cli("run", *given, *trained) == 0
 
 
 def test_mixed_precision_leaves_the_boxes_as_exact_as_they_are(run_cli, quick, tmp_path):
-    assert run_cli("train", *quick, f"runs={tmp_path}", "precision=bf16-mixed") == 0
+    assert run_cli("train", *quick, f"runs_dir={tmp_path}", "precision=bf16-mixed") == 0
     client, (run,) = runs_of(tmp_path)
     assert run.data.params["precision"] == "bf16-mixed"
     assert steps_of(client, run) == [4]
 
 
 def test_the_refiner_runs_by_the_command_that_is_told(bgexp_cli, quick, weights, tmp_path):
-    given = "model=refiner", "start=random", "refine.size=64", "loop.steps=2"
-    where = f"runs={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
+    given = "network=refiner", "init=random", "refine.size=64", "loop.steps=2"
+    where = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
     code, out, _ = bgexp_cli("train", *quick, *given, *where)
     assert code == 0
     assert read_classes(tmp_path / "a" / "weights.safetensors")
@@ -219,16 +219,16 @@ def other_backbone(tmp_path_factory):
 
 
 WRONG = [
-    (["start=backbone"], "backbone: start=backbone needs a file here"),
-    (["start=backbone", "backbone=/nosuch.pth"], "backbone: no such file: /nosuch.pth"),
-    (["start=backbone", "backbone=OTHER"], "holds another network's weights"),
-    (["start=backbone", "backbone=OTHER", "model=refiner"], "holds another network's weights"),
-    (["start=backbone", f"backbone={__file__}"], "backbone: "),
+    (["init=backbone"], "backbone: init=backbone needs a file here"),
+    (["init=backbone", "backbone=/nosuch.pth"], "backbone: no such file: /nosuch.pth"),
+    (["init=backbone", "backbone=OTHER"], "holds another network's weights"),
+    (["init=backbone", "backbone=OTHER", "network=refiner"], "holds another network's weights"),
+    (["init=backbone", f"backbone={__file__}"], "backbone: "),
     (["classes=dataset"], "classes: dataset needs dataset=coco (got 'dataset'; allowed: object)"),
     (["COCO", "classes=dataset"], "classes: detector=demo knows one class"),
     (["dataset.subset=1"], "dataset: 1 images with masks are too few to train on"),
-    (["model=refiner", f"refine.weights={WEIGHTS}"], "refine.weights: "),
-    (["model=refiner", "refine.weights=/nosuch"], "refine.weights: no such file: /nosuch"),
+    (["network=refiner", f"refine.weights={WEIGHTS}"], "refine.weights: "),
+    (["network=refiner", "refine.weights=/nosuch"], "refine.weights: no such file: /nosuch"),
     (["detector.weights=/nosuch"], "detector.weights: no such file: /nosuch"),
     (["dataset.images=/nosuch"], "dataset.images: no such folder: /nosuch"),
     (["loop.image_size=32"], "loop.image_size: "),
@@ -240,7 +240,7 @@ WRONG = [
 def test_wrong_use(bgexp_cli, quick, small, coco, other_backbone, tmp_path, wrong, message):
     data = [*small, *coco] if "COCO" in wrong else quick
     given = [w.replace("OTHER", str(other_backbone)) for w in wrong if w != "COCO"]
-    code, _, err = bgexp_cli("train", *data, *given, f"runs={tmp_path / 'runs'}")
+    code, _, err = bgexp_cli("train", *data, *given, f"runs_dir={tmp_path / 'runs'}")
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1, err

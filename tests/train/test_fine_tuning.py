@@ -52,7 +52,7 @@ def tuned(run_cli, write, tmp_path_factory):
         "loop.validate_every=12",
         "loop.workers=0",
     ]
-    place = f"runs={folder / 'runs'}", f"hydra.run.dir={folder / 'runs' / 'a'}"
+    place = f"runs_dir={folder / 'runs'}", f"hydra.run.dir={folder / 'runs' / 'a'}"
     assert run_cli("train", *given, *place) == 0
     return folder / "runs" / "a" / "weights.safetensors"
 

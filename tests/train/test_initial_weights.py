@@ -36,7 +36,7 @@ def test_imagenets_backbone_with_random_heads(settings_of, tmp_path, model):
     torch.manual_seed(1)
     imagenet = mobilenet_v2(weights=None).state_dict()
     torch.save(imagenet, tmp_path / "b.pth")
-    given = f"model={model}", "start=backbone", f"backbone={tmp_path / 'b.pth'}"
+    given = f"model={model}", "init=backbone", f"backbone={tmp_path / 'b.pth'}"
     state = state_of(build_task(settings_of(*given), OBJECT, CPU))
     body = {name.partition("body.")[2]: v for name, v in state.items() if "body." in name}
     assert len(body) > 200
@@ -59,7 +59,7 @@ def test_a_refiner_goes_on_from_its_weights(settings_of, tmp_path):
     torch.manual_seed(2)
     weights = {name: value.half().float() for name, value in MaskNetwork().state_dict().items()}
     save_state(weights, tmp_path / "n.safetensors", {})
-    given = "model=refiner", f"refine.weights={tmp_path / 'n.safetensors'}"
+    given = "network=refiner", f"refine.weights={tmp_path / 'n.safetensors'}"
     task = build_task(settings_of(*given), OBJECT, CPU)
     assert isinstance(task, RefinerTask)
     state = state_of(task)
@@ -93,7 +93,7 @@ def test_its_norms_and_first_layers_do_not_learn(of_three):
 
 
 def test_batch_norms_are_frozen_too(settings_of, resnet):
-    given = "start=random", "detector.norm=batch_norm"
+    given = "init=random", "detector.norm=batch_norm"
     task = build_task(settings_of(*resnet, *given), OBJECT, CPU)
     layers = list(task.model.modules())
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in layers)

@@ -1,4 +1,4 @@
-"""Settings of `bgexp tune`."""
+"""Settings of `bgexp autotune`."""
 
 from bgexp.config.base import Common, Positive, Share
 from bgexp.config.datasets import Dataset
@@ -6,8 +6,8 @@ from bgexp.config.detectors import ObjectDetectorSettings
 from bgexp.config.stages import Combine, Refine
 
 
-class TuneSettings(Common):
-    """Settings of `bgexp tune`.
+class AutotuneSettings(Common):
+    """Settings of `bgexp autotune`.
 
     Attributes:
         images: So many of the dataset are measured on.
