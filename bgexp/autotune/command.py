@@ -127,7 +127,7 @@ def tuned_config(settings: AutotuneSettings, tuning: Tuning) -> str:
         "detector": best.changes,
     }
     if tuning.processes != available_cores():
-        values["processes"] = tuning.processes
+        values["workers"] = tuning.processes
     return (
         "# @package _global_\n"
         f"# By bgexp autotune on {tuning.device}: {best.ms:.0f} ms an image on one thread, "

@@ -10,7 +10,8 @@ from bgexp.tracking.run_names import SAID
 
 # What changes no result, or is told by the weights' hash and by the images themselves.
 _PASSED_OVER = (
-    "runs.",
+    "runs_dir.",
+    "workers.",
     "tracking.",
     "force.",
     "cache.",

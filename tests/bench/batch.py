@@ -157,7 +157,7 @@ def _batch(folder, scenes, scratch, plan, processes, arithmetic, refine):
             for copy in range(plan.copies):
                 (source / str(copy)).mkdir(parents=True, exist_ok=True)
                 os.link(scene.file, source / str(copy) / scene.file.name)
-        given = {"input": source, "output": output, "runs": scratch / "runs", "refine": refine}
+        given = {"input": source, "output": output, "runs_dir": scratch / "runs", "refine": refine}
         given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
         given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch", "tests.bench.steered"]
@@ -211,7 +211,7 @@ def _case(megapixels, scenes, processes, arithmetic, refine, batches, outcomes):
         "objects": scenes[0].objects,
         **arithmetic,
         "refine": refine,
-        "processes": processes,
+        "workers": processes,
         "threads": {"ours": 1, "naive": torch.get_num_threads(), "opencv": cv2.getNumThreads()},
         "rounds": len(batches),
         "photographs": {"ours": len(batches[0].rows), "naive": len(scenes)},

@@ -8,7 +8,7 @@ import torch
 from bgexp.metrics.overlap import iou
 
 SAME_UNION = 0.999  # IoU of the two unrefined masks: rounding at the edge, no more
-REFERENCE = "eager fp32"  # the side that the others are held against
+REFERENCE = "torch fp32"  # the side that the others are held against
 SAME_BOX = 0.01  # of the picture's longer side
 
 
@@ -66,7 +66,7 @@ def build_case(megapixels, detector, refine, rounds, peaks=None):
         "backend": detector.backend,
         "precision": detector.precision,
         "refine": refine,
-        "processes": 1,
+        "workers": 1,
         "threads": torch.get_num_threads(),
         "rounds": len(rounds),
         "ours_s": _median(seconds["ours"]),

@@ -87,7 +87,7 @@ def _batch(scratch, scene, count, plan, arithmetic, refine):
         source.mkdir()
         for number in range(count):
             os.link(scene.file, source / f"{number:06}.jpg")
-        given = {"input": source, "output": output, "runs": scratch / "runs", "refine": refine}
+        given = {"input": source, "output": output, "runs_dir": scratch / "runs", "refine": refine}
         given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS, "device": plan.device}
         given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch"]

@@ -108,7 +108,7 @@ def _exact_rows(results):
 
 
 def _arithmetic(found):
-    return f"{'torch' if found['backend'] == 'eager' else 'OpenVINO'} {found['precision']}"
+    return f"{'torch' if found['backend'] == 'torch' else 'OpenVINO'} {found['precision']}"
 
 
 def batch_text(results):
@@ -124,7 +124,7 @@ def batch_text(results):
     for case in cases:
         cells = (
             f"{case['megapixels']:g} MP",
-            str(case["processes"]),
+            str(case["workers"]),
             _arithmetic(case),
             case["refine"],
             f"{case['naive_s']:.1f} s",
@@ -263,7 +263,7 @@ def _measured(case):
 
 def _standard(case):
     """Whether it is of the usual number of objects, in the arithmetic of the default settings."""
-    exact = case["backend"] == "eager" and case["precision"] == "fp32"
+    exact = case["backend"] == "torch" and case["precision"] == "fp32"
     return exact and case["objects"] in (OBJECTS, None)
 
 

@@ -31,7 +31,7 @@ def results(tmp_path_factory):
 def test_a_batch_is_measured_and_takes_the_place_of_an_earlier_one(results):
     one, batch, plain = results["cases"]
     assert one == {"megapixels": 1}
-    assert (batch["megapixels"], batch["processes"]) == (0.2, 2)
+    assert (batch["megapixels"], batch["workers"]) == (0.2, 2)
     assert batch["photographs"] == {"ours": 2, "naive": 1}
     assert 0 < batch["beside_s"] < 2 * batch["ours_s"]
     assert (batch["refine"], plain["refine"]) == ("grabcut", "none")

@@ -95,10 +95,10 @@ def test_every_case_is_there_and_holds_numbers(results):
     assert results["matmul_gflops"]["fp32"] > results["matmul_gflops"]["bf16"] / 100 > 0
     keys = ("megapixels", "detector", "objects", "backend", "refine")
     found = [tuple(case[key] for key in keys) for case in results["cases"]]
-    resnet = [(0.05, RESNET, OBJECTS, "eager", refine) for refine in REFINES]
+    resnet = [(0.05, RESNET, OBJECTS, "torch", refine) for refine in REFINES]
     resnet += [(0.05, RESNET, OBJECTS, "openvino", refine) for refine in COMPARED]
-    resnet += [(0.05, RESNET, 12, "eager", refine) for refine in COMPARED]
-    demo = [(1, "demo", None, "eager", refine) for refine in REFINES]
+    resnet += [(0.05, RESNET, 12, "torch", refine) for refine in COMPARED]
+    demo = [(1, "demo", None, "torch", refine) for refine in REFINES]
     assert found == [*resnet, *demo, (1, "demo", None, "openvino", "none")]
     for case in results["cases"]:
         assert case["ours_spread_s"][0] <= case["ours_s"] <= case["ours_spread_s"][1]
@@ -120,7 +120,7 @@ def test_other_arithmetic_stands_beside_fp32(results):
     [exact, *_, other] = [case for case in results["cases"] if case["detector"] == "demo"]
     assert exact["vs_fp32"] == {"iou_mean": 1, "iou_min": 1, "same_detections": 1}
     assert other["vs_fp32"]["iou_mean"] > 0.99
-    for found, backend in zip(results["dense"], ("eager", "openvino"), strict=True):
+    for found, backend in zip(results["dense"], ("torch", "openvino"), strict=True):
         assert found["backend"] == backend
         assert found["gflop"] == pytest.approx(7.6, rel=0.2)  # 160x128 of what is 360 at 1088x800
         assert 0 < found["share"] < 2
@@ -152,7 +152,7 @@ def test_ratios_are_of_pairs_and_of_all_their_time(scene):
     rounds = [
         (
             scene,
-            {("eager fp32", "none"): outcome(ours, full), ("naive", "none"): outcome(naive, half)},
+            {("torch fp32", "none"): outcome(ours, full), ("naive", "none"): outcome(naive, half)},
         )
         for ours, naive in ((1.0, 2.0), (2.0, 8.0), (4.0, 40.0))
     ]
@@ -168,12 +168,12 @@ def test_work_left_out_is_noticed(scene):
     control = Control()
     control.scene = scene
     control.proposals, control.mask_boxes = 1000, OBJECTS
-    check_work("eager fp32", control, 1000)
+    check_work("torch fp32", control, 1000)
     with pytest.raises(AssertionError, match="mask boxes"):
         check_work("naive", control, 1000)
     control.proposals = 999
     with pytest.raises(AssertionError, match="999"):
-        check_work("eager fp32", control, 1000)
+        check_work("torch fp32", control, 1000)
 
 
 def test_other_detections_are_noticed(scene):

@@ -25,7 +25,7 @@ def test_who_sets_the_pace_is_measured(tmp_path):
     assert 1 <= case["network"]["pictures_per_batch"] <= 2
     # Of random weights' own predictions nothing would be left above the score threshold.
     assert case["iou_vs_truth"] > 0.8
-    assert row(case).startswith("| 0.2 MP | eager fp32 | none | ")
+    assert row(case).startswith("| 0.2 MP | torch fp32 | none | ")
     assert "pace" in row(case)
 
 

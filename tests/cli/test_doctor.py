@@ -30,7 +30,7 @@ CONF = Path(__file__).parents[2] / "conf"
 
 def settings_for(runs, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("doctor", [f"runs='{runs}'", *overrides])
+        composed = compose("doctor", [f"runs_dir='{runs}'", *overrides])
     return check_settings(DoctorSettings, OmegaConf.to_container(composed))
 
 

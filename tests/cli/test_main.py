@@ -194,8 +194,8 @@ def test_closed_port(bgexp_cli, fast, place, monkeypatch):
 @pytest.mark.parametrize("runs", ["file", "file/below", "/proc/nosuch", "/dev/null"])
 def test_runs_cannot_be(bgexp_cli, fast, place, runs):
     (place / "file").write_text("mine")
-    refused(bgexp_cli("run", *fast, f"runs_dir={runs}"), "runs: ")
-    refused(bgexp_cli("run", "-m", *fast, f"runs_dir={runs}"), "runs: ")
+    refused(bgexp_cli("run", *fast, f"runs_dir={runs}"), "runs_dir: ")
+    refused(bgexp_cli("run", "-m", *fast, f"runs_dir={runs}"), "runs_dir: ")
     assert (place / "file").read_text() == "mine"
 
 
@@ -262,7 +262,7 @@ def test_shows_config(bgexp_cli, place):
     assert "root: ???" in out
     assert "hydra:" not in out
     code, out, _ = bgexp_cli("run", "--cfg", "job", "--resolve", "runs_dir=${oc.env:HOME}")
-    assert (code, f"runs: {os.environ['HOME']}" in out) == (0, True)
+    assert (code, f"runs_dir: {os.environ['HOME']}" in out) == (0, True)
     refused(bgexp_cli("run", "--cfg", "job", "--resolve", "seed=${nothing}"), "nothing")
     assert not list(place.iterdir())
 
@@ -276,7 +276,7 @@ def test_help_and_version(bgexp_cli):
     for command in ("run", "train", "doctor", "ui"):
         code, out, err = bgexp_cli(command, "--help")
         assert (code, err) == (0, "")
-        assert "runs: runs" in out
+        assert "runs_dir: runs" in out
     assert "score_threshold: 0.5" in bgexp_cli("run", "-h")[1]
 
 

@@ -51,7 +51,7 @@ def test_a_port_out_of_range():
 
 
 def test_no_store_yet(tmp_path, free_port):
-    with pytest.raises(UserError, match=f"^runs: no store in {tmp_path}: run bgexp run first$"):
+    with pytest.raises(UserError, match=f"^runs_dir: no store in {tmp_path}: run bgexp run first$"):
         ui.serve_ui(settings_for(tmp_path, free_port))
 
 

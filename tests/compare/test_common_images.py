@@ -53,7 +53,7 @@ def test_speed_is_that_of_the_common_images(job):
     slow.rows["ms.detect"] = [100.0, 9000.0, 200.0, 300.0]
     found = match_images([slow, without(job("a=2", IOUS), 1)])
     assert found.jobs[0].summary["images_per_s"] == pytest.approx(3 / 0.6)
-    slow.summary["processes"] = 2
+    slow.summary["workers"] = 2
     found = match_images([slow, without(job("a=2", IOUS), 1)])
     assert found.jobs[0].summary["images_per_s"] == pytest.approx(2 * 3 / 0.6)
 

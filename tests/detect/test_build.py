@@ -180,7 +180,7 @@ def test_fp16_is_refused_on_a_processor():
         build_detector(demo_settings(precision="fp16"), CPU)
 
 
-@pytest.mark.parametrize(("backend", "precision"), [("eager", "int8"), ("openvino", "fp16")])
+@pytest.mark.parametrize(("backend", "precision"), [("torch", "int8"), ("openvino", "fp16")])
 def test_a_backend_without_the_precision(backend, precision):
     given = demo_settings().model_dump() | {"backend": backend, "precision": precision}
     with pytest.raises(ValidationError, match=f"{backend} has no {precision} .allowed: fp32, bf16"):

@@ -83,7 +83,7 @@ def make_page(files, name="/data", analyze=ANALYZE, when=None):
         [SizeDistribution("bytes", "bytes", sizes, 500.0, 2000.0, 1000.0)] if len(sizes) else []
     )
     folder = AnalysisFolder(root=name).model_dump(mode="json")
-    settings = {"dataset": folder, "analyze": analyze.model_dump(mode="json")}
+    settings = {"dataset": folder} | analyze.model_dump(mode="json")
     thumbnails = {one.path: one.thumbnail for one in files if one.thumbnail}
     links = {"table": "a b.csv"}
     return render_quality(summary, settings, rows, thumbnails, measured, when, links)

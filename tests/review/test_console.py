@@ -37,7 +37,7 @@ def test_a_judge_in_words():
 
 def test_of_several_variants_the_best_stands_first(capsys):
     names = {"a": "first", "b": "sec\x1b[2Jond", "c": "third", "d": "unseen"}
-    review = Review(review="0" * 32, runs_dir=names, pairs=())
+    review = Review(review="0" * 32, runs=names, pairs=())
     show_votes(votes(2, 12) + votes(1, 9, over="c"), review)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "24 votes by 1 judge on these runs"

@@ -139,7 +139,7 @@ def test_a_start_that_fails_is_told():
 
 
 def test_a_start_that_dies_is_told():
-    with pytest.raises(UserError, match=r"^processes: a worker could not start: .*exit code 3"):
+    with pytest.raises(UserError, match=r"^workers: a worker could not start: .*exit code 3"):
         run([1], dead_start)
 
 

@@ -18,7 +18,7 @@ def settings(*overrides):
         (["refine=grabcut"], "demo · score 0.5 · grabcut"),
         (["refine=none", "detector.score_threshold=0.25"], "demo · score 0.25 · no refinement"),
         (["detector=rembg", "refine=none"], "rembg · u2netp · no refinement"),
-        (["detector=rembg", "detector.model=/a/b/mine.onnx"], "rembg · mine.onnx · network"),
+        (["detector=rembg", "detector.model=/a/b/mine.onnx"], "rembg · mine.onnx · unet"),
     ],
 )
 def test_a_run_is_called_by_what_it_is(overrides, name):

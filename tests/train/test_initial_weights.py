@@ -31,12 +31,12 @@ def test_the_shipped_detector_is_where_fine_tuning_starts(settings_of):
     assert all(torch.equal(value, shipped[name].float()) for name, value in state_of(task).items())
 
 
-@pytest.mark.parametrize("model", ["detector", "refiner"])
-def test_imagenets_backbone_with_random_heads(settings_of, tmp_path, model):
+@pytest.mark.parametrize("network", ["detector", "refiner"])
+def test_imagenets_backbone_with_random_heads(settings_of, tmp_path, network):
     torch.manual_seed(1)
     imagenet = mobilenet_v2(weights=None).state_dict()
     torch.save(imagenet, tmp_path / "b.pth")
-    given = f"model={model}", "init=backbone", f"backbone={tmp_path / 'b.pth'}"
+    given = f"network={network}", "init=backbone", f"backbone={tmp_path / 'b.pth'}"
     state = state_of(build_task(settings_of(*given), OBJECT, CPU))
     body = {name.partition("body.")[2]: v for name, v in state.items() if "body." in name}
     assert len(body) > 200
