@@ -1,4 +1,4 @@
-"""Measured candidates to a config: arithmetic first, then the input's size, then processes."""
+"""Measured candidates to a config: arithmetic first, then the input's size, then the number of workers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -34,8 +34,8 @@ class Tuning:
         images: How many were measured on.
         candidates: All that was tried, the reference first.
         best: The fastest that loses no more than the tolerance, also at worst.
-        images_per_s: Of the best one, by number of processes, which share the cores.
-        processes: How many are best.
+        images_per_s: Of the best one, by number of workers, which share the cores.
+        workers: How many are best.
     """
 
     device: str
@@ -43,7 +43,7 @@ class Tuning:
     candidates: list[Measurement]
     best: Measurement
     images_per_s: dict[int, float]
-    processes: int
+    workers: int
 
 
 def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
@@ -82,7 +82,7 @@ def _measured(settings: AutotuneSettings, device: Device, items: Sequence[Item])
 
 
 def shares(cores: int) -> list[int]:
-    """Numbers of processes that are tried: one, and a quarter, half and all of the cores."""
+    """Numbers of workers that are tried: one, and a quarter, half and all of the cores."""
     return sorted({1, *(max(1, cores // part) for part in (4, 2, 1))})
 
 
@@ -91,8 +91,8 @@ def numbers(tuning: Tuning) -> dict[str, float]:
     best = {"ms": tuning.best.ms, "times_as_fast": tuning.best.times_as_fast}
     best |= {"loss": tuning.best.loss, "at_worst": tuning.best.at_worst}
     found = {f"best.{key}": value for key, value in best.items()}
-    found |= {"processes": tuning.processes}
-    found |= {f"images_per_s.processes_{n}": speed for n, speed in tuning.images_per_s.items()}
+    found |= {"workers": tuning.workers}
+    found |= {f"images_per_s.workers_{n}": speed for n, speed in tuning.images_per_s.items()}
     for one in tuning.candidates:
         name = "_".join(map(str, one.changes.values()))
         found |= {
@@ -114,7 +114,7 @@ def fastest(candidates: Sequence[Measurement], tolerance: float) -> Measurement:
 
 
 def fewest_of_the_fastest(speeds: dict[int, float]) -> int:
-    """The number of processes that is best, fewer of them where more gain nearly nothing."""
+    """The number of workers that is best, fewer of them where more gain nearly nothing."""
     enough = max(speeds.values()) / ENOUGH
     return min(count for count, speed in speeds.items() if speed >= enough)
 
@@ -126,8 +126,8 @@ def tuned_config(settings: AutotuneSettings, tuning: Tuning) -> str:
         "defaults": [{"override /detector": name}],
         "detector": best.changes,
     }
-    if tuning.processes != available_cores():
-        values["workers"] = tuning.processes
+    if tuning.workers != available_cores():
+        values["workers"] = tuning.workers
     return (
         "# @package _global_\n"
         f"# By bgexp autotune on {tuning.device}: {best.ms:.0f} ms an image on one thread, "

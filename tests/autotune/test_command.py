@@ -32,11 +32,11 @@ def test_the_fastest_that_loses_little_wins():
 @pytest.mark.parametrize(
     ("cores", "tried"), [(1, [1]), (2, [1, 2]), (6, [1, 3, 6]), (64, [1, 16, 32, 64])]
 )
-def test_how_many_processes_are_tried(cores, tried):
+def test_how_many_workers_are_tried(cores, tried):
     assert shares(cores) == tried
 
 
-def test_more_processes_have_to_gain_something():
+def test_more_workers_have_to_gain_something():
     assert fewest_of_the_fastest({1: 1.0, 2: 1.9}) == 2
     assert fewest_of_the_fastest({1: 1.0, 2: 1.02}) == 1
     assert fewest_of_the_fastest({1: 1.0, 2: 0.8}) == 1
@@ -83,7 +83,7 @@ def test_the_command_line(bgexp_cli, tmp_path):
     metrics = run.data.metrics
     assert metrics["best.ms"] == pytest.approx(found["best"]["ms"])
     assert metrics["agreement.torch_fp32"] == 1
-    assert metrics["images_per_s.processes_1"] == pytest.approx(found["images_per_s"]["1"])
+    assert metrics["images_per_s.workers_1"] == pytest.approx(found["images_per_s"]["1"])
     artifacts = {one.path for one in client.list_artifacts(run.info.run_id)}
     assert artifacts >= {"autotune.json", "experiment"}
     given = (
