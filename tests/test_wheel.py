@@ -49,6 +49,21 @@ def test_nothing_but_the_package_is_in_it(installed):
     assert (installed / "bgexp/sample/LICENSES.md").is_file()
 
 
+def test_the_front_door_of_the_wheel(installed, tmp_path):
+    photograph = installed / "bgexp/sample/images/animals/cat.jpg"
+    code = (
+        "import bgexp; from pathlib import Path\n"
+        f"result = bgexp.remove_background({str(photograph)!r}, device='cpu')\n"
+        "result.save('cat.png'); assert result.mask.any(); assert result.cutout.any()\n"
+        "assert bgexp.load_settings('run', ['refine=grabcut']).refine.name == 'grabcut'\n"
+        "print(Path(bgexp.__file__).parent)"
+    )
+    place = call(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert place.strip() == str(installed / "bgexp")
+    assert [path.name for path in tmp_path.iterdir()] == ["cat.png"]
+    assert (installed / "bgexp/py.typed").is_file()
+
+
 def test_runs_from_the_wheel(installed, fast, tmp_path):
     def wheel(*arguments):
         command = [sys.executable, "-m", "bgexp.cli.main", *arguments]

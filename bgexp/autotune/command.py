@@ -1,4 +1,4 @@
-"""Measured candidates to a config: arithmetic first, then the input's size, then the number of workers."""
+"""Measured candidates to a config: arithmetic, then the input's size, then the workers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -7,19 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bgexp.batch.journal import Identity, Record
 from bgexp.batch.planned import PlannedFile
 from bgexp.batch.size_rules import Remove, SizeHandling, handle
 from bgexp.config.batch import BatchSettings
-from bgexp.detect.build import build_detector
-from bgexp.detect.device import pick_device, use_threads
+from bgexp.detect.device import use_threads
 from bgexp.detect.inference_server import NetworkLostError, ServerAddress
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.images.encode import Photo, decode_photo, encode_result
-from bgexp.pipeline.remove import RemovalResult, remove_background
+from bgexp.pipeline.remover import Remover
 from bgexp.system.atomic import write_whole
 from bgexp.system.hashing import sha256_bytes, sha256_file
 from bgexp.system.listing import file_state
@@ -90,13 +86,7 @@ def load_remove(settings: BatchSettings, network: ServerAddress | None = None) -
 
     Where the detector's network is another process's, nothing here touches its device.
     """
-    detector = build_detector(settings.detector, pick_device(settings.device), network)
-
-    def remove(image: NDArray[np.uint8]) -> RemovalResult:
-        stages = settings.combine, settings.refine, settings.cutout
-        return remove_background(image, detector, *stages, settings.seed)
-
-    return remove
+    return Remover(settings, network)
 
 
 def process(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
 from stat import S_ISREG
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import cv2
 import numpy as np
@@ -42,6 +42,9 @@ _decoders = 0
 register_heif_opener()
 
 
+ImageSource: TypeAlias = Path | str | NDArray[np.uint8] | Image.Image
+
+
 class ImageError(Exception):
     """Why a file is not a usable image: a reason of one line, without the file's name."""
 
@@ -64,6 +67,27 @@ def read_bytes(path: Path | str) -> bytes:
 def load_image(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Return `decode_image` of `read_bytes`; raises ImageError as they do."""
     return decode_image(read_bytes(path), max_megapixels)
+
+
+def to_pixels(image: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """Return an image in any form as HxWx3 uint8 RGB, upright, sRGB.
+
+    Args:
+        image: A file's path, a Pillow image, or an array that is so already.
+        max_megapixels: Of a file.
+
+    Raises:
+        ImageError: as `load_image`; a Pillow image that cannot be loaded.
+        ValueError: An array of another layout.
+    """
+    if isinstance(image, str | Path):
+        return load_image(image, max_megapixels)
+    if isinstance(image, Image.Image):
+        with decoding():
+            return np.array(to_rgb(_upright(image)))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"expected HxWx3 uint8 RGB, got {image.shape} {image.dtype}")
+    return image
 
 
 def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
@@ -252,6 +276,10 @@ def _load(image: Image.Image, data: bytes) -> Image.Image:
     if image.size != (width, height):  # a damaged HEIC: the limit was held against its header
         size = f"{image.width}x{image.height}"
         raise ImageError(f"broken: {width}x{height} by its header, {size} by its pixels")
+    return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
     # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
     orientation = orientation_of(image)
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image

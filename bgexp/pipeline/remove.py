@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -11,9 +12,12 @@ from numpy.typing import NDArray
 from bgexp.config.stages import Combine, Cutout, NoRefinement, Refine
 from bgexp.detect.detections import Detections, DetectorOutput
 from bgexp.detect.detector import Detector
+from bgexp.errors import UserError
+from bgexp.images.encode import SUFFIX, Photo, encode_result
 from bgexp.pipeline.combine import combine_found, select_detections
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.refine import refine_mask
+from bgexp.system.atomic import write_whole
 
 T = TypeVar("T")
 ByteArray = NDArray[np.uint8]
@@ -45,6 +49,24 @@ class RemovalResult:
     refined: str
     fallback: str
     timings_ms: dict[str, float]
+
+    def save(self, path: str | Path) -> None:
+        """Write the cut-out, whole or not at all: a .png, .webp (both lossless) or .jpg file.
+
+        Raises:
+            UserError: Another suffix; transparency in a JPEG; a side too long for the format.
+            OSError: The file cannot be written.
+        """
+        kinds = {suffix: kind for kind, suffix in SUFFIX.items()} | {".jpeg": "jpeg"}
+        kind = kinds.get(Path(path).suffix.lower())
+        if kind is None:
+            raise UserError(f"{path}: no format by this suffix (allowed: {', '.join(kinds)})")
+        if kind == "jpeg" and self.cutout.shape[2] == 4:
+            raise UserError(f"{path}: JPEG knows no transparency (use .png or .webp)")
+        try:
+            write_whole(path, encode_result(self.cutout, kind, Photo(self.cutout)))
+        except ValueError as error:
+            raise UserError(f"{path}: {error}") from error
 
 
 def remove_background(  # one a stage, and what all share

@@ -12,13 +12,16 @@ from griffe2md import default_config, render_object_docs
 PAGE = Path(__file__).parents[1] / "api.md"
 SECTIONS = {
     "From a picture to a cut-out": (
+        "pipeline.remover.remove_background",
+        "pipeline.remover.Remover",
+        "pipeline.remove.RemovalResult",
+        "config.load.load_settings",
+    ),
+    "The stages": (
         "images.decode.load_image",
         "detect.build.build_detector",
         "pipeline.remove.remove_background",
-        "pipeline.remove.RemovalResult",
         "images.png.encode_png",
-    ),
-    "The stages": (
         "detect.detections.Detections",
         "pipeline.combine.select_detections",
         "pipeline.combine.combine_detections",

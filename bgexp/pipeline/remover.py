@@ -1,0 +1,70 @@
+"""The front door: an image in any form to its cut-out, by the settings of the command line."""
+
+from typing import Any
+
+from bgexp.config.batch import BatchSettings
+from bgexp.config.load import load_settings, write_overrides
+from bgexp.config.run import RunSettings
+from bgexp.detect.build import build_detector
+from bgexp.detect.device import pick_device
+from bgexp.detect.inference_server import ServerAddress
+from bgexp.images.decode import ImageSource, to_pixels
+from bgexp.pipeline.remove import RemovalResult
+from bgexp.pipeline.remove import remove_background as run_stages
+
+
+class Remover:
+    """Removes backgrounds with the networks loaded once.
+
+    Args:
+        settings: As `load_settings("run")` or `load_settings("batch")` gives; None: the defaults.
+        server: The detector's network in another process, asked in place of one of its own.
+
+    Raises:
+        UserError: The weights are missing, damaged or of another model; the device is not there.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings | BatchSettings | None = None,
+        server: ServerAddress | None = None,
+    ) -> None:
+        self.settings = settings or load_settings("run")
+        self._detector = build_detector(
+            self.settings.detector, pick_device(self.settings.device), server
+        )
+
+    def __call__(self, image: ImageSource) -> RemovalResult:
+        """Remove the background of one image.
+
+        Args:
+            image: A file's path, an HxWx3 uint8 RGB array, or a Pillow image.
+
+        Raises:
+            ImageError: The file is no image, broken or too large.
+            ValueError: An array of another layout.
+        """
+        settings = self.settings
+        stages = settings.combine, settings.refine, settings.cutout
+        return run_stages(to_pixels(image), self._detector, *stages, settings.seed)
+
+
+def remove_background(
+    image: ImageSource,
+    **settings: Any,  # noqa: ANN401
+) -> RemovalResult:
+    """Remove the background of one image; the networks are loaded for it alone.
+
+    For several images a `Remover` keeps them loaded.
+
+    Args:
+        image: A file's path, an HxWx3 uint8 RGB array, or a Pillow image.
+        **settings: As of `bgexp run`: refine="grabcut", device="cpu"; those of a section as a
+            mapping: detector={"score_threshold": 0.7}.
+
+    Raises:
+        UserError: A setting that is wrong.
+        ImageError: The file is no image, broken or too large.
+        ValueError: An array of another layout.
+    """
+    return Remover(load_settings("run", write_overrides(settings)))(image)
