@@ -94,8 +94,10 @@ def test_configs_and_schema_have_the_same_settings(case):
 
 
 def test_every_config_is_tested():
-    groups = {"dataset", "detector", "refine", "experiment", "sweep", "training"}
-    assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups
+    groups = {"combine", "dataset", "detector", "experiment", "refine", "sweep", "tracking"}
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups | {"training"}
+    assert choices("combine") == ["combine=default"]  # in every composed case
+    assert choices("tracking") == ["tracking=default"]
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
     assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 1 + 4 + 3 + 3 * 3 + 3 + 1
 

@@ -199,14 +199,17 @@ def _overview() -> str:
 
 
 def _help(command: str) -> str:
-    """The command's settings are its config with the comments in it, and those of its groups."""
+    """Return the command's config and those of the groups in its defaults, comments included."""
+    import yaml
+
     from bgexp.config.compose import conf_dir
 
-    text = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", ""]
-    text += [(conf_dir() / f"{command}.yaml").read_text()]
-    if command in ("run", "batch"):
-        for path in sorted(conf_dir().glob("*/*.yaml")):
-            text += [f"# -- {path.parent.name}={path.stem} " + "-" * 40, path.read_text()]
+    config = (conf_dir() / f"{command}.yaml").read_text()
+    text = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", "", config]
+    for default in yaml.safe_load(config)["defaults"]:
+        for group in default if isinstance(default, dict) else ():
+            for path in sorted((conf_dir() / group).glob("*.yaml")):
+                text += [f"# -- {group}={path.stem} " + "-" * 40, path.read_text()]
     own = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
     text += [f"Flags: {own}--cfg job (shows the composed settings)  --config-dir DIR"]
     return "\n".join(text)

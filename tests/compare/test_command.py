@@ -51,7 +51,7 @@ def compare(bgexp_cli, store):
     """Runs the command on the store; returns exit code, stdout, stderr."""
 
     def run(*words):
-        return bgexp_cli("compare", *words, f"runs_dir={store.runs}")
+        return bgexp_cli("compare", *words, f"runs_dir={store.runs_dir}")
 
     return run
 
@@ -69,7 +69,7 @@ def document(compare):
 
 
 def latest(store):
-    return max((store.runs / "compare").iterdir())
+    return max((store.runs_dir / "compare").iterdir())
 
 
 def test_the_last_sweep(compare, store):
@@ -158,7 +158,7 @@ def test_without_truth_it_points_to_people(compare, store):
 def test_only_json_on_standard_output(store, tmp_path):
     words = [
         store.blind.run_id,
-        f"runs_dir={store.runs}",
+        f"runs_dir={store.runs_dir}",
         f"reference={store.none.run_id}",
         "--json",
     ]
@@ -218,7 +218,7 @@ def test_other_contents_are_refused(compare, store):
 def test_what_did_not_finish_is_left_out_and_named(compare, store):
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"sqlite:///{store.runs / 'mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{store.runs_dir / 'mlflow.db'}")
     client.set_terminated(store.small.run_id, "FAILED")
     try:
         code, out, _ = compare("last", store.small.run_id)

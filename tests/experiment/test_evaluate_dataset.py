@@ -103,13 +103,13 @@ def test_what_workers_found_is_known_to_the_next(run_cli, given, tmp_path):
 
 
 def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatch, capfd):
-    work = evaluate.work
+    run_tasks = evaluate.run_tasks
 
     def lossy(tasks, *more):
-        for task, result in work(tasks, *more):
+        for task, result in run_tasks(tasks, *more):
             yield task, TaskFailure(LOST) if task == tasks[2] else result
 
-    monkeypatch.setattr(evaluate, "work", lossy)
+    monkeypatch.setattr(evaluate, "run_tasks", lossy)
     assert run_cli("run", *given, "workers=2") == 0
     rows, masks = told(newest(tmp_path))
     assert [row["status"] for row in rows] == ["failed", "ok", "failed", "ok", "ok"]

@@ -17,6 +17,7 @@ from bgexp.experiment import run as experiment
 from bgexp.images.decode import decode_mask, load_image
 from bgexp.metrics.performance import METRICS, evaluate_performance
 from bgexp.sweep import jobs as sweep
+from bgexp.sweep.console import show_results
 from bgexp.tracking import past_runs as history
 
 pytestmark = pytest.mark.slow
@@ -137,11 +138,11 @@ def test_output(swept):
 
 def test_what_compares_is_what_was_run(capsys, swept):
     settings = history.StoredRun("", "", "", None, {}, {}, {}, swept.jobs[0]).settings
-    sweep.show_results(swept.jobs[:1], settings)
+    show_results(swept.jobs[:1], settings)
     run_id = swept.summaries[0]["run_id"]
     told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs_dir={swept.folder.parents[1]}"
     assert told in capsys.readouterr().out.splitlines()
-    sweep.show_results(swept.jobs, settings.model_copy(update={"runs": Path("runs")}))
+    show_results(swept.jobs, settings.model_copy(update={"runs_dir": Path("runs")}))
     parent = swept.summaries[0]["parent_run_id"][:8]
     assert f"Compare: bgexp compare {parent}" in capsys.readouterr().out.splitlines()
 
