@@ -13,7 +13,7 @@ from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.experiment.results import PAGE
 from bgexp.report.evidence import signed
-from bgexp.report.labels import named
+from bgexp.report.labels import display_name
 from bgexp.sweep.effects import SCORES
 from bgexp.system.terminal import printable
 
@@ -59,7 +59,7 @@ def _runs(comparison: Comparison) -> Table:
     table = _table(f"{len(comparison.variants)} runs on {n:,} image{'s' * (n != 1)}")
     table.add_column("", justify="right")
     table.add_column("run")
-    for name in (*(_SHORT.get(key, named(key)) for key in keys), "s/image", "failed"):
+    for name in (*(_SHORT.get(key, display_name(key)) for key in keys), "s/image", "failed"):
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for place, variant in enumerate(comparison.variants):
         found = variant.metrics if comparison.has_truth else variant.checks
@@ -76,7 +76,7 @@ def _label(variant: Variant) -> Text:
 
 
 def _paired(comparison: Comparison) -> Table:
-    table = _table(f"{named(comparison.metric)} against {comparison.baseline}")
+    table = _table(f"{display_name(comparison.metric)} against {comparison.baseline}")
     for name in ("", "change", "95 % interval", "won", "lost"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")

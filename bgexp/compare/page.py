@@ -17,7 +17,7 @@ from bgexp.metrics.win_rate import WinRate
 from bgexp.report import charts, overview
 from bgexp.report import tables as numbers
 from bgexp.report.finding import counted
-from bgexp.report.labels import named, settings_lines
+from bgexp.report.labels import display_name, settings_lines
 from bgexp.report.render import Cell, Table, change, figure, render_page, sections
 from bgexp.sweep import tables as comparison
 from bgexp.sweep.effects import SCORES, WARNINGS, swept
@@ -53,7 +53,7 @@ def render_compare(
     content = {
         "has_truth": compared.has_truth,
         "baseline": compared.baseline,
-        "metric": named(compared.metric),
+        "metric": display_name(compared.metric),
         "lower": compared.metric in LOWER_IS_BETTER,
         "cluster": compared.cluster,
         "variants": _variants(compared, pages),
@@ -95,7 +95,7 @@ def _facts(compared: Comparison, when: datetime | None) -> list[overview.Fact]:
     if compared.has_truth:
         alone = "each image by itself"
         kind = f"{compared.cluster} resampled whole" if compared.cluster else alone
-        found.append(overview.Fact("Compared by", named(compared.metric), kind))
+        found.append(overview.Fact("Compared by", display_name(compared.metric), kind))
     return found
 
 
@@ -119,7 +119,7 @@ def _variants(compared: Comparison, pages: Mapping[str, str]) -> Table:
             ]
         )
     own = [key.rpartition(".")[2] for key in varied]
-    columns = ("", *own, "standing", *map(named, keys), "seconds an image", "failed", "run")
+    columns = ("", *own, "standing", *map(display_name, keys), "seconds an image", "failed", "run")
     return Table("Runs", columns, rows, "compare.json")
 
 

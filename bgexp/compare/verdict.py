@@ -6,7 +6,7 @@ from typing import Literal
 
 from bgexp.metrics.paired import PairedChange, images_to_decide
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.report.evidence import FEWEST, decided
+from bgexp.report.evidence import MIN_IMAGES, decided
 from bgexp.report.finding import counted
 from bgexp.sweep.effects import SMALL
 
@@ -54,7 +54,7 @@ def judged(change: PairedChange, metric: str) -> Verdict:
         return Verdict(change, won, lost, "better" if better else "worse", None)
     more = images_to_decide(change, SMALL)
     if more is not None:
-        more = max(more, FEWEST - change.n, 1)
+        more = max(more, MIN_IMAGES - change.n, 1)
     return Verdict(change, won, lost, "undecided", more)
 
 

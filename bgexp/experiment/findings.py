@@ -9,7 +9,7 @@ import pandas as pd
 
 from bgexp.experiment.refinement_findings import refinement_findings
 from bgexp.experiment.run_view import RunView, against, mean_errors, mean_iou
-from bgexp.report.evidence import CLEAR, POOR
+from bgexp.report.evidence import CLEAR_DIFFERENCE, POOR_IOU
 from bgexp.report.finding import Finding, column, counted, worst_first
 
 
@@ -38,7 +38,7 @@ def _failed(seen: RunView) -> Iterator[Finding]:
     named = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.head(3).items())
     share = len(failed) / len(seen.rows)
     sizes = [float(n) for n in re.findall(r"= ([\d.e+]+) megapixels", " ".join(reasons.index))]
-    setting = f"max_failed={math.ceil(100 * share) / 100:g}" if share < POOR else ""
+    setting = f"max_failed={math.ceil(100 * share) / 100:g}" if share < POOR_IOU else ""
     if sizes and len(sizes) == len(reasons):
         setting = f"dataset.max_megapixels={math.ceil(max(sizes))}"
     yield Finding(
@@ -69,7 +69,7 @@ def _nothing(seen: RunView) -> Iterator[Finding]:
     has_fallback = seen.get("detector.score_fallback") is not None
     limit = "detector.score_fallback" if has_fallback else "detector.score_threshold"
     yield Finding(
-        "problem" if empty.mean() > CLEAR else "warning",
+        "problem" if empty.mean() > CLEAR_DIFFERENCE else "warning",
         f"Nothing was found in {counted(int(empty.sum()), 'image')}",
         evidence,
         tuple(rows["path"][empty]),
@@ -81,14 +81,14 @@ def _nothing(seen: RunView) -> Iterator[Finding]:
 def _poor(seen: RunView) -> Iterator[Finding]:
     rows = seen.scored
     rows = rows[column(rows, "check.nothing_found") != 1]
-    poor = rows["iou"] < POOR
+    poor = rows["iou"] < POOR_IOU
     if not poor.any() or poor.all():
         return
     cost = mean_iou(rows[~poor]) - mean_iou(rows)
     lost, leaked = mean_errors(rows[poor])
     yield Finding(
         "warning",
-        f"{counted(int(poor.sum()), 'image')} below an IoU of {POOR:g}",
+        f"{counted(int(poor.sum()), 'image')} below an IoU of {POOR_IOU:g}",
         f"{lost:.0%} of the foreground there is lost, and {leaked:.0%} of what is kept is "
         f"background. Mean IoU is {mean_iou(rows):.3f}, and {mean_iou(rows[~poor]):.3f} without "
         "these.",
@@ -130,14 +130,14 @@ def _behind(rows: pd.DataFrame) -> "pd.Series[float]":
     error = (total["square"] / n - mean**2) / (n - 1)
     error += (others["square"] / rest - mean_rest**2) / (rest - 1)
     gap = mean_rest - mean
-    sure = (n >= 3) & (rest >= 3) & (gap > CLEAR) & (gap**2 > 4 * error)
+    sure = (n >= 3) & (rest >= 3) & (gap > CLEAR_DIFFERENCE) & (gap**2 > 4 * error)
     return gap[sure]
 
 
 def _one_sided(seen: RunView) -> Iterator[Finding]:
     lost, leaked = mean_errors(seen.scored)
     larger, smaller = max(lost, leaked), min(lost, leaked)
-    if not larger > max(CLEAR, 2 * smaller):
+    if not larger > max(CLEAR_DIFFERENCE, 2 * smaller):
         return
     key, what = ("background_leakage", "Background that stays")
     if lost > leaked:
@@ -179,8 +179,8 @@ def _flagged(
 ) -> Iterator[Finding]:
     title, meaning, setting = words
     share, gap = float(flagged.mean()), mean_iou(rows[~flagged]) - mean_iou(rows[flagged])
-    worse = math.isnan(gap) or gap >= CLEAR  # without truth nothing tells
-    if not share >= 2 * CLEAR or not worse:
+    worse = math.isnan(gap) or gap >= CLEAR_DIFFERENCE  # without truth nothing tells
+    if not share >= 2 * CLEAR_DIFFERENCE or not worse:
         return
     evidence = f"{share:.0%} of the images have {meaning}."
     if not math.isnan(gap):

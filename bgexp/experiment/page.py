@@ -14,8 +14,8 @@ from bgexp.report import charts, overview
 from bgexp.report import tables as numbers
 from bgexp.report.finding import column
 from bgexp.report.gallery import BEST, WORST, Picture, panels
-from bgexp.report.labels import named, settings_lines
-from bgexp.report.render import MOST_ROWS, Cell, Table, listed, number, render_page, sections
+from bgexp.report.labels import display_name, settings_lines
+from bgexp.report.render import MAX_ROWS, Cell, Table, listed, number, render_page, sections
 
 _DRAWN = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _DRAWN_CHECKS = ("coverage", "confidence", "border_contact", "parts")
@@ -42,7 +42,7 @@ def render_run(
     """
     findings = run_findings(rows, summary, settings)
     failed = rows[rows["status"] == "failed"] if len(rows) else rows
-    anchors = {path: f"failed-{n}" for n, path in enumerate(failed.get("path", [])[:MOST_ROWS], 1)}
+    anchors = {path: f"failed-{n}" for n, path in enumerate(failed.get("path", [])[:MAX_ROWS], 1)}
     anchors |= {picture.choice.path: f"image-{n}" for n, picture in enumerate(pictures, 1)}
     stages_table, stages, stages_sentence = numbers.timings(summary)
     ranks, ranks_sentence = numbers.ranks(summary)
@@ -107,7 +107,7 @@ def _histograms(rows: pd.DataFrame, truth: bool) -> list[charts.Histogram]:
         if len(values):
             tail = 95 if key in LOWER_IS_BETTER else 5
             marks = {"mean": values.mean(), f"p{tail:02}": float(np.percentile(values, tail))}
-            found.append(charts.histogram(named(key), values, marks, whole=key == "parts"))
+            found.append(charts.histogram(display_name(key), values, marks, whole=key == "parts"))
     return found
 
 
@@ -156,7 +156,7 @@ def _told(row: "pd.Series[Any]") -> dict[str, Any]:
     names = {"unrefined.iou": "IoU unrefined", "background_leakage": "Leakage"}
     names["foreground_recall"] = "Recall"
     scores = [
-        (names.get(key) or named(key.removeprefix("check.")), number(row[key]))
+        (names.get(key) or display_name(key.removeprefix("check.")), number(row[key]))
         for key in keys
         if key in row and not np.isnan(row[key])
     ]

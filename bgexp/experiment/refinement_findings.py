@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bgexp.experiment.run_view import RunView
-from bgexp.report.evidence import CLEAR, FEWEST, signed
+from bgexp.report.evidence import CLEAR_DIFFERENCE, MIN_IMAGES, signed
 from bgexp.report.finding import Finding, column, counted
 
 
@@ -17,7 +17,7 @@ def refinement_findings(seen: RunView) -> Iterator[Finding]:
 def _refined(seen: RunView) -> Iterator[Finding]:
     did = seen.summary.get("refinement") or {}
     change = did.get("iou") or {"n": 0}
-    if change["n"] < FEWEST or change["low"] > 0:
+    if change["n"] < MIN_IMAGES or change["low"] > 0:
         return
     worse = change["high"] < 0
     low, high = signed(change["low"]), signed(change["high"])
@@ -35,13 +35,13 @@ def _refined(seen: RunView) -> Iterator[Finding]:
 
 def _hurt(seen: RunView) -> Iterator[Finding]:
     change = (column(seen.done, "iou") - column(seen.done, "unrefined.iou")).dropna().sort_values()
-    hurt = change[change < -CLEAR]
+    hurt = change[change < -CLEAR_DIFFERENCE]
     if hurt.empty:
         return
     limit = seen.get("refine.max_change")
     yield Finding(
-        "warning" if len(hurt) > CLEAR * len(change) else "note",
-        f"Refinement costs {counted(len(hurt), 'image')} more than {CLEAR:g} of IoU",
+        "warning" if len(hurt) > CLEAR_DIFFERENCE * len(change) else "note",
+        f"Refinement costs {counted(len(hurt), 'image')} more than {CLEAR_DIFFERENCE:g} of IoU",
         f"They lose {-hurt.mean():.3f} on average and {-hurt.min():.3f} at most. Over all "
         f"{len(change):,} images refinement changes mean IoU by {signed(change.mean())}.",
         tuple(seen.done["path"][hurt.index]),
@@ -58,7 +58,7 @@ def _other(seen: RunView) -> str:
 def _refused(seen: RunView) -> Iterator[Finding]:
     refused = seen.done[seen.done.get("refined", "") == "refused"]
     share = len(refused) / max(1, len(seen.done))
-    if share < 2 * CLEAR:
+    if share < 2 * CLEAR_DIFFERENCE:
         return
     reason, times = next(iter(refused["fallback"].value_counts().items()))
     limit = seen.get("refine.max_change")

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from bgexp.metrics.win_rate import Vote, Z, first_looks
+from bgexp.metrics.win_rate import Vote, Z, exclude_repeats
 
 Floats = NDArray[np.float64]
 
 PRIOR_SD = 3.0  # of a log-odds: 20 to 1 is one of them; it keeps finite who has lost nothing yet
-_STEPS = 100  # of Newton's method, which needs about six
+_MAX_STEPS = 100  # of Newton's method, which needs about six
 
 
 @dataclass(frozen=True)
@@ -50,74 +50,74 @@ def bradley_terry_scores(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[
         run_ids: Two or more.
     """
     places = {run_id: place for place, run_id in enumerate(run_ids)}
-    told = [
+    preferences = [
         vote
-        for vote in first_looks(votes)
+        for vote in exclude_repeats(votes)
         if vote.choice != "both_bad" and vote.sides <= places.keys()
     ]
-    design = np.zeros((len(told), len(run_ids)))
-    for row, vote in zip(design, told, strict=True):
+    design = np.zeros((len(preferences), len(run_ids)))
+    for row, vote in zip(design, preferences, strict=True):
         row[places[vote.left]], row[places[vote.right]] = 1.0, -1.0
-    left = np.array([vote.won(vote.left) for vote in told])
-    logs = _fit(design, left)
-    covariances = _covariances(design, left, logs, [vote.image for vote in told])
+    wins = np.array([vote.won(vote.left) for vote in preferences])
+    theta = _fit(design, wins)
+    covariances = _covariances(design, wins, theta, [vote.image for vote in preferences])
     counts = np.abs(design).sum(axis=0).astype(int)
     return [
-        BradleyTerryScore(run_id, int(counts[place]), *_rate(place, counts > 0, logs, covariances))
+        BradleyTerryScore(run_id, int(counts[place]), *_rate(place, counts > 0, theta, covariances))
         for run_id, place in places.items()
     ]
 
 
-def _fit(design: Floats, left: Floats) -> Floats:
+def _fit(design: Floats, wins: Floats) -> Floats:
     """Log-strengths of the largest posterior, by Newton's method: the problem is convex."""
-    logs = np.zeros(design.shape[1])
-    for _ in range(_STEPS):
-        step = np.linalg.solve(_hessian(design, logs), _slopes(design, left, logs).sum(axis=0))
+    theta = np.zeros(design.shape[1])
+    for _ in range(_MAX_STEPS):
+        step = np.linalg.solve(_hessian(design, theta), _slopes(design, wins, theta).sum(axis=0))
         # Far from the optimum a whole step may overshoot.
         step *= min(1.0, 2.0 / max(1e-12, np.abs(step).max()))
-        logs = logs + step
+        theta = theta + step
         if np.abs(step).max() < 1e-10:
             break
-    return logs
+    return theta
 
 
-def _slopes(design: Floats, left: Floats, logs: Floats) -> Floats:
+def _slopes(design: Floats, wins: Floats, theta: Floats) -> Floats:
     """(n + 1, k): of the log-posterior by the log-strengths, a row a vote, the prior's last."""
-    votes = design * (left - expit(design @ logs))[:, None]
-    return np.vstack([votes, -logs / PRIOR_SD**2])
+    vote_slopes = design * (wins - expit(design @ theta))[:, None]
+    return np.vstack([vote_slopes, -theta / PRIOR_SD**2])
 
 
-def _hessian(design: Floats, logs: Floats) -> Floats:
+def _hessian(design: Floats, theta: Floats) -> Floats:
     """(k, k): of the negative log-posterior."""
-    chance = expit(design @ logs)
-    weighted = design.T @ (design * (chance * (1 - chance))[:, None])
-    return np.asarray(weighted + np.eye(len(logs)) / PRIOR_SD**2, np.float64)
+    chances = expit(design @ theta)
+    weighted = design.T @ (design * (chances * (1 - chances))[:, None])
+    return np.asarray(weighted + np.eye(len(theta)) / PRIOR_SD**2, np.float64)
 
 
 def _covariances(
-    design: Floats, left: Floats, logs: Floats, images: Sequence[str]
+    design: Floats, wins: Floats, theta: Floats, images: Sequence[str]
 ) -> tuple[Floats, Floats]:
     """(k, k) each, of the log-strengths: from the model, and from the images as clusters."""
-    bread = np.asarray(np.linalg.inv(_hessian(design, logs)), np.float64)
-    sums: Mapping[str, Floats] = {image: np.zeros(len(logs)) for image in images}
-    for image, slope in zip(images, _slopes(design, left, logs)[:-1], strict=True):
-        sums[image][:] += slope
-    slopes = np.array([*sums.values()]).reshape(-1, len(logs))
-    return bread, np.asarray(bread @ slopes.T @ slopes @ bread, np.float64)
+    model = np.asarray(np.linalg.inv(_hessian(design, theta)), np.float64)
+    image_slopes: Mapping[str, Floats] = {image: np.zeros(len(theta)) for image in images}
+    for image, slope in zip(images, _slopes(design, wins, theta)[:-1], strict=True):
+        image_slopes[image][:] += slope
+    slopes = np.array([*image_slopes.values()]).reshape(-1, len(theta))
+    return model, np.asarray(model @ slopes.T @ slopes @ model, np.float64)
 
 
 def _rate(
-    place: int, known: NDArray[np.bool_], logs: Floats, covariances: tuple[Floats, Floats]
+    place: int, voted: NDArray[np.bool_], theta: Floats, covariances: tuple[Floats, Floats]
 ) -> tuple[float, float, float]:
     """The mean chance against the others with votes, and its interval."""
-    if not known[place]:
+    if not voted[place]:
         return math.nan, math.nan, math.nan
-    others = known & (np.arange(len(logs)) != place)
-    chances = expit(logs[place] - logs[others])
+    others = voted & (np.arange(len(theta)) != place)
+    chances = expit(theta[place] - theta[others])
     rate = float(chances.mean())
-    slope = np.zeros(len(logs))
+    slope = np.zeros(len(theta))
     slope[others] = -chances * (1 - chances) / others.sum()
     slope[place] = -slope.sum()
     error = max(float(slope @ covariance @ slope) for covariance in covariances) ** 0.5
-    reach = Z * error / (rate * (1 - rate))
-    return rate, float(expit(logit(rate) - reach)), float(expit(logit(rate) + reach))
+    half_width = Z * error / (rate * (1 - rate))
+    return rate, float(expit(logit(rate) - half_width)), float(expit(logit(rate) + half_width))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 POWER = 0.8  # the chance with which so many images would find a difference that is there
 RESAMPLES = 2000
-_LEAST = 3  # with fewer pairs an interval or a ranking says nothing
-_LEAST_CLUSTERS = 6  # five clusters of one sign are not significant at 5 % (as five images)
+_MIN_PAIRS = 3  # with fewer pairs an interval or a ranking says nothing
+_MIN_CLUSTERS = 6  # five clusters of one sign are not significant at 5 % (as five images)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def paired_change(
     Raises:
         ValueError: They are not of one length.
     """
-    pairs, kept = _pairs(before, after)
+    pairs, is_defined = _pair_defined(before, after)
     if clusters is not None and len(clusters) != len(before):
         raise ValueError(f"expected a cluster an image, got {len(clusters)} for {len(before)}")
     if not len(pairs):
@@ -67,7 +67,7 @@ def paired_change(
     if clusters is None:
         low, high = _interval(changes)
     else:
-        low, high = _clustered_interval(changes, np.asarray(clusters, object)[kept])
+        low, high = _clustered_interval(changes, np.asarray(clusters, object)[is_defined])
     return PairedChange(
         n=len(pairs),
         before=float(pairs[:, 0].mean()),
@@ -80,7 +80,7 @@ def paired_change(
     )
 
 
-def images_to_decide(change: PairedChange, least: float) -> int | None:
+def images_to_decide(change: PairedChange, least_change: float) -> int | None:
     """About how many more images would give the change a sure sign, if it is what it looks like.
 
     By normal theory, n = ((z(0.975) + z(0.8)) sd / change)^2 images find the change in 80 of 100
@@ -88,17 +88,17 @@ def images_to_decide(change: PairedChange, least: float) -> int | None:
 
     Args:
         change: Of the images that there are.
-        least: The smallest change that is of use to anybody.
+        least_change: The smallest change that is of use to anybody.
 
     Returns:
-        0 where there are enough; None where the change is smaller than `least`, or unknown.
+        0 where there are enough; None where the change is smaller than `least_change`, or unknown.
     """
-    sure = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    error = (change.high - change.low) / (2 * sure)
-    if math.isnan(error) or abs(change.change) < least:
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    standard_error = (change.high - change.low) / (2 * z)
+    if math.isnan(standard_error) or abs(change.change) < least_change:
         return None
-    grown = (sure + NormalDist().inv_cdf(POWER)) * error / change.change
-    return max(0, math.ceil(change.n * grown**2) - change.n)
+    root_factor = (z + NormalDist().inv_cdf(POWER)) * standard_error / change.change
+    return max(0, math.ceil(change.n * root_factor**2) - change.n)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Agreement:
     n: int
 
 
-def rank_agreement(one: Sequence[float], other: Sequence[float]) -> Agreement:
+def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
     """How alike two values rank the same things (Spearman 1904).
 
     Raises:
@@ -117,27 +117,27 @@ def rank_agreement(one: Sequence[float], other: Sequence[float]) -> Agreement:
     """
     from scipy.stats import spearmanr
 
-    pairs, _ = _pairs(one, other)
-    if len(pairs) < _LEAST or (np.ptp(pairs, axis=0) == 0).any():
+    pairs, _ = _pair_defined(first, second)
+    if len(pairs) < _MIN_PAIRS or (np.ptp(pairs, axis=0) == 0).any():
         return Agreement(math.nan, len(pairs))
     return Agreement(float(spearmanr(*pairs.T).statistic), len(pairs))
 
 
-def _pairs(
-    one: Sequence[float], other: Sequence[float]
+def _pair_defined(
+    first: Sequence[float], second: Sequence[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The pairs of which both sides are defined, (n, 2) float64, and which of all those are."""
-    if len(one) != len(other):
-        raise ValueError(f"expected values of the same images, got {len(one)} and {len(other)}")
-    pairs = np.array([one, other], np.float64).reshape(2, -1).T
-    kept: NDArray[np.bool_] = np.logical_not(np.isnan(pairs).any(axis=1))
-    return pairs[kept], kept
+    if len(first) != len(second):
+        raise ValueError(f"expected values of the same images, got {len(first)} and {len(second)}")
+    pairs = np.array([first, second], np.float64).reshape(2, -1).T
+    is_defined: NDArray[np.bool_] = np.logical_not(np.isnan(pairs).any(axis=1))
+    return pairs[is_defined], is_defined
 
 
 def _interval(changes: NDArray[np.float64]) -> tuple[float, float]:
-    if len(changes) < _LEAST:
+    if len(changes) < _MIN_PAIRS:
         return math.nan, math.nan
-    return _resampled(changes, (changes,), np.mean)
+    return _bootstrap_interval(changes, (changes,), np.mean)
 
 
 def _clustered_interval(
@@ -145,9 +145,9 @@ def _clustered_interval(
 ) -> tuple[float, float]:
     _, place = np.unique(clusters.astype(str), return_inverse=True)
     counts = np.bincount(place)
-    if len(counts) < _LEAST_CLUSTERS:
+    if len(counts) < _MIN_CLUSTERS:
         return math.nan, math.nan
-    return _resampled(changes, (np.bincount(place, changes), counts), _mean_of_clusters)
+    return _bootstrap_interval(changes, (np.bincount(place, changes), counts), _mean_of_clusters)
 
 
 def _mean_of_clusters(
@@ -158,7 +158,7 @@ def _mean_of_clusters(
     return mean
 
 
-def _resampled(
+def _bootstrap_interval(
     changes: NDArray[np.float64],
     units: tuple[NDArray[Any], ...],
     statistic: Callable[..., Any],
@@ -167,7 +167,7 @@ def _resampled(
 
     if np.ptp(changes) == 0:  # every resample has the same mean
         return float(changes[0]), float(changes[0])
-    found = bootstrap(
+    interval = bootstrap(
         units,
         statistic,
         paired=len(units) > 1,
@@ -177,4 +177,4 @@ def _resampled(
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

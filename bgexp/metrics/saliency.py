@@ -49,8 +49,8 @@ def s_measure(mask: BoolMask, truth: BoolMask) -> float:
         return right / mask.size
     n_background = truth.size - n_truth
     left_out = n_background - (n_mask - both)
-    similar = n_truth * _object(both, n_truth) + n_background * _object(left_out, n_background)
-    return max(0.0, (similar / mask.size + _region(mask, truth)) / 2)
+    similar = n_truth * _s_object(both, n_truth) + n_background * _s_object(left_out, n_background)
+    return max(0.0, (similar / mask.size + _s_region(mask, truth)) / 2)
 
 
 def e_measure(mask: BoolMask, truth: BoolMask) -> float:
@@ -98,23 +98,23 @@ def weighted_f(mask: BoolMask, truth: BoolMask) -> float:
         return 0.0 if n_mask else math.nan
     box = _surroundings(mask | truth)
     mask, truth = mask[box], truth[box]
-    kept = max(0.0, n_truth - _cost_of_lost(truth & ~mask, truth))
-    return 2 * kept / (n_truth + kept + _cost_of_extra(mask & ~truth, truth))
+    recalled = max(0.0, n_truth - _cost_of_lost(truth & ~mask, truth))
+    return 2 * recalled / (n_truth + recalled + _cost_of_extra(mask & ~truth, truth))
 
 
-def _object(right: int, n: int) -> float:
+def _s_object(n_right: int, n: int) -> float:
     """Similarity of n bools, of which so many are right, to n that all are."""
-    mean = right / n
-    deviation = math.sqrt(right * (n - right) / (n * max(n - 1, 1)))
+    mean = n_right / n
+    deviation = math.sqrt(n_right * (n - n_right) / (n * max(n - 1, 1)))
     return 2 * mean / (mean**2 + 1 + deviation)
 
 
-def _region(mask: BoolMask, truth: BoolMask) -> float:
+def _s_region(mask: BoolMask, truth: BoolMask) -> float:
     """Mean SSIM of the quadrants; the centroid's own row and column are in the upper left."""
     halves = []
     for axis in (0, 1):
-        line = np.count_nonzero(truth, axis=1 - axis)
-        middle = round(int(np.arange(line.size) @ line) / int(line.sum())) + 1
+        profile = np.count_nonzero(truth, axis=1 - axis)
+        middle = round(int(np.arange(profile.size) @ profile) / int(profile.sum())) + 1
         halves.append((slice(0, middle), slice(middle, None)))
     parts = [(mask[quadrant], truth[quadrant]) for quadrant in product(*halves)]
     return sum(p.size * _ssim(p, g) for p, g in parts if p.size) / mask.size
@@ -159,10 +159,10 @@ def _errors_by_nearest(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
     rows, columns = (side + 2 * REACH for side in lost.shape)
     errors, waiting = was_lost.astype(np.uint8), np.flatnonzero(is_near)
     for row, column in NEAREST_FIRST:
-        there = waiting + row * columns + column
-        found = is_true[there]
-        errors[waiting[found]] = was_lost[there[found]]
-        waiting = waiting[~found]
+        neighbours = waiting + row * columns + column
+        is_found = is_true[neighbours]
+        errors[waiting[is_found]] = was_lost[neighbours[is_found]]
+        waiting = waiting[~is_found]
     return errors.reshape(rows, columns)[REACH:-REACH, REACH:-REACH]
 
 

@@ -22,7 +22,7 @@ Choice = Literal["left", "right", "tie", "both_bad"]
 CONFIDENCE = 0.95
 POWER = 0.8  # the chance with which so many votes would find a preference that is there
 LEAST = 10  # with fewer votes nothing is foretold
-SMALL = 0.02  # a preference of less than 52 % is of use to nobody
+MIN_PREFERENCE = 0.02  # a preference of less than 52 % is of use to nobody
 Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 _LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
 
@@ -99,10 +99,10 @@ class WinRate:
         """
         if self.decided:
             return 0
-        if self.n < LEAST or abs(self.rate - 0.5) < SMALL:
+        if self.n < LEAST or abs(self.rate - 0.5) < MIN_PREFERENCE:
             return None
-        spread = math.sqrt(self.rate * (1 - self.rate))
-        needed = ((Z / 2 + NormalDist().inv_cdf(POWER) * spread) / (self.rate - 0.5)) ** 2
+        deviation = math.sqrt(self.rate * (1 - self.rate))
+        needed = ((Z / 2 + NormalDist().inv_cdf(POWER) * deviation) / (self.rate - 0.5)) ** 2
         preferences = (needed / self.n_effective - 1) * self.n
         return max(1, math.ceil(preferences * (self.n + self.n_both_bad) / self.n))
 
@@ -119,16 +119,16 @@ def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
         run_id: Whose rate it is.
         over: The other run.
     """
-    between = [vote for vote in first_looks(votes) if vote.sides == {run_id, over}]
-    told = [vote for vote in between if vote.choice != "both_bad"]
-    shares = np.array([vote.won(run_id) for vote in told])
-    images = [vote.image for vote in told]
-    effective = _effective(shares, images)
-    rate = float(shares.mean()) if len(told) else math.nan
-    low, high = _wilson(rate, effective)
+    between = [vote for vote in exclude_repeats(votes) if vote.sides == {run_id, over}]
+    preferences = [vote for vote in between if vote.choice != "both_bad"]
+    shares = np.array([vote.won(run_id) for vote in preferences])
+    images = [vote.image for vote in preferences]
+    n_effective = _effective_votes(shares, images)
+    rate = float(shares.mean()) if len(preferences) else math.nan
+    low, high = _wilson_interval(rate, n_effective)
     return WinRate(
-        n=len(told),
-        n_both_bad=len(between) - len(told),
+        n=len(preferences),
+        n_both_bad=len(between) - len(preferences),
         n_images=len(set(images)),
         wins=int((shares == 1).sum()),
         ties=int((shares == 0.5).sum()),
@@ -136,16 +136,16 @@ def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
         rate=rate,
         low=low,
         high=high,
-        n_effective=effective,
+        n_effective=n_effective,
     )
 
 
-def first_looks(votes: Iterable[Vote]) -> list[Vote]:
+def exclude_repeats(votes: Iterable[Vote]) -> list[Vote]:
     """The votes without those on repeated pairs."""
     return [vote for vote in votes if not vote.repeat]
 
 
-def _effective(shares: NDArray[np.float64], images: Sequence[str]) -> float:
+def _effective_votes(shares: NDArray[np.float64], images: Sequence[str]) -> float:
     n, clusters = len(shares), len(set(images))
     if clusters in (0, n):
         return float(n)
@@ -155,16 +155,16 @@ def _effective(shares: NDArray[np.float64], images: Sequence[str]) -> float:
     sums = dict.fromkeys(images, 0.0)
     for image, share in zip(images, shares, strict=True):
         sums[image] += share - rate
-    spread = sum(value**2 for value in sums.values()) * clusters / (clusters - 1)
-    return float(n / max(1.0, spread / (n * rate * (1 - rate))))
+    variance = sum(value**2 for value in sums.values()) * clusters / (clusters - 1)
+    return float(n / max(1.0, variance / (n * rate * (1 - rate))))
 
 
-def _wilson(rate: float, n: float) -> tuple[float, float]:
+def _wilson_interval(rate: float, n: float) -> tuple[float, float]:
     if n == 0:
         return math.nan, math.nan
     middle = rate + Z**2 / (2 * n)
-    reach = Z * math.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2))
-    low, high = (middle - reach) / (1 + Z**2 / n), (middle + reach) / (1 + Z**2 / n)
+    half_width = Z * math.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2))
+    low, high = (middle - half_width) / (1 + Z**2 / n), (middle + half_width) / (1 + Z**2 / n)
     return max(0.0, low), min(1.0, high)
 
 
@@ -191,18 +191,18 @@ def self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
     Alike is the same run preferred, or the same "tie" or "both bad". By chance alone it is about
     half where nearly all votes prefer a side.
     """
-    known = list(votes)
-    firsts = {(vote.judge, vote.image, vote.sides): vote for vote in first_looks(known)}
+    all_votes = list(votes)
+    firsts = {(vote.judge, vote.image, vote.sides): vote for vote in exclude_repeats(all_votes)}
     pairs = [
         (firsts[key], vote)
-        for vote in known
+        for vote in all_votes
         if vote.repeat and (key := (vote.judge, vote.image, vote.sides)) in firsts
     ]
-    alike = sum(_verdict(first) == _verdict(again) for first, again in pairs)
-    share = alike / len(pairs) if pairs else math.nan
-    return SelfAgreement(len(pairs), alike, share, *_wilson(share, len(pairs)))
+    n_alike = sum(_preferred_side(first) == _preferred_side(repeat) for first, repeat in pairs)
+    share = n_alike / len(pairs) if pairs else math.nan
+    return SelfAgreement(len(pairs), n_alike, share, *_wilson_interval(share, len(pairs)))
 
 
-def _verdict(vote: Vote) -> str:
+def _preferred_side(vote: Vote) -> str:
     """The id of the preferred run, "tie" or "both_bad"."""
     return {"left": vote.left, "right": vote.right}.get(vote.choice, vote.choice)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 WIDTH, TOP, FLOOR = 300, 10, 110  # of a histogram: its width, and the bars' room
 SIDE = 300  # of the paired scatter
 WIDE, HIGH = 460, 300  # of the scatter of jobs
-MOST_POINTS = 500
+MAX_POINTS = 500
 _LEFT, _RIGHT, _ABOVE, _BELOW = 46, 14, 14, 34  # margins of the scatter of jobs
 
 
@@ -89,22 +89,22 @@ def histogram(
     counts, edges = np.histogram(np.clip(values, 0, 10 if whole else 1), bins, (low, high))
     scale = (FLOOR - TOP) / max(1, counts.max())
     bars = [
-        Bar(place(left) + 1, FLOOR - n * scale, WIDTH / bins - 2, n * scale, _span(left, n, whole))
+        Bar(place(left) + 1, FLOOR - n * scale, WIDTH / bins - 2, n * scale, _text(left, n, whole))
         for left, n in zip(edges[:-1].tolist(), counts.tolist(), strict=True)
         if n
     ]
     ticks = [Tick(place(0), "0", "start"), Tick(place(0.5), "0.5"), Tick(place(1), "1", "end")]
     if whole:
         ticks = [Tick(place(0), "0"), Tick(place(5), "5"), Tick(place(10), "10+")]
-    found = [
+    mark_ticks = [
         Tick(place(value), f"{name} {value:.2f}")
         for name, value in marks.items()
         if not math.isnan(value)
     ]
-    return Histogram(title, bars, ticks, found, len(values))
+    return Histogram(title, bars, ticks, mark_ticks, len(values))
 
 
-def _span(left: float, count: int, whole: bool) -> str:
+def _text(left: float, count: int, whole: bool) -> str:
     if whole:
         number = round(left + 0.5)
         return f"{number}{' or more' if number == 10 else ''}: {count:,}"
@@ -120,8 +120,8 @@ def paired(
     """
     defined = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
     order = defined[np.argsort((after - before)[defined], kind="stable")]
-    if len(order) > MOST_POINTS:
-        order = order[np.linspace(0, len(order) - 1, MOST_POINTS).round().astype(int)]
+    if len(order) > MAX_POINTS:
+        order = order[np.linspace(0, len(order) - 1, MAX_POINTS).round().astype(int)]
     points = [
         Point(
             before[n] * SIDE,
@@ -170,10 +170,10 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
         return floor - (score - low) / (high - low) * (floor - _ABOVE)
 
     dots = [(across(job.seconds), upward(job.score)) for job in jobs]
-    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
+    boxes = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
     points = []
     for job, (x, y) in zip(jobs, dots, strict=True):
-        text, text_y = _label((job.name, job.number), x, y, taken)
+        text, text_y = _place((job.name, job.number), x, y, boxes)
         label = f"{job.number}, {job.name}: {job.score:.3f} at {job.seconds:.3g} s an image"
         points.append(Point(x, y, label, job.kind, text, text_y))
     return Scatter(
@@ -181,11 +181,11 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
         [Tick(across(value), f"{value:g}") for value in round_steps(0, slowest)],
         [Tick(upward(value), f"{value:g}") for value in round_steps(low, high)],
         len(jobs),
-        _steps([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
+        _staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
     )
 
 
-def _steps(dots: Sequence[tuple[float, float]]) -> str:
+def _staircase(dots: Sequence[tuple[float, float]]) -> str:
     """A line from dot to dot by steps: between two of them, what can be had is the left one."""
     path: list[tuple[float, float]] = []
     for x, y in sorted(dots):
@@ -197,21 +197,21 @@ def _steps(dots: Sequence[tuple[float, float]]) -> str:
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def _label(names: Sequence[str], x: float, y: float, taken: list[Box]) -> tuple[Tick | None, float]:
+def _place(names: Sequence[str], x: float, y: float, boxes: list[Box]) -> tuple[Tick | None, float]:
     """The first name, and its place beside a dot, that hits nothing; its room is then taken."""
-    for name, shift, side in product(names, (0, -16, 16, -32, 32), (10, -10)):
+    for name, dy, dx in product(names, (0, -16, 16, -32, 32), (10, -10)):
         width = 6.6 * len(name)  # of 12 px text, a wide estimate
-        left = x + side - (width if side < 0 else 0)
-        box = (left, y + shift - 7, left + width, y + shift + 7)
+        left = x + dx - (width if dx < 0 else 0)
+        box = (left, y + dy - 7, left + width, y + dy + 7)
         inside = left > _LEFT and box[2] < WIDE and box[1] > 0 and box[3] < HIGH - _BELOW
-        if inside and not any(_overlap(box, other) for other in taken):
-            taken.append(box)
-            return Tick(x + side, name, "start" if side > 0 else "end"), y + shift + 4
+        if inside and not any(_overlaps(box, neighbour) for neighbour in boxes):
+            boxes.append(box)
+            return Tick(x + dx, name, "start" if dx > 0 else "end"), y + dy + 4
     return None, 0.0
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    apart = one[2] < other[0] or other[2] < one[0] or one[3] < other[1] or other[3] < one[1]
+def _overlaps(a: Box, b: Box) -> bool:
+    apart = a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
     return not apart
 
 
@@ -250,8 +250,8 @@ def spread(
     if not len(values):
         return Histogram(title, [], [], [], 0)
     # The bounds are in the picture where they are within a factor of the values.
-    room = [value for value in (low, high) if values.min() / 3 <= value <= values.max() * 3]
-    start, end = min([values.min(), *room]) / 1.05, max([values.max(), *room]) * 1.05
+    bounds = [value for value in (low, high) if values.min() / 3 <= value <= values.max() * 3]
+    start, end = (min([values.min(), *bounds]) / 1.05, max([values.max(), *bounds]) * 1.05)
     bins = 40
 
     def place(value: float) -> float:
@@ -267,32 +267,32 @@ def spread(
             FLOOR - math.sqrt(n) * scale,
             WIDTH / bins - 1,
             math.sqrt(n) * scale,
-            f"{_sized(math.exp(left))} to {_sized(math.exp(right))} {unit}: {n:,}",
+            f"{_format_size(math.exp(left))} to {_format_size(math.exp(right))} {unit}: {n:,}",
         )
         for left, right, n in zip(edges[:-1], edges[1:], counts.tolist(), strict=True)
         if n
     ]
     middle = math.sqrt(start * end)
-    ticks = [Tick(0, _sized(start), "start"), Tick(WIDTH / 2, _sized(middle))]
-    ticks.append(Tick(WIDTH, _sized(end), "end"))
-    named = {"lower bound": low, "upper bound": high}
+    ticks = [Tick(0, _format_size(start), "start"), Tick(WIDTH / 2, _format_size(middle))]
+    ticks.append(Tick(WIDTH, _format_size(end), "end"))
+    named_bounds = {"lower bound": low, "upper bound": high}
     marks = [
-        Tick(place(value), _pointed(f"{name} {_sized(value)}", value < start, value > end))
-        for name, value in named.items()
+        Tick(place(value), _add_arrow(f"{name} {_format_size(value)}", value < start, value > end))
+        for name, value in named_bounds.items()
         if math.isfinite(value)
     ]
     return Histogram(title, bars, ticks, marks, len(values))
 
 
-def _pointed(text: str, left: bool, right: bool) -> str:
+def _add_arrow(text: str, left: bool, right: bool) -> str:
     """The text with an arrow to where its value is, if that is beyond an end of the axis."""
     return f"\u2190 {text}" if left else f"{text} \u2192" if right else text
 
 
-def _sized(value: float) -> str:
+def _format_size(value: float) -> str:
     """A size in few characters.
 
-    >>> _sized(0.75), _sized(1536), _sized(2_400_000)
+    >>> _format_size(0.75), _format_size(1536), _format_size(2_400_000)
     ('0.75', '1,536', '2.4M')
     """
     if value >= 1e6:

@@ -5,18 +5,18 @@ import math
 from bgexp.metrics.paired import PairedChange
 from bgexp.report.finding import counted
 
-FEWEST = 6  # with five images, not even five changes of one sign are significant at 5 %
-TRUSTED = 0.5  # a check may choose where its rank correlation is surely above this
+MIN_IMAGES = 6  # with five images, not even five changes of one sign are significant at 5 %
+MIN_TRUSTED_RHO = 0.5  # a check may choose where its rank correlation is surely above this
 
 
 def decided(change: PairedChange) -> bool:
     """Whether a change has a sure sign: enough images, and an interval without 0."""
-    return change.n >= FEWEST and (change.low > 0 or change.high < 0)
+    return change.n >= MIN_IMAGES and (change.low > 0 or change.high < 0)
 
 
 def describe_change(change: PairedChange) -> str:
     """A change with its interval, in words."""
-    if change.n < FEWEST:
+    if change.n < MIN_IMAGES:
         return f"{signed(change.change)} on {counted(change.n, 'image')}, too few for an interval"
     interval = f"95 % interval {signed(change.low)} to {signed(change.high)}"
     return f"{signed(change.change)} ({interval}, paired on {change.n:,} images)"
@@ -43,11 +43,11 @@ def trusted(rho: float, n: int) -> bool:
     """
     if math.isnan(rho) or n < 4:
         return False
-    z = math.atanh(min(abs(rho), 1 - 1e-9)) - 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
-    return math.tanh(z) > TRUSTED
+    lower_z = math.atanh(min(abs(rho), 1 - 1e-9)) - 1.96 * math.sqrt((1 + rho**2 / 2) / (n - 3))
+    return math.tanh(lower_z) > MIN_TRUSTED_RHO
 
 
-POOR = 0.5  # an IoU below it: more is wrong than right
+POOR_IOU = 0.5  # an IoU below it: more is wrong than right
 
 
-CLEAR = 0.05  # a difference of mean IoU, or a share of the images, that is worth a word
+CLEAR_DIFFERENCE = 0.05  # a difference of mean IoU, or a share of the images, that is worth a word

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-MOST = 5  # findings on a page: more are not read
+MAX_FINDINGS = 5  # findings on a page: more are not read
 _ORDER = ("problem", "result", "warning", "note")
 
 
@@ -53,8 +53,8 @@ class RunResult:
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """At most five, by severity and then by weight."""
-    ordered = sorted(findings, key=lambda found: (_ORDER.index(found.severity), -found.weight))
-    return ordered[:MOST]
+    ranked = sorted(findings, key=lambda finding: (_ORDER.index(finding.severity), -finding.weight))
+    return ranked[:MAX_FINDINGS]
 
 
 def column(rows: pd.DataFrame, key: str) -> "pd.Series[float]":

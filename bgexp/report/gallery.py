@@ -61,8 +61,8 @@ def choose_gallery(
     """
     if rows.empty:
         return []
-    shown = rows[rows["status"] == "ok"]
-    order = list(shown["path"][_goodness(shown).sort_values(kind="stable").index])
+    succeeded = rows[rows["status"] == "ok"]
+    order = list(succeeded["path"][_goodness(succeeded).sort_values(kind="stable").index])
     worst = order[: math.ceil(count / 2)]
     rest = order[len(worst) :]
     n_best = min(len(rest), math.ceil((count - len(worst)) / 2))
@@ -72,8 +72,8 @@ def choose_gallery(
     steps = [(2 * n + 1) * len(between) // (2 * n_between) for n in range(n_between)]
     chosen = {WORST: worst, BEST: best, BETWEEN: [between[n] for n in steps]}
     free = set(order).difference(*chosen.values())
-    named = dict.fromkeys(path for finding in findings for path in finding.paths[:3])
-    chosen[NAMED] = [path for path in named if path in free][: math.ceil(count / 3)]
+    paths_named = dict.fromkeys(path for finding in findings for path in finding.paths[:3])
+    chosen[NAMED] = [path for path in paths_named if path in free][: math.ceil(count / 3)]
     return [Choice(path, group) for group, paths in chosen.items() for path in paths]
 
 
@@ -140,14 +140,14 @@ class Panel:
 
 def panels(picture: Picture) -> list[Panel]:
     """What a page shows of an image, side by side."""
-    found = [
+    shown_panels = [
         panel("original", picture.original, kind="original"),
         panel("cut-out", picture.cutout, kind="cutout"),
         panel("mask", picture.mask, kind="mask"),
     ]
     if picture.difference is not None:
-        found.append(panel("difference", picture.difference, kind="difference"))
-    return found
+        shown_panels.append(panel("difference", picture.difference, kind="difference"))
+    return shown_panels
 
 
 def panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:

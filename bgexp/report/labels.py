@@ -31,10 +31,10 @@ MEANINGS = {
 }
 
 
-def named(key: str) -> str:
+def display_name(key: str) -> str:
     """A metric's or check's name."""
     words = key.replace("_", " ").capitalize()
-    return NAMES.get(key, re.sub("^(Ap|Ar) ", lambda found: f"Mask {found[0].upper()}", words))
+    return NAMES.get(key, re.sub("^(Ap|Ar) ", lambda match: f"Mask {match[0].upper()}", words))
 
 
 def settings_lines(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -58,7 +58,7 @@ def _value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def described(section: Mapping[str, Any], besides: str) -> str:
+def describe_section(section: Mapping[str, Any], besides: str) -> str:
     """What a section of the settings says besides one of its keys, in one line."""
-    said = [(key, value) for key, value in section.items() if key != besides and value is not None]
-    return ", ".join(f"{key.replace('_', ' ')} {_value(value)}" for key, value in said)
+    items = [(k, v) for k, v in section.items() if k != besides and v is not None]
+    return ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in items)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from bgexp.report.finding import counted
-from bgexp.report.labels import described
+from bgexp.report.labels import describe_section
 from bgexp.report.render import number
 
 _SECTIONS = (
@@ -39,23 +39,25 @@ class Fact:
 def banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Banner]:
     """That a run failed, was interrupted, or has its results from another one."""
     counts, error = summary.get("counts") or {}, summary.get("error") or ""
-    found = []
+    banners = []
     if summary.get("status") == "failed":
-        said = error
+        evidence = error
         if not error:
-            said = f"{counts.get('failed', 0):,} of {counts.get('total', 0):,} images failed, "
-            said += f"more than max_failed={settings.get('max_failed', 0):g} allows."
-        found.append(Banner("problem", "This run failed.", said))
+            evidence = f"{counts.get('failed', 0):,} of {counts.get('total', 0):,} images failed, "
+            evidence += f"more than max_failed={settings.get('max_failed', 0):g} allows."
+        banners.append(Banner("problem", "This run failed.", evidence))
     if summary.get("status") == "interrupted":
         done = counts.get("total", 0) - counts.get("skipped", 0)
-        said = (
+        evidence = (
             f"{done:,} of {counts.get('total', 0):,} images were worked through; all numbers are "
         )
-        found.append(Banner("warning", "This run was interrupted.", f"{said}of these. {error}"))
+        banners.append(
+            Banner("warning", "This run was interrupted.", f"{evidence}of these. {error}")
+        )
     if summary.get("reused_from"):
-        said = f"Run {summary['reused_from']} had the same settings, data, weights and code."
-        found.append(Banner("note", "The results are those of an earlier run.", said))
-    return found
+        evidence = f"Run {summary['reused_from']} had the same settings, data, weights and code."
+        banners.append(Banner("note", "The results are those of an earlier run.", evidence))
+    return banners
 
 
 def facts(
@@ -63,15 +65,15 @@ def facts(
 ) -> list[Fact]:
     """What a run is, in a few words each; what is not known is left out."""
     status = str(summary.get("status", "unknown"))
-    found = [Fact("Status", status, tone=_TONES.get(status, "")), *started(when)]
-    found += data_and_device(summary)
-    for key, name, first in _SECTIONS:
+    facts = [Fact("Status", status, tone=_TONES.get(status, "")), *started(when)]
+    facts += data_and_device(summary)
+    for key, name, main in _SECTIONS:
         if section := settings.get(key):
-            found.append(Fact(name, str(section.get(first, "")), described(section, first)))
+            facts.append(Fact(name, str(section.get(main, "")), describe_section(section, main)))
     if summary.get("images_per_s"):
         speed = f"{number(summary['images_per_s'], 2)} images/s"
-        found.append(Fact("Speed", speed, _cached(summary)))
-    return found
+        facts.append(Fact("Speed", speed, _describe_cached(summary)))
+    return facts
 
 
 def started(when: datetime | None) -> list[Fact]:
@@ -81,19 +83,19 @@ def started(when: datetime | None) -> list[Fact]:
 
 def data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
     """What was worked on and what did the work, where the summary says so."""
-    found = []
+    facts = []
     if data := summary.get("dataset"):
-        chosen = "" if data["n_images"] == data["n_population"] else f" of {data['n_population']:,}"
+        total = "" if data["n_images"] == data["n_population"] else f" of {data['n_population']:,}"
         truth = f"{data['n_with_truth']:,} with truth" if data["n_with_truth"] else "no truth"
-        found.append(Fact("Dataset", data["name"], f"{data['n_images']:,}{chosen} images, {truth}"))
+        facts.append(Fact("Dataset", data["name"], f"{data['n_images']:,}{total} images, {truth}"))
     if device := summary.get("device"):
         workers = summary.get("workers") or 1
         shared = f", {workers} workers" if workers > 1 else ""
-        found.append(Fact("Device", device["name"], device["used"] + shared))
-    return found
+        facts.append(Fact("Device", device["name"], device["used"] + shared))
+    return facts
 
 
-def _cached(summary: Mapping[str, Any]) -> str:
+def _describe_cached(summary: Mapping[str, Any]) -> str:
     cached = (summary.get("detections") or {}).get("cached", 0)
     return f"detections of {counted(cached, 'image')} from the cache" if cached else ""
 

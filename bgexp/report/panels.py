@@ -18,7 +18,7 @@ def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> B
 
     The difference shows lost foreground in red and leaked background in blue over the dimmed image.
     """
-    panels = [image, _grey(mask), cut_out(image, mask)]
+    panels = [image, _mask_to_rgb(mask), cut_out(image, mask)]
     if truth is not None:
         difference = image // 3
         difference[truth & ~mask] = LOST
@@ -32,5 +32,5 @@ def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> B
     return np.hstack(parts[:-1])
 
 
-def _grey(mask: BoolArray) -> ByteArray:
+def _mask_to_rgb(mask: BoolArray) -> ByteArray:
     return np.repeat(mask[..., None].astype(np.uint8) * np.uint8(255), 3, axis=2)

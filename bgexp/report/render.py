@@ -15,7 +15,7 @@ from bgexp.report.evidence import signed
 from bgexp.report.finding import Finding
 from bgexp.system.terminal import printable
 
-MOST_ROWS = 50  # of a table, where it does not say otherwise
+MAX_ROWS = 50  # of a table, where it does not say otherwise
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     rest: str = "per_image.parquet"
-    most: int = MOST_ROWS
+    most: int = MAX_ROWS
 
     @property
     def shown(self) -> Sequence[Sequence[Cell]]:
@@ -102,10 +102,10 @@ def change(value: float | None, strong: bool = False) -> Cell:
 
 
 def sections(
-    content: Mapping[str, object], named: Sequence[tuple[str, str, str]]
+    content: Mapping[str, object], candidates: Sequence[tuple[str, str, str]]
 ) -> list[tuple[str, str]]:
     """Places and names of the sections that a page has, of (place, name, key of its content)."""
-    return [(place, name) for place, name, key in named if content[key]]
+    return [(place, name) for place, name, key in candidates if content[key]]
 
 
 def _link(path: str) -> str:
@@ -146,15 +146,15 @@ def render_page(template: str, **content: object) -> bytes:
     A template may have more of both beside it, under its own name.
     """
     environment = _environment()
-    own: dict[str, object] = {}
+    inlined: dict[str, object] = {}
     for kind, suffix in (("style", "css"), ("script", "js")):
         source = _source("page", suffix) + _source(template.rpartition(".")[0], suffix)
         digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-        own |= {kind: Markup(source), f"{kind}_hash": f"'sha256-{digest}'"}
-    page = environment.get_template(template).render(own | content)
+        inlined |= {kind: Markup(source), f"{kind}_hash": f"'sha256-{digest}'"}
+    page = environment.get_template(template).render(inlined | content)
     return page.encode(errors="backslashreplace")
 
 
 def listed(anchors: Mapping[str, str], findings: Sequence[Finding]) -> dict[str, str]:
     """The place of each image that a finding names; "" where the page does not show it."""
-    return {path: anchors.get(path, "") for found in findings for path in found.paths[:6]}
+    return {path: anchors.get(path, "") for finding in findings for path in finding.paths[:6]}

@@ -7,15 +7,15 @@ from typing import Any
 
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report.charts import Bar, stacked
-from bgexp.report.evidence import FEWEST, trusted
+from bgexp.report.evidence import MIN_IMAGES, trusted
 from bgexp.report.finding import counted
-from bgexp.report.labels import MEANINGS, named
+from bgexp.report.labels import MEANINGS, display_name
 from bgexp.report.render import Cell, Table, change, figure, number
 
 _SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "nothing_found", "confidence", "parts", "border_contact")
 Numbers = Mapping[str, Any]
-BINDS = 0.9  # of the time: a network that is so busy keeps the processes waiting
+BOTTLENECK_SHARE = 0.9  # of the time: a network that is so busy keeps the processes waiting
 
 
 @dataclass(frozen=True)
@@ -34,45 +34,45 @@ def cards(summary: Numbers) -> list[Card]:
     if not metrics and not checks:
         return []
     counts = summary["counts"]
-    found = [_score(key, metrics[key]) for key in _SCORES if metrics]
-    found += [_check(key, checks[key]) for key in _CHECKS if not metrics]
-    scored = (metrics or checks)["iou" if metrics else "coverage"]
-    lines = (f"{scored['n_undefined']:,} undefined", f"{counts['failed']:,} failed")
-    done = f"{scored['n_scored']:,}"
+    score_cards = [_score_card(key, metrics[key]) for key in _SCORES if metrics]
+    score_cards += [_check_card(key, checks[key]) for key in _CHECKS if not metrics]
+    stats = (metrics or checks)["iou" if metrics else "coverage"]
+    lines = (f"{stats['n_undefined']:,} undefined", f"{counts['failed']:,} failed")
+    n_scored = f"{stats['n_scored']:,}"
     return [
-        *found,
-        Card("Scored" if metrics else "Masks", done, lines, f"of {counts['total']:,}"),
+        *score_cards,
+        Card("Scored" if metrics else "Masks", n_scored, lines, f"of {counts['total']:,}"),
         Card("Speed", number(summary.get("images_per_s"), 2), (), "images/s"),
     ]
 
 
-def _score(key: str, found: Numbers) -> Card:
+def _score_card(key: str, stats: Numbers) -> Card:
     tail = "p95" if key in LOWER_IS_BETTER else "p05"
-    spread = f"median {number(found['median'])}, {tail} {number(found[tail])}"
+    spread = f"median {number(stats['median'])}, {tail} {number(stats[tail])}"
     meaning = MEANINGS.get(key)
-    return Card(named(key), number(found["mean"]), [spread, *([meaning] if meaning else [])])
+    return Card(display_name(key), number(stats["mean"]), [spread, *([meaning] if meaning else [])])
 
 
-def _check(key: str, found: Numbers) -> Card:
-    spread = f"median {number(found['median'], 2)}, p05 {number(found['p05'], 2)}"
+def _check_card(key: str, stats: Numbers) -> Card:
+    spread = f"median {number(stats['median'], 2)}, p05 {number(stats['p05'], 2)}"
     lines = [MEANINGS[key]] if key == "nothing_found" else [spread, MEANINGS[key]]
-    return Card(named(key), number(found["mean"], 2), lines)
+    return Card(display_name(key), number(stats["mean"], 2), lines)
 
 
 def all_numbers(summary: Numbers) -> Table:
     """Every metric and check, a row each."""
     rows = [
         [
-            Cell(named(key)),
-            *(figure(found[name]) for name in ("mean", "median", "p05", "p95")),
-            figure(found["n_scored"], 0),
-            figure(found["n_undefined"], 0),
+            Cell(display_name(key)),
+            *(figure(stats[name]) for name in ("mean", "median", "p05", "p95")),
+            figure(stats["n_scored"], 0),
+            figure(stats["n_undefined"], 0),
         ]
         for kind in ("metrics", "checks")
-        for key, found in (summary.get(kind) or {}).items()
+        for key, stats in (summary.get(kind) or {}).items()
     ]
     rows += [
-        [Cell(named(key)), figure(value), *[Cell("")] * 5]
+        [Cell(display_name(key)), figure(value), *[Cell("")] * 5]
         for key, value in (summary.get("mask_ap") or {}).items()
     ]
     columns = ("", "mean", "median", "p05", "p95", "scored", "undefined")
@@ -81,62 +81,62 @@ def all_numbers(summary: Numbers) -> Table:
 
 def categories(summary: Numbers) -> Table | None:
     """A row a category, the worst first; None where there is only one, or no result."""
-    found = summary.get("categories") or {}
-    if len(found) < 2 or not any(summary.get(kind) for kind in ("metrics", "checks")):
+    groups = summary.get("categories") or {}
+    if len(groups) < 2 or not any(summary.get(kind) for kind in ("metrics", "checks")):
         return None
     kind, keys = ("metrics", _SCORES) if summary.get("metrics") else ("checks", _CHECKS)
     rows = []
-    for name, group in found.items():
+    for name, group in groups.items():
         means = [(group[kind].get(key) or {}).get("mean") for key in keys]
         cells = [figure(mean, bar=place == 0) for place, mean in enumerate(means)]
         counts = group["counts"]
         rows.append([Cell(name), *cells, figure(counts["total"], 0), figure(counts["failed"], 0)])
     rows.sort(key=lambda row: math.inf if math.isnan(row[1].sort or 0) else row[1].sort or 0)
-    columns = ("category", *(named(key) for key in keys), "images", "failed")
+    columns = ("category", *(display_name(key) for key in keys), "images", "failed")
     return Table("Mean scores by category", columns, rows, "summary.json", most=25)
 
 
 def refinement(summary: Numbers) -> dict[str, Any] | None:
     """What refinement changed: two sentences and a table; None where it was off."""
-    found = summary.get("refinement") or {}
-    if not found:
+    stats = summary.get("refinement") or {}
+    if not stats:
         return None
     rows = [
         [
-            Cell(named(key)),
-            *(figure(found[key][name]) for name in ("before", "after")),
-            change(found[key]["change"], strong=True),
-            Cell(interval(found[key])),
-            *(figure(found[key][name], 0) for name in ("n_better", "n_worse")),
+            Cell(display_name(key)),
+            *(figure(stats[key][name]) for name in ("before", "after")),
+            change(stats[key]["change"], strong=True),
+            Cell(interval(stats[key])),
+            *(figure(stats[key][name], 0) for name in ("n_better", "n_worse")),
         ]
         for key in ("iou", "boundary_iou")
-        if found.get(key)
+        if stats.get(key)
     ]
     columns = ("", "before", "after", "change", "95 % interval", "better", "worse")
-    counts = [f"{name} {found.get(f'n_{name}', 0):,}" for name in ("applied", "skipped", "refused")]
+    counts = [f"{name} {stats.get(f'n_{name}', 0):,}" for name in ("applied", "skipped", "refused")]
     return {
-        "sentence": _refinement_sentence(found),
+        "sentence": _refinement_sentence(stats),
         "changes": Table("Change by refinement", columns, rows),
         "counts": f"Images: {', '.join(counts)}.",
     }
 
 
-def interval(found: Numbers) -> str:
+def interval(stats: Numbers) -> str:
     """The interval of a change, "low to high"; a dash where there is none."""
-    return " to ".join(dict.fromkeys(change(found.get(key)).text for key in ("low", "high")))
+    return " to ".join(dict.fromkeys(change(stats.get(key)).text for key in ("low", "high")))
 
 
-def _refinement_sentence(found: Numbers) -> str:
-    cost = f"It adds {number(found.get('added_ms'), 0)} ms an image"
-    share = found.get("added_share")
+def _refinement_sentence(stats: Numbers) -> str:
+    cost = f"It adds {number(stats.get('added_ms'), 0)} ms an image"
+    share = stats.get("added_share")
     if share is not None and not math.isnan(share):
         times = f"{share:.1f} times" if share >= 1 else f"{share:.0%} of"
         cost += f", {times} the time of all other stages"
-    iou = found.get("iou") or {}
+    iou = stats.get("iou") or {}
     if iou.get("change") is None:
         return f"{cost}. Without truth nothing tells whether it helps: look at the pictures."
     low, high = iou["low"], iou["high"]
-    if iou["n"] < FEWEST:
+    if iou["n"] < MIN_IMAGES:
         return f"{cost}. There are too few images to tell whether it helps."
     if low > 0:
         return f"Refinement helps: mean IoU rises by {iou['change']:.3f}. {cost}."
@@ -147,19 +147,19 @@ def _refinement_sentence(found: Numbers) -> str:
 
 def ranks(summary: Numbers) -> tuple[Table | None, str]:
     """Which checks order the images as IoU does, as a table and a sentence."""
-    found = summary.get("check_ranks") or {}
-    rows, good = [], []
-    for key, rank in found.items():
+    check_ranks = summary.get("check_ranks") or {}
+    rows, trusted_names = [], []
+    for key, rank in check_ranks.items():
         rho, n = math.nan if rank["spearman"] is None else rank["spearman"], int(rank["n"])
-        good += [named(key)] if trusted(rho, n) else []
+        trusted_names += [display_name(key)] if trusted(rho, n) else []
         rows.append((-1.0 if math.isnan(rho) else abs(rho), key, rho, n))
     cells = [
-        [Cell(named(key)), change(rho), figure(n, 0), verdict(rho, n)]
+        [Cell(display_name(key)), change(rho), figure(n, 0), verdict(rho, n)]
         for _, key, rho, n in sorted(rows, reverse=True)
     ]
     columns = ("check", "\u03c1 with IoU", "images", "use")
     table = Table("Rank correlation of the checks with IoU", columns, cells) if rows else None
-    return table, trust_sentence(good)
+    return table, trust_sentence(trusted_names)
 
 
 def verdict(rho: float, n: int) -> Cell:
@@ -171,17 +171,17 @@ def verdict(rho: float, n: int) -> Cell:
     return Cell("not used for choosing")
 
 
-def trust_sentence(good: Sequence[str]) -> str:
+def trust_sentence(names: Sequence[str]) -> str:
     """Which checks may be trusted."""
-    if not good:
+    if not names:
         return "No check may be trusted to choose here: none ranks surely enough as IoU does."
-    return f"Trusted to choose here: {', '.join(good)}; no other check."
+    return f"Trusted to choose here: {', '.join(names)}; no other check."
 
 
 def timings(summary: Numbers) -> tuple[Table | None, list[Bar], str]:
     """The stages as a table, as a stacked bar, and a sentence."""
-    found = summary.get("timings") or {}
-    total = sum(stage["total_s"] for stage in found.values())
+    stages = summary.get("timings") or {}
+    total = sum(stage["total_s"] for stage in stages.values())
     if not total:
         return None, [], ""
     rows = [
@@ -191,15 +191,15 @@ def timings(summary: Numbers) -> tuple[Table | None, list[Bar], str]:
             *(figure(stage[key], 1) for key in ("mean_ms", "p50_ms", "p95_ms")),
             figure(stage["total_s"], 1),
         ]
-        for place, (name, stage) in enumerate(found.items())
+        for place, (name, stage) in enumerate(stages.items())
     ]
-    most = max(found, key=lambda name: found[name]["total_s"])
-    each = sum(stage["mean_ms"] for stage in found.values())
-    done = counted(summary["counts"]["ok"], "image")
-    share = found[most]["total_s"] / total
-    sentence = f"{each:,.0f} ms an image over {done}; most of it ({share:.0%}) in {most}."
+    slowest = max(stages, key=lambda name: stages[name]["total_s"])
+    mean_ms = sum(stage["mean_ms"] for stage in stages.values())
+    images = counted(summary["counts"]["ok"], "image")
+    share = stages[slowest]["total_s"] / total
+    sentence = f"{mean_ms:,.0f} ms an image over {images}; most of it ({share:.0%}) in {slowest}."
     columns = ("stage", "share", "mean ms", "median ms", "p95 ms", "total s")
-    bars = stacked({name: stage["total_s"] for name, stage in found.items()})
+    bars = stacked({name: stage["total_s"] for name, stage in stages.items()})
     return Table("Time by stage", columns, rows), bars, sentence
 
 
@@ -208,11 +208,11 @@ def pace(summary: Numbers) -> tuple[str, str] | None:
     if (network := summary["network"]) is None:
         return None
     busy = f"busy {network['busy']:.0%} of the time"
-    if network["busy"] >= BINDS:
+    if network["busy"] >= BOTTLENECK_SHARE:
         return busy, f"it sets the pace: {network['images_per_s']:.1f} pictures/s at most"
-    own = {name: stage["total_s"] for name, stage in summary["timings"].items() if name != "detect"}
-    if not own:
+    times = {k: v["total_s"] for k, v in summary["timings"].items() if k != "detect"}
+    if not times:
         return busy, "nothing was done"
-    most = max(own, key=lambda name: own[name])
-    share = own[most] / (sum(own.values()) or 1)
-    return busy, f"the processes set the pace: {share:.0%} of their work is {most}"
+    slowest = max(times, key=lambda name: times[name])
+    share = times[slowest] / (sum(times.values()) or 1)
+    return busy, f"the processes set the pace: {share:.0%} of their work is {slowest}"

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from bgexp.report.evidence import CLEAR, POOR, decided, describe_change
+from bgexp.report.evidence import CLEAR_DIFFERENCE, POOR_IOU, decided, describe_change
 from bgexp.report.finding import Finding, RunResult, counted, worst_first
 from bgexp.sweep.effects import disagreement, effects, lead, mean_score, ranking, scores
 
@@ -56,7 +56,7 @@ def _quicker(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     best, speed = ordered[0], _speed(ordered[0])
     fast = max(ordered[1:], key=_speed)
     behind = mean_score(best) - mean_score(fast)
-    if speed > 0 and _speed(fast) > 1.5 * speed and behind < CLEAR:
+    if speed > 0 and _speed(fast) > 1.5 * speed and behind < CLEAR_DIFFERENCE:
         yield Finding(
             "note",
             f"{fast.name} is {_speed(fast) / speed:.1f} times as fast and {behind:.3f} behind",
@@ -96,11 +96,11 @@ def _settings(jobs: Sequence[RunResult]) -> Iterator[Finding]:
 def _hopeless(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     table = scores(ranking(jobs))
     best = table.max(axis=1).dropna().sort_values(kind="stable")
-    poor = best[best < POOR]
+    poor = best[best < POOR_IOU]
     if not poor.empty and len(table.columns) > 1:
         yield Finding(
             "warning",
-            f"{counted(len(poor), 'image')} below an IoU of {POOR:g} in every job",
+            f"{counted(len(poor), 'image')} below an IoU of {POOR_IOU:g} in every job",
             f"{len(poor) / len(best):.1%} of the images; the best job reaches {poor.mean():.3f} on "
             "them on average. None of these settings helps: another detector, or more training.",
             tuple(poor.index),

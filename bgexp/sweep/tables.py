@@ -10,9 +10,9 @@ import pandas as pd
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import rank_agreement
 from bgexp.report import tables as numbers
-from bgexp.report.evidence import FEWEST, decided, describe_change, trusted
+from bgexp.report.evidence import MIN_IMAGES, decided, describe_change, trusted
 from bgexp.report.finding import RunResult, column
-from bgexp.report.labels import named
+from bgexp.report.labels import display_name
 from bgexp.report.render import Cell, Table, change, figure
 from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, swept
 
@@ -36,7 +36,7 @@ def jobs_table(jobs: Sequence[RunResult], ordered: Sequence[RunResult]) -> Table
             ]
         )
     own = [key.rpartition(".")[2] for key in varied]
-    names = [named(key.removeprefix("check.")) for key in keys]
+    names = [display_name(key.removeprefix("check.")) for key in keys]
     columns = ("job", *own, "standing", *names, "failed", "images/s", "folder")
     return Table("Jobs", columns, rows, "jobs.csv")
 
@@ -76,7 +76,7 @@ def effect_part(effect: Effect) -> EffectPart:
         values = f"{effect.worst or 'not given'} to {effect.best or 'not given'}"
         sentence = f"{values}: {describe_change(effect.change)}"
         sentence += "" if effect.clear else "; no clear effect"
-    names = [named(key.removeprefix("check.")) for key in keys]
+    names = [display_name(key.removeprefix("check.")) for key in keys]
     return EffectPart(effect.key, sentence, Table(effect.key, ("value", *names, "jobs"), rows))
 
 
@@ -112,16 +112,16 @@ def _changes(found: Mapping[str, Any]) -> list[Cell]:
 
 def ranks_table(jobs: Sequence[RunResult]) -> tuple[Table | None, str]:
     """How each check ranks images (within a job) and jobs as IoU does; `jobs` have scores."""
-    several = len(jobs) >= FEWEST  # fewer have a perfect order by chance too often
+    several = len(jobs) >= MIN_IMAGES  # fewer have a perfect order by chance too often
     rows: list[tuple[float, list[Cell]]] = []
     good: list[str] = []
     for key in CHECKS if jobs else ():
         within = [_within(job, key) for job in jobs]
         rho = float(pd.Series([one for one, _ in within], dtype=float).mean())
         n = min(n for _, n in within)
-        good += [named(key)] if trusted(rho, n) else []
+        good += [display_name(key)] if trusted(rho, n) else []
         over = [change(_over_jobs(jobs, key))] if several else []
-        cells = [Cell(named(key)), change(rho), *over, figure(n, 0), numbers.verdict(rho, n)]
+        cells = [Cell(display_name(key)), change(rho), *over, figure(n, 0), numbers.verdict(rho, n)]
         rows.append((1.0 if math.isnan(rho) else -abs(rho), cells))
     rows.sort(key=lambda row: row[0])
     over_jobs = ("\u03c1 over jobs",) if several else ()

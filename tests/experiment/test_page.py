@@ -8,7 +8,7 @@ from hypothesis import settings as profile
 from hypothesis import strategies as st
 
 from bgexp.experiment.page import render_run
-from bgexp.report.render import MOST_ROWS
+from bgexp.report.render import MAX_ROWS
 from bgexp.system.terminal import printable
 
 HOSTILE = (
@@ -165,7 +165,7 @@ def test_a_large_run_makes_a_small_page(run_parts, parse, settings):
     data = render_run(summary, settings, rows)
     page = parse(data)
     assert len(data) < 500_000  # without pictures; with 24 of 400 pixels about 2 MB
-    assert len([place for place in page.places if place.startswith("failed-")]) == MOST_ROWS
+    assert len([place for place in page.places if place.startswith("failed-")]) == MAX_ROWS
     assert "and 583 more, see per_image.parquet" in page.text  # 633 failed
     assert len(page.all("circle")) == 500
     assert "500 of 3,798 images drawn" in page.text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bgexp.report.charts import (
     FLOOR,
     HIGH,
-    MOST_POINTS,
+    MAX_POINTS,
     SIDE,
     TOP,
     WIDE,
@@ -75,7 +75,7 @@ def test_of_many_pairs_the_extremes_are_drawn():
     before, after = random.random((2, 4000))
     found = paired(before, after, [str(n) for n in range(4000)])
     labels = {point.label.partition(":")[0] for point in found.points}
-    assert (len(labels), found.n) == (MOST_POINTS, 4000)
+    assert (len(labels), found.n) == (MAX_POINTS, 4000)
     change = after - before
     assert {str(change.argmax()), str(change.argmin())} <= labels
 
