@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from bgexp.experiment.aggregate import (
-    by_category,
     check_ranks,
-    counted,
+    count_statuses,
     refinement,
-    summarised,
+    summarise_categories,
+    summarise_scores,
     timings,
 )
 from bgexp.experiment.results import ImageResult
@@ -118,10 +118,10 @@ def make_summary(rows: list[ImageResult], **changed: Any) -> dict[str, Any]:
             "n_with_truth": sum(bool(row.metrics) for row in rows),
             "n_population": len(rows),
         },
-        "counts": counted(rows, len(rows)),
-        "metrics": summarised(rows, "metrics"),
-        "checks": summarised(rows, "checks"),
-        "categories": by_category(rows),
+        "counts": count_statuses(rows, len(rows)),
+        "metrics": summarise_scores(rows, "metrics"),
+        "checks": summarise_scores(rows, "checks"),
+        "categories": summarise_categories(rows),
         "refinement": refinement(rows),
         "check_ranks": check_ranks(rows),
         "mask_ap": {},

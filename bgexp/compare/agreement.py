@@ -2,11 +2,11 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from bgexp.compare.comparable_runs import called
+from bgexp.compare.comparable_runs import run_label
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import MASKS
@@ -20,17 +20,17 @@ from bgexp.tracking.past_runs import StoredRun
 AGREEMENT = {"iou": iou, "boundary_iou": boundary_iou, "dice": dice}
 
 
-def with_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
+def add_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
     """The comparison with each variant's agreement with a run, on the images that it has too.
 
     Raises:
         UserError: It has none of the images, or its masks are gone.
     """
     rows = reference.rows
-    have = set(zip(rows["path"], rows["sha256"], strict=True)) if len(rows) else set()
-    common = comparison.jobs[0].rows
-    wanted = zip(common["path"], common["sha256"], strict=True)
-    paths = [path for path, digest in wanted if (path, digest) in have]
+    available = set(zip(rows["path"], rows["sha256"], strict=True)) if len(rows) else set()
+    common = comparison.runs[0].rows
+    images = zip(common["path"], common["sha256"], strict=True)
+    paths = [path for path, digest in images if (path, digest) in available]
     if not paths:
         raise UserError(f"reference: run {reference.run_id[:8]} has none of the images compared")
     if not (reference.folder / MASKS).is_file():
@@ -38,32 +38,31 @@ def with_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
     variants = []
     with progress("agreement", len(comparison.variants)) as step:
         for variant in comparison.variants:
-            variants.append(_measured(variant, comparison.folders, reference, paths))
+            variants.append(_measure_agreement(variant, comparison.folders, reference, paths))
             step(0)
-    return replace(comparison, variants=variants, reference=called(reference))
+    return replace(comparison, variants=variants, reference=run_label(reference))
 
 
-def _measured(
+def _measure_agreement(
     variant: Variant, folders: Mapping[str, Path], reference: StoredRun, paths: list[str]
 ) -> Variant:
     if variant.run_id == reference.run_id:  # with itself it agrees
         return variant
-    found: dict[str, list[float]] = {key: [] for key in AGREEMENT}
-    for mask, other in _masks(folders[variant.job.name], reference.folder, paths):
+    scores: dict[str, list[float]] = {key: [] for key in AGREEMENT}
+    for mask, target in _mask_pairs(folders[variant.run.name], reference.folder, paths=paths):
         for key, function in AGREEMENT.items():
-            found[key].append(function(mask, other))
-    return replace(variant, agreement={key: aggregate(values) for key, values in found.items()})
+            scores[key].append(function(mask, target))
+    return replace(variant, agreement={key: aggregate(values) for key, values in scores.items()})
 
 
-def _masks(one: Path, other: Path, paths: list[str]) -> Iterator[tuple[BoolMask, BoolMask]]:
-    """Of each image its two masks, HxW bool; one that failed in a run has none there."""
-    if not (one / MASKS).is_file():
+def _mask_pairs(*folders: Path, paths: list[str]) -> Iterator[tuple[BoolMask, BoolMask]]:
+    """Yield each image's masks in two runs, HxW bool; none for an image that failed in either."""
+    if not (folders[0] / MASKS).is_file():
         return
-    with zipfile.ZipFile(one / MASKS) as own, zipfile.ZipFile(other / MASKS) as others:
+    with ExitStack() as stack:
+        archives = [stack.enter_context(zipfile.ZipFile(folder / MASKS)) for folder in folders]
         for path in paths:
             with suppress(KeyError, ImageError):
-                mask, reference = (
-                    decode_mask(archive.read(f"{path}.png")) for archive in (own, others)
-                )
-                if mask.shape == reference.shape:
-                    yield mask, reference
+                mask, target = (decode_mask(archive.read(f"{path}.png")) for archive in archives)
+                if mask.shape == target.shape:
+                    yield mask, target

@@ -25,7 +25,7 @@ from bgexp.sweep.artifacts import draw_variants
 from bgexp.sweep.page import choose_disagreeing, choose_variants
 from bgexp.system.atomic import write_whole
 
-SHOWN = 8  # images on which the runs disagree most
+MAX_IMAGES = 8  # images on which the runs disagree most
 Pictures = dict[str, dict[str, NDArray[np.uint8]]]
 
 
@@ -39,33 +39,33 @@ def draw_comparison(
         if (run / PAGE).is_file()
     }
     when = datetime.now().astimezone()
-    page = render_compare(comparison, settings, _pictures(comparison), when, pages, links)
+    page = render_compare(comparison, settings, _draw_pictures(comparison), when, pages, links)
     write_whole(folder / PAGE, page)
 
 
-def _pictures(comparison: Comparison) -> Pictures:
+def _draw_pictures(comparison: Comparison) -> Pictures:
     """Of images that are as the runs saw them; none where they, or the masks, are gone."""
-    chosen = {comparison.baseline, *(job.name for job in choose_variants(comparison.jobs))}
+    chosen = {comparison.baseline, *(job.name for job in choose_variants(comparison.runs))}
     folders = {
         job.name: comparison.folders[job.name]
-        for job in comparison.jobs
+        for job in comparison.runs
         if job.name in chosen and (comparison.folders[job.name] / MASKS).is_file()
     }
-    paths = choose_disagreeing(comparison.jobs, SHOWN)
+    paths = choose_disagreeing(comparison.runs, MAX_IMAGES)
     with suppress(UserError, OSError, zipfile.BadZipFile):
-        settings = _settings(comparison.folders[comparison.baseline])
-        dataset = _unchanged(read_dataset(settings.dataset, settings.seed), comparison)
+        settings = _read_settings(comparison.folders[comparison.baseline])
+        dataset = _drop_changed_images(read_dataset(settings.dataset, settings.seed), comparison)
         return draw_variants(paths, folders, dataset, settings.dataset.max_megapixels)
     return {}
 
 
-def _settings(folder: Path) -> RunSettings:
+def _read_settings(folder: Path) -> RunSettings:
     return check_settings(RunSettings, yaml.safe_load((folder / "config.yaml").read_text()))
 
 
-def _unchanged(dataset: Dataset, comparison: Comparison) -> Dataset:
+def _drop_changed_images(dataset: Dataset, comparison: Comparison) -> Dataset:
     """Only the images that have the contents which the runs saw."""
-    rows = comparison.jobs[0].rows
-    seen = set(zip(rows["path"], rows["sha256"], strict=True))
-    items = tuple(item for item in dataset.items if (item.path, item.sha256) in seen)
+    rows = comparison.runs[0].rows
+    images = set(zip(rows["path"], rows["sha256"], strict=True))
+    items = tuple(item for item in dataset.items if (item.path, item.sha256) in images)
     return replace(dataset, items=items)

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bgexp.compare.agreement import with_agreement
+from bgexp.compare.agreement import add_agreement
 from bgexp.compare.artifacts import draw_comparison
 from bgexp.compare.common_images import match_images
-from bgexp.compare.comparable_runs import called
-from bgexp.compare.comparison import Comparison, compare_jobs
-from bgexp.compare.differences import cautions, differing
-from bgexp.compare.document import as_document
+from bgexp.compare.comparable_runs import run_label
+from bgexp.compare.comparison import Comparison, compare_variants
+from bgexp.compare.differences import cautions, find_differing_settings
+from bgexp.compare.document import build_document
 from bgexp.config.compare import CompareSettings
 from bgexp.errors import UserError
 from bgexp.report.finding import RunResult
@@ -29,62 +29,62 @@ def compare_runs(settings: CompareSettings) -> Comparison:
         UserError: Fewer than two finished runs are meant (one, with a reference), or no image is
             common to all.
     """
-    found = find_runs(settings, settings.runs, settings.filter)
-    left_out = {called(run): why for run in found if (why := _unusable(run))}
-    runs = [run for run in found if called(run) not in left_out]
+    candidates = find_runs(settings, settings.runs, settings.filter)
+    left_out = {run_label(run): reason for run in candidates if (reason := _explain_unusable(run))}
+    runs = [run for run in candidates if run_label(run) not in left_out]
     if settings.baseline is None:
-        first = 0
+        place = 0
     else:
-        runs, first = _with_baseline(_one(settings, "baseline", settings.baseline), runs)
+        runs, place = _add_baseline(_find_one(settings, "baseline", settings.baseline), runs)
     if len(runs) < (1 if settings.reference else 2):
-        raise UserError(_too_few(runs, left_out))
-    jobs = _jobs(runs)
-    matched = match_images(jobs)
+        raise UserError(_describe_too_few(runs, left_out))
+    results = _build_results(runs)
+    matched = match_images(results)
     comparison = replace(
-        compare_jobs(matched, jobs[first].name, settings.metric, settings.cluster),
+        compare_variants(matched, results[place].name, settings.metric, settings.cluster),
         left_out=left_out,
         cautions=cautions(runs),
-        folders={job.name: run.folder for job, run in zip(jobs, runs, strict=True)},
+        folders={job.name: run.folder for job, run in zip(results, runs, strict=True)},
         votes=read_votes(settings, {run.run_id for run in runs}),
     )
     if settings.reference is None:
         return comparison
-    return with_agreement(comparison, _one(settings, "reference", settings.reference))
+    return add_agreement(comparison, _find_one(settings, "reference", settings.reference))
 
 
 def write_comparison(comparison: Comparison, folder: Path, settings: CompareSettings) -> None:
     """Writes compare.json and report.html into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / DOCUMENT, as_document(comparison))
-    given = settings.model_dump(mode="json")
-    draw_comparison(folder, comparison, given, {DOCUMENT: DOCUMENT})
+    write_json(folder / DOCUMENT, build_document(comparison))
+    content = settings.model_dump(mode="json")
+    draw_comparison(folder, comparison, content, {DOCUMENT: DOCUMENT})
 
 
-def _unusable(run: StoredRun) -> str:
+def _explain_unusable(run: StoredRun) -> str:
     """Why a run cannot be compared; empty where it can."""
     if run.status != "FINISHED":
         return f"it is {run.status.lower()}, not finished"
     return "" if len(run.rows) else "it left no per_image.parquet"
 
 
-def _one(settings: CompareSettings, key: str, word: str) -> StoredRun:
+def _find_one(settings: CompareSettings, key: str, word: str) -> StoredRun:
     """The one finished run that a word names.
 
     Raises:
         UserError: It names none, several, or one that cannot be compared.
     """
     try:
-        found = find_runs(settings, [word])
+        matches = find_runs(settings, [word])
     except UserError as error:
         raise UserError(f"{key}: {error}") from error
-    if len(found) > 1:
-        raise UserError(f"{key}: {word} is a sweep of {len(found)} runs; give one of them")
-    if why := _unusable(found[0]):
-        raise UserError(f"{key}: {word}: {why}")
-    return found[0]
+    if len(matches) > 1:
+        raise UserError(f"{key}: {word} is a sweep of {len(matches)} runs; give one of them")
+    if reason := _explain_unusable(matches[0]):
+        raise UserError(f"{key}: {word}: {reason}")
+    return matches[0]
 
 
-def _with_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list[StoredRun], int]:
+def _add_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list[StoredRun], int]:
     """The runs, the baseline among them, and its place."""
     ids = [run.run_id for run in runs]
     if baseline.run_id in ids:
@@ -92,19 +92,19 @@ def _with_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list
     return [baseline, *runs], 0
 
 
-def _too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
-    said = f"runs: two finished runs are needed, {len(runs)} is meant"
+def _describe_too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
+    text = f"runs: two finished runs are needed, {len(runs)} is meant"
     if runs:
-        said += f" ({called(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
-    reasons = [f"{name}: {why}" for name, why in left_out.items()]
-    return said + (f"; left out: {'; '.join(reasons[:3])}" if reasons else "")
+        text += f" ({run_label(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
+    reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
+    return text + (f"; left out: {'; '.join(reasons[:3])}" if reasons else "")
 
 
-def _jobs(runs: Sequence[StoredRun]) -> list[RunResult]:
+def _build_results(runs: Sequence[StoredRun]) -> list[RunResult]:
     """The runs by the settings in which they differ; a single one by its name."""
-    settings = differing(runs)
+    settings = find_differing_settings(runs)
     names = job_names(settings) if len(runs) > 1 else [runs[0].name]
     return [
-        RunResult(name, given, {**run.summary, "run_id": run.run_id}, run.rows)
-        for name, given, run in zip(names, settings, runs, strict=True)
+        RunResult(name, overrides, {**run.summary, "run_id": run.run_id}, run.rows)
+        for name, overrides, run in zip(names, settings, runs, strict=True)
     ]

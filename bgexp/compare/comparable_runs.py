@@ -40,7 +40,8 @@ class ComparableRuns:
         """What people call them, by id; no two alike."""
         names = [run.name for run in self.runs]
         return {
-            run.run_id: run.name if names.count(run.name) == 1 else called(run) for run in self.runs
+            run.run_id: run_label(run) if names.count(run.name) > 1 else run.name
+            for run in self.runs
         }
 
 
@@ -51,41 +52,42 @@ def find_contenders(settings: RunSelection) -> ComparableRuns:
         UserError: Fewer than two finished runs are meant, they have no image in common, or the
             images are gone.
     """
-    found = find_runs(settings, settings.runs, settings.filter)
-    runs = [run for run in found if not _unusable(run)]
-    left_out = [f"{called(run)} is left out: {why}" for run in found if (why := _unusable(run))]
+    named_runs = find_runs(settings, settings.runs, settings.filter)
+    reasons = [(run, _explain_unusable(run)) for run in named_runs]
+    left_out = [f"{run_label(run)} is left out: {reason}" for run, reason in reasons if reason]
+    runs = [run for run, reason in reasons if not reason]
     if len(runs) < 2:
-        told = "; ".join([called(run) for run in runs] + left_out[:3])
+        names = "; ".join([run_label(run) for run in runs] + left_out[:3])
         raise UserError(
-            f"runs: two finished runs are needed, not {len(runs)} ({told}); name runs or a sweep "
+            f"runs: two finished runs are needed, not {len(runs)} ({names}); name runs or a sweep "
             "by the beginning of their ids"
         )
-    jobs = [RunResult(called(run), [], run.summary, run.rows) for run in runs]
-    matched = match_images(jobs)
-    done = [set(job.rows["path"][job.rows["status"] == "ok"]) for job in matched.jobs]
+    results = [RunResult(run_label(run), [], run.summary, run.rows) for run in runs]
+    matched = match_images(results)
+    succeeded = [set(result.rows["path"][result.rows["status"] == "ok"]) for result in matched.runs]
     data = runs[0].settings.dataset
     dataset = read_dataset(data, runs[0].settings.seed)
-    rows = matched.jobs[0].rows
-    judged = dict(zip(rows["path"], rows["sha256"], strict=True))
-    same = {item.path for item in dataset.items if judged.get(item.path) == item.sha256}
-    paths = sorted(set.intersection(same, *done))
+    rows = matched.runs[0].rows
+    digests = dict(zip(rows["path"], rows["sha256"], strict=True))
+    unchanged = {item.path for item in dataset.items if digests.get(item.path) == item.sha256}
+    paths = sorted(set.intersection(unchanged, *succeeded))
     if not paths:
         raise UserError(f"runs: no image of these runs is left as it was in {dataset.root}")
     return ComparableRuns(runs, paths, dataset, data.max_megapixels, left_out, matched.reduced)
 
 
-def called(run: StoredRun) -> str:
+def run_label(run: StoredRun) -> str:
     """Its name and the beginning of its id."""
     return f"{run.name} ({run.run_id[:8]})"
 
 
-def fingerprints(contenders: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
+def fingerprints(comparable: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
     """By path, checksum and size of each run's mask as stored: equal ones are equal masks."""
     with ExitStack() as stack:
         archives = [
-            stack.enter_context(zipfile.ZipFile(run.folder / MASKS)) for run in contenders.runs
+            stack.enter_context(zipfile.ZipFile(run.folder / MASKS)) for run in comparable.runs
         ]
-        return {path: [_fingerprint(one, path) for one in archives] for path in contenders.paths}
+        return {path: [_fingerprint(file, path) for file in archives] for path in comparable.paths}
 
 
 def _fingerprint(archive: zipfile.ZipFile, path: str) -> tuple[int, int]:
@@ -93,9 +95,9 @@ def _fingerprint(archive: zipfile.ZipFile, path: str) -> tuple[int, int]:
     return entry.CRC, entry.file_size
 
 
-def _unusable(run: StoredRun) -> str:
+def _explain_unusable(run: StoredRun) -> str:
     """Why a run has nothing to show; empty where it has."""
     if run.status != "FINISHED":
         return f"it is {run.status.lower()}, not finished"
-    there = len(run.rows) and Path(run.folder / MASKS).is_file()
-    return "" if there else f"its {MASKS} is gone"
+    has_files = len(run.rows) and Path(run.folder / MASKS).is_file()
+    return "" if has_files else f"its {MASKS} is gone"

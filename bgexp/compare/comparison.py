@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bgexp.compare.common_images import CommonImages
-from bgexp.compare.verdict import Verdict, judged
+from bgexp.compare.verdict import Verdict, judge_change
 from bgexp.metrics.aggregation import Aggregate
 from bgexp.metrics.bradley_terry import BradleyTerryScore, bradley_terry_scores
 from bgexp.metrics.checks import CHECKS
@@ -25,32 +25,32 @@ class Variant:
     """One of the runs that are compared.
 
     Attributes:
-        job: Its overrides are the settings in which the runs differ; its rows are of the common
+        run: Its overrides are the settings in which the runs differ; its rows are of the common
             images.
         metrics: Means by METRICS; checks: by CHECKS; NaN where there are none.
         seconds: An image, by the stages' times.
         on_front: Whether no other is both as good and as fast, and better in one of them.
-        against: The baseline; None for itself and without truth.
+        verdict: Against the baseline; None for itself and without truth.
         agreement: With the reference run's masks, by iou, boundary_iou and dice; {} without one.
     """
 
-    job: RunResult
+    run: RunResult
     metrics: Mapping[str, float]
     checks: Mapping[str, float]
     seconds: float
     on_front: bool
-    against: Verdict | None
+    verdict: Verdict | None
     agreement: Mapping[str, Aggregate] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
         """In the store."""
-        return str(self.job.summary["run_id"])
+        return str(self.run.summary["run_id"])
 
     @property
     def failed(self) -> int:
         """How many of the common images failed."""
-        return int(self.job.summary["counts"]["failed"])
+        return int(self.run.summary["counts"]["failed"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +84,9 @@ class Comparison:
     votes: Sequence[Vote] = ()
 
     @property
-    def jobs(self) -> list[RunResult]:
-        """The variants' jobs."""
-        return [variant.job for variant in self.variants]
+    def runs(self) -> list[RunResult]:
+        """The variants' runs."""
+        return [variant.run for variant in self.variants]
 
     @property
     def has_truth(self) -> bool:
@@ -96,12 +96,12 @@ class Comparison:
     @cached_property
     def preferences(self) -> list[tuple[Variant, BradleyTerryScore, WinRate]]:
         """How each variant stands among the others and against the baseline; [] without votes."""
-        ids = {variant.job.name: variant.run_id for variant in self.variants}
+        ids = {variant.run.name: variant.run_id for variant in self.variants}
         if not self.votes:
             return []
-        found = bradley_terry_scores(self.votes, list(ids.values()))
-        rates = [win_rate(self.votes, one, ids[self.baseline]) for one in ids.values()]
-        return list(zip(self.variants, found, rates, strict=True))
+        strengths = bradley_terry_scores(self.votes, list(ids.values()))
+        rates = [win_rate(self.votes, run_id, ids[self.baseline]) for run_id in ids.values()]
+        return list(zip(self.variants, strengths, rates, strict=True))
 
     @property
     def steadiness(self) -> SelfAgreement:
@@ -115,46 +115,46 @@ class Comparison:
         The categories that differ most come first; `images` is how many it has. Each change is
         the mean over the images that both have scored.
         """
-        table = scores(self.jobs, self.metric)
+        table = scores(self.runs, self.metric)
         changes = table.drop(columns=self.baseline).sub(table[self.baseline], axis=0)
-        rows = self.jobs[0].rows.set_index("path")
-        belongs = rows["category"].reindex(changes.index)
-        found = changes.groupby(belongs).mean().dropna(how="all")
-        order = found.abs().max(axis=1).sort_values(ascending=False, kind="stable").index
-        found.insert(0, "images", belongs.value_counts())
-        return found.loc[order]
+        rows = self.runs[0].rows.set_index("path")
+        categories = rows["category"].reindex(changes.index)
+        differences = changes.groupby(categories).mean().dropna(how="all")
+        order = differences.abs().max(axis=1).sort_values(ascending=False, kind="stable").index
+        differences.insert(0, "images", categories.value_counts())
+        return differences.loc[order]
 
 
-def compare_jobs(
+def compare_variants(
     matched: CommonImages, baseline: str, metric: str = "iou", cluster: str | None = None
 ) -> Comparison:
-    """Each job against one of them, by one metric on the same images.
+    """Compare each run with one of them, by one metric on the same images.
 
     Args:
-        matched: The jobs on the images that all have; `run_id` is in their summaries.
+        matched: The runs on the images that all have; `run_id` is in their summaries.
         baseline: The name of one of them.
         metric: Of METRICS.
         cluster: "category": images of one are resampled together; None: each by itself.
     """
-    jobs = matched.jobs
-    table = scores(jobs, metric)
-    categories = dict(zip(jobs[0].rows["path"], jobs[0].rows["category"], strict=True))
+    runs = matched.runs
+    table = scores(runs, metric)
+    categories = dict(zip(runs[0].rows["path"], runs[0].rows["category"], strict=True))
     clusters = [categories[path] for path in table.index] if cluster else None
-    truth = bool(table.notna().any(axis=None))
-    means = [_means(job, METRICS) for job in jobs]
-    seconds = [_seconds(job) for job in jobs]
+    has_truth = bool(table.notna().any(axis=None))
+    means = [_means(run, METRICS) for run in runs]
+    seconds = [_seconds(run) for run in runs]
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    front = pareto_front([(s, sign * mean[metric]) for s, mean in zip(seconds, means, strict=True)])
+    front = pareto_front([(t, sign * mean[metric]) for t, mean in zip(seconds, means, strict=True)])
     variants = []
-    for place, job in enumerate(jobs):
-        pair = None
-        if truth and job.name != baseline:
-            change = paired_change(table[baseline].to_numpy(), table[job.name].to_numpy(), clusters)
-            pair = judged(change, metric)
-        checks = _means(job, CHECKS, "check.")
-        variants.append(Variant(job, means[place], checks, seconds[place], front[place], pair))
-    found = effects(jobs, metric, categories if cluster else None)
-    return Comparison(variants, baseline, metric, cluster, matched, found)
+    for place, run in enumerate(runs):
+        verdict = None
+        if has_truth and run.name != baseline:
+            change = paired_change(table[baseline].to_numpy(), table[run.name].to_numpy(), clusters)
+            verdict = judge_change(change, metric)
+        checks = _means(run, CHECKS, "check.")
+        variants.append(Variant(run, means[place], checks, seconds[place], front[place], verdict))
+    setting_effects = effects(runs, metric, categories if cluster else None)
+    return Comparison(variants, baseline, metric, cluster, matched, setting_effects)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -165,21 +165,21 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     >>> pareto_front([(1.0, 0.5), (2.0, 0.9), (3.0, 0.9), (0.5, float("nan"))])
     [True, True, False, False]
     """
-    known = [point for point in points if not math.isnan(sum(point))]
+    defined = [point for point in points if not math.isnan(sum(point))]
     return [
-        point in known
+        point in defined
         and not any(
             quick <= point[0] and good >= point[1] and (quick, good) != point
-            for quick, good in known
+            for quick, good in defined
         )
         for point in points
     ]
 
 
-def _means(job: RunResult, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
-    return {key: float(column(job.rows, f"{prefix}{key}").mean()) for key in keys}
+def _means(run: RunResult, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
+    return {key: float(column(run.rows, f"{prefix}{key}").mean()) for key in keys}
 
 
-def _seconds(job: RunResult) -> float:
-    speed = job.summary["images_per_s"]
+def _seconds(run: RunResult) -> float:
+    speed = run.summary["images_per_s"]
     return 1 / speed if speed else math.nan

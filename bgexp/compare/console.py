@@ -30,14 +30,14 @@ def print_json(folder: Path) -> None:
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """The settings that differ, metrics, paired changes, and where the page lies."""
     console = Console(highlight=False)
-    console.print(_runs(comparison))
-    if any(variant.against for variant in comparison.variants):
-        console.print(_paired(comparison))
+    console.print(_runs_table(comparison))
+    if any(variant.verdict for variant in comparison.variants):
+        console.print(_paired_table(comparison))
     if comparison.votes:
-        console.print(_win_rates(comparison))
+        console.print(_win_rates_table(comparison))
     if comparison.reference:
-        console.print(_agreement(comparison))
-    for line in _lines(comparison, folder):
+        console.print(_agreement_table(comparison))
+    for line in _summary_lines(comparison, folder):
         # Not cut into lines of the terminal's width: a path is to be copied.
         console.print(Text(printable(line)), soft_wrap=True)
 
@@ -52,7 +52,7 @@ def _table(title: str) -> Table:
     )
 
 
-def _runs(comparison: Comparison) -> Table:
+def _runs_table(comparison: Comparison) -> Table:
     keys = dict.fromkeys((comparison.metric, *SCORES))
     keys = keys if comparison.has_truth else dict.fromkeys(_WITHOUT_TRUTH)
     n = comparison.matched.n
@@ -62,48 +62,48 @@ def _runs(comparison: Comparison) -> Table:
     for name in (*(_SHORT.get(key, display_name(key)) for key in keys), "s/image", "failed"):
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for place, variant in enumerate(comparison.variants):
-        found = variant.metrics if comparison.has_truth else variant.checks
-        cells = [_number(found[key]) for key in keys]
-        cells += [_number(variant.seconds), str(variant.failed or "-")]
+        means = variant.metrics if comparison.has_truth else variant.checks
+        cells = [_format_number(means[key]) for key in keys]
+        cells += [_format_number(variant.seconds), str(variant.failed or "-")]
         table.add_row(str(place), _label(variant), *cells)
     return table
 
 
 def _label(variant: Variant) -> Text:
-    given = [one.partition("=") for one in variant.job.overrides]
-    lines = [f"{key.rpartition('.')[2]}={value}" for key, _, value in given]
+    settings = [override.partition("=") for override in variant.run.overrides]
+    lines = [f"{key.rpartition('.')[2]}={value}" for key, _, value in settings]
     return Text("\n".join(map(printable, [*lines, f"run {variant.run_id[:8]}"])))
 
 
-def _paired(comparison: Comparison) -> Table:
+def _paired_table(comparison: Comparison) -> Table:
     table = _table(f"{display_name(comparison.metric)} against {comparison.baseline}")
     for name in ("", "change", "95 % interval", "won", "lost"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for place, variant in enumerate(comparison.variants):
-        if (against := variant.against) is not None:
-            change = against.change
+        if (verdict := variant.verdict) is not None:
+            change = verdict.change
             interval = f"{signed(change.low)} to {signed(change.high)}"
-            numbers = (signed(change.change), interval, str(against.won), str(against.lost))
-            table.add_row(str(place), *numbers, against.told)
+            numbers = (signed(change.change), interval, str(verdict.won), str(verdict.lost))
+            table.add_row(str(place), *numbers, verdict.description)
     return table
 
 
-def _win_rates(comparison: Comparison) -> Table:
+def _win_rates_table(comparison: Comparison) -> Table:
     table = _table(f"Win rates of {len(comparison.votes):,} votes")
     for name in ("", "preferred", "95 % interval", "votes", "to the baseline", "95 % interval"):
         table.add_column(name, justify="right")
     table.add_column("")
     for place, (_, strength, rate) in enumerate(comparison.preferences):
-        own = (_share(strength.rate), _range(strength.low, strength.high), f"{strength.n:,}")
-        more = "" if rate.decided or not rate.n else "undecided"
-        if more and rate.more_votes:
-            more += f" (about {rate.more_votes:,} more votes would decide)"
-        table.add_row(str(place), *own, _share(rate.rate), _range(rate.low, rate.high), more)
+        overall = (_percent(strength.rate), _range(strength.low, strength.high), f"{strength.n:,}")
+        note = "" if rate.decided or not rate.n else "undecided"
+        if note and rate.more_votes:
+            note += f" (about {rate.more_votes:,} more votes would decide)"
+        table.add_row(str(place), *overall, _percent(rate.rate), _range(rate.low, rate.high), note)
     return table
 
 
-def _share(value: float) -> str:
+def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.0%}"
 
 
@@ -111,31 +111,31 @@ def _range(low: float, high: float) -> str:
     return "-" if math.isnan(low) else f"{low:.0%} to {high:.0%}"
 
 
-def _agreement(comparison: Comparison) -> Table:
+def _agreement_table(comparison: Comparison) -> Table:
     table = _table(f"Agreement with {comparison.reference}, which is no truth")
     for name in ("", "agreement.iou", "agreement.boundary_iou", "agreement.dice", "images"):
         table.add_column(name, justify="right")
     for place, variant in enumerate(comparison.variants):
-        if found := variant.agreement:
-            means = [_number(one.mean) for one in found.values()]
-            table.add_row(str(place), *means, f"{found['iou'].n_scored:,}")
+        if agreement := variant.agreement:
+            means = [_format_number(aggregate.mean) for aggregate in agreement.values()]
+            table.add_row(str(place), *means, f"{agreement['iou'].n_scored:,}")
     return table
 
 
-def _lines(comparison: Comparison, folder: Path) -> list[str]:
+def _summary_lines(comparison: Comparison, folder: Path) -> list[str]:
     matched = comparison.matched
-    found = [f"Images:  {matched.reduced}"] if matched.reduced else []
-    found += [f"Left out: {name}: {why}" for name, why in comparison.left_out.items()]
-    found += [f"Caution: {caution}" for caution in comparison.cautions]
+    lines = [f"Images:  {matched.reduced}"] if matched.reduced else []
+    lines += [f"Left out: {name}: {why}" for name, why in comparison.left_out.items()]
+    lines += [f"Caution: {caution}" for caution in comparison.cautions]
     if comparison.cluster:
-        found.append(f"Intervals: the images of a {comparison.cluster} are resampled together")
+        lines.append(f"Intervals: the images of a {comparison.cluster} are resampled together")
     if not comparison.has_truth:
         ids = " ".join(variant.run_id[:8] for variant in comparison.variants[:4])
-        found.append("Scores:  none without truth; checks warn, they never choose")
-        found.append(f"Next:    bgexp review {ids}   (compare by eye)")
-        found.append(f"         bgexp select {ids}   (which images to label)")
-    return [*found, f"Look at: {folder / PAGE}"]
+        lines.append("Scores:  none without truth; checks warn, they never choose")
+        lines.append(f"Next:    bgexp review {ids}   (compare by eye)")
+        lines.append(f"         bgexp select {ids}   (which images to label)")
+    return [*lines, f"Look at: {folder / PAGE}"]
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3f}"

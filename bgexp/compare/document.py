@@ -8,14 +8,14 @@ from bgexp.compare.verdict import Verdict
 from bgexp.sweep.effects import Effect, disagreement
 from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state
 
-MOST_APART = 100  # images on which the runs disagree most
+MAX_DISAGREEING = 100  # images on which the runs disagree most
 
 
-def as_document(comparison: Comparison) -> dict[str, Any]:
+def build_document(comparison: Comparison) -> dict[str, Any]:
     """What docs/choosing.md describes; undefined numbers are NaN, which JSON gets as null."""
     matched = comparison.matched
-    ids = {variant.job.name: variant.run_id for variant in comparison.variants}
-    table, apart = comparison.by_category, disagreement(comparison.jobs)
+    ids = {variant.run.name: variant.run_id for variant in comparison.variants}
+    table, ranges = comparison.by_category, disagreement(comparison.runs)
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "compare",
@@ -32,8 +32,8 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
         },
         "left_out": dict(comparison.left_out),
         "cautions": list(comparison.cautions),
-        "runs": [_run(variant, comparison) for variant in comparison.variants],
-        "settings": [_effect(effect) for effect in comparison.effects],
+        "runs": [_variant_document(variant, comparison) for variant in comparison.variants],
+        "settings": [_effect_document(effect) for effect in comparison.effects],
         "categories": {
             str(name): {
                 "images": int(row["images"]),
@@ -41,31 +41,31 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
             }
             for name, row in table.iterrows()
         },
-        "win_rates": _win_rates(comparison),
-        "disagreement": {str(k): float(v) for k, v in apart.head(MOST_APART).items()},
+        "win_rates": _votes_document(comparison),
+        "disagreement": {str(k): float(v) for k, v in ranges.head(MAX_DISAGREEING).items()},
     }
 
 
-def _run(variant: Variant, comparison: Comparison) -> dict[str, Any]:
+def _variant_document(variant: Variant, comparison: Comparison) -> dict[str, Any]:
     return {
         "run_id": variant.run_id,
-        "name": variant.job.name,
-        "folder": str(comparison.folders.get(variant.job.name, "")),
-        "settings": dict(one.partition("=")[::2] for one in variant.job.overrides),
-        "counts": dict(variant.job.summary["counts"]),
+        "name": variant.run.name,
+        "folder": str(comparison.folders.get(variant.run.name, "")),
+        "settings": dict(override.partition("=")[::2] for override in variant.run.overrides),
+        "counts": dict(variant.run.summary["counts"]),
         "seconds_per_image": variant.seconds,
         "on_front": variant.on_front,
         "metrics": dict(variant.metrics) if comparison.has_truth else {},
         "checks": dict(variant.checks),
-        "against_baseline": _against(variant.against),
-        "agreement": {key: asdict(found) for key, found in variant.agreement.items()},
+        "against_baseline": _verdict_document(variant.verdict),
+        "agreement": {key: asdict(aggregate) for key, aggregate in variant.agreement.items()},
     }
 
 
-def _against(against: Verdict | None) -> dict[str, Any] | None:
-    if against is None:
+def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
         return None
-    change = against.change
+    change = verdict.change
     return {
         "n": change.n,
         "before": change.before,
@@ -73,15 +73,15 @@ def _against(against: Verdict | None) -> dict[str, Any] | None:
         "change": change.change,
         "low": change.low,
         "high": change.high,
-        "won": against.won,
-        "lost": against.lost,
-        "tied": change.n - against.won - against.lost,
-        "verdict": against.verdict,
-        "more_images": against.more,
+        "won": verdict.won,
+        "lost": verdict.lost,
+        "tied": change.n - verdict.won - verdict.lost,
+        "verdict": verdict.outcome,
+        "more_images": verdict.more,
     }
 
 
-def _effect(effect: Effect) -> dict[str, Any]:
+def _effect_document(effect: Effect) -> dict[str, Any]:
     return {
         "key": effect.key,
         "values": effect.values.to_dict("records"),
@@ -92,7 +92,7 @@ def _effect(effect: Effect) -> dict[str, Any]:
     }
 
 
-def _win_rates(comparison: Comparison) -> dict[str, Any] | None:
+def _votes_document(comparison: Comparison) -> dict[str, Any] | None:
     if not comparison.votes:
         return None
     return {
@@ -102,7 +102,7 @@ def _win_rates(comparison: Comparison) -> dict[str, Any] | None:
             {
                 **asdict(strength),
                 "against_baseline": None
-                if variant.job.name == comparison.baseline
+                if variant.run.name == comparison.baseline
                 else {**asdict(rate), "decided": rate.decided, "more_votes": rate.more_votes},
             }
             for variant, strength, rate in comparison.preferences

@@ -9,14 +9,14 @@ from bgexp.report.evidence import describe_change
 from bgexp.report.finding import Finding, counted, worst_first
 from bgexp.sweep.effects import disagreement
 
-MANY = 5  # of so many variants the best looks better than it is
-FAR = 0.2  # images on which IoU, or the share that is kept, differs by more are named
+MANY_VARIANTS = 5  # of so many variants the best looks better than it is
+LARGE_RANGE = 0.2  # images on which IoU, or the share that is kept, differs by more are named
 
 
 def compare_findings(comparison: Comparison) -> list[Finding]:
     """What stands out: at most five, the answer to what was asked first."""
-    found = [_left_out, _cautions, _result, _preferred, _settings, _front, _divided]
-    return worst_first(finding for look in found for finding in look(comparison))
+    checks = [_left_out, _cautions, _result, _preferred, _settings, _front, _divided]
+    return worst_first(finding for check in checks for finding in check(comparison))
 
 
 def _left_out(comparison: Comparison) -> Iterator[Finding]:
@@ -36,7 +36,7 @@ def _cautions(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _result(comparison: Comparison) -> Iterator[Finding]:
-    judged = [variant for variant in comparison.variants if variant.against is not None]
+    candidates = [variant for variant in comparison.variants if variant.verdict is not None]
     if not comparison.has_truth:
         yield Finding(
             "result",
@@ -45,65 +45,66 @@ def _result(comparison: Comparison) -> Iterator[Finding]:
             "review`, or have some images labelled: `bgexp select` says which.",
         )
         return
-    if not judged:
+    if not candidates:
         return
-    best = max(judged, key=lambda variant: _gain(variant, comparison.metric))
-    against = best.against
-    assert against is not None
-    base, many = comparison.baseline, ""
-    if len(judged) >= MANY:
-        many = f" The best of {len(judged)} looks a little better than it is."
-    words = f"{best.job.name}: {describe_change(against.change)}, won {against.won:,} and lost "
-    words += f"{against.lost:,} images."
-    if against.verdict == "better":
-        yield Finding("result", f"{best.job.name} is better than {base}", f"{words}{many}")
-    elif against.verdict == "worse":
-        yield Finding("result", f"{base} is better than every other", f"The nearest is {words}")
+    best = max(candidates, key=lambda variant: _gain(variant, comparison.metric))
+    verdict = best.verdict
+    assert verdict is not None
+    baseline, caution = comparison.baseline, ""
+    if len(candidates) >= MANY_VARIANTS:
+        caution = f" The best of {len(candidates)} looks a little better than it is."
+    evidence = f"{best.run.name}: {describe_change(verdict.change)}, won {verdict.won:,} and lost "
+    evidence += f"{verdict.lost:,} images."
+    if verdict.outcome == "better":
+        title, evidence = f"{best.run.name} is better than {baseline}", f"{evidence}{caution}"
+    elif verdict.outcome == "worse":
+        title, evidence = f"{baseline} is better than every other", f"The nearest is {evidence}"
     else:
-        said = f"{words} {against.told.capitalize()}.{many}"
-        yield Finding("result", f"Nothing is surely better than {base}", said)
+        title = f"Nothing is surely better than {baseline}"
+        evidence = f"{evidence} {verdict.description.capitalize()}.{caution}"
+    yield Finding("result", title, evidence)
 
 
 def _gain(variant: Variant, metric: str) -> float:
     """The change in the direction of better; a decided one is before all others."""
-    assert variant.against is not None
-    change = variant.against.change.change
+    assert variant.verdict is not None
+    change = variant.verdict.change.change
     gain = -change if metric in LOWER_IS_BETTER else change
     if math.isnan(gain):
         return -math.inf
-    return gain + 10 * (variant.against.verdict == "better")
+    return gain + 10 * (variant.verdict.outcome == "better")
 
 
 def _preferred(comparison: Comparison) -> Iterator[Finding]:
-    known = [
-        (variant.job.name, rate)
+    rates = [
+        (variant.run.name, rate)
         for variant, _, rate in comparison.preferences
-        if rate.n and variant.job.name != comparison.baseline
+        if rate.n and variant.run.name != comparison.baseline
     ]
-    if known:
-        name, rate = max(known, key=lambda one: one[1].rate)
-        said = f"In {rate.rate:.0%} of {counted(rate.n, 'vote')} {name} is preferred to "
-        said += f"{comparison.baseline} (95 % interval {rate.low:.0%} to {rate.high:.0%})."
+    if rates:
+        name, rate = max(rates, key=lambda pair: pair[1].rate)
+        evidence = f"In {rate.rate:.0%} of {counted(rate.n, 'vote')} {name} is preferred to "
+        evidence += f"{comparison.baseline} (95 % interval {rate.low:.0%} to {rate.high:.0%})."
         title = f"{name if rate.rate > 0.5 else comparison.baseline} is preferred by eye"
         if not rate.decided:
             title = "By eye it is undecided"
-            more = rate.more_votes
-            said += f" About {counted(more, 'more vote')} would decide." if more else ""
-        yield Finding("result", title, said, weight=-1)
+            n = rate.more_votes
+            evidence += f" About {counted(n, 'more vote')} would decide." if n else ""
+        yield Finding("result", title, evidence, weight=-1)
 
 
 def _settings(comparison: Comparison) -> Iterator[Finding]:
-    known = [effect for effect in comparison.effects if effect.change.n]
-    if known and known[0].clear:
-        first = known[0]
-        title = f"{first.key} matters most: {first.best or 'not given'} over "
-        title += first.worst or "not given"
-        evidence = f"From one to the other the mean changes by {describe_change(first.change)}."
+    effects = [effect for effect in comparison.effects if effect.change.n]
+    if effects and effects[0].clear:
+        largest = effects[0]
+        title = f"{largest.key} matters most: {largest.best or 'not given'} over "
+        title += largest.worst or "not given"
+        evidence = f"From one to the other the mean changes by {describe_change(largest.change)}."
         yield Finding("note", title, evidence, weight=8)
 
 
 def _front(comparison: Comparison) -> Iterator[Finding]:
-    front = [variant.job.name for variant in comparison.variants if variant.on_front]
+    front = [variant.run.name for variant in comparison.variants if variant.on_front]
     if 0 < len(front) < len(comparison.variants) and len(comparison.variants) > 2:
         more = f" and {len(front) - 4} more" if len(front) > 4 else ""
         yield Finding(
@@ -116,15 +117,15 @@ def _front(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _divided(comparison: Comparison) -> Iterator[Finding]:
-    apart = disagreement(comparison.jobs)
-    far = apart[apart > FAR]
-    if len(far):
-        of_what = "IoU" if comparison.has_truth else "the share of the picture that is kept"
+    ranges = disagreement(comparison.runs)
+    disagreeing = ranges[ranges > LARGE_RANGE]
+    if len(disagreeing):
+        quantity = "IoU" if comparison.has_truth else "the share of the picture that is kept"
         yield Finding(
             "note",
-            f"They disagree on {counted(len(far), 'image')}",
-            f"Their {of_what} differs by more than {FAR:g} there, by {apart.max():.2f} at most; "
-            f"on a typical image by {apart.median():.3f}.",
-            tuple(far.index),
+            f"They disagree on {counted(len(disagreeing), 'image')}",
+            f"Their {quantity} differs by more than {LARGE_RANGE:g} there, by {ranges.max():.2f} "
+            f"at most; on a typical image by {ranges.median():.3f}.",
+            tuple(disagreeing.index),
             weight=5,
         )

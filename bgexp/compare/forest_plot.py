@@ -61,10 +61,11 @@ def forest(intervals: Sequence[Interval]) -> Forest:
     >>> [(row.dot, row.line) for row in forest([Interval("a", 0.5, 0, 1, "", "")]).rows]
     [(230.0, (12.0, 448.0))]
     """
-    shown = [one for one in intervals if not math.isnan(one.change)]
-    if not shown:
+    defined = [interval for interval in intervals if not math.isnan(interval.change)]
+    if not defined:
         return Forest()
-    values = [v for one in shown for v in (one.low, one.change, one.high) if not math.isnan(v)]
+    bounds = [bound for row in defined for bound in (row.low, row.change, row.high)]
+    values = [bound for bound in bounds if not math.isnan(bound)]
     low, high = min(0.0, *values), max(0.0, *values)
     if low == high:
         low, high = -0.01, 0.01
@@ -73,11 +74,12 @@ def forest(intervals: Sequence[Interval]) -> Forest:
         return _MARGIN + (value - low) / (high - low) * (WIDE - 2 * _MARGIN)
 
     rows = []
-    for number, one in enumerate(shown):
-        line = None if math.isnan(one.low) else (place(one.low), place(one.high))
+    for number, interval in enumerate(defined):
+        line = None if math.isnan(interval.low) else (place(interval.low), place(interval.high))
         y = number * _ROW + 28.0
-        rows.append(Mark(y, place(one.change), line, one.name, one.kind, one.label))
-    floor = len(shown) * _ROW + 4.0
+        dot = place(interval.change)
+        rows.append(Mark(y, dot, line, interval.name, interval.kind, interval.label))
+    floor = len(defined) * _ROW + 4.0
     ticks = [
         Tick(place(value), f"{value:+g}" if value else "0") for value in round_steps(low, high)
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bgexp.compare.comparison import Comparison
 from bgexp.metrics.performance import LOWER_IS_BETTER
 
-MOST_CATEGORIES = 30
+MAX_CATEGORIES = 30
 _STEPS = (0.005, 0.02, 0.05, 0.1)  # of a change, from where on a colour is the next stronger one
 
 
@@ -35,16 +35,16 @@ class HeatMap:
     more: int
 
 
-def heat_map(compared: Comparison) -> HeatMap | None:
+def heat_map(comparison: Comparison) -> HeatMap | None:
     """The change of each category; None where there is only one, or nothing to compare."""
-    table = compared.by_category
-    if len(table) < 2 or not compared.has_truth or len(compared.variants) < 2:
+    table = comparison.by_category
+    if len(table) < 2 or not comparison.has_truth or len(comparison.variants) < 2:
         return None
-    places = {job.name: str(place) for place, job in enumerate(compared.jobs)}
-    lower = compared.metric in LOWER_IS_BETTER
+    places = {job.name: str(place) for place, job in enumerate(comparison.runs)}
+    lower = comparison.metric in LOWER_IS_BETTER
     rows = [
         (str(name), int(row["images"]), [_heat(row[key], lower) for key in table.columns[1:]])
-        for name, row in table.head(MOST_CATEGORIES).iterrows()
+        for name, row in table.head(MAX_CATEGORIES).iterrows()
     ]
     columns = [places[str(key)] for key in table.columns[1:]]
     return HeatMap(columns, rows, len(table) - len(rows))

@@ -8,7 +8,7 @@ from bgexp.metrics.paired import PairedChange, images_to_decide
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report.evidence import MIN_IMAGES, decided
 from bgexp.report.finding import counted
-from bgexp.sweep.effects import SMALL
+from bgexp.sweep.effects import MIN_EFFECT
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Verdict:
     Attributes:
         change: Of the metric, from the baseline to the variant.
         won: Images on which the variant is better, whichever way better is; lost: worse.
-        verdict: Of the variant; undecided where the interval contains 0, or there are too few
+        outcome: Of the variant; undecided where the interval contains 0, or there are too few
             images.
         more: About how many more images would decide it; None where it is decided, or where the
             difference is practically nil, or nothing is known of it.
@@ -27,24 +27,24 @@ class Verdict:
     change: PairedChange
     won: int
     lost: int
-    verdict: Literal["better", "worse", "undecided"]
+    outcome: Literal["better", "worse", "undecided"]
     more: int | None
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """The verdict, and what would decide it, in words."""
-        if self.verdict != "undecided":
-            return self.verdict
+        if self.outcome != "undecided":
+            return self.outcome
         if not self.change.n:
             return "no image has a score in both"
         if self.more is not None:
-            return f"undecided (about {counted(_rounded(self.more), 'more image')} would decide)"
+            return f"undecided (about {counted(_round(self.more), 'more image')} would decide)"
         if math.isnan(self.change.low):
             return "undecided (too few images or clusters for an interval)"
-        return f"undecided (and the difference is below {SMALL:g})"
+        return f"undecided (and the difference is below {MIN_EFFECT:g})"
 
 
-def judged(change: PairedChange, metric: str) -> Verdict:
+def judge_change(change: PairedChange, metric: str) -> Verdict:
     """What a change of a metric means."""
     lower = metric in LOWER_IS_BETTER
     won, lost = change.n_better, change.n_worse
@@ -52,16 +52,16 @@ def judged(change: PairedChange, metric: str) -> Verdict:
     if decided(change):
         better = (change.change > 0) != lower
         return Verdict(change, won, lost, "better" if better else "worse", None)
-    more = images_to_decide(change, SMALL)
+    more = images_to_decide(change, MIN_EFFECT)
     if more is not None:
         more = max(more, MIN_IMAGES - change.n, 1)
     return Verdict(change, won, lost, "undecided", more)
 
 
-def _rounded(number: int) -> int:
+def _round(number: int) -> int:
     """Two digits: more would promise too much.
 
-    >>> _rounded(7), _rounded(124), _rounded(12_345)
+    >>> _round(7), _round(124), _round(12_345)
     (7, 120, 12000)
     """
     return int(float(f"{number:.2g}"))

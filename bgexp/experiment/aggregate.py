@@ -15,14 +15,16 @@ from bgexp.metrics.paired import paired_change, rank_agreement
 from bgexp.metrics.performance import METRICS
 
 
-def counted(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
+def count_statuses(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
     """How many images there are, worked out, failed, and (interrupted) were never reached."""
     failed = sum(row.status == "failed" for row in rows)
     ok = len(rows) - failed
     return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
 
 
-def summarised(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
+def summarise_scores(
+    rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]
+) -> dict[str, Any]:
     """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
 
     All of them or, where no row has any, none: a dataset without truth has no metrics.
@@ -32,16 +34,16 @@ def summarised(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) 
     return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
 
 
-def by_category(rows: Sequence[ImageResult]) -> dict[str, Any]:
+def summarise_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
     """For each category its counts, metrics and checks."""
     groups: dict[str, list[ImageResult]] = defaultdict(list)
     for row in rows:
         groups[row.category].append(row)
     return {
         name: {
-            "counts": counted(group, len(group)),
-            "metrics": summarised(group, "metrics"),
-            "checks": summarised(group, "checks"),
+            "counts": count_statuses(group, len(group)),
+            "metrics": summarise_scores(group, "metrics"),
+            "checks": summarise_scores(group, "checks"),
         }
         for name, group in sorted(groups.items())
     }
@@ -106,7 +108,7 @@ def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     }
 
 
-def known(rows: Sequence[ImageResult]) -> dict[str, int]:
+def count_detections(rows: Sequence[ImageResult]) -> dict[str, int]:
     """For how many images the network ran, and for how many the detections were known."""
     ok = [row for row in rows if row.status == "ok"]
     cached = sum(row.cached for row in ok)

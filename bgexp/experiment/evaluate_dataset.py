@@ -86,11 +86,11 @@ class DatasetEvaluation:
     stopped: Interrupted | None = None
 
 
-def work_through(prepared: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
+def evaluate_dataset(prepared: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
     """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
     items = prepared.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
-    found = DatasetEvaluation(wanted_workers(prepared.settings, len(items)))
+    found = DatasetEvaluation(count_workers(prepared.settings, len(items)))
     waiting: dict[str, ImageEvaluation] = {}
     with _mask_archive(folder / "masks.zip") as archive:
         try:
@@ -126,7 +126,7 @@ def _keep(
     found.memory = max(found.memory, one.memory)
 
 
-def wanted_workers(settings: RunSettings, images: int) -> int:
+def count_workers(settings: RunSettings, images: int) -> int:
     """How many processes look at so many images.
 
     One in a job that has a process of its own beside others (hydra/launcher=joblib): that has its

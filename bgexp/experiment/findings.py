@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bgexp.experiment.refinement_findings import refinement_findings
-from bgexp.experiment.run_view import RunView, against, mean_errors, mean_iou
+from bgexp.experiment.run_view import RunView, mean_errors, mean_iou, suggest_override
 from bgexp.report.evidence import CLEAR_DIFFERENCE, POOR_IOU
 from bgexp.report.finding import Finding, column, counted, worst_first
 
@@ -93,7 +93,7 @@ def _poor(seen: RunView) -> Iterator[Finding]:
         f"background. Mean IoU is {mean_iou(rows):.3f}, and {mean_iou(rows[~poor]):.3f} without "
         "these.",
         tuple(rows["path"][poor]),
-        against(seen, lost, leaked),
+        suggest_override(seen, lost, leaked),
         cost,
     )
 
@@ -113,7 +113,7 @@ def _category(seen: RunView) -> Iterator[Finding]:
         f"{mean_iou(rows[~here]):.3f} on the other {(~here).sum():,}; {lost:.0%} of its foreground "
         f"is lost, {leaked:.0%} of what is kept there is background.",
         tuple(rows["path"][here]),
-        against(seen, lost, leaked),
+        suggest_override(seen, lost, leaked),
         float(behind[name] * here.mean()),
     )
 
@@ -149,7 +149,7 @@ def _one_sided(seen: RunView) -> Iterator[Finding]:
         f"On average {lost:.1%} of the true foreground is lost, and {leaked:.1%} of what is kept "
         "is background.",
         tuple(ordered["path"].head(6)),
-        against(seen, lost, leaked),
+        suggest_override(seen, lost, leaked),
         larger,
     )
 

@@ -17,17 +17,17 @@ from bgexp.detect.build import class_names
 from bgexp.detect.detections import Detections
 from bgexp.detect.device import device_name
 from bgexp.experiment.aggregate import (
-    by_category,
     check_ranks,
-    counted,
+    count_detections,
+    count_statuses,
     images_per_s,
-    known,
     refinement,
-    summarised,
+    summarise_categories,
+    summarise_scores,
     timings,
 )
 from bgexp.experiment.artifacts import draw_run
-from bgexp.experiment.evaluate_dataset import DatasetEvaluation, work_through
+from bgexp.experiment.evaluate_dataset import DatasetEvaluation, evaluate_dataset
 from bgexp.experiment.mask_ap import MaskAveragePrecision
 from bgexp.experiment.prepare import RunInputs, prepare
 from bgexp.experiment.results import Summary, numbers, run_status, write_rows
@@ -120,7 +120,7 @@ def _compute(run: Run, prepared: RunInputs, folder: Path) -> Summary:
         if precision is not None:
             precision.add(item, found, prepared.settings.combine.mask_threshold)
 
-    done = work_through(prepared, folder, watch)
+    done = evaluate_dataset(prepared, folder, watch)
     mask_ap = {} if precision is None or done.stopped is not None else precision.result()
     summary = _summary(run, prepared, done, mask_ap)
     write_rows(done.rows, folder / "per_image.parquet")
@@ -145,7 +145,7 @@ def _summary(
     run: Run, prepared: RunInputs, done: DatasetEvaluation, mask_ap: dict[str, float]
 ) -> Summary:
     settings, dataset, rows = prepared.settings, prepared.dataset, done.rows
-    counts = counted(rows, len(dataset.items))
+    counts = count_statuses(rows, len(dataset.items))
     return Summary(
         command="run",
         status="interrupted" if done.stopped else run_status(counts, settings.max_failed),
@@ -170,13 +170,13 @@ def _summary(
             "n_population": dataset.n_population,
         },
         counts=counts,
-        metrics=summarised(rows, "metrics"),
-        checks=summarised(rows, "checks"),
-        categories=by_category(rows),
+        metrics=summarise_scores(rows, "metrics"),
+        checks=summarise_scores(rows, "checks"),
+        categories=summarise_categories(rows),
         refinement=refinement(rows),
         check_ranks=check_ranks(rows),
         mask_ap=mask_ap,
-        detections=known(rows),
+        detections=count_detections(rows),
         timings=timings(rows),
         workers=done.workers,
         images_per_s=images_per_s(rows, done.workers),

@@ -54,7 +54,7 @@ def mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
     return float(lost), float(column(rows, "background_leakage").mean())
 
 
-def against(seen: RunView, lost: float, leaked: float) -> str:
+def suggest_override(seen: RunView, lost: float, leaked: float) -> str:
     """An override against the larger error."""
     if lost > leaked:
         return seen.moved("combine.mask_threshold", -0.15)

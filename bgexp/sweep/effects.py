@@ -11,7 +11,7 @@ from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report.evidence import decided
 from bgexp.report.finding import RunResult, column
 
-SMALL = 0.005  # a difference of mean IoU below it is of no use to anybody
+MIN_EFFECT = 0.005  # a difference of mean IoU below it is of no use to anybody
 SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 WARNINGS = ("check.coverage", "check.nothing_found", "check.confidence")
 
@@ -38,13 +38,13 @@ class Effect:
     @property
     def clear(self) -> bool:
         """Whether the setting matters: the change is decided and not tiny."""
-        return decided(self.change) and abs(self.change.change) >= SMALL
+        return decided(self.change) and abs(self.change.change) >= MIN_EFFECT
 
 
-def swept(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+def varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """The settings that differ between jobs, from the overrides of each.
 
-    >>> swept([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.band=0.1"]])
+    >>> varied_settings([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.band=0.1"]])
     {'refine': ['none', 'grabcut'], 'refine.band': ['', '0.1']}
     """
     given = [dict(override.partition("=")[::2] for override in job) for job in overrides]
@@ -59,7 +59,7 @@ def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
     >>> job_names([["seed=1", "detector.score_threshold=0.5"], ["detector.score_threshold=0.7"]])
     ['seed=1 score_threshold=0.5', 'score_threshold=0.7']
     """
-    differing = swept(overrides)
+    differing = varied_settings(overrides)
     names = [
         " ".join(
             f"{key.rpartition('.')[2]}={values[number]}"
@@ -124,7 +124,7 @@ def effects(
         clusters: For each image (path) what it belongs to, as in `paired_change`.
     """
     jobs = [job for job in jobs if len(job.rows)]
-    keys = swept([job.overrides for job in jobs])
+    keys = varied_settings([job.overrides for job in jobs])
     found = [_effect(key, jobs, metric, clusters) for key in keys]
     return sorted(found, key=lambda effect: -abs(effect.change.change) if effect.change.n else 0)
 

@@ -28,7 +28,7 @@ REPLACES, ABOUT = "replaces", "about"  # keys of what is stored with a trial and
 
 
 @contextmanager
-def opened_study(
+def open_study(
     folder: Path, settings: OptunaSweep, about: Mapping[str, Any]
 ) -> Iterator[optuna.Study]:
     """The study in a folder, new or earlier; no other process has it meanwhile.
@@ -79,17 +79,17 @@ def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
     Each proposal has a seed of its own, so that an interrupted study proposes what it would have
     proposed without the interruption.
     """
-    [own] = np.random.SeedSequence([seed, n_ended(study)]).generate_state(1)
+    [own] = np.random.SeedSequence([seed, count_ended(study)]).generate_state(1)
     study.sampler = TPESampler(seed=int(own))
     return study.ask(dict(space.free))
 
 
-def cut_off(study: optuna.Study) -> list[FrozenTrial]:
+def interrupted_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that a process which is no more left unfinished."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
-def do_again(study: optuna.Study, trial: FrozenTrial) -> None:
+def requeue_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Closes a trial that was cut off; the next one has its values.
 
     A process killed in between finds the next one waiting and adds no second.
@@ -99,11 +99,11 @@ def do_again(study: optuna.Study, trial: FrozenTrial) -> None:
     study.tell(trial.number, state=TrialState.FAIL)
 
 
-def tell(
+def tell_result(
     study: optuna.Study, number: int, objectives: Sequence[str], summary: Mapping[str, Any]
 ) -> None:
     """Tells how a trial's job ended, from its summary.json."""
-    values = [value_of(objective, summary) for objective in objectives]
+    values = [objective_value(objective, summary) for objective in objectives]
     known = [value for value in values if value is not None]
     if summary["status"] == "finished" and len(known) == len(values):
         study.tell(number, known)
@@ -111,7 +111,7 @@ def tell(
         study.tell(number, state=TrialState.FAIL)
 
 
-def n_ended(study: optuna.Study) -> int:
+def count_ended(study: optuna.Study) -> int:
     """Trials that came to an end by themselves, good or bad."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
     return len({trial.number for trial in ended} - _replaced(study))
@@ -130,7 +130,7 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
     return [study.best_trial] if len(study.directions) == 1 else study.best_trials
 
 
-def value_of(objective: str, summary: Mapping[str, Any]) -> float | None:
+def objective_value(objective: str, summary: Mapping[str, Any]) -> float | None:
     """An objective's value in a summary; None where it is undefined."""
     if objective == SPEED:
         found = summary.get(SPEED)

@@ -19,12 +19,12 @@ from bgexp.sweep.jobs import fail_job, run_job, run_sweep
 from bgexp.sweep.optuna_space import Space
 from bgexp.sweep.optuna_study import (
     best_trials,
-    cut_off,
-    do_again,
-    n_ended,
+    count_ended,
+    interrupted_trials,
     next_trial,
-    opened_study,
-    tell,
+    open_study,
+    requeue_trial,
+    tell_result,
 )
 
 Compose = Callable[[Sequence[str]], RunSettings]
@@ -68,11 +68,11 @@ def optimize(
         "what is chosen": {key: distribution_to_json(v) for key, v in space.free.items()},
         "the images": dataset.digest,
     }
-    with opened_study(folder, settings, about) as study, _log_shown():
+    with open_study(folder, settings, about) as study, _log_shown():
         _pick_up(study, settings.objectives, folder)
 
         def work() -> None:
-            while n_ended(study) < settings.trials:
+            while count_ended(study) < settings.trials:
                 _one_trial(study, settings, space, corners[0].seed, folder, compose)
 
         jobs = run_sweep(corners, folder, work)
@@ -81,14 +81,14 @@ def optimize(
 
 def _pick_up(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
     """Closes the trials that an earlier process left open."""
-    for trial in cut_off(study):
+    for trial in interrupted_trials(study):
         job = folder / str(trial.number)
         summary = read_summary(job) if (job / "summary.json").exists() else {}
         if summary.get("status") in ("finished", "failed"):  # only its end was not told
-            tell(study, trial.number, objectives, summary)
+            tell_result(study, trial.number, objectives, summary)
         else:
             log.info("trial %d was cut off: it is done again", trial.number)
-            do_again(study, trial)
+            requeue_trial(study, trial)
 
 
 def _one_trial(
@@ -99,14 +99,14 @@ def _one_trial(
     folder: Path,
     compose: Compose,
 ) -> None:
-    count = f"{n_ended(study) + 1} of {settings.trials}"
+    count = f"{count_ended(study) + 1} of {settings.trials}"
     trial = next_trial(study, space, seed)
     overrides = space.overrides(trial.params)
     log.info("trial %d (%s): %s", trial.number, count, " ".join(overrides[len(space.fixed) :]))
     job = folder / str(trial.number)
     with _log_kept(job):
         _run_trial(overrides, job, folder, compose)
-    tell(study, trial.number, settings.objectives, read_summary(job))
+    tell_result(study, trial.number, settings.objectives, read_summary(job))
 
 
 def _run_trial(overrides: Sequence[str], job: Path, folder: Path, compose: Compose) -> None:

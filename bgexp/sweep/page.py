@@ -14,10 +14,10 @@ from bgexp.report.finding import RunResult
 from bgexp.report.gallery import panel
 from bgexp.report.render import number, render_page
 from bgexp.sweep import tables as comparison
-from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scores, swept
+from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scores, varied_settings
 from bgexp.sweep.findings import sweep_findings
 
-MOST_VARIANTS = 6
+MAX_VARIANTS = 6
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -27,7 +27,7 @@ def choose_disagreeing(jobs: Sequence[RunResult], count: int) -> list[str]:
     return list(apart[apart > 0].index[:count])
 
 
-def choose_variants(jobs: Sequence[RunResult], count: int = MOST_VARIANTS) -> list[RunResult]:
+def choose_variants(jobs: Sequence[RunResult], count: int = MAX_VARIANTS) -> list[RunResult]:
     """The jobs whose cut-outs are shown: the best, the worst and some between, in their order.
 
     Without truth they are evenly chosen from all that have results.
@@ -97,7 +97,7 @@ def _facts(jobs: Sequence[RunResult], when: datetime | None) -> list[overview.Fa
     found = [overview.Fact("Status", f"{finished} of {len(jobs)} jobs finished", tone=tone)]
     found += overview.started(when)
     found += overview.data_and_device(_first(jobs, "dataset"))
-    varied = swept([job.overrides for job in jobs])
+    varied = varied_settings([job.overrides for job in jobs])
     return found + [
         overview.Fact(key, ", ".join(value for value in dict.fromkeys(values) if value), "swept")
         for key, values in varied.items()

@@ -14,13 +14,13 @@ from bgexp.report.evidence import MIN_IMAGES, decided, describe_change, trusted
 from bgexp.report.finding import RunResult, column
 from bgexp.report.labels import display_name
 from bgexp.report.render import Cell, Table, change, figure
-from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, swept
+from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, varied_settings
 
 
 def jobs_table(jobs: Sequence[RunResult], ordered: Sequence[RunResult]) -> Table:
     """A row a job in their order; `ordered` are those with scores, the best first."""
     keys = (*SCORES, "check.nothing_found") if ordered else WARNINGS
-    varied = swept([job.overrides for job in jobs])
+    varied = varied_settings([job.overrides for job in jobs])
     rows = []
     for place, job in enumerate(jobs):
         first = len(ordered) > 1 and job is ordered[0]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LAST = "last"  # the newest sweep or single run
-MOST = 1000  # runs that are read from a store
+MAX_RUNS = 1000  # runs that are read from a store
 RUN, SWEEP = "run", "sweep"  # values of the tag bgexp.command
 
 
@@ -117,7 +117,9 @@ def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlf
 
     newest = ["attributes.start_time DESC"]
     try:
-        return list(client.search_runs([experiment_id], where, max_results=MOST, order_by=newest))
+        return list(
+            client.search_runs([experiment_id], where, max_results=MAX_RUNS, order_by=newest)
+        )
     except MlflowException as error:
         raise UserError(f"filter: {where}: {first_line(error)}") from error
 

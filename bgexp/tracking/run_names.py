@@ -7,15 +7,15 @@ from typing import Any
 from bgexp.config.check import flattened
 from bgexp.config.run import RunSettings
 
-BETWEEN = " · "
+SEPARATOR = " · "
 # What every name says, varied or not; a word for each key, "" where its value says enough.
-SAID = {
+ALWAYS_NAMED = {
     "detector.name": "",
     "detector.model": "",
     "detector.score_threshold": "score",
     "refine.name": "",
 }
-NOT_NAMED = ("runs_dir", "force", "tracking.uri", "tracking.experiment", "detector.score_floor")
+NEVER_NAMED = ("runs_dir", "force", "tracking.uri", "tracking.experiment", "detector.score_floor")
 
 
 def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
@@ -26,14 +26,16 @@ def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
         varied: Keys in which it differs from the others of its sweep; they stand first.
     """
     values = flattened(settings)
-    keys = dict.fromkeys([*varied, *SAID])
-    return BETWEEN.join(_said(key, values[key]) for key in keys if key in values)
+    keys = dict.fromkeys([*varied, *ALWAYS_NAMED])
+    return SEPARATOR.join(_said(key, values[key]) for key in keys if key in values)
 
 
 def sweep_name(varied: Sequence[str], folder: str) -> str:
     """A name for a sweep, from what differs in it and its folder's name."""
-    words = [SAID.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied]
-    return f"sweep of {', '.join(words) or 'nothing'}{BETWEEN}{folder}"
+    words = [
+        ALWAYS_NAMED.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied
+    ]
+    return f"sweep of {', '.join(words) or 'nothing'}{SEPARATOR}{folder}"
 
 
 def varied_keys(planned: Sequence[RunSettings]) -> list[str]:
@@ -42,8 +44,8 @@ def varied_keys(planned: Sequence[RunSettings]) -> list[str]:
     The settings of a stage are compared only among jobs whose stage is of the same kind.
     """
     tables = [flattened(settings) for settings in planned]
-    keys = dict.fromkeys([*SAID, *(key for table in tables for key in table)])
-    return [key for key in keys if key not in NOT_NAMED and _differs(key, tables)]
+    keys = dict.fromkeys([*ALWAYS_NAMED, *(key for table in tables for key in table)])
+    return [key for key in keys if key not in NEVER_NAMED and _differs(key, tables)]
 
 
 def _differs(key: str, tables: Sequence[Mapping[str, Any]]) -> bool:
@@ -60,5 +62,5 @@ def _said(key: str, value: Any) -> str:  # noqa: ANN401
         return "no refinement"
     text = f"{value:g}" if isinstance(value, float) else PurePath(str(value)).name
     text = {"True": "on", "False": "off", "None": "by itself"}.get(text, text)
-    word = SAID.get(key, key.rpartition(".")[2].replace("_", " "))
+    word = ALWAYS_NAMED.get(key, key.rpartition(".")[2].replace("_", " "))
     return f"{word} {text}".strip()

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 REVIEW = "review"  # value of the tag bgexp.command
 PAGE, PLAN, VOTES = "review.html", "review.json", "votes.json"
 COMPARED, LOGGED = "bgexp.compared", "bgexp.votes"  # tags: ids of the runs; how many votes
-MOST_BYTES = 10_000_000  # of an exported file; one of 1,000 votes has 100,000
-MOST = 1000  # exported files that are read from a store
+MAX_BYTES = 10_000_000  # of an exported file; one of 1,000 votes has 100,000
+MAX_FILES = 1000  # exported files that are read from a store
 
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 Seconds = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
@@ -153,7 +153,7 @@ def _logged(client: "MlflowClient", experiment_id: str, run_ids: set[str]) -> It
     """The newest first."""
     ours = f"attributes.status = 'FINISHED' and tags.`bgexp.command` = '{REVIEW}'"
     newest = ["attributes.start_time DESC"]
-    for run in client.search_runs([experiment_id], ours, max_results=MOST, order_by=newest):
+    for run in client.search_runs([experiment_id], ours, max_results=MAX_FILES, order_by=newest):
         tags = run.data.tags
         if LOGGED in tags and len(run_ids.intersection(tags.get(COMPARED, "").split())) > 1:
             file = _file(client, run.info.run_id, tags, VOTES)
@@ -183,7 +183,7 @@ def _file(client: "MlflowClient", run_id: str, tags: Mapping[str, str], name: st
 
 def _json(file: Path) -> Any:  # noqa: ANN401
     try:
-        if file.stat().st_size > MOST_BYTES:
+        if file.stat().st_size > MAX_BYTES:
             raise UserError(f"votes: {file}: too large for a file of votes")
         return json.loads(file.read_bytes(), object_pairs_hook=_once)
     except OSError as error:

@@ -42,7 +42,7 @@ def store(run_cli, fast, tmp_path_factory):
     found = find_runs(settings, [], None)[::-1]  # the oldest first
     small, blind, none, grabcut = found
     return SimpleNamespace(
-        runs_dir=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
+        runs=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
     )
 
 
@@ -230,10 +230,16 @@ def test_what_did_not_finish_is_left_out_and_named(compare, store):
 
 
 def test_settings_that_differ(store):
-    from bgexp.compare.differences import cautions, differing
+    from bgexp.compare.differences import cautions, find_differing_settings
 
-    assert differing([store.none, store.grabcut]) == [["refine=none"], ["refine=grabcut"]]
-    assert differing([store.none, store.small]) == [[], []]  # the images are told elsewhere
+    assert find_differing_settings([store.none, store.grabcut]) == [
+        ["refine=none"],
+        ["refine=grabcut"],
+    ]
+    assert find_differing_settings([store.none, store.small]) == [
+        [],
+        [],
+    ]  # the images are told elsewhere
     assert cautions([store.none, store.grabcut]) == []
 
 
@@ -243,7 +249,7 @@ def test_votes_that_were_logged_come_along(compare, document, store, tmp_path):
     votes = [
         Vote(image=f"{n}", left=none, right=grabcut, choice="right", judge="j") for n in range(9)
     ]
-    review = Review(review="0" * 32, runs_dir={none: "none", grabcut: "grabcut"}, pairs=())
+    review = Review(review="0" * 32, runs={none: "none", grabcut: "grabcut"}, pairs=())
     log_votes(votes, review, store.settings, tmp_path)
     found = document("last")["win_rates"]
     assert found["votes"] == 9

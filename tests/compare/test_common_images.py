@@ -23,13 +23,13 @@ def with_contents(job, place, digest):
 def test_the_same_images_stay(job):
     found = match_images([job("a=1", IOUS), job("a=2", IOUS)])
     assert (found.n, found.n_changed, found.reduced) == (4, 0, "")
-    assert [len(one.rows) for one in found.jobs] == [4, 4]
+    assert [len(one.rows) for one in found.runs] == [4, 4]
 
 
 def test_rows_in_another_order_are_brought_into_one(job):
     turned = job("a=2", IOUS)
     turned = dataclasses.replace(turned, rows=turned.rows[::-1])
-    one, other = match_images([job("a=1", IOUS), turned]).jobs
+    one, other = match_images([job("a=1", IOUS), turned]).runs
     assert list(one.rows["path"]) == list(other.rows["path"])
     assert list(other.rows["iou"]) == IOUS
 
@@ -38,8 +38,8 @@ def test_reduced_to_the_common_ones_and_said_so(job):
     found = match_images([job("a=1", IOUS), without(job("a=2", IOUS), 1), job("a=3", IOUS)])
     assert found.n == 3
     assert found.reduced == "Compared on the 3 images that all have (a=1 has 4, a=3 has 4)."
-    assert [list(one.rows["iou"]) for one in found.jobs] == [[0.7, 0.9, 0.6]] * 3
-    assert found.jobs[0].summary["counts"] == {"total": 3, "ok": 3, "failed": 0}
+    assert [list(one.rows["iou"]) for one in found.runs] == [[0.7, 0.9, 0.6]] * 3
+    assert found.runs[0].summary["counts"] == {"total": 3, "ok": 3, "failed": 0}
 
 
 def test_a_changed_image_is_another_image(job):
@@ -52,10 +52,10 @@ def test_speed_is_that_of_the_common_images(job):
     slow = job("a=1", IOUS)
     slow.rows["ms.detect"] = [100.0, 9000.0, 200.0, 300.0]
     found = match_images([slow, without(job("a=2", IOUS), 1)])
-    assert found.jobs[0].summary["images_per_s"] == pytest.approx(3 / 0.6)
+    assert found.runs[0].summary["images_per_s"] == pytest.approx(3 / 0.6)
     slow.summary["workers"] = 2
     found = match_images([slow, without(job("a=2", IOUS), 1)])
-    assert found.jobs[0].summary["images_per_s"] == pytest.approx(2 * 3 / 0.6)
+    assert found.runs[0].summary["images_per_s"] == pytest.approx(2 * 3 / 0.6)
 
 
 def test_nothing_in_common_is_refused(job):

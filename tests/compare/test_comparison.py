@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.compare.common_images import match_images
-from bgexp.compare.comparison import compare_jobs, pareto_front
+from bgexp.compare.comparison import compare_variants, pareto_front
 from bgexp.compare.findings import compare_findings
-from bgexp.compare.verdict import judged
+from bgexp.compare.verdict import judge_change
 from bgexp.metrics.paired import PairedChange, paired_change
 from bgexp.metrics.win_rate import Vote
 
@@ -35,7 +35,7 @@ def compared(job):
             if categories is not None:
                 made.rows["category"] = categories
             jobs.append(made)
-        return compare_jobs(match_images(jobs), "x=a", metric, cluster)
+        return compare_variants(match_images(jobs), "x=a", metric, cluster)
 
     return make
 
@@ -47,10 +47,10 @@ def titles(comparison):
 def test_a_variant_that_is_better_on_all_but_one(compared):
     found = compared(a=SPREAD, b=[*better(0.05)[:-1], 0.87])
     base, variant = found.variants
-    assert base.against is None
-    assert (variant.against.won, variant.against.lost) == (7, 1)
-    assert variant.against.verdict == variant.against.told == "better"
-    assert variant.against.change.change == pytest.approx((7 * 0.05 - 0.01) / 8)
+    assert base.verdict is None
+    assert (variant.verdict.won, variant.verdict.lost) == (7, 1)
+    assert variant.verdict.outcome == variant.verdict.description == "better"
+    assert variant.verdict.change.change == pytest.approx((7 * 0.05 - 0.01) / 8)
     assert variant.metrics["iou"] - base.metrics["iou"] == pytest.approx((7 * 0.05 - 0.01) / 8)
     assert titles(found)[0] == "x=b is better than x=a"
 
@@ -58,36 +58,39 @@ def test_a_variant_that_is_better_on_all_but_one(compared):
 def test_undecided_and_about_how_many_more_would_decide(compared):
     apart = np.array([0.1, -0.08] * 20)
     found = compared(a=SPREAD * 5, b=list(np.array(SPREAD * 5) + apart))
-    against = found.variants[1].against
-    assert against.verdict == "undecided"
+    against = found.variants[1].verdict
+    assert against.outcome == "undecided"
     # sd 0.09, mean 0.01: (2.8 * 0.09 / 0.01)^2 = 635 images in all, read from 2,000 resamples.
     assert against.more == pytest.approx(595, rel=0.1)
-    assert against.told == f"undecided (about {round(against.more, -1)} more images would decide)"
+    assert (
+        against.description
+        == f"undecided (about {round(against.more, -1)} more images would decide)"
+    )
     assert "Nothing is surely better than x=a" in titles(found)
 
 
 def test_practically_nil_needs_no_more_images(compared):
     apart = np.array([0.1, -0.1] * 4) + 0.001
-    against = compared(a=SPREAD, b=list(np.array(SPREAD) + apart)).variants[1].against
-    assert (against.verdict, against.more) == ("undecided", None)
-    assert against.told == "undecided (and the difference is below 0.005)"
+    against = compared(a=SPREAD, b=list(np.array(SPREAD) + apart)).variants[1].verdict
+    assert (against.outcome, against.more) == ("undecided", None)
+    assert against.description == "undecided (and the difference is below 0.005)"
 
 
 def test_five_images_are_too_few_however_clear(compared):
-    against = compared(a=SPREAD[:5], b=better(0.05)[:5]).variants[1].against
-    assert (against.verdict, against.more) == ("undecided", 1)
-    assert against.told == "undecided (about 1 more image would decide)"
-    against = compared(a=SPREAD[:2], b=better(0.05)[:2]).variants[1].against
-    assert against.told == "undecided (too few images or clusters for an interval)"
+    against = compared(a=SPREAD[:5], b=better(0.05)[:5]).variants[1].verdict
+    assert (against.outcome, against.more) == ("undecided", 1)
+    assert against.description == "undecided (about 1 more image would decide)"
+    against = compared(a=SPREAD[:2], b=better(0.05)[:2]).variants[1].verdict
+    assert against.description == "undecided (too few images or clusters for an interval)"
 
 
 def test_where_lower_is_better(job):
     jobs = [job("x=a", SPREAD, run_id="a"), job("x=b", SPREAD, run_id="b")]
     jobs[1].rows["background_leakage"] = 0.02
-    found = compare_jobs(match_images(jobs), "x=a", "background_leakage")
-    against = found.variants[1].against
+    found = compare_variants(match_images(jobs), "x=a", "background_leakage")
+    against = found.variants[1].verdict
     assert against.change.change == pytest.approx(0.02 - 0.1)
-    assert (against.won, against.lost, against.verdict) == (8, 0, "better")
+    assert (against.won, against.lost, against.outcome) == (8, 0, "better")
     assert titles(found)[0] == "x=b is better than x=a"
     [effect] = found.effects
     assert (effect.worst, effect.best, effect.clear) == ("a", "b", True)
@@ -101,16 +104,16 @@ def test_clusters_make_it_undecided(compared):
     gain = np.where(np.arange(80) < 10, 0.3, -0.01) + 0.001 * rng.random(80)
     alone = compared(a=list(base), b=list(base + gain), categories=categories)
     whole = compared(a=list(base), b=list(base + gain), categories=categories, cluster="category")
-    assert alone.variants[1].against.verdict == "better"
-    assert whole.variants[1].against.verdict == "undecided"
-    assert alone.variants[1].against.change.change == whole.variants[1].against.change.change
+    assert alone.variants[1].verdict.outcome == "better"
+    assert whole.variants[1].verdict.outcome == "undecided"
+    assert alone.variants[1].verdict.change.change == whole.variants[1].verdict.change.change
     assert whole.effects[0].change.low < 0 < whole.effects[0].change.high
 
 
 def test_images_that_failed_are_in_no_pair(compared):
     found = compared(a=[math.nan, *SPREAD], b=[0.1, *better(0.05)])
-    assert found.variants[1].against.change.n == 8
-    assert found.variants[1].against.change.change == pytest.approx(0.05)
+    assert found.variants[1].verdict.change.n == 8
+    assert found.variants[1].verdict.change.change == pytest.approx(0.05)
 
 
 def test_changes_by_category_the_largest_first(compared):
@@ -126,7 +129,7 @@ def test_changes_by_category_the_largest_first(compared):
 def test_without_truth_nothing_is_chosen(compared):
     found = compared(a=[None] * 8, b=[None] * 8)
     assert not found.has_truth
-    assert [variant.against for variant in found.variants] == [None, None]
+    assert [variant.verdict for variant in found.variants] == [None, None]
     assert not any(variant.on_front for variant in found.variants)
     [first] = [one for one in compare_findings(found) if one.severity == "result"]
     assert "Checks warn of images to look at; they never choose." in first.evidence
@@ -200,13 +203,18 @@ def test_what_has_no_score_is_not_on_the_front():
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=6, max_size=20))
 def test_a_verdict_backwards_is_its_opposite(pairs):
     before, after = zip(*pairs, strict=True)
-    there, back = (judged(paired_change(*p), "iou") for p in ((before, after), (after, before)))
+    there, back = (
+        judge_change(paired_change(*p), "iou") for p in ((before, after), (after, before))
+    )
     assert (there.won, there.lost) == (back.lost, back.won)
     opposite = {"better": "worse", "worse": "better", "undecided": "undecided"}
-    assert judged(there.change, "mae").verdict == opposite[there.verdict]
+    assert judge_change(there.change, "mae").outcome == opposite[there.outcome]
     assert (there.more is None) or there.more > 0
 
 
 def test_many_images_are_told_roughly():
     change = PairedChange(1000, 0.5, 0.505, 0.006, -0.05, 0.062, 1, 1)
-    assert judged(change, "iou").told == "undecided (about 180,000 more images would decide)"
+    assert (
+        judge_change(change, "iou").description
+        == "undecided (about 180,000 more images would decide)"
+    )

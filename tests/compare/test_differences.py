@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from bgexp.compare.differences import cautions, differing
+from bgexp.compare.differences import cautions, find_differing_settings
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def settings(threshold=0.5, refine=None, **more):
 def test_only_what_differs_and_matters(run):
     one = run(settings(runs_dir="/a", samples=3, dataset={"name": "sample", "subset": 4}))
     other = run(settings(0.7, runs_dir="/b", samples=6, dataset={"name": "sample", "subset": 8}))
-    assert differing([one, other]) == [
+    assert find_differing_settings([one, other]) == [
         ["detector.score_threshold=0.5"],
         ["detector.score_threshold=0.7"],
     ]
@@ -46,13 +46,13 @@ def test_settings_of_other_stages_of_the_same_kind(run):
     grabcut = {"name": "grabcut", "size": 192, "iterations": 3}
     none, network = run(settings()), run(settings(refine={"name": "unet", "size": 288}))
     three = run(settings(refine=grabcut))
-    assert differing([none, network, three]) == [
+    assert find_differing_settings([none, network, three]) == [
         ["refine=none"],
         ["refine=unet"],
         ["refine=grabcut"],
     ]
     five = run(settings(refine={**grabcut, "iterations": 5}))
-    assert differing([none, three, five]) == [
+    assert find_differing_settings([none, three, five]) == [
         ["refine=none"],
         ["refine=grabcut", "refine.iterations=3"],
         ["refine=grabcut", "refine.iterations=5"],
@@ -60,7 +60,7 @@ def test_settings_of_other_stages_of_the_same_kind(run):
 
 
 def test_weights_are_told_apart_by_their_hash(run):
-    assert differing([run(settings()), run(settings(), weights="bb" * 32)]) == [
+    assert find_differing_settings([run(settings()), run(settings(), weights="bb" * 32)]) == [
         ["detector.weights=aaaaaaaa"],
         ["detector.weights=bbbbbbbb"],
     ]
@@ -74,4 +74,4 @@ def test_what_else_may_be_taken_for_an_effect(run):
 
 
 def test_a_run_without_settings_is_no_obstacle(run):
-    assert differing([run(), run()]) == [[], []]
+    assert find_differing_settings([run(), run()]) == [[], []]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bgexp.compare.common_images import match_images
-from bgexp.compare.comparison import compare_jobs
+from bgexp.compare.comparison import compare_variants
 from bgexp.compare.forest_plot import WIDE, Interval, forest
-from bgexp.compare.heat_map import MOST_CATEGORIES, heat_map
+from bgexp.compare.heat_map import MAX_CATEGORIES, heat_map
 from bgexp.compare.page import render_compare
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.win_rate import Vote
@@ -35,16 +35,16 @@ def compared(run_parts):
                 rows["category"] = [f"{word}c{n % categories}" for n in range(len(rows))]
             given = (f"refine{word}={'ab'[place // 2]}{word}", f"a.score={place % 2}")
             jobs.append(RunResult(f"{word}run {place}", given, summary, rows))
-        return compare_jobs(match_images(jobs), f"{word}run 0", metric)
+        return compare_variants(match_images(jobs), f"{word}run 0", metric)
 
     return make
 
 
 def pictures(comparison, count=2):
     small = np.full((6, 8, 3), 100, np.uint8)
-    paths = list(comparison.jobs[0].rows["path"][:count])
+    paths = list(comparison.runs[0].rows["path"][:count])
     return {
-        p: dict.fromkeys(["original", *(j.name for j in comparison.jobs)], small) for p in paths
+        p: dict.fromkeys(["original", *(j.name for j in comparison.runs)], small) for p in paths
     }
 
 
@@ -118,7 +118,7 @@ def test_the_map_of_categories(compared, parse, categories):
 def test_the_map_is_cut_off_and_says_so(compared, parse):
     made = compared(n=60, categories=60)
     found = heat_map(made)
-    assert len(found.rows) == MOST_CATEGORIES
+    assert len(found.rows) == MAX_CATEGORIES
     assert found.more > 0
     text = parse(render_compare(made, SETTINGS)).text
     assert "; the 30 that differ most" in text
@@ -127,9 +127,9 @@ def test_the_map_is_cut_off_and_says_so(compared, parse):
 
 def test_where_lower_is_better_colours_and_words_turn(compared, parse):
     made = compared(metric="mae")
-    for job, step in zip(made.jobs, range(4), strict=True):
+    for job, step in zip(made.runs, range(4), strict=True):
         job.rows["mae"] = job.rows["mae"] + 0.03 * step
-    made = compare_jobs(made.matched, "run 0", "mae")
+    made = compare_variants(made.matched, "run 0", "mae")
     tones = {cell.tone for _, _, cells in heat_map(made).rows for cell in cells}
     assert {tone.partition("-")[0] for tone in tones} == {"worse"}
     text = parse(render_compare(made, SETTINGS)).text

@@ -3,13 +3,13 @@ import math
 import pytest
 
 from bgexp.experiment.aggregate import (
-    by_category,
     check_ranks,
-    counted,
+    count_detections,
+    count_statuses,
     images_per_s,
-    known,
     refinement,
-    summarised,
+    summarise_categories,
+    summarise_scores,
     timings,
 )
 from bgexp.experiment.results import ImageResult
@@ -33,43 +33,43 @@ def failed(path="bad.jpg", category="", reason="truncated"):
 
 def test_counts():
     rows = [row(), failed(), row(), row()]
-    assert counted(rows, 6) == {"total": 6, "ok": 3, "failed": 1, "skipped": 2}
-    assert counted([], 0) == {"total": 0, "ok": 0, "failed": 0, "skipped": 0}
+    assert count_statuses(rows, 6) == {"total": 6, "ok": 3, "failed": 1, "skipped": 2}
+    assert count_statuses([], 0) == {"total": 0, "ok": 0, "failed": 0, "skipped": 0}
 
 
 def test_aggregation_by_hand():
     rows = [row(iou=value) for value in (0.2, 0.4, 0.9, math.nan)]
-    iou = summarised(rows, "metrics")["iou"]
+    iou = summarise_scores(rows, "metrics")["iou"]
     # Linear between the order statistics: 0.2 + 0.1 * (0.4 - 0.2), 0.4 + 0.9 * (0.9 - 0.4).
     assert iou == pytest.approx(
         {"mean": 0.5, "median": 0.4, "p05": 0.22, "p95": 0.85, "n_scored": 3, "n_undefined": 1}
     )
-    assert list(summarised(rows, "metrics")) == list(METRICS)
+    assert list(summarise_scores(rows, "metrics")) == list(METRICS)
 
 
 def test_failed_rows_are_in_no_mean():
     broken = ImageResult("x", "", "", "failed", metrics=dict.fromkeys(METRICS, 0.0))
-    iou = summarised([row(iou=0.8), broken, failed()], "metrics")["iou"]
+    iou = summarise_scores([row(iou=0.8), broken, failed()], "metrics")["iou"]
     assert (iou["mean"], iou["n_scored"], iou["n_undefined"]) == (0.8, 1, 0)
 
 
 def test_images_without_truth_have_checks_and_no_metrics():
     rows = [row(checks=checks(value)) for value in (0.25, 0.75)]
-    assert summarised(rows, "metrics") == {}
-    assert list(summarised(rows, "checks")) == list(CHECKS)
-    assert summarised(rows, "checks")["coverage"]["mean"] == 0.5
-    assert summarised([failed()], "checks") == {}
+    assert summarise_scores(rows, "metrics") == {}
+    assert list(summarise_scores(rows, "checks")) == list(CHECKS)
+    assert summarise_scores(rows, "checks")["coverage"]["mean"] == 0.5
+    assert summarise_scores([failed()], "checks") == {}
 
 
 def test_a_metric_that_is_undefined_everywhere_is_still_counted():
-    found = summarised([row(iou=math.nan), row()], "metrics")["iou"]
+    found = summarise_scores([row(iou=math.nan), row()], "metrics")["iou"]
     assert (found["n_scored"], found["n_undefined"]) == (0, 2)
     assert math.isnan(found["mean"])
 
 
 def test_categories():
     rows = [row("b/1", 0.2, "b"), row("a/1", 0.4, "a"), failed("b/2", "b"), row("b/3", 0.6, "b")]
-    groups = by_category(rows)
+    groups = summarise_categories(rows)
     assert list(groups) == ["a", "b"]
     assert groups["b"]["counts"] == {"total": 3, "ok": 2, "failed": 1, "skipped": 0}
     assert groups["b"]["metrics"]["iou"]["mean"] == pytest.approx(0.4)
@@ -132,7 +132,7 @@ def test_checks_that_rank_as_iou_does():
 
 
 def test_known_detections():
-    assert known([row(), row(cached=True), failed()]) == {"computed": 1, "cached": 1}
+    assert count_detections([row(), row(cached=True), failed()]) == {"computed": 1, "cached": 1}
 
 
 def test_images_per_second_are_those_of_the_stages():

@@ -131,19 +131,19 @@ def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatc
 def test_how_many_workers(monkeypatch, workers, cores, images, wanted):
     monkeypatch.setenv("OMP_NUM_THREADS", cores)
     settings = RunSettings.model_construct(workers=workers)
-    assert evaluate.wanted_workers(settings, images) == wanted
+    assert evaluate.count_workers(settings, images) == wanted
 
 
 def test_a_job_that_is_a_process_of_its_own_has_no_workers(monkeypatch):
     monkeypatch.setattr(evaluate, "parent_process", multiprocessing.current_process)
     settings = RunSettings.model_construct(workers=2)
-    assert evaluate.wanted_workers(settings, 24) == 1
+    assert evaluate.count_workers(settings, 24) == 1
 
 
 def test_without_a_word_all_cores_are_ours(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     settings = RunSettings.model_construct(workers=None)
-    assert evaluate.wanted_workers(settings, 10_000) == len(os.sched_getaffinity(0))
+    assert evaluate.count_workers(settings, 10_000) == len(os.sched_getaffinity(0))
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(given, photographs, tmp_path):

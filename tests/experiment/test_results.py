@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 from bgexp.experiment.aggregate import (
-    by_category,
     check_ranks,
-    counted,
-    known,
+    count_detections,
+    count_statuses,
     refinement,
-    summarised,
+    summarise_categories,
+    summarise_scores,
     timings,
 )
 from bgexp.experiment.results import (
@@ -86,14 +86,14 @@ def summary(**changes):
         "device": {},
         "weights": {},
         "dataset": {},
-        "counts": counted(rows, 3),
-        "metrics": summarised(rows, "metrics"),
-        "checks": summarised(rows, "checks"),
-        "categories": by_category(rows),
+        "counts": count_statuses(rows, 3),
+        "metrics": summarise_scores(rows, "metrics"),
+        "checks": summarise_scores(rows, "checks"),
+        "categories": summarise_categories(rows),
         "refinement": refinement(rows),
         "check_ranks": check_ranks(rows),
         "mask_ap": {"ap": 0.5},
-        "detections": known(rows),
+        "detections": count_detections(rows),
         "timings": timings(rows),
         "workers": 1,
         "images_per_s": 2.0,

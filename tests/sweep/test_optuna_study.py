@@ -13,13 +13,13 @@ from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.sweep.optuna_space import Space
 from bgexp.sweep.optuna_study import (
     best_trials,
-    cut_off,
-    do_again,
-    n_ended,
+    count_ended,
+    interrupted_trials,
     next_trial,
-    opened_study,
-    tell,
-    value_of,
+    objective_value,
+    open_study,
+    requeue_trial,
+    tell_result,
 )
 
 SPACE = Space((), {"x": FloatDistribution(-1, 1), "kind": CategoricalDistribution(["a", "b"])})
@@ -39,9 +39,9 @@ def judged(params):
 
 
 def work(study, until, seed=0):
-    while n_ended(study) < until:
+    while count_ended(study) < until:
         trial = next_trial(study, SPACE, seed)
-        tell(study, trial.number, ["iou.mean"], judged(trial.params))
+        tell_result(study, trial.number, ["iou.mean"], judged(trial.params))
 
 
 def complete(study):
@@ -50,13 +50,13 @@ def complete(study):
 
 @pytest.fixture
 def uninterrupted(tmp_path):
-    with opened_study(tmp_path / "whole", sweep(), {}) as study:
+    with open_study(tmp_path / "whole", sweep(), {}) as study:
         work(study, 14)
         return complete(study)
 
 
 def test_it_finds_what_is_good(tmp_path):
-    with opened_study(tmp_path, sweep(), {}) as study:
+    with open_study(tmp_path, sweep(), {}) as study:
         work(study, 40)
         [best] = best_trials(study)
     assert best.params["kind"] == "b"
@@ -65,7 +65,7 @@ def test_it_finds_what_is_good(tmp_path):
 
 def test_the_seed_decides(tmp_path, uninterrupted):
     for name, seed in (("same", 0), ("other", 1)):
-        with opened_study(tmp_path / name, sweep(), {}) as study:
+        with open_study(tmp_path / name, sweep(), {}) as study:
             work(study, 14, seed)
             assert (complete(study) == uninterrupted) == (seed == 0)
 
@@ -75,48 +75,48 @@ def test_the_seed_decides(tmp_path, uninterrupted):
 def test_after_a_kill_it_proposes_what_it_would_have_proposed(
     tmp_path, uninterrupted, at, enqueued
 ):
-    with opened_study(tmp_path, sweep(), {}) as study:
+    with open_study(tmp_path, sweep(), {}) as study:
         work(study, at)
         lost = next_trial(study, SPACE, 0)  # and the process is gone
         if enqueued:  # or it was gone while it closed the trial of an earlier process
             study.enqueue_trial(lost.params, user_attrs={"replaces": lost.number})
-    with opened_study(tmp_path, sweep(), {}) as study:
-        [open_one] = cut_off(study)
+    with open_study(tmp_path, sweep(), {}) as study:
+        [open_one] = interrupted_trials(study)
         assert open_one.number == lost.number
-        do_again(study, open_one)
-        assert (cut_off(study), n_ended(study)) == ([], at)
+        requeue_trial(study, open_one)
+        assert (interrupted_trials(study), count_ended(study)) == ([], at)
         again = next_trial(study, SPACE, 0)
         assert again.params == lost.params
-        tell(study, again.number, ["iou.mean"], judged(again.params))
+        tell_result(study, again.number, ["iou.mean"], judged(again.params))
         work(study, 14)
         assert complete(study) == uninterrupted
         assert len(study.get_trials()) == 15
 
 
 def test_failed_jobs_count_and_teach_nothing(tmp_path):
-    with opened_study(tmp_path, sweep(), {}) as study:
+    with open_study(tmp_path, sweep(), {}) as study:
         for end in (summary(None), summary(0.5, status="failed"), {"status": "failed"}):
-            tell(study, next_trial(study, SPACE, 0).number, ["iou.mean"], end)
-        assert n_ended(study) == 3
+            tell_result(study, next_trial(study, SPACE, 0).number, ["iou.mean"], end)
+        assert count_ended(study) == 3
         assert {trial.state for trial in study.get_trials()} == {TrialState.FAIL}
         assert best_trials(study) == []
 
 
 def test_several_objectives_have_a_front(tmp_path):
     both = ("iou.mean", "images_per_s")
-    with opened_study(tmp_path, sweep(objectives=both), {}) as study:
+    with open_study(tmp_path, sweep(objectives=both), {}) as study:
         for value, speed in ((0.9, 1.0), (0.8, 2.0), (0.7, 1.5), (0.85, 0.5)):
-            tell(study, next_trial(study, SPACE, 0).number, both, summary(value, speed))
+            tell_result(study, next_trial(study, SPACE, 0).number, both, summary(value, speed))
         assert {trial.number for trial in best_trials(study)} == {0, 1}
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_better_direction_is_the_metrics_own(tmp_path, metric):
     objective = f"{metric}.p05"
-    with opened_study(tmp_path, sweep(objectives=(objective,)), {}) as study:
+    with open_study(tmp_path, sweep(objectives=(objective,)), {}) as study:
         for value in (0.2, 0.8):
             end = {"status": "finished", "metrics": {metric: {"p05": value}}}
-            tell(study, next_trial(study, SPACE, 0).number, [objective], end)
+            tell_result(study, next_trial(study, SPACE, 0).number, [objective], end)
         [best] = best_trials(study)
     assert best.value == (0.2 if metric in LOWER_IS_BETTER else 0.8)
 
@@ -127,27 +127,27 @@ def test_no_such_objective(tmp_path, objective):
         pytest.raises(
             UserError, match=r"^sweep\.objectives: .*allowed: images_per_s, or one of iou"
         ),
-        opened_study(tmp_path / "s", sweep(objectives=(objective,)), {}),
+        open_study(tmp_path / "s", sweep(objectives=(objective,)), {}),
     ):
         pass
     assert not (tmp_path / "s").exists()
 
 
 def test_values_of_a_summary():
-    assert value_of("iou.mean", summary(0.5)) == 0.5
-    assert value_of("images_per_s", summary(0.5, 3)) == 3
-    assert value_of("dice.mean", summary(0.5)) is None
-    assert value_of("images_per_s", {}) is None
+    assert objective_value("iou.mean", summary(0.5)) == 0.5
+    assert objective_value("images_per_s", summary(0.5, 3)) == 3
+    assert objective_value("dice.mean", summary(0.5)) is None
+    assert objective_value("images_per_s", {}) is None
 
 
 def test_only_the_same_goes_on(tmp_path):
-    with opened_study(tmp_path, sweep(), {"the images": "abc", "n": (1, 2)}):
+    with open_study(tmp_path, sweep(), {"the images": "abc", "n": (1, 2)}):
         pass
-    with opened_study(tmp_path, sweep(trials=30), {"the images": "abc", "n": (1, 2)}):
+    with open_study(tmp_path, sweep(trials=30), {"the images": "abc", "n": (1, 2)}):
         pass
     with (
         pytest.raises(UserError, match=r"^sweep\.study: s was begun .*\(the images\)"),
-        opened_study(tmp_path, sweep(), {"the images": "abd", "n": (1, 2)}),
+        open_study(tmp_path, sweep(), {"the images": "abd", "n": (1, 2)}),
     ):
         pass
 
@@ -156,7 +156,7 @@ def test_one_process_at_a_time(tmp_path):
     with (
         FileLock(tmp_path / ".study.lock"),
         pytest.raises(UserError, match=r"^sweep\.study: another process works on s$"),
-        opened_study(tmp_path, sweep(), {}),
+        open_study(tmp_path, sweep(), {}),
     ):
         pass
 
