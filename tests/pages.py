@@ -12,8 +12,8 @@ from bgexp.experiment.aggregate import (
     check_ranks,
     count_statuses,
     refinement,
+    summarise,
     summarise_categories,
-    summarise_scores,
     timings,
 )
 from bgexp.experiment.results import ImageResult
@@ -119,8 +119,8 @@ def make_summary(rows: list[ImageResult], **changed: Any) -> dict[str, Any]:
             "n_population": len(rows),
         },
         "counts": count_statuses(rows, len(rows)),
-        "metrics": summarise_scores(rows, "metrics"),
-        "checks": summarise_scores(rows, "checks"),
+        "metrics": summarise(rows, "metrics"),
+        "checks": summarise(rows, "checks"),
         "categories": summarise_categories(rows),
         "refinement": refinement(rows),
         "check_ranks": check_ranks(rows),

@@ -6,7 +6,7 @@ import yaml
 
 from bgexp.report.labels import settings_lines
 from bgexp.tracking.past_runs import StoredRun
-from bgexp.tracking.run_names import ALWAYS_NAMED
+from bgexp.tracking.run_names import ALWAYS
 
 # What changes no result, or is told by the weights' hash and by the images themselves.
 _IGNORED = (
@@ -52,7 +52,7 @@ def _differs(key: str, settings: Sequence[Mapping[str, str]]) -> bool:
     stage = key.partition(".")[0]
     values: dict[str, set[str]] = {}
     for config in (config for config in settings if key in config):
-        kind = "" if key == stage or key in ALWAYS_NAMED else config.get(stage, "")
+        kind = "" if key == stage or key in ALWAYS else config.get(stage, "")
         values.setdefault(kind, set()).add(config[key])
     return any(len(options) > 1 for options in values.values())
 

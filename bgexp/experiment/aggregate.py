@@ -22,9 +22,7 @@ def count_statuses(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
     return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
 
 
-def summarise_scores(
-    rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]
-) -> dict[str, Any]:
+def summarise(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
     """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
 
     All of them or, where no row has any, none: a dataset without truth has no metrics.
@@ -42,8 +40,8 @@ def summarise_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
     return {
         name: {
             "counts": count_statuses(group, len(group)),
-            "metrics": summarise_scores(group, "metrics"),
-            "checks": summarise_scores(group, "checks"),
+            "metrics": summarise(group, "metrics"),
+            "checks": summarise(group, "checks"),
         }
         for name, group in sorted(groups.items())
     }
@@ -54,20 +52,20 @@ def timings(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     return stage_times([row.timings_ms for row in rows])
 
 
-def stage_times(of_images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """For each stage its total in seconds and mean, median and 95th percentile in milliseconds."""
-    found = {}
+    stages = {}
     for stage in STAGES:
-        times = [times_ms[stage] for times_ms in of_images if stage in times_ms]
+        times = [times_ms[stage] for times_ms in images if stage in times_ms]
         if times:
             p50, p95 = np.percentile(times, (50, 95))
-            found[stage] = {
+            stages[stage] = {
                 "total_s": sum(times) / 1000,
                 "mean_ms": float(np.mean(times)),
                 "p50_ms": float(p50),
                 "p95_ms": float(p95),
             }
-    return found
+    return stages
 
 
 def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
@@ -76,24 +74,24 @@ def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
     How many it was applied to, skipped or refused for; its mean milliseconds and their share of
     the other stages' time; and with truth the change of each of UNREFINED.
     """
-    tried = [row for row in rows if row.status == "ok" and row.refined != "off"]
-    if not tried:
+    refined = [row for row in rows if row.status == "ok" and row.refined != "off"]
+    if not refined:
         return {}
-    spent = sum(row.timings_ms["refine"] for row in tried)
-    others = sum(sum(row.timings_ms.values()) for row in tried) - spent
-    found = {
-        f"n_{status}": sum(row.refined == status for row in tried)
+    refine_ms = sum(row.timings_ms["refine"] for row in refined)
+    other_ms = sum(sum(row.timings_ms.values()) for row in refined) - refine_ms
+    counts = {
+        f"n_{status}": sum(row.refined == status for row in refined)
         for status in ("applied", "skipped", "refused")
     }
-    scored = [row for row in tried if row.unrefined]
+    scored = [row for row in refined if row.unrefined]
     changes = {
         key: paired_change([r.unrefined[key] for r in scored], [r.metrics[key] for r in scored])
         for key in (UNREFINED if scored else ())
     }
     return {
-        **found,
-        "added_ms": spent / len(tried),
-        "added_share": spent / others,
+        **counts,
+        "added_ms": refine_ms / len(refined),
+        "added_share": refine_ms / other_ms,
         **{key: asdict(change) for key, change in changes.items()},
     }
 
@@ -101,9 +99,9 @@ def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
 def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     """How well each check alone ranks the images as IoU does; {} without truth."""
     scored = [row for row in rows if row.metrics]
-    truth = [row.metrics["iou"] for row in scored]
+    ious = [row.metrics["iou"] for row in scored]
     return {
-        key: asdict(rank_agreement([row.checks[key] for row in scored], truth))
+        key: asdict(rank_agreement([row.checks[key] for row in scored], ious))
         for key in (CHECKS if scored else ())
     }
 

@@ -18,7 +18,7 @@ from bgexp.report.gallery import choose_gallery, draw_picture
 from bgexp.report.panels import draw_sample
 from bgexp.system.atomic import write_whole
 
-GALLERY = 18  # images on the page of a run
+MAX_PICTURES = 18  # images on the page of a run
 LINKS = ("summary.json", "per_image.parquet", "masks.zip", "samples", "config.yaml", "log.txt")
 
 
@@ -35,21 +35,21 @@ def draw_run(
     vanished meanwhile is shown nowhere.
     """
     rows = pd.read_parquet(folder / "per_image.parquet")
-    plain = settings.model_dump(mode="json")
-    listed = choose_gallery(rows, GALLERY, run_findings(rows, summary, plain))
+    config = settings.model_dump(mode="json")
+    choices = choose_gallery(rows, MAX_PICTURES, run_findings(rows, summary, config))
     numbers = {choice.path: n for n, choice in enumerate(choose_gallery(rows, settings.samples), 1)}
     pictures = {}
     background = settings.cutout.background
-    wanted = dict.fromkeys([*numbers, *(choice.path for choice in listed)])
-    for shown in read_masked_images(wanted, [folder], dataset, settings.dataset.max_megapixels):
-        path, mask = shown.item.path, shown.masks[folder]
+    paths = dict.fromkeys([*numbers, *(choice.path for choice in choices)])
+    for masked in read_masked_images(paths, [folder], dataset, settings.dataset.max_megapixels):
+        path, mask = masked.item.path, masked.masks[folder]
         if path in numbers:
             # A name has up to 255 bytes, a character up to 4 of them.
             name = f"{numbers[path]:02d}-{Path(path).name[:60]}.png"
-            drawn = draw_sample(shown.image, mask, shown.truth)
-            write_whole(folder / "samples" / name, encode_png(drawn))
-        for choice in (choice for choice in listed if choice.path == path):
-            pictures[choice] = draw_picture(choice, shown.image, mask, shown.truth, background)
-    drawn_ones = [pictures[choice] for choice in listed if choice in pictures]
+            sample = draw_sample(masked.image, mask, masked.truth)
+            write_whole(folder / "samples" / name, encode_png(sample))
+        for choice in (choice for choice in choices if choice.path == path):
+            pictures[choice] = draw_picture(choice, masked.image, mask, masked.truth, background)
+    gallery = [pictures[choice] for choice in choices if choice in pictures]
     links = {name: name for name in LINKS if name == "summary.json" or (folder / name).exists()}
-    write_whole(folder / PAGE, render_run(summary, plain, rows, drawn_ones, when=when, links=links))
+    write_whole(folder / PAGE, render_run(summary, config, rows, gallery, when=when, links=links))

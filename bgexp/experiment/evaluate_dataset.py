@@ -45,7 +45,7 @@ class Task:
     """An image, and whether its pictures are wanted."""
 
     item: Item
-    shown: bool
+    with_pictures: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +56,14 @@ class ImageEvaluation:
         row: With scores, or with what went wrong.
         mask: As a PNG; b"" where something went wrong.
         pair: Cut-out and mask as small pictures, where they are wanted.
-        found: The detections that count, where the detector finds any.
+        detections: Those that count, where the detector finds any.
         memory: The peak of the process's memory meanwhile, in bytes; 0 where it died.
     """
 
     row: ImageResult
     mask: bytes = b""
     pair: Pair | None = None
-    found: Detections | None = None
+    detections: Detections | None = None
     memory: int = 0
 
 
@@ -86,44 +86,44 @@ class DatasetEvaluation:
     stopped: Interrupted | None = None
 
 
-def evaluate_dataset(prepared: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
+def evaluate_dataset(inputs: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
     """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
-    items = prepared.dataset.items
+    items = inputs.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
-    found = DatasetEvaluation(count_workers(prepared.settings, len(items)))
+    evaluation = DatasetEvaluation(count_workers(inputs.settings, len(items)))
     waiting: dict[str, ImageEvaluation] = {}
     with _mask_archive(folder / "masks.zip") as archive:
         try:
-            with closing(_looked(prepared, tasks, found.workers)) as done:
-                for one in _shown(done, len(tasks)):
-                    waiting[one.row.path] = one
-                    while waiting and items[len(found.rows)].path in waiting:
-                        item = items[len(found.rows)]
-                        _keep(item, waiting.pop(item.path), found, archive, watch)
+            with closing(_evaluate_images(inputs, tasks, evaluation.workers)) as finished:
+                for result in _show_progress(finished, len(tasks)):
+                    waiting[result.row.path] = result
+                    while waiting and items[len(evaluation.rows)].path in waiting:
+                        item = items[len(evaluation.rows)]
+                        _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
         except Interrupted as signal:
-            found.stopped = signal
+            evaluation.stopped = signal
             for item in [item for item in items if item.path in waiting]:  # before their turn
-                _keep(item, waiting.pop(item.path), found, archive, watch)
-    return found
+                _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
+    return evaluation
 
 
-def _keep(
+def _keep_result(
     item: Item,
-    one: ImageEvaluation,
-    found: DatasetEvaluation,
+    result: ImageEvaluation,
+    evaluation: DatasetEvaluation,
     archive: zipfile.ZipFile,
     watch: Watcher,
 ) -> None:
-    if one.mask:
-        archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), one.mask)
+    if result.mask:
+        archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), result.mask)
     else:
-        log.warning("%s: %s", item.path, one.row.reason)
-    if one.pair is not None:
-        found.pairs[item.path] = one.pair
-    if one.found is not None:
-        watch(item, one.found)
-    found.rows.append(one.row)
-    found.memory = max(found.memory, one.memory)
+        log.warning("%s: %s", item.path, result.row.reason)
+    if result.pair is not None:
+        evaluation.pairs[item.path] = result.pair
+    if result.detections is not None:
+        watch(item, result.detections)
+    evaluation.rows.append(result.row)
+    evaluation.memory = max(evaluation.memory, result.memory)
 
 
 def count_workers(settings: RunSettings, images: int) -> int:
@@ -137,29 +137,29 @@ def count_workers(settings: RunSettings, images: int) -> int:
     return max(1, min(settings.workers or share_of_cores(), images))
 
 
-def _looked(
-    prepared: RunInputs, tasks: Sequence[Task], workers: int
+def _evaluate_images(
+    inputs: RunInputs, tasks: Sequence[Task], workers: int
 ) -> Generator[ImageEvaluation, None, None]:
     """What becomes of each image, as they are done."""
-    settings, device = prepared.settings, prepared.device
+    settings, device = inputs.settings, inputs.device
     if workers == 1:
         for task in tasks:
-            yield _look(task, prepared.detector, settings)
+            yield _evaluate_task(task, inputs.detector, settings)
         return
     preload(__name__)  # the command line has done so where it starts the jobs itself
     with common_network(settings.detector, device) as network:
         address = network.address if network else None
-        given = settings, device, prepared.weights, threads_each(workers), address
-        start = partial(_looker, *given)
-        for task, one in run_tasks(tasks, start, workers, math.inf, StopRequest()):
+        arguments = settings, device, inputs.weights, threads_each(workers), address
+        start = partial(_start_worker, *arguments)
+        for task, result in run_tasks(tasks, start, workers, math.inf, StopRequest()):
             yield (
-                ImageEvaluation(failed_row(new_row(task.item), one.reason))
-                if isinstance(one, TaskFailure)
-                else one
+                ImageEvaluation(failed_row(new_row(task.item), result.reason))
+                if isinstance(result, TaskFailure)
+                else result
             )
 
 
-def _looker(
+def _start_worker(
     settings: RunSettings,
     device: Device,
     weights: Weights,
@@ -169,10 +169,10 @@ def _looker(
     """What a worker calls with each image."""
     use_threads(threads)
     detector = detector_behind_cache(settings, device, weights, network)
-    return partial(_look, detector=detector, settings=settings)
+    return partial(_evaluate_task, detector=detector, settings=settings)
 
 
-def _look(task: Task, detector: CachedDetector, settings: RunSettings) -> ImageEvaluation:
+def _evaluate_task(task: Task, detector: CachedDetector, settings: RunSettings) -> ImageEvaluation:
     reset_peak_memory()
     row, removed = evaluate_image(task.item, detector, settings)
     if removed is None:
@@ -180,19 +180,19 @@ def _look(task: Task, detector: CachedDetector, settings: RunSettings) -> ImageE
     return ImageEvaluation(
         row,
         encode_mask(removed.mask),
-        small_pair(removed) if task.shown else None,
+        small_pair(removed) if task.with_pictures else None,
         removed.found if isinstance(removed.found, Detections) else None,
         peak_memory(),
     )
 
 
-def _shown(done: Iterable[T], total: int) -> Iterator[T]:
+def _show_progress(results: Iterable[T], total: int) -> Iterator[T]:
     """What is done, with a progress bar on a terminal, plain lines elsewhere."""
     if sys.stdout.isatty():
-        yield from track(done, total=total, description="images")
+        yield from track(results, total=total, description="images")
         return
-    for number, one in enumerate(done, 1):
-        yield one
+    for number, result in enumerate(results, 1):
+        yield result
         if number * 4 // total > (number - 1) * 4 // total:
             log.info("%d of %d images", number, total)
 
@@ -200,10 +200,10 @@ def _shown(done: Iterable[T], total: int) -> Iterator[T]:
 @contextmanager
 def _mask_archive(path: Path) -> Iterator[zipfile.ZipFile]:
     """The archive of masks; it takes its name when it is complete."""
-    temporary = path.parent / TEMPORARY.replace("*", "masks")
+    partial_path = path.parent / TEMPORARY.replace("*", "masks")
     try:
-        with zipfile.ZipFile(temporary, "w") as archive:
+        with zipfile.ZipFile(partial_path, "w") as archive:
             yield archive
-        temporary.replace(path)
+        partial_path.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        partial_path.unlink(missing_ok=True)

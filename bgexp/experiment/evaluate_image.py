@@ -29,10 +29,10 @@ def evaluate_image(
     started = perf_counter()
     try:
         image, truth = load_item(item, settings.dataset.max_megapixels)
-        loading = 1000 * (perf_counter() - started)
-        looked = detector.of_file(item.sha256)
+        load_ms = 1000 * (perf_counter() - started)
+        detected = detector.of_file(item.sha256)
         removed = remove_background(
-            image, looked, settings.combine, settings.refine, settings.cutout, settings.seed
+            image, detected, settings.combine, settings.refine, settings.cutout, settings.seed
         )
     except ImageError as error:
         return failed_row(row, str(error)), None
@@ -47,10 +47,10 @@ def evaluate_image(
         checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
         refined=removed.refined,
         fallback=removed.fallback,
-        cached=bool(looked.cached),
-        timings_ms={"load": loading, **removed.timings_ms, "detect": looked.network_ms},
+        cached=bool(detected.cached),
+        timings_ms={"load": load_ms, **removed.timings_ms, "detect": detected.network_ms},
     )
-    return row if truth is None else _scored(row, removed, truth), removed
+    return row if truth is None else _score_row(row, removed, truth), removed
 
 
 def new_row(item: Item) -> ImageResult:
@@ -63,11 +63,11 @@ def failed_row(row: ImageResult, reason: str) -> ImageResult:
     return replace(row, status="failed", reason=reason)
 
 
-def _scored(row: ImageResult, removed: RemovalResult, truth: NDArray[np.bool_]) -> ImageResult:
-    before = {}
+def _score_row(row: ImageResult, removed: RemovalResult, truth: NDArray[np.bool_]) -> ImageResult:
+    unrefined = {}
     if removed.refined != "off":
-        before = {
+        unrefined = {
             "iou": iou(removed.unrefined, truth),
             "boundary_iou": boundary_iou(removed.unrefined, truth),
         }
-    return replace(row, metrics=evaluate_performance(removed.mask, truth), unrefined=before)
+    return replace(row, metrics=evaluate_performance(removed.mask, truth), unrefined=unrefined)

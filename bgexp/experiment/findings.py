@@ -25,26 +25,26 @@ def run_findings(
     """
     if rows.empty:
         return []
-    seen = RunView(rows, summary, settings)
-    looks = (_failed, _nothing, _poor, _category, _one_sided, refinement_findings, _checks)
-    return worst_first(finding for look in looks for finding in look(seen))
+    view = RunView(rows, summary, settings)
+    checks = (_failed, _empty_masks, _poor, _category, _one_sided, refinement_findings, _checks)
+    return worst_first(finding for check in checks for finding in check(view))
 
 
-def _failed(seen: RunView) -> Iterator[Finding]:
-    failed = seen.rows[seen.rows["status"] == "failed"]
+def _failed(view: RunView) -> Iterator[Finding]:
+    failed = view.rows[view.rows["status"] == "failed"]
     if failed.empty:
         return
     reasons = failed["reason"].value_counts()
-    named = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.head(3).items())
-    share = len(failed) / len(seen.rows)
+    reason_list = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.head(3).items())
+    share = len(failed) / len(view.rows)
     sizes = [float(n) for n in re.findall(r"= ([\d.e+]+) megapixels", " ".join(reasons.index))]
     setting = f"max_failed={math.ceil(100 * share) / 100:g}" if share < POOR_IOU else ""
     if sizes and len(sizes) == len(reasons):
         setting = f"dataset.max_megapixels={math.ceil(max(sizes))}"
     yield Finding(
-        "problem" if seen.summary.get("status") == "failed" else "warning",
-        f"{len(failed):,} of {counted(len(seen.rows), 'image')} failed",
-        f"{share:.1%} have no result: {named}. Mend or remove the files"
+        "problem" if view.summary.get("status") == "failed" else "warning",
+        f"{len(failed):,} of {counted(len(view.rows), 'image')} failed",
+        f"{share:.1%} have no result: {reason_list}. Mend or remove the files"
         f"{', or allow for them' if setting else ''}.",
         tuple(failed["path"]),
         setting,
@@ -52,9 +52,9 @@ def _failed(seen: RunView) -> Iterator[Finding]:
     )
 
 
-def _nothing(seen: RunView) -> Iterator[Finding]:
+def _empty_masks(view: RunView) -> Iterator[Finding]:
     # Where the truth is empty too, IoU is undefined and finding nothing is right.
-    rows = seen.done if seen.scored.empty else seen.scored
+    rows = view.succeeded if view.scored.empty else view.scored
     empty = column(rows, "check.nothing_found") == 1
     if not empty.any():
         return
@@ -64,22 +64,22 @@ def _nothing(seen: RunView) -> Iterator[Finding]:
         evidence += (
             f" Each counts as IoU 0; the others have a mean of {mean_iou(rows[~empty]):.3f}."
         )
-    labels = "detector.labels=null" if seen.get("detector.labels") else ""
+    labels = "detector.labels=null" if view.get("detector.labels") else ""
     # Above the threshold there is nothing, so what counts is how low the fallback goes.
-    has_fallback = seen.get("detector.score_fallback") is not None
+    has_fallback = view.get("detector.score_fallback") is not None
     limit = "detector.score_fallback" if has_fallback else "detector.score_threshold"
     yield Finding(
         "problem" if empty.mean() > CLEAR_DIFFERENCE else "warning",
         f"Nothing was found in {counted(int(empty.sum()), 'image')}",
         evidence,
         tuple(rows["path"][empty]),
-        labels or seen.moved(limit, -0.2),
+        labels or view.shift_setting(limit, -0.2),
         cost if cost > 0 else float(empty.mean()),
     )
 
 
-def _poor(seen: RunView) -> Iterator[Finding]:
-    rows = seen.scored
+def _poor(view: RunView) -> Iterator[Finding]:
+    rows = view.scored
     rows = rows[column(rows, "check.nothing_found") != 1]
     poor = rows["iou"] < POOR_IOU
     if not poor.any() or poor.all():
@@ -93,74 +93,74 @@ def _poor(seen: RunView) -> Iterator[Finding]:
         f"background. Mean IoU is {mean_iou(rows):.3f}, and {mean_iou(rows[~poor]):.3f} without "
         "these.",
         tuple(rows["path"][poor]),
-        suggest_override(seen, lost, leaked),
+        suggest_override(view, lost, leaked),
         cost,
     )
 
 
-def _category(seen: RunView) -> Iterator[Finding]:
-    rows = seen.scored
-    behind = _behind(rows)
+def _category(view: RunView) -> Iterator[Finding]:
+    rows = view.scored
+    behind = _category_gaps(rows)
     if behind.empty:
         return
     name = behind.idxmax()
-    here = rows["category"] == name
-    lost, leaked = mean_errors(rows[here])
+    inside = rows["category"] == name
+    lost, leaked = mean_errors(rows[inside])
     yield Finding(
         "warning",
         f"The category {name} is {behind[name]:.2f} behind the rest",
-        f"Mean IoU {mean_iou(rows[here]):.3f} on {counted(int(here.sum()), 'image')}, "
-        f"{mean_iou(rows[~here]):.3f} on the other {(~here).sum():,}; {lost:.0%} of its foreground "
-        f"is lost, {leaked:.0%} of what is kept there is background.",
-        tuple(rows["path"][here]),
-        suggest_override(seen, lost, leaked),
-        float(behind[name] * here.mean()),
+        f"Mean IoU {mean_iou(rows[inside]):.3f} on {counted(int(inside.sum()), 'image')}, "
+        f"{mean_iou(rows[~inside]):.3f} on the other {(~inside).sum():,}; {lost:.0%} of its "
+        f"foreground is lost, {leaked:.0%} of what is kept there is background.",
+        tuple(rows["path"][inside]),
+        suggest_override(view, lost, leaked),
+        float(behind[name] * inside.mean()),
     )
 
 
-def _behind(rows: pd.DataFrame) -> "pd.Series[float]":
+def _category_gaps(rows: pd.DataFrame) -> "pd.Series[float]":
     """By how much the mean IoU of categories is below that of all others, where that is sure.
 
     Sure is a difference of more than two standard errors (Welch), about 95 %.
     """
     groups = rows.assign(square=rows["iou"] ** 2).groupby("category")
     n, total = groups.size(), groups[["iou", "square"]].sum()
-    rest, others = len(rows) - n, total.sum() - total
-    mean, mean_rest = total["iou"] / n, others["iou"] / rest
+    n_others, total_others = len(rows) - n, total.sum() - total
+    mean, mean_rest = total["iou"] / n, total_others["iou"] / n_others
     error = (total["square"] / n - mean**2) / (n - 1)
-    error += (others["square"] / rest - mean_rest**2) / (rest - 1)
+    error += (total_others["square"] / n_others - mean_rest**2) / (n_others - 1)
     gap = mean_rest - mean
-    sure = (n >= 3) & (rest >= 3) & (gap > CLEAR_DIFFERENCE) & (gap**2 > 4 * error)
-    return gap[sure]
+    is_certain = (n >= 3) & (n_others >= 3) & (gap > CLEAR_DIFFERENCE) & (gap**2 > 4 * error)
+    return gap[is_certain]
 
 
-def _one_sided(seen: RunView) -> Iterator[Finding]:
-    lost, leaked = mean_errors(seen.scored)
+def _one_sided(view: RunView) -> Iterator[Finding]:
+    lost, leaked = mean_errors(view.scored)
     larger, smaller = max(lost, leaked), min(lost, leaked)
     if not larger > max(CLEAR_DIFFERENCE, 2 * smaller):
         return
-    key, what = ("background_leakage", "Background that stays")
+    key, error = ("background_leakage", "Background that stays")
     if lost > leaked:
-        key, what = ("foreground_recall", "Foreground that gets lost")
-    ordered = seen.scored.sort_values(key, ascending=lost > leaked, kind="stable")
+        key, error = ("foreground_recall", "Foreground that gets lost")
+    ordered = view.scored.sort_values(key, ascending=lost > leaked, kind="stable")
     yield Finding(
         "note",
-        f"{what} is most of the error",
+        f"{error} is most of the error",
         f"On average {lost:.1%} of the true foreground is lost, and {leaked:.1%} of what is kept "
         "is background.",
         tuple(ordered["path"].head(6)),
-        suggest_override(seen, lost, leaked),
+        suggest_override(view, lost, leaked),
         larger,
     )
 
 
-def _checks(seen: RunView) -> Iterator[Finding]:
+def _checks(view: RunView) -> Iterator[Finding]:
     """Checks warn of images; with truth, only where those are indeed worse than the others."""
-    size = next((k for k in ("detector.image_size", "detector.min_size") if seen.get(k)), "")
-    larger = f"{size}={int(seen.get(size) * 1.5) // 32 * 32}" if size else ""
-    central = "combine.instances=central" if seen.get("combine.instances") == "all" else ""
-    specks = "combine.min_area=0.005" if seen.get("combine.min_area") == 0 else ""
-    tighter = seen.moved("combine.mask_threshold", 0.2)
+    size = next((k for k in ("detector.image_size", "detector.min_size") if view.get(k)), "")
+    larger = f"{size}={int(view.get(size) * 1.5) // 32 * 32}" if size else ""
+    central = "combine.instances=central" if view.get("combine.instances") == "all" else ""
+    specks = "combine.min_area=0.005" if view.get("combine.min_area") == 0 else ""
+    tighter = view.shift_setting("combine.mask_threshold", 0.2)
     cases = (
         ("confidence", 0.6, "The detector is unsure about", "a confidence below 0.6", larger),
         ("border_contact", 0.25, "The mask runs along the border of", "a quarter or more of the "
@@ -169,9 +169,9 @@ def _checks(seen: RunView) -> Iterator[Finding]:
         ("coverage", 0.9, "Nearly the whole picture is kept in", "90 % or more kept", tighter),
     )  # fmt: skip
     for key, limit, title, meaning, setting in cases:
-        values = column(seen.done, f"check.{key}")
+        values = column(view.succeeded, f"check.{key}")
         flagged = values < limit if key == "confidence" else values >= limit
-        yield from _flagged(seen.done, flagged, (title, meaning, setting))
+        yield from _flagged(view.succeeded, flagged, (title, meaning, setting))
 
 
 def _flagged(

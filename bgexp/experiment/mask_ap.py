@@ -69,11 +69,11 @@ class MaskAveragePrecision:
             row = _row(self._truths, image.id, category, runs)
             self._truths.append(row | {"iscrowd": int(annotation.iscrowd), "area": area})
         for i, label in enumerate(detections.labels.tolist()):
-            known = self._category(label)
-            if known is not None:
+            category_id = self._category(label)
+            if category_id is not None:
                 pasted = paste_mask(detections.masks[i], detections.boxes[i], size, mask_threshold)
                 runs = _runs(pasted, size)
-                row = _row(self._found, image.id, known, runs)
+                row = _row(self._found, image.id, category_id, runs)
                 score = float(detections.scores[i])
                 self._found.append(row | {"score": score, "area": mask.area(runs)})
 
@@ -95,12 +95,12 @@ class MaskAveragePrecision:
 
     def _coco(self, rows: list[dict[str, Any]]) -> COCO:
         # A category without truth or detections would cost time and has no say in any mean.
-        used = sorted({row["category_id"] for row in (*self._truths, *self._found)})
+        category_ids = sorted({row["category_id"] for row in (*self._truths, *self._found)})
         coco = COCO()
         coco.dataset = {
             "images": self._images,
             "annotations": rows,
-            "categories": [{"id": number} for number in used],
+            "categories": [{"id": number} for number in category_ids],
         }
         coco.createIndex()
         return coco
@@ -119,6 +119,6 @@ def _row(rows: list[dict[str, Any]], image: int, category: int, runs: Runs) -> d
 def _runs(pasted: PastedMask, size: tuple[int, int]) -> Runs:
     """Return the runs of a mask from its window alone: no plane of the image's size is made."""
     rows, columns = pasted.where
-    edged = np.pad(pasted.window, ((1, 1), (0, 0)))
-    column, row = np.nonzero(np.ascontiguousarray((edged[1:] != edged[:-1]).T))
+    padded = np.pad(pasted.window, ((1, 1), (0, 0)))
+    column, row = np.nonzero(np.ascontiguousarray((padded[1:] != padded[:-1]).T))
     return encoded_runs((column + columns.start) * size[0] + row + rows.start, size)

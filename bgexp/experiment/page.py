@@ -17,9 +17,9 @@ from bgexp.report.gallery import BEST, WORST, Picture, panels
 from bgexp.report.labels import display_name, settings_lines
 from bgexp.report.render import MAX_ROWS, Cell, Table, listed, number, render_page, sections
 
-_DRAWN = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
-_DRAWN_CHECKS = ("coverage", "confidence", "border_contact", "parts")
-_NOTHING: Mapping[str, str] = {}
+_METRICS = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
+_CHECKS = ("coverage", "confidence", "border_contact", "parts")
+_EMPTY: Mapping[str, str] = {}
 
 
 def render_run(
@@ -28,7 +28,7 @@ def render_run(
     rows: pd.DataFrame,
     pictures: Sequence[Picture] = (),
     when: datetime | None = None,
-    links: Mapping[str, str] = _NOTHING,
+    links: Mapping[str, str] = _EMPTY,
 ) -> bytes:
     """The page of a run, one HTML file that asks for nothing outside it.
 
@@ -99,25 +99,26 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("findings", "Findings"), *sections(content, places), ("settings", "Settings")]
 
 
-def _histograms(rows: pd.DataFrame, truth: bool) -> list[charts.Histogram]:
-    done = rows[rows["status"] == "ok"] if len(rows) else rows
-    found = []
-    for key in _DRAWN if truth else _DRAWN_CHECKS:
-        values = column(done, key if truth else f"check.{key}").dropna().to_numpy(float)
+def _histograms(rows: pd.DataFrame, has_truth: bool) -> list[charts.Histogram]:
+    succeeded = rows[rows["status"] == "ok"] if len(rows) else rows
+    histograms = []
+    for key in _METRICS if has_truth else _CHECKS:
+        values = column(succeeded, key if has_truth else f"check.{key}").dropna().to_numpy(float)
         if len(values):
             tail = 95 if key in LOWER_IS_BETTER else 5
             marks = {"mean": values.mean(), f"p{tail:02}": float(np.percentile(values, tail))}
-            found.append(charts.histogram(display_name(key), values, marks, whole=key == "parts"))
-    return found
+            title = display_name(key)
+            histograms.append(charts.histogram(title, values, marks, whole=key == "parts"))
+    return histograms
 
 
 def _refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any] | None:
-    said = numbers.refinement(summary)
-    if said is None or rows.empty:
-        return said
+    content = numbers.refinement(summary)
+    if content is None or rows.empty:
+        return content
     before, after = column(rows, "unrefined.iou"), column(rows, "iou")
     scatter = charts.paired(before.to_numpy(float), after.to_numpy(float), list(rows["path"]))
-    return said | {"scatter": scatter}
+    return content | {"scatter": scatter}
 
 
 _GROUPS = {
@@ -129,18 +130,18 @@ _GROUPS = {
 def _gallery(
     pictures: Sequence[Picture], rows: pd.DataFrame, anchors: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    truth = any(picture.difference is not None for picture in pictures)
+    has_truth = any(picture.difference is not None for picture in pictures)
     by_path = rows.set_index("path") if pictures else rows
     return [
         {
-            "name": name if truth or name != WORST else "Look at these first",
-            "note": _GROUPS[truth].get(name, ""),
+            "name": name if has_truth or name != WORST else "Look at these first",
+            "note": _GROUPS[has_truth].get(name, ""),
             "pictures": [
                 {
                     "path": picture.choice.path,
                     "anchor": anchors[picture.choice.path],
                     "panels": panels(picture),
-                    **_told(by_path.loc[picture.choice.path]),
+                    **_describe_picture(by_path.loc[picture.choice.path]),
                 }
                 for picture in group
             ],
@@ -149,9 +150,9 @@ def _gallery(
     ]
 
 
-def _told(row: "pd.Series[Any]") -> dict[str, Any]:
+def _describe_picture(row: "pd.Series[Any]") -> dict[str, Any]:
     """The numbers beside a picture, and what became of its refinement."""
-    keys = _DRAWN if not np.isnan(row["iou"]) else ("check.coverage", "check.parts")
+    keys = _METRICS if not np.isnan(row["iou"]) else ("check.coverage", "check.parts")
     keys = (*keys, "unrefined.iou", "check.confidence")
     names = {"unrefined.iou": "IoU unrefined", "background_leakage": "Leakage"}
     names["foreground_recall"] = "Recall"
@@ -160,10 +161,10 @@ def _told(row: "pd.Series[Any]") -> dict[str, Any]:
         for key in keys
         if key in row and not np.isnan(row[key])
     ]
-    refused = row.get("refined") in ("refused", "skipped")
+    not_applied = row.get("refined") in ("refused", "skipped")
     return {
         "scores": scores,
-        "remark": f"Refinement {row['refined']}: {row['fallback']}" if refused else "",
+        "remark": f"Refinement {row['refined']}: {row['fallback']}" if not_applied else "",
     }
 
 

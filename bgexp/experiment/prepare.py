@@ -98,7 +98,7 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     """
     for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
         read_dataset(dataset, seed)
-    for detector, device in {(_loaded(settings.detector), settings.device) for settings in jobs}:
+    for detector, device in {(_load_key(settings.detector), settings.device) for settings in jobs}:
         build_detector(detector, pick_device(device))
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, UNet):
@@ -107,7 +107,7 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
         open_store(store)
 
 
-def _loaded(detector: DetectorSettings) -> DetectorSettings:
+def _load_key(detector: DetectorSettings) -> DetectorSettings:
     """The settings that decide what is loaded: a threshold is none of them."""
     if isinstance(detector, Rembg):
         return detector

@@ -116,23 +116,23 @@ def write_rows(rows: Sequence[ImageResult], path: Path) -> None:
 
 def numbers(summary: Summary) -> dict[str, float]:
     """What a tracking store shows of a summary: `iou.mean`, `timings.refine.p95_ms` and so on."""
-    found = {f"{key}.{name}": v for key, m in summary.metrics.items() for name, v in m.items()}
-    found |= {f"checks.{k}.{name}": v for k, m in summary.checks.items() for name, v in m.items()}
-    found |= {f"timings.{k}.{name}": v for k, m in summary.timings.items() for name, v in m.items()}
-    found |= {f"counts.{key}": value for key, value in summary.counts.items()}
+    flat = {f"{key}.{name}": v for key, m in summary.metrics.items() for name, v in m.items()}
+    flat |= {f"checks.{k}.{name}": v for k, m in summary.checks.items() for name, v in m.items()}
+    flat |= {f"timings.{k}.{name}": v for k, m in summary.timings.items() for name, v in m.items()}
+    flat |= {f"counts.{key}": value for key, value in summary.counts.items()}
     for key in UNREFINED:
         change = summary.refinement.get(key, {})
-        found |= {f"refinement.{key}.{name}": value for name, value in change.items()}
+        flat |= {f"refinement.{key}.{name}": value for name, value in change.items()}
     for key in ("n_applied", "n_skipped", "n_refused", "added_ms", "added_share"):
         if key in summary.refinement:
-            found[f"refinement.{key}"] = summary.refinement[key]
-    found |= {f"check_ranks.{k}": ranks["spearman"] for k, ranks in summary.check_ranks.items()}
-    found |= {f"mask_ap.{key}": value for key, value in summary.mask_ap.items()}
-    found |= {f"detections.{key}": value for key, value in summary.detections.items()}
+            flat[f"refinement.{key}"] = summary.refinement[key]
+    flat |= {f"check_ranks.{k}": ranks["spearman"] for k, ranks in summary.check_ranks.items()}
+    flat |= {f"mask_ap.{key}": value for key, value in summary.mask_ap.items()}
+    flat |= {f"detections.{key}": value for key, value in summary.detections.items()}
     for category, group in summary.categories.items():
         if "iou" in group["metrics"]:
-            found[f"category.{category}.iou.mean"] = group["metrics"]["iou"]["mean"]
-    return found | {"images_per_s": summary.images_per_s, "peak_rss_bytes": summary.peak_rss_bytes}
+            flat[f"category.{category}.iou.mean"] = group["metrics"]["iou"]["mean"]
+    return flat | {"images_per_s": summary.images_per_s, "peak_rss_bytes": summary.peak_rss_bytes}
 
 
 PAGE = "report.html"

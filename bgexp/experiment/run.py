@@ -22,8 +22,8 @@ from bgexp.experiment.aggregate import (
     count_statuses,
     images_per_s,
     refinement,
+    summarise,
     summarise_categories,
-    summarise_scores,
     timings,
 )
 from bgexp.experiment.artifacts import draw_run
@@ -64,32 +64,32 @@ def run_experiment(
     write_whole(folder / "config.yaml", config.encode())
     name = run_name(settings, varied)
     with tracked_run(settings, "run", name, folder, parent_run_id) as run:
-        prepared = prepare(settings)
-        _log_setup(run, prepared)
-        earlier = None if settings.force else find_finished(settings, prepared.identity)
+        inputs = prepare(settings)
+        _log_setup(run, inputs)
+        earlier = None if settings.force else find_finished(settings, inputs.identity)
         if earlier is not None:
-            return _reuse(run, prepared, folder, *earlier)
-        return _compute(run, prepared, folder)
+            return _reuse_results(run, inputs, folder, *earlier)
+        return _compute_results(run, inputs, folder)
 
 
-def _log_setup(run: Run, prepared: RunInputs) -> None:
-    settings, state = prepared.settings, bgexp_state()
+def _log_setup(run: Run, inputs: RunInputs) -> None:
+    settings, state = inputs.settings, bgexp_state()
     run.log_params(flattened(settings))
     run.set_tags(
         {f"bgexp.{key}": str(value) for key, value in state.items()}
-        | {f"version.{name}": found for name, found in package_versions().items()}
+        | {f"version.{name}": version for name, version in package_versions().items()}
         | {
-            "bgexp.identity": prepared.identity,
-            "bgexp.weights_sha256": prepared.weights.sha256,
+            "bgexp.identity": inputs.identity,
+            "bgexp.weights_sha256": inputs.weights.sha256,
             "bgexp.device_requested": settings.device,
-            "bgexp.device_used": device_name(prepared.device),
+            "bgexp.device_used": device_name(inputs.device),
         }
     )
-    data = prepared.dataset
+    data = inputs.dataset
     run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
 
 
-def _reuse(run: Run, prepared: RunInputs, folder: Path, run_id: str, source: Path) -> Summary:
+def _reuse_results(run: Run, inputs: RunInputs, folder: Path, run_id: str, source: Path) -> Summary:
     log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
     run.copy_artifacts(run_id)
     summary = Summary(**json.loads((source / "summary.json").read_text()))
@@ -98,7 +98,7 @@ def _reuse(run: Run, prepared: RunInputs, folder: Path, run_id: str, source: Pat
         run_id=run.run_id,
         parent_run_id=run.parent_run_id,
         reused_from=run_id,
-        status=run_status(summary.counts, prepared.settings.max_failed),
+        status=run_status(summary.counts, inputs.settings.max_failed),
     )
     began = datetime.now().astimezone()
     for path in (p for p in source.rglob("*") if p.is_file()):
@@ -107,60 +107,60 @@ def _reuse(run: Run, prepared: RunInputs, folder: Path, run_id: str, source: Pat
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(path)
     run.set_tags({"bgexp.reused_from": run_id})
-    _draw(folder, summary, prepared, began)
+    _draw_page(folder, summary, inputs, began)
     _record(run, summary, folder)
     return summary
 
 
-def _compute(run: Run, prepared: RunInputs, folder: Path) -> Summary:
+def _compute_results(run: Run, inputs: RunInputs, folder: Path) -> Summary:
     began = datetime.now().astimezone()
-    precision = _mask_precision(prepared)
+    precision = _mask_precision(inputs)
 
-    def watch(item: Item, found: Detections) -> None:
+    def watch(item: Item, detections: Detections) -> None:
         if precision is not None:
-            precision.add(item, found, prepared.settings.combine.mask_threshold)
+            precision.add(item, detections, inputs.settings.combine.mask_threshold)
 
-    done = evaluate_dataset(prepared, folder, watch)
-    mask_ap = {} if precision is None or done.stopped is not None else precision.result()
-    summary = _summary(run, prepared, done, mask_ap)
-    write_rows(done.rows, folder / "per_image.parquet")
-    if done.stopped is None:
-        _draw(folder, summary, prepared, began)
-        run.log_table(picture_table(done.rows, done.pairs), "per_image.json")
+    evaluation = evaluate_dataset(inputs, folder, watch)
+    mask_ap = {} if precision is None or evaluation.stopped is not None else precision.result()
+    summary = _build_summary(run, inputs, evaluation, mask_ap)
+    write_rows(evaluation.rows, folder / "per_image.parquet")
+    if evaluation.stopped is None:
+        _draw_page(folder, summary, inputs, began)
+        run.log_table(picture_table(evaluation.rows, evaluation.pairs), "per_image.json")
     _record(run, summary, folder)
-    if done.stopped is not None:
-        raise done.stopped
+    if evaluation.stopped is not None:
+        raise evaluation.stopped
     return summary
 
 
-def _mask_precision(prepared: RunInputs) -> MaskAveragePrecision | None:
+def _mask_precision(inputs: RunInputs) -> MaskAveragePrecision | None:
     """What gathers single objects, where truth and detector tell them apart."""
-    settings = prepared.settings
+    settings = inputs.settings
     if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
         return None
-    return MaskAveragePrecision(prepared.dataset, class_names(settings.detector))
+    return MaskAveragePrecision(inputs.dataset, class_names(settings.detector))
 
 
-def _summary(
-    run: Run, prepared: RunInputs, done: DatasetEvaluation, mask_ap: dict[str, float]
+def _build_summary(
+    run: Run, inputs: RunInputs, evaluation: DatasetEvaluation, mask_ap: dict[str, float]
 ) -> Summary:
-    settings, dataset, rows = prepared.settings, prepared.dataset, done.rows
+    settings, dataset, rows = inputs.settings, inputs.dataset, evaluation.rows
     counts = count_statuses(rows, len(dataset.items))
     return Summary(
         command="run",
-        status="interrupted" if done.stopped else run_status(counts, settings.max_failed),
+        status="interrupted" if evaluation.stopped else run_status(counts, settings.max_failed),
         run_id=run.run_id,
         parent_run_id=run.parent_run_id,
         reused_from=None,
-        identity=prepared.identity,
+        identity=inputs.identity,
         bgexp=bgexp_state(),
         versions=package_versions(),
         device={
             "requested": settings.device,
-            "used": prepared.device.type,
-            "name": device_name(prepared.device),
+            "used": inputs.device.type,
+            "name": device_name(inputs.device),
         },
-        weights=_weights(prepared),
+        weights=_describe_weights(inputs),
         dataset={
             "name": dataset.name,
             "root": str(dataset.root),
@@ -170,32 +170,32 @@ def _summary(
             "n_population": dataset.n_population,
         },
         counts=counts,
-        metrics=summarise_scores(rows, "metrics"),
-        checks=summarise_scores(rows, "checks"),
+        metrics=summarise(rows, "metrics"),
+        checks=summarise(rows, "checks"),
         categories=summarise_categories(rows),
         refinement=refinement(rows),
         check_ranks=check_ranks(rows),
         mask_ap=mask_ap,
         detections=count_detections(rows),
         timings=timings(rows),
-        workers=done.workers,
-        images_per_s=images_per_s(rows, done.workers),
-        peak_rss_bytes=max(peak_memory(), done.memory),
-        error=str(done.stopped or ""),
+        workers=evaluation.workers,
+        images_per_s=images_per_s(rows, evaluation.workers),
+        peak_rss_bytes=max(peak_memory(), evaluation.memory),
+        error=str(evaluation.stopped or ""),
     )
 
 
-def _weights(prepared: RunInputs) -> dict[str, str]:
-    found = {"name": prepared.weights.name, "sha256": prepared.weights.sha256}
-    if prepared.refiner is not None:
-        found["refiner_sha256"] = prepared.refiner.sha256
-    return found
+def _describe_weights(inputs: RunInputs) -> dict[str, str]:
+    weights = {"name": inputs.weights.name, "sha256": inputs.weights.sha256}
+    if inputs.refiner is not None:
+        weights["refiner_sha256"] = inputs.refiner.sha256
+    return weights
 
 
-def _draw(folder: Path, summary: Summary, prepared: RunInputs, began: datetime) -> None:
+def _draw_page(folder: Path, summary: Summary, inputs: RunInputs, began: datetime) -> None:
     """Numbers that took hours are not lost to a page that cannot be drawn."""
     try:
-        draw_run(folder, asdict(summary), prepared.dataset, prepared.settings, began)
+        draw_run(folder, asdict(summary), inputs.dataset, inputs.settings, began)
     except Exception as error:
         log.warning("no report.html: %s: %s", type(error).__name__, error, exc_info=True)
 
@@ -204,12 +204,12 @@ def _record(run: Run, summary: Summary, folder: Path) -> None:
     """The summary comes last: where it lies, all else does."""
     summary.write(folder / "summary.json")
     run.log_metrics(numbers(summary))
-    run.set_tags({"mlflow.note.content": _described(summary)})
+    run.set_tags({"mlflow.note.content": _describe_summary(summary)})
     run.log_folder(folder)
     run.failed = summary.status == "failed"
 
 
-def _described(summary: Summary) -> str:
+def _describe_summary(summary: Summary) -> str:
     """The run in a line, which MLflow shows as its description."""
     scores = [
         f"{name} {summary.metrics[key]['mean']:.3f}"

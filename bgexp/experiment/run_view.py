@@ -18,14 +18,14 @@ class RunView:
     settings: Mapping[str, Any]
 
     @property
-    def done(self) -> pd.DataFrame:
+    def succeeded(self) -> pd.DataFrame:
         """Rows with a result."""
         return self.rows[self.rows["status"] == "ok"]
 
     @property
     def scored(self) -> pd.DataFrame:
         """Rows with an IoU, the worst first; none without truth."""
-        return self.done.dropna(subset=["iou"]).sort_values("iou", kind="stable")
+        return self.succeeded.dropna(subset=["iou"]).sort_values("iou", kind="stable")
 
     def get(self, key: str) -> Any:  # noqa: ANN401
         """A setting by its dotted name; None where there is none."""
@@ -34,7 +34,7 @@ class RunView:
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
-    def moved(self, key: str, step: float) -> str:
+    def shift_setting(self, key: str, step: float) -> str:
         """An override that moves a share by a step, within 0.05 to 0.95; empty where it cannot."""
         value = self.get(key)
         if value is None:
@@ -54,8 +54,8 @@ def mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
     return float(lost), float(column(rows, "background_leakage").mean())
 
 
-def suggest_override(seen: RunView, lost: float, leaked: float) -> str:
+def suggest_override(view: RunView, lost: float, leaked: float) -> str:
     """An override against the larger error."""
     if lost > leaked:
-        return seen.moved("combine.mask_threshold", -0.15)
-    return seen.moved("detector.score_threshold", 0.2)
+        return view.shift_setting("combine.mask_threshold", -0.15)
+    return view.shift_setting("detector.score_threshold", 0.2)

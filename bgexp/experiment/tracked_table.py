@@ -32,16 +32,16 @@ def picture_table(
         rows: Of the run.
         pairs: By path.
     """
-    shown = [row for row in rows if row.path in pairs]
+    pictured = [row for row in rows if row.path in pairs]
     columns: dict[str, list[object]] = {
-        "path": [row.path for row in shown],
-        "cutout": [pairs[row.path][0] for row in shown],
-        "mask": [pairs[row.path][1] for row in shown],
+        "path": [row.path for row in pictured],
+        "cutout": [pairs[row.path][0] for row in pictured],
+        "mask": [pairs[row.path][1] for row in pictured],
     }
     for key in ("iou", "boundary_iou", "foreground_recall", "background_leakage"):
-        columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in shown]
+        columns[key] = [round(row.metrics.get(key, math.nan), 4) for row in pictured]
     for key in ("coverage", "parts", "confidence"):
-        columns[key] = [round(row.checks.get(key, math.nan), 4) for row in shown]
+        columns[key] = [round(row.checks.get(key, math.nan), 4) for row in pictured]
     return columns
 
 

@@ -21,7 +21,7 @@ from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
 from bgexp.system.atomic import write_whole
 
-DISAGREEING = 6  # images on the page of a sweep
+MAX_IMAGES = 6  # images on the page of a sweep
 
 
 def draw_sweep(
@@ -35,9 +35,9 @@ def draw_sweep(
         folders: Of its jobs.
         when: When it began.
     """
-    jobs, place = _jobs(folder, folders)
-    variants = {job.name: place[job.name] for job in choose_variants(jobs)}
-    paths = choose_disagreeing(jobs, DISAGREEING)
+    jobs, folder_of = _read_jobs(folder, folders)
+    variants = {job.name: folder_of[job.name] for job in choose_variants(jobs)}
+    paths = choose_disagreeing(jobs, MAX_IMAGES)
     pictures = {}
     with suppress(UserError):  # the images are gone: a page without pictures
         dataset = read_dataset(settings.dataset, settings.seed)
@@ -60,25 +60,25 @@ def draw_variants(
         max_megapixels: Larger images are left out.
     """
     pictures = {}
-    for shown in read_masked_images(paths, list(variants.values()), dataset, max_megapixels):
+    for entry in read_masked_images(paths, list(variants.values()), dataset, max_megapixels):
         cutouts = {
-            name: draw_cutout(shown.image, shown.masks[folder]) for name, folder in variants.items()
+            name: draw_cutout(entry.image, entry.masks[folder]) for name, folder in variants.items()
         }
-        original = draw_cutout(shown.image, np.ones(shown.image.shape[:2], np.bool_))
-        pictures[shown.item.path] = {"original": original, **cutouts}
+        original = draw_cutout(entry.image, np.ones(entry.image.shape[:2], np.bool_))
+        pictures[entry.item.path] = {"original": original, **cutouts}
     return pictures
 
 
-def _jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[RunResult], dict[str, Path]]:
+def _read_jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[RunResult], dict[str, Path]]:
     """The jobs as a page shows them, and the folder of each by its name there."""
     overrides = [json.loads((job / "overrides.json").read_text()) for job in folders]
     names = job_names(overrides)
     jobs = []
-    for name, given, job in zip(names, overrides, folders, strict=True):
+    for name, job_overrides, job in zip(names, overrides, folders, strict=True):
         rows = job / "per_image.parquet"
         table = pd.read_parquet(rows) if rows.exists() else pd.DataFrame()
         page = job / PAGE
         link = page.relative_to(folder).as_posix() if page.exists() else ""
         summary = json.loads((job / "summary.json").read_text())
-        jobs.append(RunResult(name, given, summary, table, link))
+        jobs.append(RunResult(name, job_overrides, summary, table, link))
     return jobs, dict(zip(names, folders, strict=True))

@@ -34,27 +34,27 @@ def show_results(
             print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see log.txt)'}")
     folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
     print(f"Report:  {folder / PAGE}")
-    inside = "summary.json, samples/, masks.zip"
-    print(f"Files:   {folder}  ({f'0, 1, …: {inside} of each job' if len(jobs) > 1 else inside})")
-    print(f"Compare: {_compare(summaries, settings)}")
+    files = "summary.json, samples/, masks.zip"
+    print(f"Files:   {folder}  ({f'0, 1, …: {files} of each job' if len(jobs) > 1 else files})")
+    print(f"Compare: {_compare_command(summaries, settings)}")
     scored = [row for row in rows if row["IoU"] != "-"]
     if best is not None:
         print(*best, sep="\n")
     elif len(scored) > 1:
         best = max(scored, key=lambda row: row["IoU"])["job"]
-        alone = " hydra.mode=RUN" * ("experiment=" in best)  # an experiment may sweep by itself
-        print(f"Best by mean IoU: bgexp run {best}{alone}")
+        single = " hydra.mode=RUN" * ("experiment=" in best)  # an experiment may sweep by itself
+        print(f"Best by mean IoU: bgexp run {best}{single}")
     if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
     return all(summary["status"] == "finished" for summary in summaries)
 
 
-def _compare(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:
+def _compare_command(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:
     """The command that compares these jobs, or this one with another."""
     if len(summaries) == 1:
         words = [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
     else:
-        parents = [one["parent_run_id"] for one in summaries if one.get("parent_run_id")]
+        parents = [parent for job in summaries if (parent := job.get("parent_run_id"))]
         words = [parents[0][:8] if parents else "sweep"]
     words = ["bgexp", "compare", *words]
     return shlex.join(
@@ -80,8 +80,8 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
     for key in keys:
         table.add_column(key.replace(" ", "\n"), justify="right", no_wrap=True)
     for row, job in zip(rows, settings, strict=True):
-        own = [o.partition("=") for o in job if o not in shared]
-        label = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in own)
+        differing = [o.partition("=") for o in job if o not in shared]
+        label = "\n".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in differing)
         labels = [Text(label)] * (len(rows) > 1)
         table.add_row(*labels, *(Text(row[key]) for key in keys))
     Console().print(table)

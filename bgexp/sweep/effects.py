@@ -44,13 +44,13 @@ class Effect:
 def varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """The settings that differ between jobs, from the overrides of each.
 
-    >>> varied_settings([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.band=0.1"]])
-    {'refine': ['none', 'grabcut'], 'refine.band': ['', '0.1']}
+    >>> varied_settings([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.size=9"]])
+    {'refine': ['none', 'grabcut'], 'refine.size': ['', '9']}
     """
-    given = [dict(override.partition("=")[::2] for override in job) for job in overrides]
-    keys = dict.fromkeys(key for settings in given for key in settings)
-    values = {key: [settings.get(key, "") for settings in given] for key in keys}
-    return {key: found for key, found in values.items() if len(set(found)) > 1}
+    job_settings = [dict(o.partition("=")[::2] for o in job) for job in overrides]
+    keys = dict.fromkeys(key for settings in job_settings for key in settings)
+    values = {key: [settings.get(key, "") for settings in job_settings] for key in keys}
+    return {key: options for key, options in values.items() if len(set(options)) > 1}
 
 
 def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -78,9 +78,9 @@ def scores(jobs: Sequence[RunResult], key: str = "iou") -> pd.DataFrame:
     """One column of every job's rows side by side: a row an image (path), a column a job's name."""
     columns = {}
     for job in jobs:
-        found = column(job.rows, key)
-        found.index = pd.Index(job.rows["path"] if len(job.rows) else [], dtype=object)
-        columns[job.name] = found
+        values = column(job.rows, key)
+        values.index = pd.Index(job.rows["path"] if len(job.rows) else [], dtype=object)
+        columns[job.name] = values
     return pd.DataFrame(columns, dtype=float)
 
 
@@ -125,14 +125,14 @@ def effects(
     """
     jobs = [job for job in jobs if len(job.rows)]
     keys = varied_settings([job.overrides for job in jobs])
-    found = [_effect(key, jobs, metric, clusters) for key in keys]
-    return sorted(found, key=lambda effect: -abs(effect.change.change) if effect.change.n else 0)
+    results = [_measure_effect(key, jobs, metric, clusters) for key in keys]
+    return sorted(results, key=lambda effect: -abs(effect.change.change) if effect.change.n else 0)
 
 
-def _effect(
+def _measure_effect(
     key: str, jobs: Sequence[RunResult], metric: str, clusters: Mapping[str, str] | None
 ) -> Effect:
-    alike = _alike(key, jobs)
+    alike = _comparable_jobs(key, jobs)
     groups: dict[str, list[RunResult]] = {}
     for job in alike or jobs:
         groups.setdefault(_settings(job).get(key, ""), []).append(job)
@@ -140,15 +140,15 @@ def _effect(
     rising = metric not in LOWER_IS_BETTER
     order = per_image.mean().sort_values(kind="stable", ascending=rising).index
     per_image = per_image if alike else per_image[:0]
-    belongs = None if clusters is None else [clusters[path] for path in per_image.index]
+    image_clusters = None if clusters is None else [clusters[path] for path in per_image.index]
     worst, best = (per_image[value].to_numpy() for value in order[[0, -1]])
-    change = paired_change(worst, best, belongs)
+    change = paired_change(worst, best, image_clusters)
     keys = dict.fromkeys((metric, *SCORES)) if ranking(jobs) else WARNINGS
-    table = pd.DataFrame([_means(value, group, keys) for value, group in groups.items()])
+    table = pd.DataFrame([_mean_scores(value, group, keys) for value, group in groups.items()])
     return Effect(key, table, change, order[0], order[-1])
 
 
-def _alike(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
+def _comparable_jobs(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
     """The jobs that, all other settings being equal, are there with every value of one setting.
 
     Where not all values occur with the same others (a band without refinement does not), those
@@ -156,8 +156,8 @@ def _alike(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
     """
     blocks: dict[tuple[tuple[str, str], ...], list[RunResult]] = {}
     for job in jobs:
-        others = {name: value for name, value in _settings(job).items() if name != key}
-        blocks.setdefault(tuple(sorted(others.items())), []).append(job)
+        other_settings = {name: value for name, value in _settings(job).items() if name != key}
+        blocks.setdefault(tuple(sorted(other_settings.items())), []).append(job)
     together: dict[frozenset[str], list[RunResult]] = {}
     for block in blocks.values():
         values = frozenset(_settings(job).get(key, "") for job in block)
@@ -170,7 +170,7 @@ def _settings(job: RunResult) -> dict[str, str]:
     return dict(override.partition("=")[::2] for override in job.overrides)
 
 
-def _means(value: str, jobs: Sequence[RunResult], keys: Iterable[str]) -> dict[str, object]:
+def _mean_scores(value: str, jobs: Sequence[RunResult], keys: Iterable[str]) -> dict[str, object]:
     means = {key: pd.Series([mean_score(job, key) for job in jobs]).mean() for key in keys}
     return {"value": value, "n_jobs": len(jobs), **means}
 
@@ -181,5 +181,5 @@ def disagreement(jobs: Sequence[RunResult]) -> "pd.Series[float]":
     The range of IoU; without truth, the range of the share of the picture that is kept.
     """
     table = scores(jobs, "iou" if ranking(jobs) else "check.coverage")
-    apart = (table.max(axis=1) - table.min(axis=1)).dropna()
-    return apart.sort_values(ascending=False, kind="stable")
+    ranges = (table.max(axis=1) - table.min(axis=1)).dropna()
+    return ranges.sort_values(ascending=False, kind="stable")

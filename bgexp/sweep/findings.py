@@ -10,19 +10,20 @@ from bgexp.sweep.effects import disagreement, effects, lead, mean_score, ranking
 
 def sweep_findings(jobs: Sequence[RunResult]) -> list[Finding]:
     """What stands out in a sweep: at most five, the worst first, then what decides it."""
-    found = [_broken, _best, _quicker, _settings, _hopeless, _divided]
-    return worst_first(finding for look in found for finding in look(jobs))
+    checks = [_broken, _best, _quicker, _settings, _hopeless, _divided]
+    return worst_first(finding for check in checks for finding in check(jobs))
 
 
 def _broken(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    bad = [job for job in jobs if job.summary.get("status") != "finished"]
-    if bad:
-        reasons = dict.fromkeys(job.summary.get("error") or "too many failed images" for job in bad)
+    unfinished = [job for job in jobs if job.summary.get("status") != "finished"]
+    if unfinished:
+        errors = (job.summary.get("error") for job in unfinished)
+        reasons = dict.fromkeys(error or "too many failed images" for error in errors)
         yield Finding(
             "problem",
-            f"{len(bad)} of {counted(len(jobs), 'job')} did not finish well",
-            f"{', '.join(job.name for job in bad[:4])}: {'; '.join(list(reasons)[:3])}.",
-            weight=len(bad) / len(jobs),
+            f"{len(unfinished)} of {counted(len(jobs), 'job')} did not finish well",
+            f"{', '.join(job.name for job in unfinished[:4])}: {'; '.join(list(reasons)[:3])}.",
+            weight=len(unfinished) / len(jobs),
         )
 
 
@@ -38,13 +39,13 @@ def _best(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     if ahead is None:
         return
     best, second = ordered[:2]
-    words = "is best" if decided(ahead) else "leads, but that is undecided"
-    last = "" if decided(ahead) else " More images, or a look at the pictures, would decide."
+    standing = "is best" if decided(ahead) else "leads, but that is undecided"
+    advice = "" if decided(ahead) else " More images, or a look at the pictures, would decide."
     yield Finding(
         "result",
-        f"{best.name} {words}",
+        f"{best.name} {standing}",
         f"Mean IoU {mean_score(best):.3f}; "
-        f"ahead of {second.name} by {describe_change(ahead)}.{last}",
+        f"ahead of {second.name} by {describe_change(ahead)}.{advice}",
         setting=shlex.join(best.overrides),
     )
 
@@ -54,15 +55,15 @@ def _quicker(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     if len(ordered) < 2:
         return
     best, speed = ordered[0], _speed(ordered[0])
-    fast = max(ordered[1:], key=_speed)
-    behind = mean_score(best) - mean_score(fast)
-    if speed > 0 and _speed(fast) > 1.5 * speed and behind < CLEAR_DIFFERENCE:
+    rival = max(ordered[1:], key=_speed)
+    behind = mean_score(best) - mean_score(rival)
+    if speed > 0 and _speed(rival) > 1.5 * speed and behind < CLEAR_DIFFERENCE:
         yield Finding(
             "note",
-            f"{fast.name} is {_speed(fast) / speed:.1f} times as fast and {behind:.3f} behind",
-            f"{_speed(fast):.2f} images/s at mean IoU {mean_score(fast):.3f}, against {speed:.2f} "
-            f"at {mean_score(best):.3f}.",
-            setting=shlex.join(fast.overrides),
+            f"{rival.name} is {_speed(rival) / speed:.1f} times as fast and {behind:.3f} behind",
+            f"{_speed(rival):.2f} images/s at mean IoU {mean_score(rival):.3f}, against "
+            f"{speed:.2f} at {mean_score(best):.3f}.",
+            setting=shlex.join(rival.overrides),
             weight=5,
         )
 
@@ -73,18 +74,18 @@ def _speed(job: RunResult) -> float:
 
 
 def _settings(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    found = effects(jobs)
-    if found and found[0].clear:
-        first = found[0]
+    setting_effects = effects(jobs)
+    if setting_effects and setting_effects[0].clear:
+        largest = setting_effects[0]
         yield Finding(
             "note",
-            f"{first.key} matters most: {first.best} over {first.worst}",
-            f"From {first.worst} to {first.best} mean IoU changes by "
-            f"{describe_change(first.change)}.",
-            setting=f"{first.key}={first.best}",
+            f"{largest.key} matters most: {largest.best} over {largest.worst}",
+            f"From {largest.worst} to {largest.best} mean IoU changes by "
+            f"{describe_change(largest.change)}.",
+            setting=f"{largest.key}={largest.best}",
             weight=8,
         )
-    idle = [effect for effect in found if effect.change.n and not effect.clear]
+    idle = [effect for effect in setting_effects if effect.change.n and not effect.clear]
     if idle:
         changes = "; ".join(
             f"{e.key}, {e.worst} to {e.best}: {describe_change(e.change)}" for e in idle
@@ -109,16 +110,16 @@ def _hopeless(jobs: Sequence[RunResult]) -> Iterator[Finding]:
 
 
 def _divided(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    apart = disagreement(jobs)
-    far = apart[apart > 0.2]
-    if far.empty:
+    ranges = disagreement(jobs)
+    disagreeing = ranges[ranges > 0.2]
+    if disagreeing.empty:
         return
-    of_what = "IoU" if ranking(jobs) else "the share of the picture that is kept"
+    quantity = "IoU" if ranking(jobs) else "the share of the picture that is kept"
     yield Finding(
         "note",
-        f"The jobs disagree on {counted(len(far), 'image')}",
-        f"Their {of_what} differs by more than 0.2 there, by {apart.max():.2f} at most; on a "
-        f"typical image by {apart.median():.3f}.",
-        tuple(far.index),
-        weight=len(far) / len(apart),
+        f"The jobs disagree on {counted(len(disagreeing), 'image')}",
+        f"Their {quantity} differs by more than 0.2 there, by {ranges.max():.2f} at most; on a "
+        f"typical image by {ranges.median():.3f}.",
+        tuple(disagreeing.index),
+        weight=len(disagreeing) / len(ranges),
     )

@@ -26,7 +26,7 @@ from bgexp.tracking.run_names import sweep_name, varied_keys
 log = logging.getLogger(__name__)
 
 SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
-_NOTHING: Mapping[str, Any] = {}
+_EMPTY: Mapping[str, Any] = {}
 
 
 def run_sweep(
@@ -90,13 +90,13 @@ def run_job(
     `error`, and error.txt tells the place in the code.
     """
     shared = json.loads((sweep / SHARED).read_text()) if sweep is not None else {}
-    settings = _with_floor(settings, shared.get("score_floors", {}))
+    settings = _add_score_floor(settings, shared.get("score_floors", {}))
     _write_overrides(folder, overrides)
     try:
         run_experiment(settings, folder, shared.get("run_id"), shared.get("varied", ()))
     except Interrupted as stop:
-        found = read_summary(folder) if (folder / "summary.json").exists() else {}
-        _write_end(folder, "interrupted", str(stop), found)
+        summary = read_summary(folder) if (folder / "summary.json").exists() else {}
+        _write_end(folder, "interrupted", str(stop), summary)
         raise
     except UserError as error:
         _write_end(folder, "failed", str(error))
@@ -112,11 +112,11 @@ def fail_job(folder: Path, overrides: Sequence[str], error: str) -> None:
 
 
 def _write_overrides(folder: Path, overrides: Sequence[str]) -> None:
-    shown = [
+    recorded = [
         o for o in overrides if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra"))
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / OVERRIDES, shown)
+    write_json(folder / OVERRIDES, recorded)
 
 
 def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
@@ -130,20 +130,20 @@ def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
     return floors
 
 
-def _with_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunSettings:
+def _add_score_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunSettings:
     """The settings with the sweep's score floor, where none was set."""
     detector = settings.detector
     if isinstance(detector, Rembg) or detector.score_floor is not None:
         return settings
     if detector.name not in floors:
         return settings
-    lowered = detector.model_copy(update={"score_floor": floors[detector.name]})
-    return settings.model_copy(update={"detector": lowered})
+    detector_with_floor = detector.model_copy(update={"score_floor": floors[detector.name]})
+    return settings.model_copy(update={"detector": detector_with_floor})
 
 
-def _write_end(folder: Path, status: str, error: str, found: Mapping[str, Any] = _NOTHING) -> None:
-    ended = {"schema_version": SCHEMA_VERSION, "command": "run", **found}
-    write_json(folder / "summary.json", {**ended, "status": status, "error": error})
+def _write_end(folder: Path, status: str, error: str, summary: Mapping[str, Any] = _EMPTY) -> None:
+    document = {"schema_version": SCHEMA_VERSION, "command": "run", **summary}
+    write_json(folder / "summary.json", {**document, "status": status, "error": error})
 
 
 def _natural_order(path: Path) -> tuple[int, str]:

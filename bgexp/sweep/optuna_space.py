@@ -40,18 +40,18 @@ class Space:
 
     def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
         """The overrides of a trial, from a value for each free key."""
-        given = [f"{key}={_text(values, chosen[key])}" for key, values in self.free.items()]
-        return [*self.fixed, *given]
+        varied = [f"{key}={_format(values, chosen[key])}" for key, values in self.free.items()]
+        return [*self.fixed, *varied]
 
     def corners(self) -> list[list[str]]:
         """The first values of all keys together, and each other end or choice of one key at a time.
 
         Not all combinations of them: with many keys those would take longer than a trial.
         """
-        ends = {key: _ends(values) for key, values in self.free.items()}
+        ends = {key: _end_values(values) for key, values in self.free.items()}
         first = {key: values[0] for key, values in ends.items()}
-        others = [{**first, key: v} for key, values in ends.items() for v in values[1:]]
-        return [self.overrides(chosen) for chosen in (first, *others)]
+        other_ends = [{**first, key: value} for key, values in ends.items() for value in values[1:]]
+        return [self.overrides(chosen) for chosen in (first, *other_ends)]
 
 
 def read_space(config: DictConfig, overrides: Sequence[str]) -> Space:
@@ -67,7 +67,7 @@ def read_space(config: DictConfig, overrides: Sequence[str]) -> Space:
         if key.partition(".")[0] == "sweep":
             continue
         if override.is_sweep_override():
-            free[key] = _distribution(override)
+            free[key] = _build_distribution(override)
         else:
             fixed.append(str(override.input_line))
     if not free:
@@ -75,23 +75,23 @@ def read_space(config: DictConfig, overrides: Sequence[str]) -> Space:
     return Space(tuple(fixed), free)
 
 
-def _distribution(override: Override) -> BaseDistribution:
+def _build_distribution(override: Override) -> BaseDistribution:
     value = override.value()
     try:
         if isinstance(value, IntervalSweep):
-            return _between(value)
-        listed = list(dict.fromkeys(override.sweep_string_iterator()))
-        if not listed:
+            return _interval_distribution(value)
+        options = list(dict.fromkeys(override.sweep_string_iterator()))
+        if not options:
             raise ValueError("there is none")
         if isinstance(value, RangeSweep) and not value.shuffle:
-            return _stepped(value, sorted(map(float, listed)))
-        return CategoricalDistribution(listed)
+            return _range_distribution(value, sorted(map(float, options)))
+        return CategoricalDistribution(options)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{override.input_line}: no values to choose from ({reason})") from error
 
 
-def _between(sweep: IntervalSweep) -> BaseDistribution:
+def _interval_distribution(sweep: IntervalSweep) -> BaseDistribution:
     low, high = sweep.start, sweep.end
     if low is None or high is None:
         raise ValueError("an interval has two ends")
@@ -101,7 +101,7 @@ def _between(sweep: IntervalSweep) -> BaseDistribution:
     return FloatDistribution(low, high, log=log)
 
 
-def _stepped(sweep: RangeSweep, numbers: list[float]) -> BaseDistribution:
+def _range_distribution(sweep: RangeSweep, numbers: list[float]) -> BaseDistribution:
     whole = all(isinstance(part, int) for part in (sweep.start, sweep.stop, sweep.step))
     low, high, step = numbers[0], numbers[-1], abs(float(sweep.step))
     if whole:
@@ -109,14 +109,14 @@ def _stepped(sweep: RangeSweep, numbers: list[float]) -> BaseDistribution:
     return FloatDistribution(low, high, step=step)
 
 
-def _ends(values: BaseDistribution) -> list[Any]:
+def _end_values(values: BaseDistribution) -> list[Any]:
     if isinstance(values, CategoricalDistribution):
         return list(values.choices)
     assert isinstance(values, IntDistribution | FloatDistribution)
     return list(dict.fromkeys((values.low, values.high)))
 
 
-def _text(values: BaseDistribution, value: Any) -> str:  # noqa: ANN401
+def _format(values: BaseDistribution, value: Any) -> str:  # noqa: ANN401
     """A chosen value as an override has it."""
     if not isinstance(values, FloatDistribution):
         return str(value)

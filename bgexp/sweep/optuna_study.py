@@ -44,19 +44,19 @@ def open_study(
     directions = [_direction(objective) for objective in settings.objectives]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder, settings.study):
+    with _lock_study(folder, settings.study):
         study = optuna.create_study(
             storage=RDBStorage(f"sqlite:///{folder / STORE}"),
             study_name=settings.study,
             directions=directions,
             load_if_exists=True,
         )
-        said = json.loads(json.dumps({**about, "objectives": settings.objectives}))
+        content = json.loads(json.dumps({**about, "objectives": settings.objectives}))
         earlier = study.user_attrs.get(ABOUT)
         if earlier is None:
-            study.set_user_attr(ABOUT, said)
-        elif earlier != said:
-            differing = ", ".join(key for key in said if earlier.get(key) != said[key])
+            study.set_user_attr(ABOUT, content)
+        elif earlier != content:
+            differing = ", ".join(key for key in content if earlier.get(key) != content[key])
             raise UserError(
                 f"sweep.study: {settings.study} was begun with something else ({differing}); "
                 "only sweep.trials may change, or give another name"
@@ -65,7 +65,7 @@ def open_study(
 
 
 @contextmanager
-def _locked(folder: Path, name: str) -> Iterator[None]:
+def _lock_study(folder: Path, name: str) -> Iterator[None]:
     try:
         with FileLock(folder / ".study.lock", timeout=0):
             yield
@@ -79,8 +79,8 @@ def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
     Each proposal has a seed of its own, so that an interrupted study proposes what it would have
     proposed without the interruption.
     """
-    [own] = np.random.SeedSequence([seed, count_ended(study)]).generate_state(1)
-    study.sampler = TPESampler(seed=int(own))
+    [trial_seed] = np.random.SeedSequence([seed, count_ended(study)]).generate_state(1)
+    study.sampler = TPESampler(seed=int(trial_seed))
     return study.ask(dict(space.free))
 
 
@@ -94,7 +94,7 @@ def requeue_trial(study: optuna.Study, trial: FrozenTrial) -> None:
 
     A process killed in between finds the next one waiting and adds no second.
     """
-    if trial.number not in _replaced(study):
+    if trial.number not in _replaced_trials(study):
         study.enqueue_trial(trial.params, user_attrs={REPLACES: trial.number})
     study.tell(trial.number, state=TrialState.FAIL)
 
@@ -104,9 +104,9 @@ def tell_result(
 ) -> None:
     """Tells how a trial's job ended, from its summary.json."""
     values = [objective_value(objective, summary) for objective in objectives]
-    known = [value for value in values if value is not None]
-    if summary["status"] == "finished" and len(known) == len(values):
-        study.tell(number, known)
+    defined = [value for value in values if value is not None]
+    if summary["status"] == "finished" and len(defined) == len(values):
+        study.tell(number, defined)
     else:
         study.tell(number, state=TrialState.FAIL)
 
@@ -114,13 +114,13 @@ def tell_result(
 def count_ended(study: optuna.Study) -> int:
     """Trials that came to an end by themselves, good or bad."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-    return len({trial.number for trial in ended} - _replaced(study))
+    return len({trial.number for trial in ended} - _replaced_trials(study))
 
 
-def _replaced(study: optuna.Study) -> set[int]:
+def _replaced_trials(study: optuna.Study) -> set[int]:
     """The numbers of the trials that were cut off."""
-    again = (trial.user_attrs.get(REPLACES) for trial in study.get_trials(deepcopy=False))
-    return {number for number in again if number is not None}
+    numbers = (trial.user_attrs.get(REPLACES) for trial in study.get_trials(deepcopy=False))
+    return {number for number in numbers if number is not None}
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -133,11 +133,11 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
 def objective_value(objective: str, summary: Mapping[str, Any]) -> float | None:
     """An objective's value in a summary; None where it is undefined."""
     if objective == SPEED:
-        found = summary.get(SPEED)
+        value = summary.get(SPEED)
     else:
         metric, _, statistic = objective.partition(".")
-        found = summary.get("metrics", {}).get(metric, {}).get(statistic)
-    return None if found is None else float(found)
+        value = summary.get("metrics", {}).get(metric, {}).get(statistic)
+    return None if value is None else float(value)
 
 
 def _direction(objective: str) -> Literal["minimize", "maximize"]:

@@ -30,7 +30,7 @@ from bgexp.sweep.optuna_study import (
 Compose = Callable[[Sequence[str]], RunSettings]
 
 # Overrides that make trials no less comparable.
-_ELSEWHERE = ("runs_dir=", "force=", "tracking.", "hydra", "cache.", "samples=")
+_NOT_COMPARED = ("runs_dir=", "force=", "tracking.", "hydra", "cache.", "samples=")
 
 log = logging.getLogger(__name__)
 
@@ -64,22 +64,22 @@ def optimize(
             "(bgexp review compares runs without it, bgexp select names images to label)"
         )
     about = {
-        "what is fixed": sorted(o for o in space.fixed if not o.startswith(_ELSEWHERE)),
+        "what is fixed": sorted(o for o in space.fixed if not o.startswith(_NOT_COMPARED)),
         "what is chosen": {key: distribution_to_json(v) for key, v in space.free.items()},
         "the images": dataset.digest,
     }
-    with open_study(folder, settings, about) as study, _log_shown():
-        _pick_up(study, settings.objectives, folder)
+    with open_study(folder, settings, about) as study, _log_to_terminal():
+        _close_open_trials(study, settings.objectives, folder)
 
-        def work() -> None:
+        def run_trials() -> None:
             while count_ended(study) < settings.trials:
-                _one_trial(study, settings, space, corners[0].seed, folder, compose)
+                _do_trial(study, settings, space, corners[0].seed, folder, compose)
 
-        jobs = run_sweep(corners, folder, work)
-        return jobs, _best(study, settings, folder)
+        jobs = run_sweep(corners, folder, run_trials)
+        return jobs, _describe_best(study, settings, folder)
 
 
-def _pick_up(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
+def _close_open_trials(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
     """Closes the trials that an earlier process left open."""
     for trial in interrupted_trials(study):
         job = folder / str(trial.number)
@@ -91,7 +91,7 @@ def _pick_up(study: optuna.Study, objectives: Sequence[str], folder: Path) -> No
             requeue_trial(study, trial)
 
 
-def _one_trial(
+def _do_trial(
     study: optuna.Study,
     settings: OptunaSweep,
     space: Space,
@@ -104,7 +104,7 @@ def _one_trial(
     overrides = space.overrides(trial.params)
     log.info("trial %d (%s): %s", trial.number, count, " ".join(overrides[len(space.fixed) :]))
     job = folder / str(trial.number)
-    with _log_kept(job):
+    with _log_to_file(job):
         _run_trial(overrides, job, folder, compose)
     tell_result(study, trial.number, settings.objectives, read_summary(job))
 
@@ -118,13 +118,13 @@ def _run_trial(overrides: Sequence[str], job: Path, folder: Path, compose: Compo
     run_job(settings, job, overrides, folder)
 
 
-def _best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> list[str]:
+def _describe_best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> list[str]:
     lines = []
     for trial in best_trials(study):
         values = zip(settings.objectives, trial.values, strict=True)
         lines.append(f"Best:    job {trial.number}: {', '.join(f'{k} {v:.4g}' for k, v in values)}")
-        again = shlex.join(read_overrides(folder / str(trial.number)))
-        lines.append(f"         bgexp run {again}")
+        overrides = shlex.join(read_overrides(folder / str(trial.number)))
+        lines.append(f"         bgexp run {overrides}")
     if len(settings.objectives) > 1 and lines:
         lines.append("         none of these is better than another in every objective")
     more = f"sweep.study={settings.study} and a larger sweep.trials"
@@ -132,7 +132,7 @@ def _best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> list[str]
 
 
 @contextmanager
-def _log_shown() -> Iterator[None]:
+def _log_to_terminal() -> Iterator[None]:
     """What is logged goes to the terminal, as Hydra has it in other sweeps."""
     root = logging.getLogger()
     handler, level = logging.StreamHandler(sys.stdout), root.level
@@ -146,7 +146,7 @@ def _log_shown() -> Iterator[None]:
 
 
 @contextmanager
-def _log_kept(job: Path) -> Iterator[None]:
+def _log_to_file(job: Path) -> Iterator[None]:
     job.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(job / "log.txt")
     logging.getLogger().addHandler(handler)

@@ -18,13 +18,13 @@ from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scor
 from bgexp.sweep.findings import sweep_findings
 
 MAX_VARIANTS = 6
-_NOTHING: Mapping[str, Any] = {}
+_EMPTY: Mapping[str, Any] = {}
 
 
 def choose_disagreeing(jobs: Sequence[RunResult], count: int) -> list[str]:
     """The paths of the images on which the jobs are farthest apart, the farthest first."""
-    apart = disagreement(jobs)
-    return list(apart[apart > 0].index[:count])
+    ranges = disagreement(jobs)
+    return list(ranges[ranges > 0].index[:count])
 
 
 def choose_variants(jobs: Sequence[RunResult], count: int = MAX_VARIANTS) -> list[RunResult]:
@@ -41,9 +41,9 @@ def choose_variants(jobs: Sequence[RunResult], count: int = MAX_VARIANTS) -> lis
 def render_sweep(
     title: str,
     jobs: Sequence[RunResult],
-    pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]] = _NOTHING,
+    pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]] = _EMPTY,
     when: datetime | None = None,
-    links: Mapping[str, str] = _NOTHING,
+    links: Mapping[str, str] = _EMPTY,
 ) -> bytes:
     """The page of a sweep, one HTML file that asks for nothing outside it.
 
@@ -55,15 +55,15 @@ def render_sweep(
         when: When the sweep began.
         links: Files beside the page: the text of each link and its path relative to the page.
     """
-    findings, ordered = sweep_findings(jobs), ranking(jobs)
+    findings, ranked = sweep_findings(jobs), ranking(jobs)
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
-    ranks, ranks_sentence = comparison.ranks_table(ordered)
+    ranks, ranks_sentence = comparison.ranks_table(ranked)
     content = {
-        "has_truth": bool(ordered),
-        "jobs": comparison.jobs_table(jobs, ordered),
-        "shared": _shared(jobs),
+        "has_truth": bool(ranked),
+        "jobs": comparison.jobs_table(jobs, ranked),
+        "shared": _shared_overrides(jobs),
         "effects": [comparison.effect_part(effect) for effect in effects(jobs)],
-        "tradeoff": charts.tradeoff(_dots(jobs, ordered)),
+        "tradeoff": charts.tradeoff(_dots(jobs, ranked)),
         "refinement": comparison.refinement_table(jobs),
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
@@ -81,12 +81,12 @@ def render_sweep(
         findings=findings,
         anchors={path: anchors.get(path, "") for f in findings for path in f.paths[:6]},
         links=links,
-        footer=overview.footer(_first(jobs, "bgexp")),
+        footer=overview.footer(_first_summary(jobs, "bgexp")),
         **content,
     )
 
 
-def _first(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
+def _first_summary(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
     """The first summary that has something, for what all jobs share."""
     return next((job.summary for job in jobs if job.summary.get(key)), {})
 
@@ -94,11 +94,11 @@ def _first(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
 def _facts(jobs: Sequence[RunResult], when: datetime | None) -> list[overview.Fact]:
     finished = sum(job.summary.get("status") == "finished" for job in jobs)
     tone = "good" if finished == len(jobs) else "problem"
-    found = [overview.Fact("Status", f"{finished} of {len(jobs)} jobs finished", tone=tone)]
-    found += overview.started(when)
-    found += overview.data_and_device(_first(jobs, "dataset"))
+    facts = [overview.Fact("Status", f"{finished} of {len(jobs)} jobs finished", tone=tone)]
+    facts += overview.started(when)
+    facts += overview.data_and_device(_first_summary(jobs, "dataset"))
     varied = varied_settings([job.overrides for job in jobs])
-    return found + [
+    return facts + [
         overview.Fact(key, ", ".join(value for value in dict.fromkeys(values) if value), "swept")
         for key, values in varied.items()
     ]
@@ -112,38 +112,38 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("checks", "Trust in checks", content["ranks"]),
         ("images", "Images", content["pictures"]),
     )
-    there = [(place, name) for place, name, found in places if found]
-    return [("findings", "Findings"), ("jobs", "Jobs"), *there]
+    present = [(place, name) for place, name, content_part in places if content_part]
+    return [("findings", "Findings"), ("jobs", "Jobs"), *present]
 
 
-def _shared(jobs: Sequence[RunResult]) -> str:
+def _shared_overrides(jobs: Sequence[RunResult]) -> str:
     """The overrides that all jobs have, as the command line takes them."""
-    given = [list(job.overrides) for job in jobs]
-    return shlex.join(o for o in (given or [[]])[0] if all(o in own for own in given))
+    overrides = [list(job.overrides) for job in jobs]
+    return shlex.join(o for o in (overrides or [[]])[0] if all(o in job for job in overrides))
 
 
-def _dots(jobs: Sequence[RunResult], ordered: Sequence[RunResult]) -> list[charts.Dot]:
+def _dots(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> list[charts.Dot]:
     """The jobs that have a score and a speed."""
-    found = []
+    dots = []
     for place, job in enumerate(jobs):
         speed = job.summary.get("images_per_s") or math.nan
-        kind = "best" if job in ordered[:1] else ""
-        found.append(charts.Dot(job.name, str(place), 1 / speed, mean_score(job), kind))
-    return found
+        kind = "best" if job in ranked[:1] else ""
+        dots.append(charts.Dot(job.name, str(place), 1 / speed, mean_score(job), kind))
+    return dots
 
 
 def variant_panels(
     path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[RunResult]
 ) -> dict[str, Any]:
     """An image as jobs see it: its pictures side by side, each with its score."""
-    found = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
-    known = {name: f"IoU {number(value)}" for name, value in found.items()}
-    low, high = min(found.values(), default=0), max(found.values(), default=0)
+    ious = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
+    labels = {name: f"IoU {number(value)}" for name, value in ious.items()}
+    low, high = min(ious.values(), default=0), max(ious.values(), default=0)
     return {
         "path": path,
         "anchor": anchor,
-        "remark": f"IoU {number(low)} to {number(high)}" if found else "",
+        "remark": f"IoU {number(low)} to {number(high)}" if ious else "",
         "panels": [
-            panel(name, cutout, score=known.get(name, "")) for name, cutout in cutouts.items()
+            panel(name, cutout, score=labels.get(name, "")) for name, cutout in cutouts.items()
         ],
     }

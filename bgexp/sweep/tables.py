@@ -17,37 +17,37 @@ from bgexp.report.render import Cell, Table, change, figure
 from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, varied_settings
 
 
-def jobs_table(jobs: Sequence[RunResult], ordered: Sequence[RunResult]) -> Table:
+def jobs_table(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> Table:
     """A row a job in their order; `ordered` are those with scores, the best first."""
-    keys = (*SCORES, "check.nothing_found") if ordered else WARNINGS
+    keys = (*SCORES, "check.nothing_found") if ranked else WARNINGS
     varied = varied_settings([job.overrides for job in jobs])
     rows = []
     for place, job in enumerate(jobs):
-        first = len(ordered) > 1 and job is ordered[0]
+        is_best = len(ranked) > 1 and job is ranked[0]
         rows.append(
             [
-                Cell(str(place), place, link=job.link, strong=first),
-                *(Cell(values[place], strong=first) for values in varied.values()),
-                Cell(_standing(job, ordered), strong=first),
+                Cell(str(place), place, link=job.link, strong=is_best),
+                *(Cell(values[place], strong=is_best) for values in varied.values()),
+                Cell(_standing(job, ranked), strong=is_best),
                 *(figure(mean_score(job, key), bar=key == "iou") for key in keys),
                 figure((job.summary.get("counts") or {}).get("failed"), 0),
                 figure(job.summary.get("images_per_s"), 2),
                 Cell("open", link=job.link.rpartition("/")[0]) if job.link else Cell(""),
             ]
         )
-    own = [key.rpartition(".")[2] for key in varied]
-    names = [display_name(key.removeprefix("check.")) for key in keys]
-    columns = ("job", *own, "standing", *names, "failed", "images/s", "folder")
+    names = [key.rpartition(".")[2] for key in varied]
+    score_names = [display_name(key.removeprefix("check.")) for key in keys]
+    columns = ("job", *names, "standing", *score_names, "failed", "images/s", "folder")
     return Table("Jobs", columns, rows, "jobs.csv")
 
 
-def _standing(job: RunResult, ordered: Sequence[RunResult]) -> str:
+def _standing(job: RunResult, ranked: Sequence[RunResult]) -> str:
     """What is special about a job, in a word or two."""
     if job.summary.get("status") != "finished":
         return str(job.summary.get("status", "unknown"))
-    if len(ordered) > 1 and job is ordered[0]:
-        ahead = lead(ordered)
-        return "best" if ahead is not None and decided(ahead) else "leads, undecided"
+    if len(ranked) > 1 and job is ranked[0]:
+        margin = lead(ranked)
+        return "best" if margin is not None and decided(margin) else "leads, undecided"
     return "reused" if job.summary.get("reused_from") else ""
 
 
@@ -83,25 +83,25 @@ def effect_part(effect: Effect) -> EffectPart:
 def refinement_table(jobs: Sequence[RunResult]) -> Table | None:
     """What refinement changed in each job that had it."""
     refined = [(job.name, job.summary.get("refinement") or {}) for job in jobs]
-    refined = [(name, found) for name, found in refined if found]
+    refined = [(name, change) for name, change in refined if change]
     if not refined:
         return None
-    truth = any(found.get("iou") for _, found in refined)
+    has_truth = any(change.get("iou") for _, change in refined)
     rows = [
         [
             Cell(name),
-            *(_changes(found) if truth else ()),
-            *(figure(found.get(key), 0) for key in ("n_skipped", "n_refused", "added_ms")),
+            *(_change_cells(change) if has_truth else ()),
+            *(figure(change.get(key), 0) for key in ("n_skipped", "n_refused", "added_ms")),
         ]
-        for name, found in refined
+        for name, change in refined
     ]
-    changes = ("IoU", "95 % interval", "Boundary IoU", "better", "worse") if truth else ()
+    changes = ("IoU", "95 % interval", "Boundary IoU", "better", "worse") if has_truth else ()
     columns = ("job", *changes, "skipped", "refused", "added ms")
     return Table("Change by refinement", columns, rows)
 
 
-def _changes(found: Mapping[str, Any]) -> list[Cell]:
-    iou, boundary = found.get("iou") or {}, found.get("boundary_iou") or {}
+def _change_cells(refinement: Mapping[str, Any]) -> list[Cell]:
+    iou, boundary = refinement.get("iou") or {}, refinement.get("boundary_iou") or {}
     return [
         change(iou.get("change")),
         Cell(numbers.interval(iou)),
@@ -114,27 +114,28 @@ def ranks_table(jobs: Sequence[RunResult]) -> tuple[Table | None, str]:
     """How each check ranks images (within a job) and jobs as IoU does; `jobs` have scores."""
     several = len(jobs) >= MIN_IMAGES  # fewer have a perfect order by chance too often
     rows: list[tuple[float, list[Cell]]] = []
-    good: list[str] = []
+    trusted_names: list[str] = []
     for key in CHECKS if jobs else ():
-        within = [_within(job, key) for job in jobs]
-        rho = float(pd.Series([one for one, _ in within], dtype=float).mean())
+        within = [_rank_within_job(job, key) for job in jobs]
+        rho = float(pd.Series([value for value, _ in within], dtype=float).mean())
         n = min(n for _, n in within)
-        good += [display_name(key)] if trusted(rho, n) else []
-        over = [change(_over_jobs(jobs, key))] if several else []
-        cells = [Cell(display_name(key)), change(rho), *over, figure(n, 0), numbers.verdict(rho, n)]
+        trusted_names += [display_name(key)] if trusted(rho, n) else []
+        over = [change(_rank_over_jobs(jobs, key))] if several else []
+        name, verdict = Cell(display_name(key)), numbers.verdict(rho, n)
+        cells = [name, change(rho), *over, figure(n, 0), verdict]
         rows.append((1.0 if math.isnan(rho) else -abs(rho), cells))
     rows.sort(key=lambda row: row[0])
-    over_jobs = ("\u03c1 over jobs",) if several else ()
-    columns = ("check", "\u03c1 over images", *over_jobs, "images", "within a job")
+    heading = ("\u03c1 over jobs",) if several else ()
+    columns = ("check", "\u03c1 over images", *heading, "images", "within a job")
     table = Table("Rank correlation of the checks with IoU", columns, [cells for _, cells in rows])
-    return table if rows else None, numbers.trust_sentence(good)
+    return table if rows else None, numbers.trust_sentence(trusted_names)
 
 
-def _within(job: RunResult, key: str) -> tuple[float, int]:
-    found = rank_agreement(column(job.rows, f"check.{key}"), column(job.rows, "iou"))
-    return found.spearman, found.n
+def _rank_within_job(job: RunResult, key: str) -> tuple[float, int]:
+    agreement = rank_agreement(column(job.rows, f"check.{key}"), column(job.rows, "iou"))
+    return agreement.spearman, agreement.n
 
 
-def _over_jobs(jobs: Sequence[RunResult], key: str) -> float:
+def _rank_over_jobs(jobs: Sequence[RunResult], key: str) -> float:
     checks = [mean_score(job, f"check.{key}") for job in jobs]
     return rank_agreement(checks, [mean_score(job) for job in jobs]).spearman

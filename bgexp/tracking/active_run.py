@@ -61,8 +61,8 @@ class Run:
         from mlflow.entities import Metric
 
         now = int(1000 * time())
-        known = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
-        entries = [Metric(_key(k), v, now, step) for k, v in known.items()]
+        finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
+        entries = [Metric(_key(k), v, now, step) for k, v in finite.items()]
         for start in range(0, len(entries), BATCH):
             self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
 
@@ -103,8 +103,8 @@ class Run:
         """Names the data that the run used, for MLflow's dataset column."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        where, size = json.dumps({"uri": source}), json.dumps({"num_rows": n_images})
-        dataset = Dataset(name, digest[:32], "local", where, profile=size)
+        location, size = json.dumps({"uri": source}), json.dumps({"num_rows": n_images})
+        dataset = Dataset(name, digest[:32], "local", location, profile=size)
         tags = [InputTag("mlflow.data.context", "evaluation")]
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
@@ -143,7 +143,7 @@ def tracked_run(
     if run_id is None:
         entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
     else:
-        entity = _reopened(client, run_id, tags)
+        entity = _reopen_run(client, run_id, tags)
     run, status = Run(client, entity), "FAILED"
     try:
         with _system_metrics(run.run_id):
@@ -165,7 +165,7 @@ def tracked_run(
             log.warning("run %s stays open: %s", run.run_id, first_line(error))
 
 
-def _reopened(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
+def _reopen_run(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
     from mlflow.exceptions import MlflowException
 
     try:
@@ -184,10 +184,10 @@ def close_dead(settings: TrackedSettings) -> None:
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
     """Closes runs left RUNNING by processes of this host that are no more; returns their ids."""
-    ours = f"attributes.status = 'RUNNING' and tags.`bgexp.host` = '{socket.gethostname()}'"
+    own_running = f"attributes.status = 'RUNNING' and tags.`bgexp.host` = '{socket.gethostname()}'"
     dead = [
         run.info.run_id
-        for run in client.search_runs([experiment_id], ours)
+        for run in client.search_runs([experiment_id], own_running)
         if not _is_alive(run.data.tags)
     ]
     for run_id in dead:

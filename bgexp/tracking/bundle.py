@@ -56,12 +56,12 @@ class Bundle:
 
 def stages_of(settings: RunSettings) -> dict[str, Any]:
     """The settings that make a result, by STAGES, whatever their weights are called."""
-    found = settings.model_dump(mode="json", include=set(STAGES))
+    stages = settings.model_dump(mode="json", include=set(STAGES))
     # A sweep's floor serves other thresholds; production needs its own only.
-    found["detector"] |= {"weights": None, "score_floor": None}
+    stages["detector"] |= {"weights": None, "score_floor": None}
     if isinstance(settings.refine, UNet):
-        found["refine"] |= {"weights": None}
-    return {name: found[name] for name in STAGES}
+        stages["refine"] |= {"weights": None}
+    return {name: stages[name] for name in STAGES}
 
 
 def load_bundle(folder: Path) -> Bundle:
@@ -104,11 +104,11 @@ def _owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _verify(path: Path, sha256: str) -> None:
     try:
-        found = sha256_file(path)
+        digest = sha256_file(path)
     except OSError as error:
         raise UserError(f"model: {path}: {error.strerror}") from error
-    if found != sha256:
+    if digest != sha256:
         raise UserError(
-            f"model: {path} is not the promoted file: its SHA-256 begins with {found[:16]} "
+            f"model: {path} is not the promoted file: its SHA-256 begins with {digest[:16]} "
             f"and not with {sha256[:16]}"
         )

@@ -50,7 +50,7 @@ def outbox(
     folder = settings.runs_dir.resolve() / OUTBOX
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    child = context.Process(target=_send_all, args=(settings, folder, theirs), daemon=True)
+    child = context.Process(target=_serve_outbox, args=(settings, folder, theirs), daemon=True)
     child.start()
     theirs.close()
 
@@ -61,7 +61,7 @@ def outbox(
         except OSError as error:
             tell(f"runs: {folder}: {error.strerror}; this is recorded in no tracking store")
             return ""
-        sent, reason = _answer(ours, name)
+        sent, reason = _request_sending(ours, name)
         if name not in sent:
             tell(f"tracking: {reason}; the record is kept in {folder} and sent later")
         return sent.get(name, "")
@@ -74,7 +74,7 @@ def outbox(
         ours.close()
 
 
-def _answer(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
+def _request_sending(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
     """Asks for all records to be sent; the runs' ids by the records' names, what else was said."""
     sent: dict[str, str] = {}
     reason = f"no answer within {SENDING_SECONDS:g} s"
@@ -82,14 +82,14 @@ def _answer(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
     with suppress(EOFError, OSError):
         pipe.send(None)
         while pipe.poll(max(0.0, deadline - monotonic())):
-            said = pipe.recv()
-            sent |= said if isinstance(said, dict) else {}
-            if isinstance(said, tuple) and said[0] in ("", name):
-                reason = said[1]
+            message = pipe.recv()
+            sent |= message if isinstance(message, dict) else {}
+            if isinstance(message, tuple) and message[0] in ("", name):
+                reason = message[1]
     return sent, reason
 
 
-def _send_all(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
+def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
     """In a process of its own: makes ready, and sends when it is asked to."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
@@ -112,14 +112,14 @@ def _send_all(settings: TrackedSettings, folder: Path, pipe: Connection) -> None
 
 def _send(settings: TrackedSettings, file: Path) -> str:
     """Sends one record and deletes its file; what an interrupted attempt left is removed first."""
-    said, name = json.loads(file.read_text()), file.name
-    tracking = settings.tracking.model_copy(update={"experiment": said["experiment"]})
-    run_id = _sent(settings.model_copy(update={"tracking": tracking}), said, name)
+    post, name = json.loads(file.read_text()), file.name
+    tracking = settings.tracking.model_copy(update={"experiment": post["experiment"]})
+    run_id = _create_run(settings.model_copy(update={"tracking": tracking}), post, name)
     file.unlink()
     return run_id
 
 
-def _sent(settings: TrackedSettings, said: Mapping[str, Any], name: str) -> str:
+def _create_run(settings: TrackedSettings, post: Mapping[str, Any], name: str) -> str:
     client, experiment_id = open_store(settings)
     for earlier in client.search_runs([experiment_id], f"tags.`bgexp.post` = '{name}'"):
         if earlier.info.status != "RUNNING":
@@ -127,15 +127,15 @@ def _sent(settings: TrackedSettings, said: Mapping[str, Any], name: str) -> str:
         client.delete_run(earlier.info.run_id)
     entity = client.create_run(
         experiment_id,
-        start_time=said["began_ms"],
-        tags={**said["tags"], "bgexp.post": name, **SOURCE_TAGS},
-        run_name=said["name"][:MAX_KEY_LENGTH],
+        start_time=post["began_ms"],
+        tags={**post["tags"], "bgexp.post": name, **SOURCE_TAGS},
+        run_name=post["name"][:MAX_KEY_LENGTH],
     )
     run = Run(client, entity)
-    run.log_params(said["params"])
-    run.log_metrics(said["metrics"])
-    for path in map(Path, said["files"]):
+    run.log_params(post["params"])
+    run.log_metrics(post["metrics"])
+    for path in map(Path, post["files"]):
         if path.is_file():
             run.log_file(path)
-    client.set_terminated(run.run_id, said["status"])
+    client.set_terminated(run.run_id, post["status"])
     return run.run_id

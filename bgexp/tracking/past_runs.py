@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LAST = "last"  # the newest sweep or single run
-MAX_RUNS = 1000  # runs that are read from a store
+LIMIT = 1000  # runs that are read from a store
 RUN, SWEEP = "run", "sweep"  # values of the tag bgexp.command
 
 
@@ -98,17 +98,17 @@ def find_runs(
             is left.
     """
     client, experiment_id = open_store(settings)
-    known = _search(client, experiment_id, "")
-    tops = [run for word in which for run in _named(word, known, settings)]
-    chosen = [job for run in tops for job in _jobs(run, known)] if which else known
+    all_runs = _search(client, experiment_id, "")
+    named_runs = [run for word in which for run in _match(word, all_runs, settings)]
+    chosen = [job for run in named_runs for job in _jobs_of(run, all_runs)] if which else all_runs
     if where is not None:
-        kept = {run.info.run_id for run in _search(client, experiment_id, where)}
-        chosen = [run for run in chosen if run.info.run_id in kept]
-    found = {run.info.run_id: run for run in chosen if _command(run) == RUN}
-    if not found:
-        said = " ".join([*which, *([f"filter={where}"] if where else [])])
-        raise UserError(f"no run of `bgexp run` in {_store(settings)} is meant by: {said}")
-    return [_stored(client, run) for run in found.values()]
+        matching = {run.info.run_id for run in _search(client, experiment_id, where)}
+        chosen = [run for run in chosen if run.info.run_id in matching]
+    runs = {run.info.run_id: run for run in chosen if _command(run) == RUN}
+    if not runs:
+        words = " ".join([*which, *([f"filter={where}"] if where else [])])
+        raise UserError(f"no run of `bgexp run` in {_store(settings)} is meant by: {words}")
+    return [_read_run(client, run) for run in runs.values()]
 
 
 def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlflow.entities.Run"]:
@@ -117,42 +117,40 @@ def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlf
 
     newest = ["attributes.start_time DESC"]
     try:
-        return list(
-            client.search_runs([experiment_id], where, max_results=MAX_RUNS, order_by=newest)
-        )
+        return list(client.search_runs([experiment_id], where, max_results=LIMIT, order_by=newest))
     except MlflowException as error:
         raise UserError(f"filter: {where}: {first_line(error)}") from error
 
 
-def _named(
-    word: str, known: Sequence["mlflow.entities.Run"], settings: TrackedSettings
+def _match(
+    word: str, runs: Sequence["mlflow.entities.Run"], settings: TrackedSettings
 ) -> Iterator["mlflow.entities.Run"]:
-    ours = [run for run in known if _command(run) in (RUN, SWEEP)]
+    bgexp_runs = [run for run in runs if _command(run) in (RUN, SWEEP)]
     if word == LAST:
-        found = [run for run in ours if "mlflow.parentRunId" not in run.data.tags][:1]
+        matches = [run for run in bgexp_runs if "mlflow.parentRunId" not in run.data.tags][:1]
     elif word == SWEEP:
-        found = [run for run in ours if _command(run) == SWEEP][:1]
+        matches = [run for run in bgexp_runs if _command(run) == SWEEP][:1]
     else:
-        found = [run for run in ours if len(word) > 3 and run.info.run_id.startswith(word)]
-        found = found or [run for run in ours if run.info.run_name == word]
-    if not found:
+        matches = [run for run in bgexp_runs if len(word) > 3 and run.info.run_id.startswith(word)]
+        matches = matches or [run for run in bgexp_runs if run.info.run_name == word]
+    if not matches:
         raise UserError(
             f"{word}: no such run in {_store(settings)} (allowed: the beginning of the id of a run "
             "or a sweep, its name, sweep for the newest sweep, or last for the newest of both)"
         )
-    if len(found) > 1:
-        ids = ", ".join(run.info.run_id[:8] for run in found[:4])
-        raise UserError(f"{word}: {len(found)} runs are called so; give an id ({ids} …)")
-    yield from found
+    if len(matches) > 1:
+        ids = ", ".join(run.info.run_id[:8] for run in matches[:4])
+        raise UserError(f"{word}: {len(matches)} runs are called so; give an id ({ids} …)")
+    yield from matches
 
 
-def _jobs(
-    run: "mlflow.entities.Run", known: Sequence["mlflow.entities.Run"]
+def _jobs_of(
+    run: "mlflow.entities.Run", runs: Sequence["mlflow.entities.Run"]
 ) -> Iterator["mlflow.entities.Run"]:
     """The jobs of a sweep in their order; any other run itself."""
     if _command(run) != SWEEP:
         yield run
-    for job in reversed(known):
+    for job in reversed(runs):
         if job.data.tags.get("mlflow.parentRunId") == run.info.run_id:
             yield job
 
@@ -161,7 +159,7 @@ def _command(run: "mlflow.entities.Run") -> str:
     return str(run.data.tags.get("bgexp.command", ""))
 
 
-def _stored(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
+def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
     tags = run.data.tags
     folder = Path(tags.get("bgexp.folder", ""))
     if not (folder / "summary.json").is_file() and run.info.status != "RUNNING":

@@ -59,16 +59,16 @@ def find_version(settings: TrackedSettings, reference: str) -> Version | None:
     Raises:
         UserError: the store cannot be reached.
     """
-    name, alias, number = _read(reference)
+    name, alias, number = _parse_reference(reference)
     client, _ = open_store(settings)
-    found = _lookup(client, name, alias, number)
-    if found is None:
+    entity = _lookup(client, name, alias, number)
+    if entity is None:
         return None
-    tags = found.tags
-    return Version(name, int(found.version), tags.get(RUN, ""), tags.get(SETTINGS_SHA256, ""))
+    tags = entity.tags
+    return Version(name, int(entity.version), tags.get(RUN, ""), tags.get(SETTINGS_SHA256, ""))
 
 
-def _read(reference: str) -> tuple[str, str, str]:
+def _parse_reference(reference: str) -> tuple[str, str, str]:
     """Name, alias and number; one of the last two is empty."""
     if "@" in reference:
         name, _, alias = reference.partition("@")
@@ -104,7 +104,7 @@ def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
         )
     if not version.settings_sha256:
         raise UserError(f"model: {version} was not made by bgexp promote, and is not loaded")
-    return version, _downloaded(settings, version)
+    return version, _download(settings, version)
 
 
 def with_model(settings: Tool) -> tuple[Tool, Version | None]:
@@ -118,32 +118,32 @@ def with_model(settings: Tool) -> tuple[Tool, Version | None]:
     if settings.model is None:
         return settings, None
     version, bundle = fetch(settings, settings.model)
-    stages = {name: found for name, found in bundle.settings.items() if name != "cutout"}
+    stages = {name: stage for name, stage in bundle.settings.items() if name != "cutout"}
     return check_settings(type(settings), settings.model_dump() | stages), version
 
 
-def _downloaded(settings: TrackedSettings, version: Version) -> Bundle:
+def _download(settings: TrackedSettings, version: Version) -> Bundle:
     import mlflow
     from mlflow.exceptions import MlflowException
 
     client, _ = open_store(settings)
     models = settings.runs_dir.resolve() / "models"
-    kept = models / f"{version.name}-{version.number}"
+    target = models / f"{version.name}-{version.number}"
     try:
-        kept.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=models, prefix=".") as folder:
             uri = client.get_model_version_download_uri(version.name, str(version.number))
             # Only the data: a model's code and pickles stay where they are.
             data = f"{uri.rstrip('/')}/artifacts/{BUNDLE}"
             place = mlflow.artifacts.download_artifacts(artifact_uri=data, dst_path=folder)
-            found = load_bundle(Path(place))
-            if found.sha256 != version.settings_sha256:
+            bundle = load_bundle(Path(place))
+            if bundle.sha256 != version.settings_sha256:
                 raise UserError(f"model: {version}: its {SETTINGS} is not the promoted one")
-            for name in (*found.weights, SETTINGS):
-                (found.folder / name).replace(kept / name)
+            for name in (*bundle.weights, SETTINGS):
+                (bundle.folder / name).replace(target / name)
     except (MlflowException, OSError) as error:
         raise UserError(f"model: {version} cannot be downloaded: {first_line(error)}") from error
-    return load_bundle(kept)
+    return load_bundle(target)
 
 
 def register(
@@ -168,11 +168,11 @@ def register(
         client.log_artifacts(run_id, str(Path(folder) / "model"), "model")
     if _model_is_missing(client, name):
         client.create_registered_model(name)
-    said = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: bundle.source["run_id"]}
-    found = client.create_model_version(
-        name, f"runs:/{run_id}/model", run_id, tags=said, await_creation_for=0
+    labels = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: bundle.source["run_id"]}
+    entity = client.create_model_version(
+        name, f"runs:/{run_id}/model", run_id, tags=labels, await_creation_for=0
     )
-    return Version(name, int(found.version), said[RUN], bundle.sha256)
+    return Version(name, int(entity.version), labels[RUN], bundle.sha256)
 
 
 def _model_is_missing(client: "MlflowClient", name: str) -> bool:
@@ -188,8 +188,8 @@ def _model_is_missing(client: "MlflowClient", name: str) -> bool:
 def set_champion(settings: TrackedSettings, version: Version) -> None:
     """Makes a version the champion, and what was it until now the previous one."""
     client, _ = open_store(settings)
-    before = find_version(settings, f"{version.name}@{CHAMPION}")
+    champion = find_version(settings, f"{version.name}@{CHAMPION}")
     # In this order: whoever is killed between the two has lost nothing.
-    if before is not None and before.number != version.number:
-        client.set_registered_model_alias(version.name, PREVIOUS, str(before.number))
+    if champion is not None and champion.number != version.number:
+        client.set_registered_model_alias(version.name, PREVIOUS, str(champion.number))
     client.set_registered_model_alias(version.name, CHAMPION, str(version.number))

@@ -9,7 +9,7 @@ from bgexp.config.run import RunSettings
 
 SEPARATOR = " · "
 # What every name says, varied or not; a word for each key, "" where its value says enough.
-ALWAYS_NAMED = {
+ALWAYS = {
     "detector.name": "",
     "detector.model": "",
     "detector.score_threshold": "score",
@@ -26,15 +26,13 @@ def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
         varied: Keys in which it differs from the others of its sweep; they stand first.
     """
     values = flattened(settings)
-    keys = dict.fromkeys([*varied, *ALWAYS_NAMED])
-    return SEPARATOR.join(_said(key, values[key]) for key in keys if key in values)
+    keys = dict.fromkeys([*varied, *ALWAYS])
+    return SEPARATOR.join(_describe_setting(key, values[key]) for key in keys if key in values)
 
 
 def sweep_name(varied: Sequence[str], folder: str) -> str:
     """A name for a sweep, from what differs in it and its folder's name."""
-    words = [
-        ALWAYS_NAMED.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied
-    ]
+    words = [ALWAYS.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied]
     return f"sweep of {', '.join(words) or 'nothing'}{SEPARATOR}{folder}"
 
 
@@ -44,23 +42,23 @@ def varied_keys(planned: Sequence[RunSettings]) -> list[str]:
     The settings of a stage are compared only among jobs whose stage is of the same kind.
     """
     tables = [flattened(settings) for settings in planned]
-    keys = dict.fromkeys([*ALWAYS_NAMED, *(key for table in tables for key in table)])
+    keys = dict.fromkeys([*ALWAYS, *(key for table in tables for key in table)])
     return [key for key in keys if key not in NEVER_NAMED and _differs(key, tables)]
 
 
 def _differs(key: str, tables: Sequence[Mapping[str, Any]]) -> bool:
     kind = f"{key.partition('.')[0]}.name"
-    found: dict[str, set[str]] = {}
+    values_by_kind: dict[str, set[str]] = {}
     for table in (table for table in tables if key in table):
-        alike = "" if key == kind else str(table.get(kind))
-        found.setdefault(alike, set()).add(str(table[key]))
-    return any(len(values) > 1 for values in found.values())
+        stage_kind = "" if key == kind else str(table.get(kind))
+        values_by_kind.setdefault(stage_kind, set()).add(str(table[key]))
+    return any(len(values) > 1 for values in values_by_kind.values())
 
 
-def _said(key: str, value: Any) -> str:  # noqa: ANN401
+def _describe_setting(key: str, value: Any) -> str:  # noqa: ANN401
     if key == "refine.name" and value == "none":
         return "no refinement"
     text = f"{value:g}" if isinstance(value, float) else PurePath(str(value)).name
     text = {"True": "on", "False": "off", "None": "by itself"}.get(text, text)
-    word = ALWAYS_NAMED.get(key, key.rpartition(".")[2].replace("_", " "))
+    word = ALWAYS.get(key, key.rpartition(".")[2].replace("_", " "))
     return f"{word} {text}".strip()

@@ -77,8 +77,8 @@ def first_line(error: Exception) -> str:
 def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, Path] | None:
     """The id and folder of the newest finished run with this identity whose results are there."""
     client, experiment_id = open_store(settings)
-    same = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
-    for run in client.search_runs([experiment_id], same, order_by=["attributes.start_time DESC"]):
+    query = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
+    for run in client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):
         folder = Path(run.data.tags["bgexp.folder"])
         if (folder / "summary.json").is_file() and (folder / "masks.zip").is_file():
             return run.info.run_id, folder

@@ -85,32 +85,32 @@ def read_file(file: Path, settings: TrackedSettings) -> tuple[list[Vote], Review
         UserError: One line for what is wrong with it: no such file, not of this format, a review
             or a run that is not in the store, a pair that is not in the review or is told of twice.
     """
-    exported = _checked(VoteFile, _json(file), file)
+    exported = _check_content(VoteFile, _read_json(file), file)
     client, experiment_id = open_store(settings)
-    review = _review(client, experiment_id, exported.review, file)
-    missing = [run_id for run_id in review.runs if not _run(client, experiment_id, run_id)]
+    review = _find_review(client, experiment_id, exported.review, file)
+    missing = [run_id for run_id in review.runs if not _run_tags(client, experiment_id, run_id)]
     if missing:
         names = ", ".join(f"{review.runs[run_id]} ({run_id[:8]})" for run_id in missing)
         raise UserError(f"votes: {file}: no longer in the store: {names}")
-    return _votes(exported, review, file), review
+    return _build_votes(exported, review, file), review
 
 
-def _votes(exported: VoteFile, review: Review, file: Path) -> list[Vote]:
+def _build_votes(exported: VoteFile, review: Review, file: Path) -> list[Vote]:
     pairs = {pair.pair: pair for pair in review.pairs}
     votes: dict[str, Vote] = {}
-    for mark in exported.votes:
-        if mark.pair not in pairs:
-            raise UserError(f"votes: {file}: no pair {printable(mark.pair)!r} in this review")
-        if mark.pair in votes:
-            raise UserError(f"votes: {file}: two votes on pair {mark.pair}")
-        pair = pairs[mark.pair]
-        votes[mark.pair] = Vote(
+    for judgement in exported.votes:
+        if judgement.pair not in pairs:
+            raise UserError(f"votes: {file}: no pair {printable(judgement.pair)!r} in this review")
+        if judgement.pair in votes:
+            raise UserError(f"votes: {file}: two votes on pair {judgement.pair}")
+        pair = pairs[judgement.pair]
+        votes[judgement.pair] = Vote(
             image=pair.image,
             left=pair.left,
             right=pair.right,
-            choice=mark.choice,
+            choice=judgement.choice,
             repeat=pair.repeat,
-            seconds=mark.seconds,
+            seconds=judgement.seconds,
             judge=exported.judge,
         )
     return list(votes.values())
@@ -144,65 +144,65 @@ def read_votes(settings: TrackedSettings, run_ids: Collection[str]) -> list[Vote
     """
     client, experiment_id = open_store(settings)
     votes: dict[tuple[object, ...], Vote] = {}
-    for vote in _logged(client, experiment_id, set(run_ids)):
+    for vote in _read_logged(client, experiment_id, set(run_ids)):
         votes.setdefault((vote.judge, vote.image, vote.left, vote.right, vote.repeat), vote)
     return [vote for vote in votes.values() if vote.sides <= set(run_ids)]
 
 
-def _logged(client: "MlflowClient", experiment_id: str, run_ids: set[str]) -> Iterator[Vote]:
+def _read_logged(client: "MlflowClient", experiment_id: str, run_ids: set[str]) -> Iterator[Vote]:
     """The newest first."""
-    ours = f"attributes.status = 'FINISHED' and tags.`bgexp.command` = '{REVIEW}'"
+    query = f"attributes.status = 'FINISHED' and tags.`bgexp.command` = '{REVIEW}'"
     newest = ["attributes.start_time DESC"]
-    for run in client.search_runs([experiment_id], ours, max_results=MAX_FILES, order_by=newest):
+    for run in client.search_runs([experiment_id], query, max_results=MAX_FILES, order_by=newest):
         tags = run.data.tags
         if LOGGED in tags and len(run_ids.intersection(tags.get(COMPARED, "").split())) > 1:
-            file = _file(client, run.info.run_id, tags, VOTES)
-            yield from _checked(VoteLog, _json(file), file).votes
+            file = _find_file(client, run.info.run_id, tags, VOTES)
+            yield from _check_content(VoteLog, _read_json(file), file).votes
 
 
-def _review(client: "MlflowClient", experiment_id: str, review: str, file: Path) -> Review:
-    tags = _run(client, experiment_id, review)
+def _find_review(client: "MlflowClient", experiment_id: str, review: str, file: Path) -> Review:
+    tags = _run_tags(client, experiment_id, review)
     if COMPARED not in tags or LOGGED in tags:
         raise UserError(f"votes: {file}: of a review that is not in the store (id {review})")
-    plan = _file(client, review, tags, PLAN)
-    return _checked(Review, _json(plan), plan)
+    plan = _find_file(client, review, tags, PLAN)
+    return _check_content(Review, _read_json(plan), plan)
 
 
-def _run(client: "MlflowClient", experiment_id: str, run_id: str) -> Mapping[str, str]:
+def _run_tags(client: "MlflowClient", experiment_id: str, run_id: str) -> Mapping[str, str]:
     """The tags of a run; {} where there is none."""
-    found = client.search_runs([experiment_id], f"attributes.run_id = '{run_id}'")
-    return dict(found[0].data.tags) if found else {}
+    runs = client.search_runs([experiment_id], f"attributes.run_id = '{run_id}'")
+    return dict(runs[0].data.tags) if runs else {}
 
 
-def _file(client: "MlflowClient", run_id: str, tags: Mapping[str, str], name: str) -> Path:
+def _find_file(client: "MlflowClient", run_id: str, tags: Mapping[str, str], name: str) -> Path:
     path = Path(tags.get("bgexp.folder", "")) / name
     if path.is_file():
         return path
     return Path(client.download_artifacts(run_id, name))  # made on another machine
 
 
-def _json(file: Path) -> Any:  # noqa: ANN401
+def _read_json(file: Path) -> Any:  # noqa: ANN401
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UserError(f"votes: {file}: too large for a file of votes")
-        return json.loads(file.read_bytes(), object_pairs_hook=_once)
+        return json.loads(file.read_bytes(), object_pairs_hook=_refuse_duplicates)
     except OSError as error:
         raise UserError(f"votes: {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"votes: {file}: not a file of votes: {printable(error)[:200]}") from error
 
 
-def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """An object; JSON itself would take the last of several equal keys."""
-    found: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in content:
             raise ValueError(f"{key!r} stands there twice")
-        found[key] = value
-    return found
+        content[key] = value
+    return content
 
 
-def _checked(kind: type[Settings], content: Any, file: Path) -> Settings:  # noqa: ANN401
+def _check_content(kind: type[Settings], content: Any, file: Path) -> Settings:  # noqa: ANN401
     """The content as that kind; of several mistakes the first is told."""
     try:
         return check_settings(kind, content)

@@ -8,8 +8,8 @@ from bgexp.experiment.aggregate import (
     count_statuses,
     images_per_s,
     refinement,
+    summarise,
     summarise_categories,
-    summarise_scores,
     timings,
 )
 from bgexp.experiment.results import ImageResult
@@ -39,30 +39,30 @@ def test_counts():
 
 def test_aggregation_by_hand():
     rows = [row(iou=value) for value in (0.2, 0.4, 0.9, math.nan)]
-    iou = summarise_scores(rows, "metrics")["iou"]
+    iou = summarise(rows, "metrics")["iou"]
     # Linear between the order statistics: 0.2 + 0.1 * (0.4 - 0.2), 0.4 + 0.9 * (0.9 - 0.4).
     assert iou == pytest.approx(
         {"mean": 0.5, "median": 0.4, "p05": 0.22, "p95": 0.85, "n_scored": 3, "n_undefined": 1}
     )
-    assert list(summarise_scores(rows, "metrics")) == list(METRICS)
+    assert list(summarise(rows, "metrics")) == list(METRICS)
 
 
 def test_failed_rows_are_in_no_mean():
     broken = ImageResult("x", "", "", "failed", metrics=dict.fromkeys(METRICS, 0.0))
-    iou = summarise_scores([row(iou=0.8), broken, failed()], "metrics")["iou"]
+    iou = summarise([row(iou=0.8), broken, failed()], "metrics")["iou"]
     assert (iou["mean"], iou["n_scored"], iou["n_undefined"]) == (0.8, 1, 0)
 
 
 def test_images_without_truth_have_checks_and_no_metrics():
     rows = [row(checks=checks(value)) for value in (0.25, 0.75)]
-    assert summarise_scores(rows, "metrics") == {}
-    assert list(summarise_scores(rows, "checks")) == list(CHECKS)
-    assert summarise_scores(rows, "checks")["coverage"]["mean"] == 0.5
-    assert summarise_scores([failed()], "checks") == {}
+    assert summarise(rows, "metrics") == {}
+    assert list(summarise(rows, "checks")) == list(CHECKS)
+    assert summarise(rows, "checks")["coverage"]["mean"] == 0.5
+    assert summarise([failed()], "checks") == {}
 
 
 def test_a_metric_that_is_undefined_everywhere_is_still_counted():
-    found = summarise_scores([row(iou=math.nan), row()], "metrics")["iou"]
+    found = summarise([row(iou=math.nan), row()], "metrics")["iou"]
     assert (found["n_scored"], found["n_undefined"]) == (0, 2)
     assert math.isnan(found["mean"])
 

@@ -9,8 +9,8 @@ from bgexp.experiment.aggregate import (
     count_detections,
     count_statuses,
     refinement,
+    summarise,
     summarise_categories,
-    summarise_scores,
     timings,
 )
 from bgexp.experiment.results import (
@@ -87,8 +87,8 @@ def summary(**changes):
         "weights": {},
         "dataset": {},
         "counts": count_statuses(rows, 3),
-        "metrics": summarise_scores(rows, "metrics"),
-        "checks": summarise_scores(rows, "checks"),
+        "metrics": summarise(rows, "metrics"),
+        "checks": summarise(rows, "checks"),
         "categories": summarise_categories(rows),
         "refinement": refinement(rows),
         "check_ranks": check_ranks(rows),

@@ -267,7 +267,7 @@ def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch,
     monkeypatch.setattr(tracking, "open_store", local)
     monkeypatch.setattr("bgexp.experiment.prepare.open_store", local)
     monkeypatch.setattr(
-        "bgexp.experiment.run._compute", lambda *_: (_ for _ in ()).throw(OSError("x"))
+        "bgexp.experiment.run._compute_results", lambda *_: (_ for _ in ()).throw(OSError("x"))
     )
     overrides = [override.replace("URI", uri) for override in WAYS[way]]
     code, out, err = bgexp_cli("run", *fast, *overrides)
