@@ -21,7 +21,7 @@ AGREEMENT = {"iou": iou, "boundary_iou": boundary_iou, "dice": dice}
 
 
 def add_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
-    """The comparison with each variant's agreement with a run, on the images that it has too.
+    """Add each variant's agreement with a reference run, on the images that it has too.
 
     Raises:
         UserError: It has none of the images, or its masks are gone.

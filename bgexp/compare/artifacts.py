@@ -32,7 +32,7 @@ Pictures = dict[str, dict[str, NDArray[np.uint8]]]
 def draw_comparison(
     folder: Path, comparison: Comparison, settings: Mapping[str, Any], links: Mapping[str, str]
 ) -> None:
-    """Writes report.html into the folder; links are files beside it."""
+    """Write report.html into the folder; links are files beside it."""
     pages = {
         name: os.path.relpath(run / PAGE, folder)
         for name, run in comparison.folders.items()
@@ -44,12 +44,12 @@ def draw_comparison(
 
 
 def _draw_pictures(comparison: Comparison) -> Pictures:
-    """Of images that are as the runs saw them; none where they, or the masks, are gone."""
-    chosen = {comparison.baseline, *(job.name for job in choose_variants(comparison.runs))}
+    """Draw images that did not change since the runs; {} where they, or the masks, are gone."""
+    names = {comparison.baseline, *(run.name for run in choose_variants(comparison.runs))}
     folders = {
-        job.name: comparison.folders[job.name]
-        for job in comparison.runs
-        if job.name in chosen and (comparison.folders[job.name] / MASKS).is_file()
+        run.name: comparison.folders[run.name]
+        for run in comparison.runs
+        if run.name in names and (comparison.folders[run.name] / MASKS).is_file()
     }
     paths = choose_disagreeing(comparison.runs, MAX_IMAGES)
     with suppress(UserError, OSError, zipfile.BadZipFile):
@@ -64,7 +64,7 @@ def _read_settings(folder: Path) -> RunSettings:
 
 
 def _drop_changed_images(dataset: Dataset, comparison: Comparison) -> Dataset:
-    """Only the images that have the contents which the runs saw."""
+    """Return the dataset with only the images whose contents are those of the runs."""
     rows = comparison.runs[0].rows
     images = set(zip(rows["path"], rows["sha256"], strict=True))
     items = tuple(item for item in dataset.items if (item.path, item.sha256) in images)

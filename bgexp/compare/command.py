@@ -23,7 +23,7 @@ DOCUMENT = "compare.json"
 
 
 def compare_runs(settings: CompareSettings) -> Comparison:
-    """The runs that the settings name, side by side on the images that all of them have.
+    """Compare the runs that the settings name, on the images that all of them have.
 
     Raises:
         UserError: Fewer than two finished runs are meant (one, with a reference), or no image is
@@ -44,7 +44,7 @@ def compare_runs(settings: CompareSettings) -> Comparison:
         compare_variants(matched, results[place].name, settings.metric, settings.cluster),
         left_out=left_out,
         cautions=cautions(runs),
-        folders={job.name: run.folder for job, run in zip(results, runs, strict=True)},
+        folders={result.name: run.folder for result, run in zip(results, runs, strict=True)},
         votes=read_votes(settings, {run.run_id for run in runs}),
     )
     if settings.reference is None:
@@ -53,7 +53,7 @@ def compare_runs(settings: CompareSettings) -> Comparison:
 
 
 def write_comparison(comparison: Comparison, folder: Path, settings: CompareSettings) -> None:
-    """Writes compare.json and report.html into the folder."""
+    """Write compare.json and report.html into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DOCUMENT, build_document(comparison))
     content = settings.model_dump(mode="json")
@@ -61,14 +61,14 @@ def write_comparison(comparison: Comparison, folder: Path, settings: CompareSett
 
 
 def _explain_unusable(run: StoredRun) -> str:
-    """Why a run cannot be compared; empty where it can."""
+    """Return why a run cannot be compared; empty where it can."""
     if run.status != "FINISHED":
         return f"it is {run.status.lower()}, not finished"
     return "" if len(run.rows) else "it left no per_image.parquet"
 
 
 def _find_one(settings: CompareSettings, key: str, word: str) -> StoredRun:
-    """The one finished run that a word names.
+    """Return the one finished run that a word names.
 
     Raises:
         UserError: It names none, several, or one that cannot be compared.
@@ -85,7 +85,7 @@ def _find_one(settings: CompareSettings, key: str, word: str) -> StoredRun:
 
 
 def _add_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list[StoredRun], int]:
-    """The runs, the baseline among them, and its place."""
+    """Return the runs, the baseline among them, and its place."""
     ids = [run.run_id for run in runs]
     if baseline.run_id in ids:
         return list(runs), ids.index(baseline.run_id)
@@ -101,7 +101,7 @@ def _describe_too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) ->
 
 
 def _build_results(runs: Sequence[StoredRun]) -> list[RunResult]:
-    """The runs by the settings in which they differ; a single one by its name."""
+    """Name the runs by the settings in which they differ; a single one by its name."""
     settings = find_differing_settings(runs)
     names = job_names(settings) if len(runs) > 1 else [runs[0].name]
     return [

@@ -16,8 +16,8 @@ class CommonImages:
 
     Attributes:
         runs: Their rows sorted by path; counts and speed in their summaries are of these rows.
-        n: How many images that are.
-        had: By a run's name, how many images it had before.
+        n: The number of common images.
+        had: By a run's name, its number of images before.
         n_changed: Paths that all have, of which the contents are not the same in all.
     """
 
@@ -28,7 +28,7 @@ class CommonImages:
 
     @property
     def reduced(self) -> str:
-        """That and by how much the images were reduced, in a sentence; empty where they were not.
+        """A sentence on how the images were reduced; empty where they were not.
 
         >>> CommonImages([], 12, {"a": 24, "b": 12}, 0).reduced
         'Compared on the 12 images that all have (a has 24).'
@@ -45,7 +45,7 @@ class CommonImages:
 
 
 def match_images(runs: Sequence[RunResult]) -> CommonImages:
-    """Return the runs on the images that all of them have, by path and contents.
+    """Reduce the runs to the images that all of them have, by path and contents.
 
     Raises:
         UserError: No image is common to all, or the same images were judged by another truth.
@@ -80,7 +80,7 @@ def _describe_no_common(
 
 
 def _refuse_other_truth(runs: Sequence[RunResult], images: Sequence[set[Image]]) -> None:
-    """A dataset's digest covers its truth, so that of the same images tells whether it changed."""
+    """Refuse equal images under unequal dataset digests: a digest covers the truth too."""
     for (a, images_a), (b, images_b) in combinations(zip(runs, images, strict=True), 2):
         data = [run.summary.get("dataset") or {} for run in (a, b)]
         scored = all(dataset.get("n_with_truth") for dataset in data)

@@ -22,10 +22,10 @@ class ComparableRuns:
     Attributes:
         runs: Finished, with masks.
         paths: Of the images that all of them have a mask for, sorted, by path and contents.
-        dataset: Where these images are.
+        dataset: The dataset of these images.
         max_megapixels: Larger images are not decoded.
         left_out: Why runs that were named are not among them, a sentence each.
-        reduced: By how much the images were reduced, in a sentence; empty where they were not.
+        reduced: A sentence on how the images were reduced; empty where they were not.
     """
 
     runs: Sequence[StoredRun]
@@ -37,7 +37,7 @@ class ComparableRuns:
 
     @property
     def names(self) -> dict[str, str]:
-        """What people call them, by id; no two alike."""
+        """A unique name for each run, by id."""
         names = [run.name for run in self.runs]
         return {
             run.run_id: run_label(run) if names.count(run.name) > 1 else run.name
@@ -46,7 +46,7 @@ class ComparableRuns:
 
 
 def find_contenders(settings: RunSelection) -> ComparableRuns:
-    """The runs that the settings name, and their common images.
+    """Return the runs that the settings name, and their common images.
 
     Raises:
         UserError: Fewer than two finished runs are meant, they have no image in common, or the
@@ -77,12 +77,12 @@ def find_contenders(settings: RunSelection) -> ComparableRuns:
 
 
 def run_label(run: StoredRun) -> str:
-    """Its name and the beginning of its id."""
+    """Return a run's name and the beginning of its id."""
     return f"{run.name} ({run.run_id[:8]})"
 
 
 def fingerprints(comparable: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
-    """By path, checksum and size of each run's mask as stored: equal ones are equal masks."""
+    """Return by path the checksum and size of each run's mask file: equal ones are equal masks."""
     with ExitStack() as stack:
         archives = [
             stack.enter_context(zipfile.ZipFile(run.folder / MASKS)) for run in comparable.runs
@@ -96,7 +96,7 @@ def _fingerprint(archive: zipfile.ZipFile, path: str) -> tuple[int, int]:
 
 
 def _explain_unusable(run: StoredRun) -> str:
-    """Why a run has nothing to show; empty where it has."""
+    """Return why a run has nothing to show; empty where it has."""
     if run.status != "FINISHED":
         return f"it is {run.status.lower()}, not finished"
     has_files = len(run.rows) and Path(run.folder / MASKS).is_file()

@@ -28,8 +28,8 @@ class Variant:
         run: Its overrides are the settings in which the runs differ; its rows are of the common
             images.
         metrics: Means by METRICS; checks: by CHECKS; NaN where there are none.
-        seconds: An image, by the stages' times.
-        on_front: Whether no other is both as good and as fast, and better in one of them.
+        seconds: Seconds an image, by the stages' times.
+        on_front: Whether it is on the Pareto front of quality and time.
         verdict: Against the baseline; None for itself and without truth.
         agreement: With the reference run's masks, by iou, boundary_iou and dice; {} without one.
     """
@@ -44,7 +44,7 @@ class Variant:
 
     @property
     def run_id(self) -> str:
-        """In the store."""
+        """The id of the run in the store."""
         return str(self.run.summary["run_id"])
 
     @property
@@ -59,16 +59,16 @@ class Comparison:
 
     Attributes:
         variants: In the order in which they were named.
-        baseline: The name of the one that the others are compared with.
-        metric: By which they are, one of METRICS.
+        baseline: The name of the variant that the others are compared with.
+        metric: The metric of the comparison, one of METRICS.
         cluster: What is resampled whole: "category", or None for each image by itself.
-        matched: Which images that are.
-        effects: What each setting does that differs.
+        matched: The common images.
+        effects: The effect of each setting that differs.
         left_out: Runs that could not be compared, and why.
         cautions: What else differs and may be taken for an effect of the settings.
         reference: The run whose masks agreement is with; empty for none.
-        folders: By a variant's name, that of its run.
-        votes: What people said of results of two of these runs.
+        folders: Run folders by a variant's name.
+        votes: Votes on results of two of these runs.
     """
 
     variants: Sequence[Variant]
@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def steadiness(self) -> SelfAgreement:
-        """How often the judges said the same twice."""
+        """How often judges judged a repeated pair as before."""
         return self_agreement(self.votes)
 
     @cached_property
@@ -132,9 +132,9 @@ def compare_variants(
 
     Args:
         matched: The runs on the images that all have; `run_id` is in their summaries.
-        baseline: The name of one of them.
-        metric: Of METRICS.
-        cluster: "category": images of one are resampled together; None: each by itself.
+        baseline: The name of one of the runs.
+        metric: One of METRICS.
+        cluster: "category": images of one are resampled together; None: each image alone.
     """
     runs = matched.runs
     table = scores(runs, metric)
@@ -158,7 +158,7 @@ def compare_variants(
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Of each point (seconds, score), whether none is as quick and as good and better in one.
+    """Return for each point (seconds, score) whether no other one dominates it.
 
     A point with a NaN is not on the front, and keeps no other off it.
 

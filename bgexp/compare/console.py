@@ -22,13 +22,13 @@ _SHORT = {"foreground_recall": "fg recall", "background_leakage": "bg leak"}
 
 
 def print_json(folder: Path) -> None:
-    """compare.json on standard output, and nothing else there."""
+    """Print compare.json on standard output, and nothing else there."""
     sys.stdout.write((folder / DOCUMENT).read_text())
     sys.stdout.write("\n")
 
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
-    """The settings that differ, metrics, paired changes, and where the page lies."""
+    """Print the settings that differ, metrics, paired changes, and where the page is."""
     console = Console(highlight=False)
     console.print(_runs_table(comparison))
     if any(variant.verdict for variant in comparison.variants):
@@ -125,7 +125,7 @@ def _agreement_table(comparison: Comparison) -> Table:
 def _summary_lines(comparison: Comparison, folder: Path) -> list[str]:
     matched = comparison.matched
     lines = [f"Images:  {matched.reduced}"] if matched.reduced else []
-    lines += [f"Left out: {name}: {why}" for name, why in comparison.left_out.items()]
+    lines += [f"Left out: {name}: {reason}" for name, reason in comparison.left_out.items()]
     lines += [f"Caution: {caution}" for caution in comparison.cautions]
     if comparison.cluster:
         lines.append(f"Intervals: the images of a {comparison.cluster} are resampled together")

@@ -26,7 +26,7 @@ _IGNORED = (
 
 
 def find_differing_settings(runs: Sequence[StoredRun]) -> list[list[str]]:
-    """For each run, those of its settings that another one has with another value.
+    """Return for each run its settings that have another value in another run.
 
     The settings of a stage are compared only among runs whose stage is of the same kind: a size of
     one refinement is not that of another. Weights are told apart by their hash.
@@ -38,7 +38,7 @@ def find_differing_settings(runs: Sequence[StoredRun]) -> list[list[str]]:
 
 
 def cautions(runs: Sequence[StoredRun]) -> list[str]:
-    """What else differs between the runs and may be taken for an effect of the settings."""
+    """Return what else differs between the runs and may be taken for an effect of the settings."""
     sentences = []
     if len({_summary_text(run, "bgexp", "source_hash") for run in runs}) > 1:
         sentences.append("The runs were made by different versions of bgexp's code")
@@ -58,7 +58,7 @@ def _differs(key: str, settings: Sequence[Mapping[str, str]]) -> bool:
 
 
 def _read_settings(run: StoredRun) -> dict[str, str]:
-    """By override, as text; the name of a choice under that of its group."""
+    """Read a run's settings by override, as text; the name of a choice under that of its group."""
     path = run.folder / "config.yaml"
     config = yaml.safe_load(path.read_text()) if path.is_file() else None
     lines = [(key.removesuffix(".name"), value) for key, value in settings_lines(config or {})]

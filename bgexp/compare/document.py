@@ -12,7 +12,7 @@ MAX_DISAGREEING = 100  # images on which the runs disagree most
 
 
 def build_document(comparison: Comparison) -> dict[str, Any]:
-    """What docs/choosing.md describes; undefined numbers are NaN, which JSON gets as null."""
+    """Build what docs/choosing.md describes; undefined numbers are NaN, which JSON gets as null."""
     matched = comparison.matched
     ids = {variant.run.name: variant.run_id for variant in comparison.variants}
     table, ranges = comparison.by_category, disagreement(comparison.runs)

@@ -14,14 +14,16 @@ LARGE_RANGE = 0.2  # images on which IoU, or the share that is kept, differs by 
 
 
 def compare_findings(comparison: Comparison) -> list[Finding]:
-    """What stands out: at most five, the answer to what was asked first."""
+    """Return at most five findings of a comparison, the answer to the question first."""
     checks = [_left_out, _cautions, _result, _preferred, _settings, _front, _divided]
     return worst_first(finding for check in checks for finding in check(comparison))
 
 
 def _left_out(comparison: Comparison) -> Iterator[Finding]:
     if comparison.left_out:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(comparison.left_out.items())[:4])
+        reasons = "; ".join(
+            f"{name}: {reason}" for name, reason in list(comparison.left_out.items())[:4]
+        )
         title = f"{counted(len(comparison.left_out), 'run')} left out"
         yield Finding("warning", title, f"{reasons}.", weight=2)
     if comparison.matched.reduced:
@@ -66,7 +68,7 @@ def _result(comparison: Comparison) -> Iterator[Finding]:
 
 
 def _gain(variant: Variant, metric: str) -> float:
-    """The change in the direction of better; a decided one is before all others."""
+    """Return the change in the direction of better; a decided one is before all others."""
     assert variant.verdict is not None
     change = variant.verdict.change.change
     gain = -change if metric in LOWER_IS_BETTER else change

@@ -14,14 +14,14 @@ _BELOW = 40  # for the axis
 
 @dataclass(frozen=True)
 class Interval:
-    """A change, its interval, and what they are of.
+    """A change with its interval, and the variant's name.
 
     Attributes:
         name: Written above the line.
-        change: Where the dot stands.
-        low, high: Where the line ends; NaN for no line.
+        change: The position of the dot.
+        low, high: The ends of the line; NaN for no line.
         kind: A class of page.css for the dot: better, worse or empty.
-        label: What a reader sees who points at it.
+        label: The tooltip.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Forest:
 
 
 def forest(intervals: Sequence[Interval]) -> Forest:
-    """A row an interval on one axis, which 0 is always on; undefined changes are left out.
+    """Lay out a row an interval on one axis, which always has 0; undefined changes are left out.
 
     >>> [(row.dot, row.line) for row in forest([Interval("a", 0.5, 0, 1, "", "")]).rows]
     [(230.0, (12.0, 448.0))]

@@ -13,7 +13,7 @@ _STEPS = (0.005, 0.02, 0.05, 0.1)  # of a change, from where on a colour is the 
 
 @dataclass(frozen=True)
 class Heat:
-    """A change, how it is written, and its colour: a class of page.css; empty for none."""
+    """A change, its text, and its colour: a class of page.css; empty for none."""
 
     value: float
     text: str
@@ -26,8 +26,8 @@ class HeatMap:
 
     Attributes:
         columns: The variants' numbers.
-        rows: Of the categories that differ most.
-        more: How many categories are not shown.
+        rows: The categories that differ most.
+        more: The number of categories that are not shown.
     """
 
     columns: Sequence[str]
@@ -36,11 +36,11 @@ class HeatMap:
 
 
 def heat_map(comparison: Comparison) -> HeatMap | None:
-    """The change of each category; None where there is only one, or nothing to compare."""
+    """Map the change of each category; None where there is only one, or nothing to compare."""
     table = comparison.by_category
     if len(table) < 2 or not comparison.has_truth or len(comparison.variants) < 2:
         return None
-    places = {job.name: str(place) for place, job in enumerate(comparison.runs)}
+    places = {run.name: str(place) for place, run in enumerate(comparison.runs)}
     lower = comparison.metric in LOWER_IS_BETTER
     rows = [
         (str(name), int(row["images"]), [_heat(row[key], lower) for key in table.columns[1:]])
@@ -51,7 +51,7 @@ def heat_map(comparison: Comparison) -> HeatMap | None:
 
 
 def _heat(value: float, lower: bool) -> Heat:
-    """Two decimals: categories are small, and a narrow screen has to hold all variants."""
+    """Format a change with two decimals: a narrow screen has to hold all variants."""
     if math.isnan(value):
         return Heat(value, "\u2013", "")
     strength = sum(abs(value) >= step for step in _STEPS)

@@ -36,15 +36,15 @@ def render_compare(
     pages: Mapping[str, str] = _EMPTY,
     links: Mapping[str, str] = _EMPTY,
 ) -> bytes:
-    """The page of a comparison, one HTML file that asks for nothing outside it.
+    """Render the page of a comparison, one HTML file that loads nothing from outside.
 
     Args:
-        compared: What is compared.
-        settings: Of the command as nested dicts.
+        compared: The comparison.
+        settings: The command's settings as nested dicts.
         pictures: For each image (path) its small pictures, HxWx3 uint8 RGB: "original", and under
             the name of each variant its cut-out.
-        when: When it was made.
-        pages: By a variant's name, its own page's path relative to this one.
+        when: When the page was made.
+        pages: By a variant's name, the path of its page relative to this one.
         links: Files beside the page.
     """
     findings = compare_findings(compared)

@@ -18,7 +18,7 @@ class Verdict:
     Attributes:
         change: Of the metric, from the baseline to the variant.
         won: Images on which the variant is better, whichever way better is; lost: worse.
-        outcome: Of the variant; undecided where the interval contains 0, or there are too few
+        outcome: For the variant; undecided where the interval contains 0, or there are too few
             images.
         more: About how many more images would decide it; None where it is decided, or where the
             difference is practically nil, or nothing is known of it.
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def judge_change(change: PairedChange, metric: str) -> Verdict:
-    """What a change of a metric means."""
+    """Return the verdict on a change of a metric."""
     lower = metric in LOWER_IS_BETTER
     won, lost = change.n_better, change.n_worse
     won, lost = (lost, won) if lower else (won, lost)
@@ -59,7 +59,7 @@ def judge_change(change: PairedChange, metric: str) -> Verdict:
 
 
 def _round(number: int) -> int:
-    """Two digits: more would promise too much.
+    """Round to two digits: more would promise too much.
 
     >>> _round(7), _round(124), _round(12_345)
     (7, 120, 12000)

@@ -16,14 +16,14 @@ from bgexp.metrics.performance import METRICS
 
 
 def count_statuses(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
-    """How many images there are, worked out, failed, and (interrupted) were never reached."""
+    """Count the images: all, ok, failed, and those that an interrupted run never reached."""
     failed = sum(row.status == "failed" for row in rows)
     ok = len(rows) - failed
     return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
 
 
 def summarise(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
-    """Every metric (or check) over the rows: mean, median, p05, p95, n_scored, n_undefined.
+    """Aggregate every metric (or check): mean, median, p05, p95, n_scored, n_undefined.
 
     All of them or, where no row has any, none: a dataset without truth has no metrics.
     """
@@ -33,7 +33,7 @@ def summarise(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -
 
 
 def summarise_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
-    """For each category its counts, metrics and checks."""
+    """Return for each category its counts, metrics and checks."""
     groups: dict[str, list[ImageResult]] = defaultdict(list)
     for row in rows:
         groups[row.category].append(row)
@@ -48,12 +48,12 @@ def summarise_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
 
 
 def timings(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
-    """Each stage's times, as `stage_times`."""
+    """Return each stage's times, as `stage_times`."""
     return stage_times([row.timings_ms for row in rows])
 
 
 def stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """For each stage its total in seconds and mean, median and 95th percentile in milliseconds."""
+    """Return each stage's total in seconds, and mean, median and p95 in milliseconds."""
     stages = {}
     for stage in STAGES:
         times = [times_ms[stage] for times_ms in images if stage in times_ms]
@@ -69,9 +69,9 @@ def stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, fl
 
 
 def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
-    """What refinement did, paired with the unrefined masks of the same images; {} where it is off.
+    """Compare the refined masks with the unrefined ones of the same images; {} where it is off.
 
-    How many it was applied to, skipped or refused for; its mean milliseconds and their share of
+    How many images it was applied to, skipped or refused for; mean milliseconds and their share of
     the other stages' time; and with truth the change of each of UNREFINED.
     """
     refined = [row for row in rows if row.status == "ok" and row.refined != "off"]
@@ -97,7 +97,7 @@ def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
 
 
 def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
-    """How well each check alone ranks the images as IoU does; {} without truth."""
+    """Compute how well each check alone ranks the images as IoU does; {} without truth."""
     scored = [row for row in rows if row.metrics]
     ious = [row.metrics["iou"] for row in scored]
     return {
@@ -107,16 +107,16 @@ def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
 
 
 def count_detections(rows: Sequence[ImageResult]) -> dict[str, int]:
-    """For how many images the network ran, and for how many the detections were known."""
+    """Count the images for which the network ran, and those with cached detections."""
     ok = [row for row in rows if row.status == "ok"]
     cached = sum(row.cached for row in ok)
     return {"computed": len(ok) - cached, "cached": cached}
 
 
 def images_per_s(rows: Sequence[ImageResult], processes: int) -> float:
-    """Images a second by the stages' times alone, as in production; NaN where none was ok.
+    """Compute images a second by the stages' times alone, as in production; NaN if none was ok.
 
-    Scoring and tracking do not count, and detections count as if none had been known.
+    Scoring and tracking do not count, and detections count as if none had been cached.
     """
     times = [sum(row.timings_ms.values()) for row in rows if row.status == "ok"]
     return 1000 * processes * len(times) / sum(times) if times else math.nan

@@ -29,7 +29,7 @@ def draw_run(
     settings: RunSettings,
     when: datetime,
 ) -> None:
-    """Writes samples/ and report.html of a run from its rows and masks.
+    """Write samples/ and report.html of a run from its rows and masks.
 
     Images are read anew: which are the worst is known only at the end. One that changed or
     vanished meanwhile is shown nowhere.

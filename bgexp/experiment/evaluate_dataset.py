@@ -50,14 +50,14 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class ImageEvaluation:
-    """What a run keeps of an image, small enough to come from another process.
+    """The results of an image, small enough to come from another process.
 
     Attributes:
-        row: With scores, or with what went wrong.
-        mask: As a PNG; b"" where something went wrong.
+        row: Scores, or the reason of a failure.
+        mask: A PNG; b"" where the image failed.
         pair: Cut-out and mask as small pictures, where they are wanted.
         detections: Those that count, where the detector finds any.
-        memory: The peak of the process's memory meanwhile, in bytes; 0 where it died.
+        memory: The peak of the process's memory for this image, in bytes; 0 where it died.
     """
 
     row: ImageResult
@@ -69,11 +69,11 @@ class ImageEvaluation:
 
 @dataclass
 class DatasetEvaluation:
-    """What became of all images.
+    """The results of all images.
 
     Attributes:
-        workers: How many looked at them.
-        rows: One an image, in the dataset's order.
+        workers: The number of processes.
+        rows: One for each image, in the dataset's order.
         pairs: Small pictures of the first ones, by path.
         memory: The largest peak of a process's memory, in bytes.
         stopped: The interruption, where there was one: rows are missing then.
@@ -87,7 +87,7 @@ class DatasetEvaluation:
 
 
 def evaluate_dataset(inputs: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
-    """Every image to a row, and its mask into masks.zip; `watch` sees what was found in each."""
+    """Evaluate every image to a row and a mask in masks.zip; `watch` gets its detections."""
     items = inputs.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
     evaluation = DatasetEvaluation(count_workers(inputs.settings, len(items)))
@@ -127,7 +127,7 @@ def _keep_result(
 
 
 def count_workers(settings: RunSettings, images: int) -> int:
-    """How many processes look at so many images.
+    """Return how many processes evaluate so many images.
 
     One in a job that has a process of its own beside others (hydra/launcher=joblib): that has its
     share of the cores as threads.
@@ -140,7 +140,7 @@ def count_workers(settings: RunSettings, images: int) -> int:
 def _evaluate_images(
     inputs: RunInputs, tasks: Sequence[Task], workers: int
 ) -> Generator[ImageEvaluation, None, None]:
-    """What becomes of each image, as they are done."""
+    """Yield each image's evaluation, in the order in which they end."""
     settings, device = inputs.settings, inputs.device
     if workers == 1:
         for task in tasks:
@@ -166,7 +166,7 @@ def _start_worker(
     threads: int,
     network: ServerAddress | None,
 ) -> Callable[[Task], ImageEvaluation]:
-    """What a worker calls with each image."""
+    """Return the function that a worker calls with each image."""
     use_threads(threads)
     detector = detector_behind_cache(settings, device, weights, network)
     return partial(_evaluate_task, detector=detector, settings=settings)
@@ -187,7 +187,7 @@ def _evaluate_task(task: Task, detector: CachedDetector, settings: RunSettings) 
 
 
 def _show_progress(results: Iterable[T], total: int) -> Iterator[T]:
-    """What is done, with a progress bar on a terminal, plain lines elsewhere."""
+    """Yield the results, with a progress bar on a terminal, plain lines elsewhere."""
     if sys.stdout.isatty():
         yield from track(results, total=total, description="images")
         return
@@ -199,7 +199,7 @@ def _show_progress(results: Iterable[T], total: int) -> Iterator[T]:
 
 @contextmanager
 def _mask_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive of masks; it takes its name when it is complete."""
+    """Open the archive of masks; it gets its name when it is complete."""
     partial_path = path.parent / TEMPORARY.replace("*", "masks")
     try:
         with zipfile.ZipFile(partial_path, "w") as archive:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def evaluate_image(
     item: Item, detector: CachedDetector, settings: RunSettings
 ) -> tuple[ImageResult, RemovalResult | None]:
-    """One image to its row; whatever is wrong with it becomes the row's reason."""
+    """Evaluate one image to its row; whatever is wrong with it becomes the row's reason."""
     row = new_row(item)
     started = perf_counter()
     try:
@@ -54,12 +54,12 @@ def evaluate_image(
 
 
 def new_row(item: Item) -> ImageResult:
-    """The row of an image of which nothing is known yet."""
+    """Return the row of an image that was not evaluated yet."""
     return ImageResult(item.path, item.category, item.sha256, "ok")
 
 
 def failed_row(row: ImageResult, reason: str) -> ImageResult:
-    """The row with what went wrong."""
+    """Return the row with the reason why it failed."""
     return replace(row, status="failed", reason=reason)
 
 

@@ -16,10 +16,10 @@ from bgexp.report.finding import Finding, column, counted, worst_first
 def run_findings(
     rows: pd.DataFrame, summary: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Finding]:
-    """What stands out in a run: at most five, the worst first.
+    """Return at most five findings of a run, the worst first.
 
     Args:
-        rows: The columns of `Row.flat`, a row an image.
+        rows: The columns of `ImageResult.flat`, a row an image.
         summary: summary.json as a dict.
         settings: The run's settings as nested dicts, for what to try next.
     """
@@ -119,7 +119,7 @@ def _category(view: RunView) -> Iterator[Finding]:
 
 
 def _category_gaps(rows: pd.DataFrame) -> "pd.Series[float]":
-    """By how much the mean IoU of categories is below that of all others, where that is sure.
+    """Return how far categories' mean IoU is below that of all others, where that is sure.
 
     Sure is a difference of more than two standard errors (Welch), about 95 %.
     """
@@ -155,7 +155,7 @@ def _one_sided(view: RunView) -> Iterator[Finding]:
 
 
 def _checks(view: RunView) -> Iterator[Finding]:
-    """Checks warn of images; with truth, only where those are indeed worse than the others."""
+    """Warn of images by checks; with truth, only where those are indeed worse than the others."""
     size = next((k for k in ("detector.image_size", "detector.min_size") if view.get(k)), "")
     larger = f"{size}={int(view.get(size) * 1.5) // 32 * 32}" if size else ""
     central = "combine.instances=central" if view.get("combine.instances") == "all" else ""
@@ -175,9 +175,9 @@ def _checks(view: RunView) -> Iterator[Finding]:
 
 
 def _flagged(
-    rows: pd.DataFrame, flagged: "pd.Series[bool]", words: tuple[str, str, str]
+    rows: pd.DataFrame, flagged: "pd.Series[bool]", texts: tuple[str, str, str]
 ) -> Iterator[Finding]:
-    title, meaning, setting = words
+    title, meaning, setting = texts
     share, gap = float(flagged.mean()), mean_iou(rows[~flagged]) - mean_iou(rows[flagged])
     worse = math.isnan(gap) or gap >= CLEAR_DIFFERENCE  # without truth nothing tells
     if not share >= 2 * CLEAR_DIFFERENCE or not worse:

@@ -24,17 +24,17 @@ SUMMARY = (
 
 
 class MaskAveragePrecision:
-    """Gathers the detections of one image after the other, as runs, and scores them together.
+    """COCO's mask AP over detections that are added image by image, as runs of pixels.
 
     Lin et al., Microsoft COCO, ECCV 2014, as pycocotools computes it: crowds neither count nor
     cost. Images that are not added are left out.
     """
 
     def __init__(self, dataset: Dataset, class_names: Sequence[str] | None) -> None:
-        """Takes the categories from the dataset's annotations.
+        """Read the categories from the dataset's annotations.
 
         Args:
-            dataset: Of COCO annotations.
+            dataset: A dataset with COCO annotations.
             class_names: The detector's, by its labels; None: it tells no classes apart, and
                 categories do not count.
         """
@@ -47,7 +47,7 @@ class MaskAveragePrecision:
         self._found: list[dict[str, Any]] = []
 
     def add(self, item: Item, detections: Detections, mask_threshold: float) -> None:
-        """Takes what was found in an image; detections of a class that the file lacks do not count.
+        """Add an image's detections; those of a class that the annotations lack do not count.
 
         Args:
             item: An image with annotations.
@@ -56,7 +56,7 @@ class MaskAveragePrecision:
 
         Raises:
             ImageError: the annotations do not fit the image.
-            ValueError: it has none.
+            ValueError: the image has no annotations.
         """
         image, size = item.annotations, (detections.height, detections.width)
         if image is None:
@@ -78,7 +78,7 @@ class MaskAveragePrecision:
                 self._found.append(row | {"score": score, "area": mask.area(runs)})
 
     def result(self) -> dict[str, float]:
-        """Returns COCO's twelve numbers by their names in `SUMMARY`; NaN where one is undefined."""
+        """Return COCO's twelve numbers by their names in `SUMMARY`; NaN where one is undefined."""
         with redirect_stdout(StringIO()):  # pycocotools prints all it does
             evaluation = COCOeval(self._coco(self._truths), self._coco(self._found), "segm")
             evaluation.params.useCats = int(self._class_names is not None)

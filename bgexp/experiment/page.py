@@ -30,13 +30,13 @@ def render_run(
     when: datetime | None = None,
     links: Mapping[str, str] = _EMPTY,
 ) -> bytes:
-    """The page of a run, one HTML file that asks for nothing outside it.
+    """Render the page of a run, one HTML file that loads nothing from outside.
 
     Args:
         summary: summary.json as a dict; of a run that broke, `status` and `error` are enough.
         settings: The run's settings as nested dicts.
-        rows: The columns of `Row.flat`, a row an image; may be empty.
-        pictures: Of the images of `choose_gallery`, in its order.
+        rows: The columns of `ImageResult.flat`, a row an image; may be empty.
+        pictures: The pictures of the images that `choose_gallery` chose, in its order.
         when: When the run began.
         links: Files beside the page: the text of each link and its path relative to the page.
     """
@@ -151,7 +151,7 @@ def _gallery(
 
 
 def _describe_picture(row: "pd.Series[Any]") -> dict[str, Any]:
-    """The numbers beside a picture, and what became of its refinement."""
+    """Return the numbers beside a picture, and what became of its refinement."""
     keys = _METRICS if not np.isnan(row["iou"]) else ("check.coverage", "check.parts")
     keys = (*keys, "unrefined.iou", "check.confidence")
     names = {"unrefined.iou": "IoU unrefined", "background_leakage": "Leakage"}

@@ -36,7 +36,7 @@ NOT_IDENTITY: dict[str, bool | set[str]] = {
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Settings that were checked against the machine: data and weights are there."""
+    """The inputs of a run, found on this machine: settings, device, dataset, weights, detector."""
 
     settings: RunSettings
     device: Device
@@ -62,7 +62,7 @@ class RunInputs:
 
 
 def prepare(settings: RunSettings) -> RunInputs:
-    """Looks for device, data and weights.
+    """Find device, data and weights.
 
     Raises:
         UserError: one of them is missing.
@@ -77,7 +77,7 @@ def prepare(settings: RunSettings) -> RunInputs:
 def detector_behind_cache(
     settings: RunSettings, device: Device, weights: Weights, network: ServerAddress | None = None
 ) -> CachedDetector:
-    """The run's detector; its network is loaded, or that of another process asked, when needed."""
+    """Build the run's detector; it loads a network, or asks another process's, when needed."""
     return cached_detector(settings.detector, device, weights, _cache(settings), network)
 
 
@@ -91,7 +91,7 @@ def _cache(settings: RunSettings) -> DetectionCache | None:
 
 
 def check_ready(jobs: Sequence[RunSettings]) -> None:
-    """Looks for all that can be known to be missing before the first job starts.
+    """Check for all that can be known to be missing before the first job starts.
 
     Raises:
         UserError: device, data, weights or labels are not there, or the store cannot be opened.
@@ -108,7 +108,7 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
 
 
 def _load_key(detector: DetectorSettings) -> DetectorSettings:
-    """The settings that decide what is loaded: a threshold is none of them."""
+    """Return the settings that decide what is loaded: a threshold is none of them."""
     if isinstance(detector, Rembg):
         return detector
     return detector.model_copy(

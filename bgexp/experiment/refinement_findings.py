@@ -8,7 +8,7 @@ from bgexp.report.finding import Finding, column, counted
 
 
 def refinement_findings(view: RunView) -> Iterator[Finding]:
-    """Whether it helps, whom it hurts, and where it was refused."""
+    """Yield whether refinement helps, which images it hurts, and where it was refused."""
     yield from _overall_effect(view)
     yield from _hurt(view)
     yield from _refused(view)
@@ -52,7 +52,7 @@ def _hurt(view: RunView) -> Iterator[Finding]:
 
 
 def _milder_refinement(view: RunView) -> str:
-    """A refinement that changes less, to try instead."""
+    """Return an override for a refinement that changes less, to try instead."""
     return "refine=grabcut" if view.get("refine.name") == "unet" else "refine=none"
 
 

@@ -31,8 +31,8 @@ class ImageResult:
         unrefined: By UNREFINED, of the mask before refinement; empty without truth or refinement.
         refined: "off", "applied", "skipped" or "refused", as in `refine.Refined`.
         fallback: Why refinement was skipped or refused; else empty.
-        cached: Whether the detections were known already.
-        timings_ms: By STAGES; of detections that were known, the time when they were computed.
+        cached: Whether the detections came from the cache.
+        timings_ms: By STAGES; of cached detections, the time when they were computed.
     """
 
     path: str
@@ -51,7 +51,7 @@ class ImageResult:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def flat(self) -> dict[str, Any]:
-        """The row as columns of a table: every key is there, undefined is NaN."""
+        """Return the row as columns of a table: every key is there, undefined is NaN."""
         columns = {
             key: value
             for key, value in asdict(self).items()
@@ -94,13 +94,13 @@ class Summary:
     schema_version: int = SCHEMA_VERSION
 
     def write(self, path: Path) -> None:
-        """Writes it as strict JSON, whole or not at all; undefined numbers are null."""
+        """Write the summary as strict JSON, whole or not at all; undefined numbers are null."""
         fields = asdict(self)
         write_json(path, {"schema_version": fields.pop("schema_version"), **fields})
 
 
 def run_status(counts: dict[str, int], max_failed: float) -> Status:
-    """The one place that decides whether failed images fail the run."""
+    """Decide whether failed images fail the run; nothing else does."""
     if counts["skipped"]:
         return "interrupted"
     # Divided, not multiplied: 0.29 * 100 is below 29.
@@ -108,14 +108,14 @@ def run_status(counts: dict[str, int], max_failed: float) -> Status:
 
 
 def write_rows(rows: Sequence[ImageResult], path: Path) -> None:
-    """Writes the rows as Parquet, whole or not at all."""
+    """Write the rows as Parquet, whole or not at all."""
     columns = ImageResult("", "", "", "ok").flat()  # a run that was interrupted at once has no row
     table = pd.DataFrame([row.flat() for row in rows], columns=list(columns))
     write_whole(path, table.to_parquet(index=False))
 
 
 def numbers(summary: Summary) -> dict[str, float]:
-    """What a tracking store shows of a summary: `iou.mean`, `timings.refine.p95_ms` and so on."""
+    """Flatten a summary for a tracking store: `iou.mean`, `timings.refine.p95_ms` and so on."""
     flat = {f"{key}.{name}": v for key, m in summary.metrics.items() for name, v in m.items()}
     flat |= {f"checks.{k}.{name}": v for k, m in summary.checks.items() for name, v in m.items()}
     flat |= {f"timings.{k}.{name}": v for k, m in summary.timings.items() for name, v in m.items()}

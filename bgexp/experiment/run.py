@@ -48,16 +48,16 @@ def run_experiment(
     parent_run_id: str | None = None,
     varied: Sequence[str] = (),
 ) -> Summary:
-    """Runs one experiment, or takes over the results of an identical finished one.
+    """Run one experiment, or take over the results of an identical finished one.
 
     The folder gets config.yaml, summary.json, per_image.parquet, masks.zip and samples/, which
     the tracking store shows as artifacts.
 
     Args:
-        settings: All of them.
-        folder: Of its files.
-        parent_run_id: Of the sweep that it belongs to.
-        varied: Keys in which it differs from that sweep's other jobs; its name begins with them.
+        settings: The settings of the run.
+        folder: The folder for its files.
+        parent_run_id: The id of its sweep, if any.
+        varied: Keys in which it differs from the sweep's other jobs; its name begins with them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -134,7 +134,7 @@ def _compute_results(run: Run, inputs: RunInputs, folder: Path) -> Summary:
 
 
 def _mask_precision(inputs: RunInputs) -> MaskAveragePrecision | None:
-    """What gathers single objects, where truth and detector tell them apart."""
+    """Return the scorer of single objects, where truth and detector tell them apart."""
     settings = inputs.settings
     if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
         return None
@@ -193,7 +193,7 @@ def _describe_weights(inputs: RunInputs) -> dict[str, str]:
 
 
 def _draw_page(folder: Path, summary: Summary, inputs: RunInputs, began: datetime) -> None:
-    """Numbers that took hours are not lost to a page that cannot be drawn."""
+    """Draw the page; if that fails, log it: numbers that took hours are kept."""
     try:
         draw_run(folder, asdict(summary), inputs.dataset, inputs.settings, began)
     except Exception as error:
@@ -201,7 +201,7 @@ def _draw_page(folder: Path, summary: Summary, inputs: RunInputs, began: datetim
 
 
 def _record(run: Run, summary: Summary, folder: Path) -> None:
-    """The summary comes last: where it lies, all else does."""
+    """Write the summary, the last of the folder's files: where it is, all else is. Log them."""
     summary.write(folder / "summary.json")
     run.log_metrics(numbers(summary))
     run.set_tags({"mlflow.note.content": _describe_summary(summary)})
@@ -210,7 +210,7 @@ def _record(run: Run, summary: Summary, folder: Path) -> None:
 
 
 def _describe_summary(summary: Summary) -> str:
-    """The run in a line, which MLflow shows as its description."""
+    """Describe the run in a line, which MLflow shows as its description."""
     scores = [
         f"{name} {summary.metrics[key]['mean']:.3f}"
         for key, name in (("iou", "IoU"), ("boundary_iou", "boundary IoU"))

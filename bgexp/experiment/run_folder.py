@@ -6,12 +6,12 @@ from typing import Any
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """A job's summary.json."""
+    """Read a job's summary.json."""
     return dict(json.loads((folder / "summary.json").read_text()))
 
 
 def read_overrides(folder: Path) -> list[str]:
-    """What a job was given."""
+    """Read the overrides of a job."""
     return list(json.loads((folder / OVERRIDES).read_text()))
 
 

@@ -11,7 +11,7 @@ from bgexp.report.finding import column
 
 @dataclass(frozen=True, eq=False)
 class RunView:
-    """The arguments of `run_findings`."""
+    """The rows, the summary and the settings of a run, as findings use them."""
 
     rows: pd.DataFrame
     summary: Mapping[str, Any]
@@ -28,14 +28,14 @@ class RunView:
         return self.succeeded.dropna(subset=["iou"]).sort_values("iou", kind="stable")
 
     def get(self, key: str) -> Any:  # noqa: ANN401
-        """A setting by its dotted name; None where there is none."""
+        """Return a setting by its dotted name; None where there is none."""
         value: Any = self.settings
         for part in key.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         return value
 
     def shift_setting(self, key: str, step: float) -> str:
-        """An override that moves a share by a step, within 0.05 to 0.95; empty where it cannot."""
+        """Return an override that shifts a share by a step, within 0.05 to 0.95; "" for none."""
         value = self.get(key)
         if value is None:
             return ""
@@ -44,18 +44,18 @@ class RunView:
 
 
 def mean_iou(rows: pd.DataFrame) -> float:
-    """Mean IoU of some rows; NaN without truth."""
+    """Return the mean IoU of some rows; NaN without truth."""
     return float(rows["iou"].mean())
 
 
 def mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
-    """Mean share of the foreground that is lost, and of what is kept that is background."""
+    """Return the mean shares of foreground that is lost, and of kept pixels that are background."""
     lost = 1 - column(rows, "foreground_recall").mean()
     return float(lost), float(column(rows, "background_leakage").mean())
 
 
 def suggest_override(view: RunView, lost: float, leaked: float) -> str:
-    """An override against the larger error."""
+    """Return an override against the larger of the two errors."""
     if lost > leaked:
         return view.shift_setting("combine.mask_threshold", -0.15)
     return view.shift_setting("detector.score_threshold", 0.2)

@@ -18,10 +18,10 @@ MASKS = "masks.zip"
 
 @dataclass(frozen=True, eq=False)
 class MaskedImage:
-    """An image and what became of it.
+    """An image with its truth and the masks that runs gave it.
 
     Attributes:
-        item: Which one.
+        item: The image in the dataset.
         image: HxWx3 uint8 RGB, upright.
         truth: HxW bool, True = foreground; None without truth.
         masks: By run folder, HxW bool.
@@ -36,7 +36,7 @@ class MaskedImage:
 def read_masked_images(
     paths: Iterable[str], folders: Sequence[Path], dataset: Dataset, max_megapixels: float
 ) -> Iterator[MaskedImage]:
-    """The images with these paths, in this order, where every one of the runs has a mask for it.
+    """Yield the images with these paths, in this order, for which every run has a mask.
 
     An image that changed or vanished since is left out, and so is one whose mask does not fit.
     """

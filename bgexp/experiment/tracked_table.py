@@ -18,7 +18,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def small_pair(removed: RemovalResult) -> Pair:
-    """Cut-out and mask of an image, HxWx3 uint8 RGB each, for the table."""
+    """Shrink the cut-out and the mask of an image for the table, HxWx3 uint8 RGB each."""
     mask = removed.mask.astype(np.uint8) * np.uint8(255)
     return _cell(removed.cutout[..., :3]), _cell(mask)
 
@@ -26,11 +26,11 @@ def small_pair(removed: RemovalResult) -> Pair:
 def picture_table(
     rows: Sequence[ImageResult], pairs: Mapping[str, Pair]
 ) -> dict[str, list[object]]:
-    """Columns of the table: the rows' that have pictures, and these.
+    """Build the table of the rows that have pictures, by columns.
 
     Args:
-        rows: Of the run.
-        pairs: By path.
+        rows: The rows of the run.
+        pairs: Cut-out and mask by path.
     """
     pictured = [row for row in rows if row.path in pairs]
     columns: dict[str, list[object]] = {
@@ -46,7 +46,7 @@ def picture_table(
 
 
 def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A small picture in the upper half of a white square: HxW or HxWx3 to SxSx3 uint8.
+    """Place a small picture in the upper half of a white square: HxW or HxWx3 to SxSx3 uint8.
 
     The tracking UI centres a picture in a square and shows the square's upper half.
     """

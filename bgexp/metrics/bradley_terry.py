@@ -21,9 +21,9 @@ class BradleyTerryScore:
     """How a run stands among several.
 
     Attributes:
-        run_id: Which one.
+        run_id: The run.
         n: Its votes with a preference or a tie.
-        rate: The chance that it is preferred to one of the others, the mean over those that have
+        rate: The chance that it is preferred to another run, the mean over those that have
             votes; NaN without votes.
         low: Lower end of its 95 % interval; high: upper end.
     """
@@ -36,7 +36,7 @@ class BradleyTerryScore:
 
 
 def bradley_terry_scores(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[BradleyTerryScore]:
-    """What all votes among several runs say together, in the order of the ids.
+    """Score several runs from all votes among them, in the order of the ids.
 
     The model of Bradley and Terry (Biometrika 1952): a run of log-strength s is preferred to one
     of log-strength t with chance 1 / (1 + exp(t - s)); a tie is half a win for each. Log-strengths
@@ -69,7 +69,7 @@ def bradley_terry_scores(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[
 
 
 def _fit(design: Floats, wins: Floats) -> Floats:
-    """Log-strengths of the largest posterior, by Newton's method: the problem is convex."""
+    """Return the log-strengths of the largest posterior, by Newton's method: it is convex."""
     theta = np.zeros(design.shape[1])
     for _ in range(_MAX_STEPS):
         step = np.linalg.solve(_hessian(design, theta), _slopes(design, wins, theta).sum(axis=0))
@@ -82,13 +82,13 @@ def _fit(design: Floats, wins: Floats) -> Floats:
 
 
 def _slopes(design: Floats, wins: Floats, theta: Floats) -> Floats:
-    """(n + 1, k): of the log-posterior by the log-strengths, a row a vote, the prior's last."""
+    """Return d log-posterior / d log-strengths, (n + 1, k): a row a vote, the prior's last."""
     vote_slopes = design * (wins - expit(design @ theta))[:, None]
     return np.vstack([vote_slopes, -theta / PRIOR_SD**2])
 
 
 def _hessian(design: Floats, theta: Floats) -> Floats:
-    """(k, k): of the negative log-posterior."""
+    """Return the Hessian of the negative log-posterior, (k, k)."""
     chances = expit(design @ theta)
     weighted = design.T @ (design * (chances * (1 - chances))[:, None])
     return np.asarray(weighted + np.eye(len(theta)) / PRIOR_SD**2, np.float64)
@@ -97,7 +97,7 @@ def _hessian(design: Floats, theta: Floats) -> Floats:
 def _covariances(
     design: Floats, wins: Floats, theta: Floats, images: Sequence[str]
 ) -> tuple[Floats, Floats]:
-    """(k, k) each, of the log-strengths: from the model, and from the images as clusters."""
+    """Return covariances of the log-strengths, (k, k) each: by the model, by images as clusters."""
     model = np.asarray(np.linalg.inv(_hessian(design, theta)), np.float64)
     image_slopes: Mapping[str, Floats] = {image: np.zeros(len(theta)) for image in images}
     for image, slope in zip(images, _slopes(design, wins, theta)[:-1], strict=True):
@@ -109,7 +109,7 @@ def _covariances(
 def _rate(
     place: int, voted: NDArray[np.bool_], theta: Floats, covariances: tuple[Floats, Floats]
 ) -> tuple[float, float, float]:
-    """The mean chance against the others with votes, and its interval."""
+    """Return the mean chance against the others with votes, and its interval."""
     if not voted[place]:
         return math.nan, math.nan, math.nan
     others = voted & (np.arange(len(theta)) != place)

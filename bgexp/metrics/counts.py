@@ -23,12 +23,12 @@ def check(mask: BoolMask, truth: BoolMask) -> None:
 
 
 def count(mask: BoolMask, truth: BoolMask) -> tuple[int, int, int]:
-    """Foreground pixels of the mask, of the truth, and of both at once; refuses as `check`."""
+    """Count the foreground pixels of the mask, of the truth, and of both; refuses as `check`."""
     check(mask, truth)
-    n_mask, n_truth, both = (int(np.count_nonzero(a)) for a in (mask, truth, mask & truth))
-    return n_mask, n_truth, both
+    n_mask, n_truth, n_both = (int(np.count_nonzero(a)) for a in (mask, truth, mask & truth))
+    return n_mask, n_truth, n_both
 
 
 def ratio(part: int, whole: int) -> float:
-    """Part / whole, in [0, 1] for a part of it; 0 / 0 is NaN."""
+    """Return part / whole, in [0, 1] for a part of it; 0 / 0 is NaN."""
     return part / whole if whole else math.nan

@@ -9,61 +9,61 @@ from bgexp.metrics.counts import BoolMask, check, count, ratio
 
 
 def iou(mask: BoolMask, truth: BoolMask) -> float:
-    """Intersection over union, |P & G| / |P | G| (Jaccard 1912): 0 worst, 1 best.
+    """Compute intersection over union, |P & G| / |P | G| (Jaccard 1912): 0 worst, 1 best.
 
     Truth or mask empty: 0. Both empty: NaN.
     """
-    n_mask, n_truth, both = count(mask, truth)
-    return ratio(both, n_mask + n_truth - both)
+    n_mask, n_truth, n_both = count(mask, truth)
+    return ratio(n_both, n_mask + n_truth - n_both)
 
 
 def dice(mask: BoolMask, truth: BoolMask) -> float:
-    """Dice coefficient, 2 |P & G| / (|P| + |G|) (Dice 1945): 0 worst, 1 best.
+    """Compute the Dice coefficient, 2 |P & G| / (|P| + |G|) (Dice 1945): 0 worst, 1 best.
 
     Truth or mask empty: 0. Both empty: NaN.
     """
-    n_mask, n_truth, both = count(mask, truth)
-    return ratio(2 * both, n_mask + n_truth)
+    n_mask, n_truth, n_both = count(mask, truth)
+    return ratio(2 * n_both, n_mask + n_truth)
 
 
 def precision(mask: BoolMask, truth: BoolMask) -> float:
-    """Share of the kept pixels that are true foreground, |P & G| / |P|: 0 worst, 1 best.
+    """Compute the share of kept pixels that are foreground, |P & G| / |P|: 0 worst, 1 best.
 
     Truth empty: 0. Mask or both empty: NaN.
     """
-    n_mask, _, both = count(mask, truth)
-    return ratio(both, n_mask)
+    n_mask, _, n_both = count(mask, truth)
+    return ratio(n_both, n_mask)
 
 
 def foreground_recall(mask: BoolMask, truth: BoolMask) -> float:
-    """Share of the true foreground that is kept, |P & G| / |G|: 0 worst, 1 best.
+    """Compute the share of the foreground that is kept, |P & G| / |G|: 0 worst, 1 best.
 
     Mask empty: 0. Truth or both empty: NaN.
     """
-    _, n_truth, both = count(mask, truth)
-    return ratio(both, n_truth)
+    _, n_truth, n_both = count(mask, truth)
+    return ratio(n_both, n_truth)
 
 
 def background_leakage(mask: BoolMask, truth: BoolMask) -> float:
-    """Share of the kept pixels that are background, 1 - precision: 0 best, 1 worst.
+    """Compute the share of kept pixels that are background, 1 - precision: 0 best, 1 worst.
 
     Truth empty: 1. Mask or both empty: NaN.
     """
-    n_mask, _, both = count(mask, truth)
-    return ratio(n_mask - both, n_mask)
+    n_mask, _, n_both = count(mask, truth)
+    return ratio(n_mask - n_both, n_mask)
 
 
 def mae(mask: BoolMask, truth: BoolMask) -> float:
-    """Mean absolute error, mean |P - G|; of bools, the share of wrong pixels: 0 best, 1 worst.
+    """Compute the mean absolute error, mean |P - G|; of bools, the share of wrong pixels: 0 best.
 
     Always defined. Truth empty: the mask's share of the image. Mask empty: the truth's. Both: 0.
     """
-    n_mask, n_truth, both = count(mask, truth)
-    return ratio(n_mask + n_truth - 2 * both, mask.size)
+    n_mask, n_truth, n_both = count(mask, truth)
+    return ratio(n_mask + n_truth - 2 * n_both, mask.size)
 
 
 def boundary_iou(mask: BoolMask, truth: BoolMask) -> float:
-    """IoU of the two inner boundary bands (Cheng et al., CVPR 2021): 0 worst, 1 best.
+    """Compute IoU of the inner boundary bands (Cheng et al., CVPR 2021): 0 worst, 1 best.
 
     A band is d = max(1, round(0.02 diagonal)) pixels wide, a half rounded to even as in their code;
     the image's edge counts as boundary. Not the min(mask IoU, boundary IoU) of their COCO scores.
@@ -76,7 +76,7 @@ def boundary_iou(mask: BoolMask, truth: BoolMask) -> float:
 
 
 def _band(mask: BoolMask, width: int) -> BoolMask:
-    """Mask minus its erosion by ``width`` steps of 3x3, with zeros around the image."""
+    """Return the mask minus its erosion by ``width`` steps of 3x3, with zeros around the image."""
     if not mask.any():
         return mask
     pixels = mask.astype(np.uint8)

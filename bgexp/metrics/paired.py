@@ -25,7 +25,7 @@ class PairedChange:
     """How values changed on the same images.
 
     Attributes:
-        n: Pairs with both values.
+        n: The number of pairs with both values.
         before: Mean before; after: mean after; change: mean of the differences.
         low: Lower end of the change's 95 % interval; NaN with fewer than three pairs, or six
             clusters.
@@ -46,7 +46,7 @@ class PairedChange:
 def paired_change(
     before: Sequence[float], after: Sequence[float], clusters: Sequence[str] | None = None
 ) -> PairedChange:
-    """The mean change with its bootstrap percentile interval (Efron 1979; 2,000 resamples, seeded).
+    """Compute the mean change and its bootstrap percentile interval (Efron 1979; 2,000, seeded).
 
     Args:
         before: A value an image.
@@ -56,7 +56,7 @@ def paired_change(
             The change stays the mean over images. None: each image counts by itself.
 
     Raises:
-        ValueError: They are not of one length.
+        ValueError: The arguments differ in length.
     """
     pairs, is_defined = _pair_defined(before, after)
     if clusters is not None and len(clusters) != len(before):
@@ -81,7 +81,7 @@ def paired_change(
 
 
 def images_to_decide(change: PairedChange, least_change: float) -> int | None:
-    """About how many more images would give the change a sure sign, if it is what it looks like.
+    """Estimate how many more images would give the change a sure sign, if it is what it seems.
 
     By normal theory, n = ((z(0.975) + z(0.8)) sd / change)^2 images find the change in 80 of 100
     cases. The standard error, sd / sqrt(n), is read from the interval, so that clusters count.
@@ -110,10 +110,10 @@ class Agreement:
 
 
 def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
-    """How alike two values rank the same things (Spearman 1904).
+    """Compute Spearman's rank correlation of two values of the same things (Spearman 1904).
 
     Raises:
-        ValueError: The two are not of one length.
+        ValueError: The arguments differ in length.
     """
     from scipy.stats import spearmanr
 
@@ -126,7 +126,7 @@ def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement
 def _pair_defined(
     first: Sequence[float], second: Sequence[float]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The pairs of which both sides are defined, (n, 2) float64, and which of all those are."""
+    """Return the pairs with both sides defined, (n, 2) float64, and which of all pairs they are."""
     if len(first) != len(second):
         raise ValueError(f"expected values of the same images, got {len(first)} and {len(second)}")
     pairs = np.array([first, second], np.float64).reshape(2, -1).T
@@ -153,7 +153,7 @@ def _clustered_interval(
 def _mean_of_clusters(
     totals: NDArray[np.float64], counts: NDArray[np.int64], axis: int
 ) -> NDArray[np.float64]:
-    """Over all images of the clusters, of which a large one has more."""
+    """Return the mean over all images of the clusters: a large cluster has more of them."""
     mean: NDArray[np.float64] = totals.sum(axis=axis) / counts.sum(axis=axis)
     return mean
 

@@ -33,7 +33,7 @@ NEAREST_FIRST = sorted(
 
 
 def s_measure(mask: BoolMask, truth: BoolMask) -> float:
-    """Structure measure (Fan et al., ICCV 2017): 0 worst, 1 best; half object, half region.
+    """Compute the structure measure, 0 to 1 (Fan et al., ICCV 2017): half object, half region.
 
     Object: 2 m / (m^2 + 1 + s), of the mean m and the sample deviation s of P inside G, and of ~P
     outside it, weighted by area. Region: SSIM in the four quadrants around the truth's centroid,
@@ -43,18 +43,20 @@ def s_measure(mask: BoolMask, truth: BoolMask) -> float:
     Truth empty: 1 - mean P. Truth full: mean P. Mask empty: half the background's share, or more.
     Both empty: 1. A quadrant without pixels has no weight (in PySODMetrics it makes the score NaN).
     """
-    n_mask, n_truth, both = count(mask, truth)
+    n_mask, n_truth, n_both = count(mask, truth)
     if n_truth in (0, truth.size):
         right = n_mask if n_truth else mask.size - n_mask
         return right / mask.size
     n_background = truth.size - n_truth
-    left_out = n_background - (n_mask - both)
-    similar = n_truth * _s_object(both, n_truth) + n_background * _s_object(left_out, n_background)
+    left_out = n_background - (n_mask - n_both)
+    similar = n_truth * _s_object(n_both, n_truth) + n_background * _s_object(
+        left_out, n_background
+    )
     return max(0.0, (similar / mask.size + _s_region(mask, truth)) / 2)
 
 
 def e_measure(mask: BoolMask, truth: BoolMask) -> float:
-    """Enhanced-alignment measure (Fan et al., IJCAI 2018): 0 worst, N / (N - 1) best of N pixels.
+    """Compute the enhanced-alignment measure (Fan et al., IJCAI 2018), 0 to N / (N - 1).
 
     With a and b for P and G minus their means: the sum of (2ab / (a^2 + b^2) + 1)^2 / 4 over N - 1,
     as in the authors' code, so that a perfect score is above 1 by 1 / (N - 1).
@@ -67,7 +69,7 @@ def e_measure(mask: BoolMask, truth: BoolMask) -> float:
     Truth empty: the pixels left out, over N - 1. Truth full: the pixels kept, over N - 1.
     Mask empty or full, truth neither: a quarter of the best. Both empty: the best. N = 1: NaN.
     """
-    n_mask, n_truth, both = count(mask, truth)
+    n_mask, n_truth, n_both = count(mask, truth)
     n = mask.size
     if n == 1:
         return math.nan
@@ -75,16 +77,16 @@ def e_measure(mask: BoolMask, truth: BoolMask) -> float:
         return (n_mask if n_truth else n - n_mask) / (n - 1)
     p, g = n_mask / n, n_truth / n
     aligned = (
-        both * _alignment(1 - p, 1 - g)
-        + (n_mask - both) * _alignment(1 - p, -g)
-        + (n_truth - both) * _alignment(-p, 1 - g)
-        + (n - n_mask - n_truth + both) * _alignment(-p, -g)
+        n_both * _alignment(1 - p, 1 - g)
+        + (n_mask - n_both) * _alignment(1 - p, -g)
+        + (n_truth - n_both) * _alignment(-p, 1 - g)
+        + (n - n_mask - n_truth + n_both) * _alignment(-p, -g)
     )
     return aligned / (n - 1)
 
 
 def weighted_f(mask: BoolMask, truth: BoolMask) -> float:
-    """Weighted F-measure with beta^2 = 1 (Margolin et al., CVPR 2014): 0 worst, 1 best.
+    """Compute the weighted F-measure, beta^2 = 1 (Margolin et al., CVPR 2014): 0 worst, 1 best.
 
     A lost pixel of the foreground costs the Gaussian mean of the errors around it (7x7, sigma 5;
     0 beyond the image), where a background pixel has the error of the true pixel nearest to it.
@@ -103,14 +105,14 @@ def weighted_f(mask: BoolMask, truth: BoolMask) -> float:
 
 
 def _s_object(n_right: int, n: int) -> float:
-    """Similarity of n bools, of which so many are right, to n that all are."""
+    """Compute the similarity of n bools, of which `n_right` are right, to n that all are."""
     mean = n_right / n
     deviation = math.sqrt(n_right * (n - n_right) / (n * max(n - 1, 1)))
     return 2 * mean / (mean**2 + 1 + deviation)
 
 
 def _s_region(mask: BoolMask, truth: BoolMask) -> float:
-    """Mean SSIM of the quadrants; the centroid's own row and column are in the upper left."""
+    """Compute the quadrants' mean SSIM; the centroid's row and column are in the upper left."""
     halves = []
     for axis in (0, 1):
         profile = np.count_nonzero(truth, axis=1 - axis)
@@ -122,9 +124,9 @@ def _s_region(mask: BoolMask, truth: BoolMask) -> float:
 
 def _ssim(mask: BoolMask, truth: BoolMask) -> float:
     n = mask.size
-    n_mask, n_truth, both = count(mask, truth)
+    n_mask, n_truth, n_both = count(mask, truth)
     scale = n * max(n - 1, 1)
-    covariance = (n * both - n_mask * n_truth) / scale
+    covariance = (n * n_both - n_mask * n_truth) / scale
     variances = (n_mask * (n - n_mask) + n_truth * (n - n_truth)) / scale
     x, y = n_mask / n, n_truth / n
     bound = (x**2 + y**2) * variances
@@ -136,7 +138,7 @@ def _alignment(a: float, b: float) -> float:
 
 
 def _surroundings(mask: BoolMask) -> tuple[slice, slice]:
-    """The box of a mask and what its windows reach: outside it neither cost has a part."""
+    """Return the box of a mask and what its windows reach: outside it no pixel costs anything."""
     left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8))
     return np.s_[
         max(top - RADIUS, 0) : top + rows + RADIUS, max(left - RADIUS, 0) : left + columns + RADIUS
@@ -152,7 +154,7 @@ def _cost_of_lost(lost: BoolMask, truth: BoolMask) -> float:
 
 
 def _errors_by_nearest(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
-    """HxW, 1 = lost, or nearest to a true pixel that is; right within 3 pixels of a lost one."""
+    """Mark pixels, HxW: 1 = lost, or nearest to a lost one; right within 3 pixels of a lost one."""
     square = np.ones(2 * (2 * RADIUS + 1,), np.uint8)
     near = cv2.dilate(lost.view(np.uint8), square).view(np.bool_) & ~truth
     was_lost, is_true, is_near = (np.pad(a, REACH).ravel() for a in (lost, truth, near))

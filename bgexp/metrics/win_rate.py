@@ -28,14 +28,14 @@ _LEFT = {"left": 1.0, "tie": 0.5, "right": 0.0}
 
 
 class Vote(Section):
-    """What a judge said of two results of one image.
+    """A judgement of two results of one image.
 
     Attributes:
         image: Its path in the dataset.
         left, right: Ids of the runs whose results stood there.
         choice: The better side; "tie": no difference that matters; "both_bad": neither would do.
         repeat: Whether the judge had seen this pair before, with its sides swapped.
-        seconds: That the judge looked.
+        seconds: How long the judge looked.
         judge: One sitting of one person; nobody is named.
     """
 
@@ -49,11 +49,11 @@ class Vote(Section):
 
     @property
     def sides(self) -> frozenset[str]:
-        """The two runs, wherever they stood."""
+        """The ids of the two runs, without their sides."""
         return frozenset((self.left, self.right))
 
     def won(self, run_id: str) -> float:
-        """1 if this run was preferred, 0 if the other, 0.5 for a tie; NaN if both were bad."""
+        """Return 1 if this run was preferred, 0 if the other, 0.5 for a tie, NaN if both bad."""
         share = _LEFT.get(self.choice, math.nan)
         return share if run_id == self.left else 1 - share
 
@@ -64,11 +64,11 @@ class WinRate:
 
     Attributes:
         n: Votes with a preference or a tie; n_both_bad: the others.
-        n_images: Images that these n are about.
+        n_images: Images of these n votes.
         wins, ties, losses: Of the n.
         rate: Wins and half of the ties, as a share of n; NaN without votes.
         low: Lower end of its 95 % interval; high: upper end; NaN without votes.
-        n_effective: Independent votes that would say as much.
+        n_effective: Independent votes with as much information (n over the design effect).
     """
 
     n: int
@@ -89,7 +89,7 @@ class WinRate:
 
     @property
     def more_votes(self) -> int | None:
-        """About how many more votes would decide it, if the rate is what it looks like.
+        """The estimated number of votes that would decide it, if the rate is what it seems.
 
         0 where it is decided; None with fewer than ten votes, or where the preference is
         practically nil.
@@ -108,7 +108,7 @@ class WinRate:
 
 
 def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
-    """How often a run was preferred to another, with Wilson's score interval.
+    """Compute how often a run was preferred to another, with Wilson's score interval.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927; with
     several votes on an image, of the effective number of votes, as Korn and Graubard do for
@@ -116,7 +116,7 @@ def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
 
     Args:
         votes: Of any runs; those between these two count.
-        run_id: Whose rate it is.
+        run_id: The run whose rate is computed.
         over: The other run.
     """
     between = [vote for vote in exclude_repeats(votes) if vote.sides == {run_id, over}]
@@ -141,7 +141,7 @@ def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
 
 
 def exclude_repeats(votes: Iterable[Vote]) -> list[Vote]:
-    """The votes without those on repeated pairs."""
+    """Return the votes without those on repeated pairs."""
     return [vote for vote in votes if not vote.repeat]
 
 
@@ -170,7 +170,7 @@ def _wilson_interval(rate: float, n: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class SelfAgreement:
-    """How often a judge said of a repeated pair what had been said before.
+    """How often a judge judged a repeated pair as before.
 
     Attributes:
         n: Repeated pairs of which both looks were judged.
@@ -186,7 +186,7 @@ class SelfAgreement:
 
 
 def self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
-    """The share of repeated pairs that were judged alike, with Wilson's interval.
+    """Compute the share of repeated pairs that were judged alike, with Wilson's interval.
 
     Alike is the same run preferred, or the same "tie" or "both bad". By chance alone it is about
     half where nearly all votes prefer a side.
@@ -204,5 +204,5 @@ def self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
 
 
 def _preferred_side(vote: Vote) -> str:
-    """The id of the preferred run, "tie" or "both_bad"."""
+    """Return the id of the preferred run, "tie" or "both_bad"."""
     return {"left": vote.left, "right": vote.right}.get(vote.choice, vote.choice)

@@ -17,7 +17,7 @@ _LEFT, _RIGHT, _ABOVE, _BELOW = 46, 14, 14, 34  # margins of the scatter of jobs
 
 @dataclass(frozen=True)
 class Bar:
-    """A rectangle and what it stands for."""
+    """A rectangle and its label."""
 
     x: float
     y: float
@@ -28,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Tick:
-    """A place on an axis, its text, and on which side of the place that stands."""
+    """A position on an axis, its label, and the side on which the label stands."""
 
     at: float
     label: str
@@ -48,7 +48,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Point:
-    """A dot, what it stands for, and where its text goes; no text where there was no room."""
+    """A dot, its label, and its text with a position; no text where there was no room."""
 
     x: float
     y: float
@@ -72,13 +72,13 @@ class Scatter:
 def histogram(
     title: str, values: NDArray[np.float64], marks: Mapping[str, float], whole: bool = False
 ) -> Histogram:
-    """How often values occur: shares from 0 to 1 in steps of 0.05, or whole numbers up to 10.
+    """Count values in bins: shares from 0 to 1 in steps of 0.05, or whole numbers up to 10.
 
     Args:
-        title: What they are.
+        title: The name of the values.
         values: (N,) float; NaN is left out, numbers over 10 count as 10.
         marks: Values to point out, by name; NaN is left out.
-        whole: Whether they are whole numbers.
+        whole: Whether the values are whole numbers.
     """
     low, high, bins = (-0.5, 10.5, 11) if whole else (0.0, 1.0, 20)
 
@@ -114,7 +114,7 @@ def _text(left: float, count: int, whole: bool) -> str:
 def paired(
     before: NDArray[np.float64], after: NDArray[np.float64], names: Sequence[str]
 ) -> Scatter:
-    """A dot an image, from 0 to 1 on both axes: above the diagonal it became better.
+    """Scatter each image's score after over its score before, 0 to 1; better above the diagonal.
 
     At most 500 dots: evenly chosen by the change, its extremes among them.
     """
@@ -136,10 +136,10 @@ def paired(
 
 @dataclass(frozen=True)
 class Dot:
-    """A job in a scatter: its name, its number in the table, a kind for its looks.
+    """A job in a scatter: its name, its number in the table, and a CSS class (kind).
 
     Attributes:
-        on_front: Whether a line joins it with the others that no job beats in both.
+        on_front: Whether it is on the Pareto front, which a line joins.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Dot:
 
 
 def tradeoff(jobs: Sequence[Dot]) -> Scatter:
-    """Quality upward against seconds an image across, a dot a job; NaN is left out.
+    """Scatter quality over seconds an image, a dot a job; NaN is left out.
 
     A dot has its name where that hits nothing, else its number, else no text.
     """
@@ -186,7 +186,7 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
 
 
 def _staircase(dots: Sequence[tuple[float, float]]) -> str:
-    """A line from dot to dot by steps: between two of them, what can be had is the left one."""
+    """Return an SVG polyline of steps: between two dots, the left one is what can be had."""
     path: list[tuple[float, float]] = []
     for x, y in sorted(dots):
         path += [(x, path[-1][1])] if path else []
@@ -198,7 +198,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def _place(names: Sequence[str], x: float, y: float, boxes: list[Box]) -> tuple[Tick | None, float]:
-    """The first name, and its place beside a dot, that hits nothing; its room is then taken."""
+    """Return the first name that fits beside a dot, and its place; its room is added to `boxes`."""
     for name, dy, dx in product(names, (0, -16, 16, -32, 32), (10, -10)):
         width = 6.6 * len(name)  # of 12 px text, a wide estimate
         left = x + dx - (width if dx < 0 else 0)
@@ -216,7 +216,7 @@ def _overlaps(a: Box, b: Box) -> bool:
 
 
 def round_steps(low: float, high: float) -> list[float]:
-    """About five round numbers between two bounds."""
+    """Return about five round numbers between two bounds."""
     rough = (high - low) / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
@@ -224,7 +224,7 @@ def round_steps(low: float, high: float) -> list[float]:
 
 
 def stacked(parts: Mapping[str, float]) -> list[Bar]:
-    """Parts of a whole side by side, in percent of the width; none where all are 0."""
+    """Stack the parts of a whole side by side, in percent of the width; [] where all are 0."""
     total, bars, x = sum(parts.values()), [], 0.0
     for name, part in parts.items():
         if total > 0:
@@ -237,14 +237,14 @@ def stacked(parts: Mapping[str, float]) -> list[Bar]:
 def spread(
     title: str, values: NDArray[np.float64], low: float, high: float, unit: str = ""
 ) -> Histogram:
-    """How often sizes occur, on a logarithmic axis, with bounds beyond which they are outliers.
+    """Count sizes in bins of a logarithmic axis, and mark the bounds of outliers.
 
     Args:
-        title: What they are.
+        title: The name of the values.
         values: (N,) positive float.
         low: The lower bound; of one far outside the values an arrow says where it is.
-        high: The upper one.
-        unit: Of the values.
+        high: The upper bound.
+        unit: The unit of the values.
     """
     values = values[~np.isnan(values) & (values > 0)]
     if not len(values):
@@ -285,12 +285,12 @@ def spread(
 
 
 def _add_arrow(text: str, left: bool, right: bool) -> str:
-    """The text with an arrow to where its value is, if that is beyond an end of the axis."""
+    """Add an arrow to where the value is, if that is beyond an end of the axis."""
     return f"\u2190 {text}" if left else f"{text} \u2192" if right else text
 
 
 def _format_size(value: float) -> str:
-    """A size in few characters.
+    """Format a size in few characters.
 
     >>> _format_size(0.75), _format_size(1536), _format_size(2_400_000)
     ('0.75', '1,536', '2.4M')

@@ -10,12 +10,12 @@ MIN_TRUSTED_RHO = 0.5  # a check may choose where its rank correlation is surely
 
 
 def decided(change: PairedChange) -> bool:
-    """Whether a change has a sure sign: enough images, and an interval without 0."""
+    """Return whether a change has a sure sign: enough images, and an interval without 0."""
     return change.n >= MIN_IMAGES and (change.low > 0 or change.high < 0)
 
 
 def describe_change(change: PairedChange) -> str:
-    """A change with its interval, in words."""
+    """Describe a change with its interval, in words."""
     if change.n < MIN_IMAGES:
         return f"{signed(change.change)} on {counted(change.n, 'image')}, too few for an interval"
     interval = f"95 % interval {signed(change.low)} to {signed(change.high)}"
@@ -23,7 +23,7 @@ def describe_change(change: PairedChange) -> str:
 
 
 def signed(value: float) -> str:
-    """A change with its sign and three decimals; a dash where it is undefined.
+    """Format a change with its sign and three decimals; a dash where it is undefined.
 
     >>> signed(0.0425), signed(float("nan"))
     ('+0.043', '–')
@@ -32,7 +32,7 @@ def signed(value: float) -> str:
 
 
 def trusted(rho: float, n: int) -> bool:
-    """Whether a check ranks images as IoU does, so that it may choose: |rho| surely above 0.5.
+    """Return whether a check surely ranks images as IoU does, |rho| > 0.5, so that it may choose.
 
     Surely: the lower end of the 95 % interval by Fisher's z, with the standard error of Bonett and
     Wright, "Sample size requirements for estimating Pearson, Kendall and Spearman correlations",

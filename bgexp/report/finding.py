@@ -12,16 +12,16 @@ _ORDER = ("problem", "result", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that the numbers say, and what to try about it.
+    """A finding in the numbers of a run, a sweep or a comparison, and what to try about it.
 
     Attributes:
         severity: A problem spoils the result, a warning may, a note is worth knowing; a result
-            is what was asked for.
+            is the answer to the question.
         title: One line without a full stop.
         evidence: The numbers behind it, in sentences.
         paths: The images concerned, worst first.
         setting: An override to try, such as `detector.score_threshold=0.5`; empty for none.
-        weight: How much it matters among its like: mean IoU lost, or the share of the images.
+        weight: Its rank within its severity: mean IoU lost, or the share of the images.
     """
 
     severity: Literal["problem", "result", "warning", "note"]
@@ -34,13 +34,13 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """A job of a sweep.
+    """A run as pages and tables show it: a job of a sweep, or a run that is compared.
 
     Attributes:
-        name: What it is called on a page; unique in its sweep.
+        name: Its name on the page; unique there.
         overrides: Each `key=value`.
-        summary: Its summary.json; only `status` and `error` where the work itself broke.
-        rows: Its per_image.parquet, the columns of `Row.flat`; empty where there is none.
+        summary: Its summary.json; only `status` and `error` where the run broke.
+        rows: Its per_image.parquet, the columns of `ImageResult.flat`; empty where there is none.
         link: To its report, relative to the sweep's folder.
     """
 
@@ -52,20 +52,20 @@ class RunResult:
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """At most five, by severity and then by weight."""
+    """Return at most five findings, by severity and then by weight."""
     ranked = sorted(findings, key=lambda finding: (_ORDER.index(finding.severity), -finding.weight))
     return ranked[:MAX_FINDINGS]
 
 
 def column(rows: pd.DataFrame, key: str) -> "pd.Series[float]":
-    """A column of numbers; NaN in every row where an earlier version did not write it."""
+    """Return a column of numbers; NaN in every row where an earlier version did not write it."""
     if key in rows:
         return rows[key].astype(float)
     return pd.Series(float("nan"), rows.index, dtype=float)
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with its noun.
+    """Format a number with its noun.
 
     >>> counted(1, "image"), counted(4431, "image")
     ('1 image', '4,431 images')

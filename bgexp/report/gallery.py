@@ -25,7 +25,7 @@ _SQUARE = 8  # pixels, of the checkerboard behind what is transparent
 
 @dataclass(frozen=True)
 class Choice:
-    """An image to show (its path in the rows), and under which heading."""
+    """An image to show (its path in the rows) and its heading."""
 
     path: str
     group: str
@@ -36,7 +36,7 @@ class Picture:
     """Small pictures of one image.
 
     Attributes:
-        choice: Which image, and under which heading.
+        choice: The image and its heading.
         original, cutout: HxWx3 uint8 RGB.
         mask: HxW uint8, 255 where foreground is.
         difference: HxWx3 uint8 RGB: LOST and LEAKED pixels over the dimmed image; None without
@@ -53,7 +53,7 @@ class Picture:
 def choose_gallery(
     rows: pd.DataFrame, count: int, findings: Sequence[Finding] = ()
 ) -> list[Choice]:
-    """The images of a run's page: half of `count` the worst, a quarter the best, some in between.
+    """Choose a page's images: half of `count` the worst, a quarter the best, the rest in between.
 
     On top come, a third as many at most, the first three images of each finding. Without truth the
     worst are those in which nothing was found, then those of the least confidence. Failed images
@@ -64,21 +64,21 @@ def choose_gallery(
     succeeded = rows[rows["status"] == "ok"]
     order = list(succeeded["path"][_goodness(succeeded).sort_values(kind="stable").index])
     worst = order[: math.ceil(count / 2)]
-    rest = order[len(worst) :]
-    n_best = min(len(rest), math.ceil((count - len(worst)) / 2))
-    best = rest[len(rest) - n_best :][::-1]
-    between = rest[: len(rest) - n_best]
+    remaining = order[len(worst) :]
+    n_best = min(len(remaining), math.ceil((count - len(worst)) / 2))
+    best = remaining[len(remaining) - n_best :][::-1]
+    between = remaining[: len(remaining) - n_best]
     n_between = min(len(between), count - len(worst) - n_best)
     steps = [(2 * n + 1) * len(between) // (2 * n_between) for n in range(n_between)]
-    chosen = {WORST: worst, BEST: best, BETWEEN: [between[n] for n in steps]}
-    free = set(order).difference(*chosen.values())
+    groups = {WORST: worst, BEST: best, BETWEEN: [between[n] for n in steps]}
+    free = set(order).difference(*groups.values())
     paths_named = dict.fromkeys(path for finding in findings for path in finding.paths[:3])
-    chosen[NAMED] = [path for path in paths_named if path in free][: math.ceil(count / 3)]
-    return [Choice(path, group) for group, paths in chosen.items() for path in paths]
+    groups[NAMED] = [path for path in paths_named if path in free][: math.ceil(count / 3)]
+    return [Choice(path, group) for group, paths in groups.items() for path in paths]
 
 
 def _goodness(rows: pd.DataFrame) -> "pd.Series[float]":
-    """IoU, where it is known of any; 1 where truth and mask are both empty: nothing is better."""
+    """Return IoU where any image has it; 1 where truth and mask are both empty, the best case."""
     if rows["iou"].notna().any():
         return rows["iou"].fillna(1.0)
     return column(rows, "check.confidence").fillna(0.0) - column(rows, "check.nothing_found")
@@ -91,14 +91,14 @@ def draw_picture(
     truth: BoolArray | None = None,
     background: str = "black",
 ) -> Picture:
-    """The small pictures of an image.
+    """Draw the small pictures of an image.
 
     Args:
-        choice: Which image it is.
+        choice: The image and its heading.
         image: HxWx3 uint8 RGB.
         mask: HxW bool, True = foreground.
         truth: As the mask; None without truth.
-        background: Of the cut-out; a checkerboard stands for "transparent".
+        background: The cut-out's colour; a checkerboard stands for "transparent".
     """
     difference = None
     if truth is not None:
@@ -116,7 +116,7 @@ def draw_picture(
 
 
 def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") -> ByteArray:
-    """The small picture of a cut-out, HxWx3 uint8 RGB; arguments as of `draw_picture`."""
+    """Draw the small picture of a cut-out, HxWx3 uint8 RGB; arguments as of `draw_picture`."""
     small = thumbnail(cut_out(image, mask, background), PANEL)
     if small.shape[2] == 3:
         return small
@@ -139,7 +139,7 @@ class Panel:
 
 
 def panels(picture: Picture) -> list[Panel]:
-    """What a page shows of an image, side by side."""
+    """Return an image's panels on a page, side by side."""
     shown_panels = [
         panel("original", picture.original, kind="original"),
         panel("cut-out", picture.cutout, kind="cutout"),
@@ -151,7 +151,7 @@ def panels(picture: Picture) -> list[Panel]:
 
 
 def panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
-    """A picture as a data URI: HxWx3 uint8 as JPEG, HxW uint8 (a mask) as PNG."""
+    """Embed a picture as a data URI: HxWx3 uint8 as JPEG, HxW uint8 (a mask) as PNG."""
     form, data = (
         ("png", encode_png(picture)) if picture.ndim == 2 else ("jpeg", encode_jpeg(picture))
     )

@@ -32,13 +32,13 @@ MEANINGS = {
 
 
 def display_name(key: str) -> str:
-    """A metric's or check's name."""
+    """Return the display name of a metric or a check."""
     words = key.replace("_", " ").capitalize()
     return NAMES.get(key, re.sub("^(Ap|Ar) ", lambda match: f"Mask {match[0].upper()}", words))
 
 
 def settings_lines(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """All settings by their dotted names, as overrides have them.
+    """Yield all settings by their dotted names, as overrides have them.
 
     >>> list(settings_lines({"seed": 0, "detector": {"labels": ["cat", "dog"], "weights": None}}))
     [('seed', '0'), ('detector.labels', '[cat,dog]'), ('detector.weights', 'null')]
@@ -59,6 +59,6 @@ def _value(value: object) -> str:
 
 
 def describe_section(section: Mapping[str, Any], besides: str) -> str:
-    """What a section of the settings says besides one of its keys, in one line."""
+    """Describe a section of the settings, without one of its keys, in one line."""
     items = [(k, v) for k, v in section.items() if k != besides and v is not None]
     return ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in items)

@@ -19,7 +19,7 @@ _TONES = {"finished": "good", "failed": "problem", "interrupted": "warning"}
 
 @dataclass(frozen=True)
 class Banner:
-    """What a reader has to know before anything else."""
+    """A message above everything else on the page."""
 
     severity: Literal["problem", "warning", "note"]
     title: str
@@ -28,7 +28,7 @@ class Banner:
 
 @dataclass(frozen=True)
 class Fact:
-    """A name and what it stands for, with a second line in small; tone: a class of page.css."""
+    """A name and its value, with a second line in small print; tone: a class of page.css."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Fact:
 
 
 def banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Banner]:
-    """That a run failed, was interrupted, or has its results from another one."""
+    """Return warnings that a run failed, was interrupted, or has the results of another one."""
     counts, error = summary.get("counts") or {}, summary.get("error") or ""
     banners = []
     if summary.get("status") == "failed":
@@ -63,7 +63,7 @@ def banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Ban
 def facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[Fact]:
-    """What a run is, in a few words each; what is not known is left out."""
+    """Return a run's facts, in a few words each; what is not known is left out."""
     status = str(summary.get("status", "unknown"))
     facts = [Fact("Status", status, tone=_TONES.get(status, "")), *started(when)]
     facts += data_and_device(summary)
@@ -77,12 +77,12 @@ def facts(
 
 
 def started(when: datetime | None) -> list[Fact]:
-    """When it began, where that is known."""
+    """Return when a run began, where that is known."""
     return [] if when is None else [Fact("Started", f"{when:%Y-%m-%d %H:%M}", when.tzname() or "")]
 
 
 def data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
-    """What was worked on and what did the work, where the summary says so."""
+    """Return the dataset and the device, where the summary has them."""
     facts = []
     if data := summary.get("dataset"):
         total = "" if data["n_images"] == data["n_population"] else f" of {data['n_population']:,}"
@@ -101,7 +101,7 @@ def _describe_cached(summary: Mapping[str, Any]) -> str:
 
 
 def footer(summary: Mapping[str, Any]) -> str:
-    """Which code made it, and the run's identity."""
+    """Return which code made the page, and the run's identity."""
     state = summary.get("bgexp") or {}
     version = state.get("version", "")
     commit = f", commit {state['git_commit'][:12]}" if state.get("git_commit") else ""

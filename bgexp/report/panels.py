@@ -14,7 +14,7 @@ LOST, LEAKED = (220, 40, 40), (40, 110, 230)  # true foreground that is missing;
 
 
 def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:
-    """The panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one.
+    """Draw the panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one.
 
     The difference shows lost foreground in red and leaked background in blue over the dimmed image.
     """

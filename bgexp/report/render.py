@@ -23,11 +23,11 @@ class Cell:
     """A cell of a table.
 
     Attributes:
-        text: What it shows.
-        sort: By what it is sorted; None: by its text.
+        text: The text of the cell.
+        sort: The sort key; None: its text.
         bar: A share from 0 to 1, drawn as a small bar; None: no bar.
         link: A path relative to the page; empty for none.
-        strong: Whether it stands out.
+        strong: Whether it is set in bold.
         swatch: The colour in front of it, a class of page.css; empty for none.
         anchor: In the first cell, the row's place on the page, to link to; empty for none.
     """
@@ -46,11 +46,11 @@ class Table:
     """A sortable table, cut off after so many rows.
 
     Attributes:
-        caption: For those who hear the page.
+        caption: For screen readers.
         columns: Their headings; numbers stand on the right.
         rows: As many cells each as there are columns.
-        rest: Where the rows that are cut off can be found.
-        most: How many rows are shown.
+        rest: The file with the rows that are cut off.
+        most: How many rows are shown at most.
     """
 
     caption: str
@@ -66,16 +66,16 @@ class Table:
 
     @property
     def more(self) -> int:
-        """How many rows are not."""
+        """The number of rows that are cut off."""
         return len(self.rows) - len(self.shown)
 
     def numeric(self, position: int) -> bool:
-        """Whether a column is one of numbers."""
+        """Return whether a column holds numbers."""
         return bool(self.rows) and all(row[position].sort is not None for row in self.rows)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number with so many decimals; a dash where it is undefined.
+    """Format a number with so many decimals; a dash where it is undefined.
 
     >>> number(0.88436), number(4431, 0), number(float("nan"))
     ('0.884', '4,431', '–')
@@ -86,7 +86,7 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def figure(value: float | None, digits: int = 3, bar: bool = False) -> Cell:
-    """The cell of a number; with `bar`, of a share with its bar."""
+    """Return the cell of a number; with `bar`, of a share with its bar."""
     undefined = value is None or math.isnan(value)
     return Cell(
         number(value, digits),
@@ -96,7 +96,7 @@ def figure(value: float | None, digits: int = 3, bar: bool = False) -> Cell:
 
 
 def change(value: float | None, strong: bool = False) -> Cell:
-    """The cell of a change, with its sign."""
+    """Return the cell of a change, with its sign."""
     value = math.nan if value is None else value
     return Cell(signed(value), value, strong=strong)
 
@@ -104,12 +104,12 @@ def change(value: float | None, strong: bool = False) -> Cell:
 def sections(
     content: Mapping[str, object], candidates: Sequence[tuple[str, str, str]]
 ) -> list[tuple[str, str]]:
-    """Places and names of the sections that a page has, of (place, name, key of its content)."""
+    """Return (place, name) of the sections that have content, from (place, name, content's key)."""
     return [(place, name) for place, name, key in candidates if content[key]]
 
 
 def _link(path: str) -> str:
-    """A link relative to the page; no name can make a scheme or another host of it."""
+    """Quote a path as a link relative to the page; no name makes a scheme or another host of it."""
     return quote(path.lstrip("/"), errors="surrogateescape")
 
 
@@ -132,7 +132,7 @@ def _environment() -> Environment:
 
 
 def _source(stem: str, suffix: str) -> str:
-    """A style or a script; "" where there is none of this name."""
+    """Return a style or a script; "" where there is none of this name."""
     name, environment = f"{stem}.{suffix}", _environment()
     if name not in environment.list_templates():
         return ""
@@ -140,7 +140,7 @@ def _source(stem: str, suffix: str) -> str:
 
 
 def render_page(template: str, **content: object) -> bytes:
-    """A page from a template that extends page.html: UTF-8, nothing outside it is asked for.
+    """Render a template that extends page.html to UTF-8 HTML that loads nothing from outside.
 
     Everything in `content` is escaped; style and script are bgexp's own, pinned by their hashes.
     A template may have more of both beside it, under its own name.
@@ -156,5 +156,5 @@ def render_page(template: str, **content: object) -> bytes:
 
 
 def listed(anchors: Mapping[str, str], findings: Sequence[Finding]) -> dict[str, str]:
-    """The place of each image that a finding names; "" where the page does not show it."""
+    """Return the anchor of each image that a finding names; "" where the page does not show it."""
     return {path: anchors.get(path, "") for finding in findings for path in finding.paths[:6]}

@@ -20,7 +20,7 @@ BOTTLENECK_SHARE = 0.9  # of the time: a network that is so busy keeps the proce
 
 @dataclass(frozen=True)
 class Card:
-    """A number to remember, and what it needs to be understood."""
+    """A number on top of the page, with lines that explain it."""
 
     name: str
     value: str
@@ -29,7 +29,7 @@ class Card:
 
 
 def cards(summary: Numbers) -> list[Card]:
-    """The numbers of a run that matter most: scores, or checks where there is no truth."""
+    """Return the numbers of a run that matter most: scores, or checks where there is no truth."""
     metrics, checks = summary.get("metrics") or {}, summary.get("checks") or {}
     if not metrics and not checks:
         return []
@@ -60,7 +60,7 @@ def _check_card(key: str, stats: Numbers) -> Card:
 
 
 def all_numbers(summary: Numbers) -> Table:
-    """Every metric and check, a row each."""
+    """Tabulate every metric and check, a row each."""
     rows = [
         [
             Cell(display_name(key)),
@@ -80,7 +80,7 @@ def all_numbers(summary: Numbers) -> Table:
 
 
 def categories(summary: Numbers) -> Table | None:
-    """A row a category, the worst first; None where there is only one, or no result."""
+    """Tabulate categories, the worst first; None where there is only one, or no result."""
     groups = summary.get("categories") or {}
     if len(groups) < 2 or not any(summary.get(kind) for kind in ("metrics", "checks")):
         return None
@@ -97,7 +97,7 @@ def categories(summary: Numbers) -> Table | None:
 
 
 def refinement(summary: Numbers) -> dict[str, Any] | None:
-    """What refinement changed: two sentences and a table; None where it was off."""
+    """Return what refinement changed: two sentences and a table; None where it was off."""
     stats = summary.get("refinement") or {}
     if not stats:
         return None
@@ -122,7 +122,7 @@ def refinement(summary: Numbers) -> dict[str, Any] | None:
 
 
 def interval(stats: Numbers) -> str:
-    """The interval of a change, "low to high"; a dash where there is none."""
+    """Format the interval of a change, "low to high"; a dash where there is none."""
     return " to ".join(dict.fromkeys(change(stats.get(key)).text for key in ("low", "high")))
 
 
@@ -146,7 +146,7 @@ def _refinement_sentence(stats: Numbers) -> str:
 
 
 def ranks(summary: Numbers) -> tuple[Table | None, str]:
-    """Which checks order the images as IoU does, as a table and a sentence."""
+    """Return which checks order the images as IoU does, as a table and a sentence."""
     check_ranks = summary.get("check_ranks") or {}
     rows, trusted_names = [], []
     for key, rank in check_ranks.items():
@@ -163,7 +163,7 @@ def ranks(summary: Numbers) -> tuple[Table | None, str]:
 
 
 def verdict(rho: float, n: int) -> Cell:
-    """Whether a check may choose, in words."""
+    """Return the cell that says whether a check may choose."""
     if math.isnan(rho):
         return Cell("constant: not used for choosing")
     if trusted(rho, n):
@@ -172,14 +172,14 @@ def verdict(rho: float, n: int) -> Cell:
 
 
 def trust_sentence(names: Sequence[str]) -> str:
-    """Which checks may be trusted."""
+    """Say which checks may be trusted."""
     if not names:
         return "No check may be trusted to choose here: none ranks surely enough as IoU does."
     return f"Trusted to choose here: {', '.join(names)}; no other check."
 
 
 def timings(summary: Numbers) -> tuple[Table | None, list[Bar], str]:
-    """The stages as a table, as a stacked bar, and a sentence."""
+    """Return the stages as a table, as a stacked bar, and a sentence."""
     stages = summary.get("timings") or {}
     total = sum(stage["total_s"] for stage in stages.values())
     if not total:
@@ -204,7 +204,7 @@ def timings(summary: Numbers) -> tuple[Table | None, list[Bar], str]:
 
 
 def pace(summary: Numbers) -> tuple[str, str] | None:
-    """How busy the network was that a batch's processes shared, and who set the pace."""
+    """Say how busy the network shared by a batch's processes was, and what set the pace."""
     if (network := summary["network"]) is None:
         return None
     busy = f"busy {network['busy']:.0%} of the time"

@@ -27,13 +27,13 @@ MAX_IMAGES = 6  # images on the page of a sweep
 def draw_sweep(
     folder: Path, settings: RunSettings, folders: Sequence[Path], when: datetime
 ) -> None:
-    """Writes report.html of a sweep, with the images on which its jobs disagree most.
+    """Write report.html of a sweep, with the images on which its jobs disagree most.
 
     Args:
-        folder: Of the sweep.
-        settings: Of one of its jobs, for where the images are.
-        folders: Of its jobs.
-        when: When it began.
+        folder: The folder of the sweep.
+        settings: The settings of one job, for the dataset.
+        folders: The folders of its jobs.
+        when: When the sweep began.
     """
     jobs, folder_of = _read_jobs(folder, folders)
     variants = {job.name: folder_of[job.name] for job in choose_variants(jobs)}
@@ -51,12 +51,12 @@ def draw_sweep(
 def draw_variants(
     paths: Sequence[str], variants: Mapping[str, Path], dataset: Dataset, max_megapixels: float
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
-    """For each image its small pictures, HxWx3 uint8 RGB: "original", and a cut-out a variant.
+    """Draw each image's small pictures, HxWx3 uint8 RGB: "original", and a cut-out a variant.
 
     Args:
         paths: The images; one that changed or vanished is left out.
         variants: By name, the folder of the run that made the masks.
-        dataset: Where the images are.
+        dataset: The dataset of the images.
         max_megapixels: Larger images are left out.
     """
     pictures = {}
@@ -70,7 +70,7 @@ def draw_variants(
 
 
 def _read_jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[RunResult], dict[str, Path]]:
-    """The jobs as a page shows them, and the folder of each by its name there."""
+    """Read the jobs as a page shows them, and the folder of each by its name there."""
     overrides = [json.loads((job / "overrides.json").read_text()) for job in folders]
     names = job_names(overrides)
     jobs = []

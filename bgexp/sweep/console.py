@@ -18,12 +18,12 @@ from bgexp.experiment.run_folder import read_overrides, read_summary
 def show_results(
     jobs: Sequence[Path], settings: RunSettings, best: Sequence[str] | None = None
 ) -> bool:
-    """Prints the jobs as a table, where to look and what to type next; whether all finished.
+    """Print the jobs as a table, the report and the next command; return whether all finished.
 
     Args:
-        jobs: Their folders.
-        settings: Of one of them.
-        best: Lines that name the best; None: it is the one of the highest mean IoU.
+        jobs: The folders of the jobs.
+        settings: The settings of one of them.
+        best: Lines that name the best; None: the job of the highest mean IoU is the best.
     """
     summaries = [read_summary(job) for job in jobs]
     rows = [describe_job(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
@@ -50,20 +50,20 @@ def show_results(
 
 
 def _compare_command(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:
-    """The command that compares these jobs, or this one with another."""
+    """Return the command that compares these jobs, or this one with another."""
     if len(summaries) == 1:
-        words = [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
+        arguments = [summaries[0].get("run_id", "last")[:8], "ANOTHER_RUN"]
     else:
         parents = [parent for job in summaries if (parent := job.get("parent_run_id"))]
-        words = [parents[0][:8] if parents else "sweep"]
-    words = ["bgexp", "compare", *words]
+        arguments = [parents[0][:8] if parents else "sweep"]
+    arguments = ["bgexp", "compare", *arguments]
     return shlex.join(
-        words + [f"runs_dir={settings.runs_dir}"] * (settings.runs_dir != Path("runs"))
+        arguments + [f"runs_dir={settings.runs_dir}"] * (settings.runs_dir != Path("runs"))
     )
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
-    """The jobs by what tells them apart; what they share stands below, once."""
+    """Print the jobs by the settings in which they differ; shared ones stand below, once."""
     settings = [shlex.split(row["job"]) for row in rows]
     shared = [o for o in settings[0] if all(o in job for job in settings)]
     table = Table(
@@ -90,7 +90,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def describe_job(job: Path, summary: dict[str, Any]) -> dict[str, str]:
-    """A job's line in the table, all text."""
+    """Return a job's line in the table, all text."""
 
     def mean(kind: str, key: str) -> str:
         value = summary.get(kind, {}).get(key, {}).get("mean")

@@ -18,7 +18,7 @@ WARNINGS = ("check.coverage", "check.nothing_found", "check.confidence")
 
 @dataclass(frozen=True, eq=False)
 class Effect:
-    """What the values of one swept setting do, over all jobs that have them.
+    """The effect of one swept setting, over all jobs that have its values.
 
     Attributes:
         key: The setting's name.
@@ -26,7 +26,7 @@ class Effect:
             each check) over its jobs.
         change: Of mean IoU (or another metric), from the worst value to the best one, on the same
             images; of no image without truth, or where the setting never varies alone.
-        worst, best: These values.
+        worst, best: These two values.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Effect:
 
 
 def varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The settings that differ between jobs, from the overrides of each.
+    """Return the settings that differ between jobs, from the overrides of each.
 
     >>> varied_settings([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.size=9"]])
     {'refine': ['none', 'grabcut'], 'refine.size': ['', '9']}
@@ -54,7 +54,7 @@ def varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
 
 
 def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
-    """A short name for each job, by what tells it apart; a number where nothing does.
+    """Return a short name for each job, by the settings that differ; a number where none does.
 
     >>> job_names([["seed=1", "detector.score_threshold=0.5"], ["detector.score_threshold=0.7"]])
     ['seed=1 score_threshold=0.5', 'score_threshold=0.7']
@@ -75,7 +75,7 @@ def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
 
 
 def scores(jobs: Sequence[RunResult], key: str = "iou") -> pd.DataFrame:
-    """One column of every job's rows side by side: a row an image (path), a column a job's name."""
+    """Return a column of all jobs' rows: a row an image (path), a column a job's name."""
     columns = {}
     for job in jobs:
         values = column(job.rows, key)
@@ -85,12 +85,12 @@ def scores(jobs: Sequence[RunResult], key: str = "iou") -> pd.DataFrame:
 
 
 def mean_score(job: RunResult, key: str = "iou") -> float:
-    """The mean of one column over a job's images; NaN where none has it."""
+    """Return the mean of one column over a job's images; NaN where none has it."""
     return float(column(job.rows, key).mean())
 
 
 def ranking(jobs: Sequence[RunResult]) -> list[RunResult]:
-    """The jobs with a mean IoU, best first; equal ones in their order.
+    """Rank the jobs with a mean IoU, best first; equal ones in their order.
 
     The mean is that over the images which all of them have scored: where one failed on a hard
     image, the others do not suffer for it.
@@ -102,7 +102,7 @@ def ranking(jobs: Sequence[RunResult]) -> list[RunResult]:
 
 
 def lead(jobs: Sequence[RunResult]) -> PairedChange | None:
-    """By how much the best job is ahead of the next one; None with fewer than two scored jobs."""
+    """Compute how far the best job is ahead of the second; None with fewer than two scored jobs."""
     first = ranking(jobs)[:2]
     if len(first) < 2:
         return None
@@ -113,15 +113,15 @@ def lead(jobs: Sequence[RunResult]) -> PairedChange | None:
 def effects(
     jobs: Sequence[RunResult], metric: str = "iou", clusters: Mapping[str, str] | None = None
 ) -> list[Effect]:
-    """What each swept setting does, the largest change first.
+    """Measure the effect of each swept setting, the largest change first.
 
     Compared are only jobs that differ in nothing else: where one of them broke, its counterparts
     are left out. A value's score on an image is the mean over its jobs.
 
     Args:
-        jobs: All of them.
-        metric: Of METRICS, by which values are compared.
-        clusters: For each image (path) what it belongs to, as in `paired_change`.
+        jobs: All jobs.
+        metric: One of METRICS, by which values are compared.
+        clusters: For each image (path) its cluster, as in `paired_change`.
     """
     jobs = [job for job in jobs if len(job.rows)]
     keys = varied_settings([job.overrides for job in jobs])
@@ -132,14 +132,14 @@ def effects(
 def _measure_effect(
     key: str, jobs: Sequence[RunResult], metric: str, clusters: Mapping[str, str] | None
 ) -> Effect:
-    alike = _comparable_jobs(key, jobs)
+    comparable = _comparable_jobs(key, jobs)
     groups: dict[str, list[RunResult]] = {}
-    for job in alike or jobs:
+    for job in comparable or jobs:
         groups.setdefault(_settings(job).get(key, ""), []).append(job)
     per_image = pd.DataFrame({v: scores(group, metric).mean(axis=1) for v, group in groups.items()})
     rising = metric not in LOWER_IS_BETTER
     order = per_image.mean().sort_values(kind="stable", ascending=rising).index
-    per_image = per_image if alike else per_image[:0]
+    per_image = per_image if comparable else per_image[:0]
     image_clusters = None if clusters is None else [clusters[path] for path in per_image.index]
     worst, best = (per_image[value].to_numpy() for value in order[[0, -1]])
     change = paired_change(worst, best, image_clusters)
@@ -149,7 +149,7 @@ def _measure_effect(
 
 
 def _comparable_jobs(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
-    """The jobs that, all other settings being equal, are there with every value of one setting.
+    """Return the jobs that exist with every value of one setting, all others being equal.
 
     Where not all values occur with the same others (a band without refinement does not), those
     that do in most jobs; none where a setting never varies alone.
@@ -176,7 +176,7 @@ def _mean_scores(value: str, jobs: Sequence[RunResult], keys: Iterable[str]) -> 
 
 
 def disagreement(jobs: Sequence[RunResult]) -> "pd.Series[float]":
-    """How far the jobs are apart on each image (path), the farthest first.
+    """Return the range of the jobs' scores on each image (path), the largest first.
 
     The range of IoU; without truth, the range of the share of the picture that is kept.
     """

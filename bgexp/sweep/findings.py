@@ -9,7 +9,7 @@ from bgexp.sweep.effects import disagreement, effects, lead, mean_score, ranking
 
 
 def sweep_findings(jobs: Sequence[RunResult]) -> list[Finding]:
-    """What stands out in a sweep: at most five, the worst first, then what decides it."""
+    """Return at most five findings of a sweep, the worst first, then what decides it."""
     checks = [_broken, _best, _quicker, _settings, _hopeless, _divided]
     return worst_first(finding for check in checks for finding in check(jobs))
 
@@ -69,7 +69,7 @@ def _quicker(jobs: Sequence[RunResult]) -> Iterator[Finding]:
 
 
 def _speed(job: RunResult) -> float:
-    """Images a second; 0 where that is not known."""
+    """Return images a second; 0 where that is not known."""
     return float(job.summary.get("images_per_s") or 0)
 
 

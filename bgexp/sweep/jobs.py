@@ -32,7 +32,7 @@ _EMPTY: Mapping[str, Any] = {}
 def run_sweep(
     planned: Sequence[RunSettings], folder: Path, launch: Callable[[], None]
 ) -> list[Path]:
-    """Lets `launch` run the planned jobs under one parent run; returns the folders of the jobs.
+    """Run the planned jobs by `launch` under one parent run; return the folders of the jobs.
 
     A job that fails does not end the sweep; the parent is closed in every case. In the folder of
     an earlier sweep that one goes on: its jobs are of this one.
@@ -73,7 +73,7 @@ def run_sweep(
 
 
 def _draw(folder: Path, settings: RunSettings, jobs: Sequence[Path], began: datetime) -> None:
-    """Results that took hours are not lost to a page that cannot be drawn."""
+    """Draw the page; if that fails, log it: results that took hours are kept."""
     try:
         draw_sweep(folder, settings, jobs, began)
     except Exception as error:
@@ -84,7 +84,7 @@ def _draw(folder: Path, settings: RunSettings, jobs: Sequence[Path], began: date
 def run_job(
     settings: RunSettings, folder: Path, overrides: Sequence[str], sweep: Path | None
 ) -> None:
-    """One job of a sweep, or the only one: never raises for what goes wrong inside it.
+    """Run one job of a sweep, or the only one; no error inside it is raised.
 
     Its folder gets summary.json in every case; where the work itself broke, it has `status` and
     `error`, and error.txt tells the place in the code.
@@ -106,7 +106,7 @@ def run_job(
 
 
 def fail_job(folder: Path, overrides: Sequence[str], error: str) -> None:
-    """Leaves what a job leaves that failed before it began."""
+    """Write what a job leaves that failed before it began."""
     _write_overrides(folder, overrides)
     _write_end(folder, "failed", error)
 
@@ -120,7 +120,7 @@ def _write_overrides(folder: Path, overrides: Sequence[str]) -> None:
 
 
 def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
-    """For each detector the lowest score that counts in a job: one pass serves them all."""
+    """Return each detector's lowest score that counts in a job: one pass serves them all."""
     floors: dict[str, float] = {}
     for detector in (settings.detector for settings in planned):
         if isinstance(detector, Rembg):
@@ -131,7 +131,7 @@ def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
 
 
 def _add_score_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunSettings:
-    """The settings with the sweep's score floor, where none was set."""
+    """Return the settings with the sweep's score floor, where none was set."""
     detector = settings.detector
     if isinstance(detector, Rembg) or detector.score_floor is not None:
         return settings

@@ -28,23 +28,23 @@ DIGITS = 4  # of a number from an interval: what people can read and repeat
 
 @dataclass(frozen=True)
 class Space:
-    """What the trials of a study have in common, and what is chosen for each.
+    """The search space of a study: overrides of all trials, and those chosen for each.
 
     Attributes:
         fixed: Overrides of every trial.
-        free: By key, from what a value is chosen.
+        free: By key, the distribution from which a value is chosen.
     """
 
     fixed: tuple[str, ...]
     free: Mapping[str, BaseDistribution]
 
     def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
-        """The overrides of a trial, from a value for each free key."""
+        """Return the overrides of a trial, from a value for each free key."""
         varied = [f"{key}={_format(values, chosen[key])}" for key, values in self.free.items()]
         return [*self.fixed, *varied]
 
     def corners(self) -> list[list[str]]:
-        """The first values of all keys together, and each other end or choice of one key at a time.
+        """Return the first values of all keys, and each other end or choice of one key at a time.
 
         Not all combinations of them: with many keys those would take longer than a trial.
         """
@@ -55,10 +55,10 @@ class Space:
 
 
 def read_space(config: DictConfig, overrides: Sequence[str]) -> Space:
-    """The space that a command line means; what an experiment sweeps by itself is part of it.
+    """Read the space of a command line; what an experiment's own config sweeps is part of it.
 
     Raises:
-        UserError: nothing is left to choose, or from something that cannot be.
+        UserError: nothing is left to choose, or a value has no distribution.
     """
     stored = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     fixed, free = [], {}
@@ -117,7 +117,7 @@ def _end_values(values: BaseDistribution) -> list[Any]:
 
 
 def _format(values: BaseDistribution, value: Any) -> str:  # noqa: ANN401
-    """A chosen value as an override has it."""
+    """Format a chosen value as an override has it."""
     if not isinstance(values, FloatDistribution):
         return str(value)
     if values.step is not None:

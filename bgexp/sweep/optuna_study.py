@@ -31,11 +31,11 @@ REPLACES, ABOUT = "replaces", "about"  # keys of what is stored with a trial and
 def open_study(
     folder: Path, settings: OptunaSweep, about: Mapping[str, Any]
 ) -> Iterator[optuna.Study]:
-    """The study in a folder, new or earlier; no other process has it meanwhile.
+    """Open the study in a folder, new or earlier, and lock it against other processes.
 
     Args:
-        folder: Of the sweep.
-        settings: Its name and objectives.
+        folder: The folder of the sweep.
+        settings: The name and the objectives.
         about: What must be the same for trials to be comparable, as JSON has it.
 
     Raises:
@@ -74,7 +74,7 @@ def _lock_study(folder: Path, name: str) -> Iterator[None]:
 
 
 def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
-    """The next trial: one that was cut off, else what TPE proposes.
+    """Return the next trial: one that was interrupted, else what TPE proposes.
 
     Each proposal has a seed of its own, so that an interrupted study proposes what it would have
     proposed without the interruption.
@@ -85,12 +85,12 @@ def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
 
 
 def interrupted_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that a process which is no more left unfinished."""
+    """Return the trials that a dead process left unfinished."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
 
 def requeue_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Closes a trial that was cut off; the next one has its values.
+    """Close an interrupted trial; the next one has its values.
 
     A process killed in between finds the next one waiting and adds no second.
     """
@@ -102,7 +102,7 @@ def requeue_trial(study: optuna.Study, trial: FrozenTrial) -> None:
 def tell_result(
     study: optuna.Study, number: int, objectives: Sequence[str], summary: Mapping[str, Any]
 ) -> None:
-    """Tells how a trial's job ended, from its summary.json."""
+    """Tell the study how a trial's job ended, from its summary.json."""
     values = [objective_value(objective, summary) for objective in objectives]
     defined = [value for value in values if value is not None]
     if summary["status"] == "finished" and len(defined) == len(values):
@@ -112,26 +112,26 @@ def tell_result(
 
 
 def count_ended(study: optuna.Study) -> int:
-    """Trials that came to an end by themselves, good or bad."""
+    """Count the trials that came to an end by themselves, good or bad."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
     return len({trial.number for trial in ended} - _replaced_trials(study))
 
 
 def _replaced_trials(study: optuna.Study) -> set[int]:
-    """The numbers of the trials that were cut off."""
+    """Return the numbers of the trials that were interrupted and queued again."""
     numbers = (trial.user_attrs.get(REPLACES) for trial in study.get_trials(deepcopy=False))
     return {number for number in numbers if number is not None}
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The best one; for several objectives those that no other is better than in all of them."""
+    """Return the best trial; for several objectives, those that no other beats in all of them."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
     return [study.best_trial] if len(study.directions) == 1 else study.best_trials
 
 
 def objective_value(objective: str, summary: Mapping[str, Any]) -> float | None:
-    """An objective's value in a summary; None where it is undefined."""
+    """Return an objective's value in a summary; None where it is undefined."""
     if objective == SPEED:
         value = summary.get(SPEED)
     else:

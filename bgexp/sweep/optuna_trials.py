@@ -42,14 +42,14 @@ def optimize(
     folder: Path,
     compose: Compose,
 ) -> tuple[list[Path], list[str]]:
-    """Works on a study until `settings.trials` have ended.
+    """Run trials of a study until `settings.trials` have ended.
 
     Args:
-        settings: Of the sweep.
-        space: What is chosen for each trial.
-        corners: The settings at its ends, checked.
-        folder: Of the sweep; a trial is a job in the folder of its number.
-        compose: Makes settings of overrides.
+        settings: The settings of the sweep.
+        space: The search space.
+        corners: The settings at the ends of the space, checked.
+        folder: The folder of the sweep; a trial is a job in the folder of its number.
+        compose: Composes settings from overrides.
 
     Returns:
         The folders of the jobs, and lines that name the best.
@@ -80,7 +80,7 @@ def optimize(
 
 
 def _close_open_trials(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
-    """Closes the trials that an earlier process left open."""
+    """Close the trials that an earlier process left open."""
     for trial in interrupted_trials(study):
         job = folder / str(trial.number)
         summary = read_summary(job) if (job / "summary.json").exists() else {}
@@ -133,7 +133,7 @@ def _describe_best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> 
 
 @contextmanager
 def _log_to_terminal() -> Iterator[None]:
-    """What is logged goes to the terminal, as Hydra has it in other sweeps."""
+    """Send the log to the terminal, as Hydra does in other sweeps."""
     root = logging.getLogger()
     handler, level = logging.StreamHandler(sys.stdout), root.level
     root.addHandler(handler)

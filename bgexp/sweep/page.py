@@ -22,20 +22,20 @@ _EMPTY: Mapping[str, Any] = {}
 
 
 def choose_disagreeing(jobs: Sequence[RunResult], count: int) -> list[str]:
-    """The paths of the images on which the jobs are farthest apart, the farthest first."""
+    """Return the images (paths) on which the jobs disagree most, the largest range first."""
     ranges = disagreement(jobs)
     return list(ranges[ranges > 0].index[:count])
 
 
 def choose_variants(jobs: Sequence[RunResult], count: int = MAX_VARIANTS) -> list[RunResult]:
-    """The jobs whose cut-outs are shown: the best, the worst and some between, in their order.
+    """Choose the jobs whose cut-outs are shown: best, worst and some between, in their order.
 
     Without truth they are evenly chosen from all that have results.
     """
     order = ranking(jobs) or [job for job in jobs if len(job.rows)]
     places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    chosen = {order[place].name for place in places}
-    return [job for job in jobs if job.name in chosen]
+    names = {order[place].name for place in places}
+    return [job for job in jobs if job.name in names]
 
 
 def render_sweep(
@@ -45,11 +45,11 @@ def render_sweep(
     when: datetime | None = None,
     links: Mapping[str, str] = _EMPTY,
 ) -> bytes:
-    """The page of a sweep, one HTML file that asks for nothing outside it.
+    """Render the page of a sweep, one HTML file that loads nothing from outside.
 
     Args:
-        title: What the sweep is called.
-        jobs: All of them, those that broke too.
+        title: The name of the sweep.
+        jobs: All jobs, those that broke too.
         pictures: For each image (path) of `choose_disagreeing` its small pictures, HxWx3 uint8
             RGB: "original", and under the name of each job of `choose_variants` its cut-out.
         when: When the sweep began.
@@ -87,7 +87,7 @@ def render_sweep(
 
 
 def _first_summary(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
-    """The first summary that has something, for what all jobs share."""
+    """Return the first summary that has a key, for what all jobs share."""
     return next((job.summary for job in jobs if job.summary.get(key)), {})
 
 
@@ -117,13 +117,13 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _shared_overrides(jobs: Sequence[RunResult]) -> str:
-    """The overrides that all jobs have, as the command line takes them."""
+    """Return the overrides that all jobs have, as the command line takes them."""
     overrides = [list(job.overrides) for job in jobs]
     return shlex.join(o for o in (overrides or [[]])[0] if all(o in job for job in overrides))
 
 
 def _dots(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> list[charts.Dot]:
-    """The jobs that have a score and a speed."""
+    """Return the dots of the jobs that have a score and a speed."""
     dots = []
     for place, job in enumerate(jobs):
         speed = job.summary.get("images_per_s") or math.nan
@@ -135,7 +135,7 @@ def _dots(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> list[charts
 def variant_panels(
     path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[RunResult]
 ) -> dict[str, Any]:
-    """An image as jobs see it: its pictures side by side, each with its score."""
+    """Return an image's pictures by several jobs, side by side, each with its score."""
     ious = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
     labels = {name: f"IoU {number(value)}" for name, value in ious.items()}
     low, high = min(ious.values(), default=0), max(ious.values(), default=0)

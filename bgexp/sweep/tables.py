@@ -18,7 +18,7 @@ from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, vari
 
 
 def jobs_table(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> Table:
-    """A row a job in their order; `ordered` are those with scores, the best first."""
+    """Tabulate the jobs in their order; `ranked` are those with scores, the best first."""
     keys = (*SCORES, "check.nothing_found") if ranked else WARNINGS
     varied = varied_settings([job.overrides for job in jobs])
     rows = []
@@ -42,7 +42,7 @@ def jobs_table(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> Table:
 
 
 def _standing(job: RunResult, ranked: Sequence[RunResult]) -> str:
-    """What is special about a job, in a word or two."""
+    """Return what is special about a job, in a word or two."""
     if job.summary.get("status") != "finished":
         return str(job.summary.get("status", "unknown"))
     if len(ranked) > 1 and job is ranked[0]:
@@ -61,7 +61,7 @@ class EffectPart:
 
 
 def effect_part(effect: Effect) -> EffectPart:
-    """What one swept setting does."""
+    """Describe the effect of one swept setting."""
     keys = [key for key in effect.values if key not in ("value", "n_jobs")]
     rows = [
         [
@@ -81,7 +81,7 @@ def effect_part(effect: Effect) -> EffectPart:
 
 
 def refinement_table(jobs: Sequence[RunResult]) -> Table | None:
-    """What refinement changed in each job that had it."""
+    """Tabulate what refinement changed in each job that had it; None where none had."""
     refined = [(job.name, job.summary.get("refinement") or {}) for job in jobs]
     refined = [(name, change) for name, change in refined if change]
     if not refined:
@@ -111,7 +111,7 @@ def _change_cells(refinement: Mapping[str, Any]) -> list[Cell]:
 
 
 def ranks_table(jobs: Sequence[RunResult]) -> tuple[Table | None, str]:
-    """How each check ranks images (within a job) and jobs as IoU does; `jobs` have scores."""
+    """Tabulate how each check ranks images (within a job) and jobs as IoU does; all have scores."""
     several = len(jobs) >= MIN_IMAGES  # fewer have a perfect order by chance too often
     rows: list[tuple[float, list[Cell]]] = []
     trusted_names: list[str] = []

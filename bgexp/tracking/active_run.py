@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """One tracked run that is going on."""
+    """One open tracked run."""
 
     def __init__(self, client: "MlflowClient", entity: "mlflow.entities.Run") -> None:
         parts = urlsplit(entity.info.artifact_uri)
@@ -49,7 +49,7 @@ class Run:
         self.failed = False  # set where the work ended by itself and counts as failed
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Records settings; a value is cut at MLflow's limit."""
+        """Record settings; a value is cut at MLflow's limit."""
         from mlflow.entities import Param
 
         pairs = [Param(_key(k), str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
@@ -57,7 +57,7 @@ class Run:
             self._client.log_batch(self.run_id, params=pairs[start : start + BATCH])
 
     def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Records numbers; an undefined one is left out, since MLflow would show it as 0."""
+        """Record numbers; an undefined one is left out, since MLflow would show it as 0."""
         from mlflow.entities import Metric
 
         now = int(1000 * time())
@@ -67,13 +67,13 @@ class Run:
             self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Sets tags."""
+        """Set tags."""
         from mlflow.entities import RunTag
 
         self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in tags.items()])
 
     def log_file(self, path: Path, folder: str = "") -> None:
-        """Makes a file an artifact: on a local store by a hard link, so that it is stored once."""
+        """Make a file an artifact: on a local store by a hard link, so that it is stored once."""
         if self._artifacts is not None:
             target = self._artifacts / folder / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -84,13 +84,13 @@ class Run:
         self._client.log_artifact(self.run_id, str(path), folder or None)
 
     def log_folder(self, root: Path) -> None:
-        """Makes every file under a folder an artifact, sub-folders kept."""
+        """Make every file under a folder an artifact, sub-folders kept."""
         for path in sorted(p for p in root.rglob("*") if p.is_file()):
             folder = path.parent.relative_to(root).as_posix()
             self.log_file(path, "" if folder == "." else folder)
 
     def log_table(self, columns: Mapping[str, Sequence[Any]], name: str) -> None:
-        """Logs a table that the run list can compare; an HxWx3 uint8 array becomes a picture."""
+        """Log a table that the run list can compare; an HxWx3 uint8 array becomes a picture."""
         from mlflow import Image
 
         def cell(value: Any) -> Any:  # noqa: ANN401
@@ -100,7 +100,7 @@ class Run:
         self._client.log_table(self.run_id, data, name)
 
     def log_dataset(self, name: str, digest: str, source: str, n_images: int) -> None:
-        """Names the data that the run used, for MLflow's dataset column."""
+        """Name the data that the run used, for MLflow's dataset column."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         location, size = json.dumps({"uri": source}), json.dumps({"num_rows": n_images})
@@ -109,7 +109,7 @@ class Run:
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])
 
     def copy_artifacts(self, run_id: str) -> None:
-        """Takes over all artifacts of another run."""
+        """Take over all artifacts of another run."""
         self.log_folder(Path(self._client.download_artifacts(run_id, "")))
 
 
@@ -122,15 +122,15 @@ def tracked_run(
     parent_run_id: str | None = None,
     run_id: str | None = None,
 ) -> Iterator[Run]:
-    """Opens a run and closes it in every case: FINISHED, FAILED, or KILLED when interrupted.
+    """Open a run and close it in every case: FINISHED, FAILED, or KILLED when interrupted.
 
     Args:
-        settings: Where it is recorded.
-        command: What kind of run it is: run, sweep, train and so on; the tag `bgexp.command`.
-        name: What people see.
-        folder: Of its files.
-        parent_run_id: Of the sweep that it belongs to.
-        run_id: Of an earlier run that goes on; None: a new one.
+        settings: The store and the experiment.
+        command: The kind of run: run, sweep, train and so on; the tag `bgexp.command`.
+        name: The name that the store shows.
+        folder: The folder of its files.
+        parent_run_id: The id of its sweep, if any.
+        run_id: The id of an earlier run that goes on; None: a new one.
     """
     from mlflow.exceptions import MlflowException
 
@@ -178,12 +178,12 @@ def _reopen_run(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) ->
 
 
 def close_dead(settings: TrackedSettings) -> None:
-    """Closes what dead processes of this host left RUNNING in a store."""
+    """Close what dead processes of this host left RUNNING in a store."""
     close_dead_runs(*open_store(settings))
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
-    """Closes runs left RUNNING by processes of this host that are no more; returns their ids."""
+    """Close runs that dead processes of this host left RUNNING; return their ids."""
     own_running = f"attributes.status = 'RUNNING' and tags.`bgexp.host` = '{socket.gethostname()}'"
     dead = [
         run.info.run_id
@@ -220,7 +220,7 @@ def _owner_tags() -> dict[str, str]:
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:
-    """Whether the process that the tags name still runs; a reused process id is another one."""
+    """Return whether the tags' process still runs; a reused process id is another one."""
     try:
         process = psutil.Process(int(tags.get("bgexp.pid", "-1")))
         if process.status() == psutil.STATUS_ZOMBIE:
@@ -232,5 +232,5 @@ def _is_alive(tags: Mapping[str, str]) -> bool:
 
 
 def _key(name: str) -> str:
-    """A name as MLflow takes it: letters and digits of any script, `_ - . / :` and spaces."""
+    """Return a name as MLflow takes it: letters and digits of any script, `_ - . / :`, spaces."""
     return re.sub(r"[^\w\-./: ]", "_", name)[:MAX_KEY_LENGTH]

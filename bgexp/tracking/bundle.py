@@ -40,11 +40,11 @@ class Bundle:
     """A bundle on the disk whose files were verified.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         settings: By STAGES, as a config holds them; weights are the bundle's own files.
-        sha256: Of settings.json.
+        sha256: SHA-256 of settings.json.
         weights: SHA-256 by file name.
-        source: The run that it comes from, its dataset and its state of bgexp.
+        source: The run that was promoted, its dataset and its state of bgexp.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Bundle:
 
 
 def stages_of(settings: RunSettings) -> dict[str, Any]:
-    """The settings that make a result, by STAGES, whatever their weights are called."""
+    """Return the settings that make a result, by STAGES, whatever their weights are called."""
     stages = settings.model_dump(mode="json", include=set(STAGES))
     # A sweep's floor serves other thresholds; production needs its own only.
     stages["detector"] |= {"weights": None, "score_floor": None}
@@ -65,7 +65,7 @@ def stages_of(settings: RunSettings) -> dict[str, Any]:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Reads a bundle and verifies it; nothing of it is run.
+    """Read a bundle and verify it; nothing of it is run.
 
     Raises:
         UserError: a file is missing or not the one that settings.json names, or settings.json
@@ -96,7 +96,7 @@ def load_bundle(folder: Path) -> Bundle:
 
 
 def _owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The stages that have weights, and the name of each one's file."""
+    """Yield the stages that have weights, and the name of each one's file."""
     yield "detector", DETECTOR
     if stages["refine"].get("name") == "unet":
         yield "refine", REFINER

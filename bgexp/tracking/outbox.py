@@ -25,7 +25,7 @@ SENDING_SECONDS = 60.0  # for all of them, before a store counts as away
 
 @dataclass(frozen=True)
 class Post:
-    """All that a store gets of a piece of work that has ended; it is sent whole or again."""
+    """The record of a piece of work that has ended; it is sent whole or again."""
 
     name: str
     experiment: str
@@ -41,7 +41,7 @@ class Post:
 def outbox(
     settings: TrackedSettings, tell: Callable[[str], None]
 ) -> Iterator[Callable[[Post], str]]:
-    """Gives what sends a record, and those that could not be sent before; returns its run's id.
+    """Yield a function that sends a record, with those kept earlier, and returns its run's id.
 
     MLflow is imported and the store opened meanwhile, in a process that can be killed at any
     moment. A store that is away, slow or broken costs SENDING_SECONDS at most: the record is kept
@@ -49,10 +49,10 @@ def outbox(
     """
     folder = settings.runs_dir.resolve() / OUTBOX
     context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_serve_outbox, args=(settings, folder, theirs), daemon=True)
+    parent_end, child_end = context.Pipe()
+    child = context.Process(target=_serve_outbox, args=(settings, folder, child_end), daemon=True)
     child.start()
-    theirs.close()
+    child_end.close()
 
     def send(post: Post) -> str:
         name = f"{post.began_ms}-{os.urandom(4).hex()}.json"
@@ -61,7 +61,7 @@ def outbox(
         except OSError as error:
             tell(f"runs: {folder}: {error.strerror}; this is recorded in no tracking store")
             return ""
-        sent, reason = _request_sending(ours, name)
+        sent, reason = _request_sending(parent_end, name)
         if name not in sent:
             tell(f"tracking: {reason}; the record is kept in {folder} and sent later")
         return sent.get(name, "")
@@ -71,11 +71,11 @@ def outbox(
     finally:
         child.kill()
         child.join()
-        ours.close()
+        parent_end.close()
 
 
 def _request_sending(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
-    """Asks for all records to be sent; the runs' ids by the records' names, what else was said."""
+    """Ask for all records to be sent; return run ids by record name, and why one is missing."""
     sent: dict[str, str] = {}
     reason = f"no answer within {SENDING_SECONDS:g} s"
     deadline = monotonic() + SENDING_SECONDS
@@ -90,7 +90,7 @@ def _request_sending(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
 
 
 def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
-    """In a process of its own: makes ready, and sends when it is asked to."""
+    """Open the store in a process of its own, and send when asked to."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
     with suppress(Exception):  # told where it is needed
@@ -111,7 +111,7 @@ def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> 
 
 
 def _send(settings: TrackedSettings, file: Path) -> str:
-    """Sends one record and deletes its file; what an interrupted attempt left is removed first."""
+    """Send one record and delete its file; what an interrupted attempt left is removed first."""
     post, name = json.loads(file.read_text()), file.name
     tracking = settings.tracking.model_copy(update={"experiment": post["experiment"]})
     run_id = _create_run(settings.model_copy(update={"tracking": tracking}), post, name)

@@ -30,10 +30,10 @@ class StoredRun:
     """A run of `bgexp run` that has ended, or goes on.
 
     Attributes:
-        run_id: In the store.
-        name: What the store shows.
+        run_id: Its id in the store.
+        name: Its name in the store.
         status: MLflow's: FINISHED, FAILED, KILLED or RUNNING.
-        parent_run_id: Of its sweep, if any.
+        parent_run_id: The id of its sweep, if any.
         tags, params, metrics: All of them, as the store has them.
         folder: Its files: summary.json, config.yaml, per_image.parquet, masks.zip.
     """
@@ -55,7 +55,7 @@ class StoredRun:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Its per_image.parquet, the columns of `Row.flat`; empty where it left none."""
+        """Its per_image.parquet, the columns of `ImageResult.flat`; empty where it left none."""
         path = self.folder / "per_image.parquet"
         return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
 
@@ -84,14 +84,14 @@ class StoredRun:
 def find_runs(
     settings: TrackedSettings, which: Sequence[str], where: str | None = None
 ) -> list[StoredRun]:
-    """The runs that words name, each once, in their order; of a sweep, its jobs.
+    """Find the runs that words name, each once, in their order; of a sweep, its jobs.
 
     Args:
-        settings: Which store and experiment.
+        settings: The store and the experiment.
         which: Each the beginning of an id (four characters at least), a whole name, `sweep` for the
             newest sweep, or `last` for the newest sweep or single run.
-        where: In MLflow's language (`metrics."iou.mean" > 0.8`); of what `runs` names, or of all
-            runs where it names nothing, only these.
+        where: A filter in MLflow's language (`metrics."iou.mean" > 0.8`) of what `which` names, or
+            of all runs where that is empty.
 
     Raises:
         UserError: a word that names no run or several, a filter that cannot be read, or nothing
@@ -100,11 +100,11 @@ def find_runs(
     client, experiment_id = open_store(settings)
     all_runs = _search(client, experiment_id, "")
     named_runs = [run for word in which for run in _match(word, all_runs, settings)]
-    chosen = [job for run in named_runs for job in _jobs_of(run, all_runs)] if which else all_runs
+    selected = [job for run in named_runs for job in _jobs_of(run, all_runs)] if which else all_runs
     if where is not None:
         matching = {run.info.run_id for run in _search(client, experiment_id, where)}
-        chosen = [run for run in chosen if run.info.run_id in matching]
-    runs = {run.info.run_id: run for run in chosen if _command(run) == RUN}
+        selected = [run for run in selected if run.info.run_id in matching]
+    runs = {run.info.run_id: run for run in selected if _command(run) == RUN}
     if not runs:
         words = " ".join([*which, *([f"filter={where}"] if where else [])])
         raise UserError(f"no run of `bgexp run` in {_store(settings)} is meant by: {words}")
@@ -112,7 +112,7 @@ def find_runs(
 
 
 def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlflow.entities.Run"]:
-    """The newest first."""
+    """Return the runs that match a filter, the newest first."""
     from mlflow.exceptions import MlflowException
 
     newest = ["attributes.start_time DESC"]
@@ -147,7 +147,7 @@ def _match(
 def _jobs_of(
     run: "mlflow.entities.Run", runs: Sequence["mlflow.entities.Run"]
 ) -> Iterator["mlflow.entities.Run"]:
-    """The jobs of a sweep in their order; any other run itself."""
+    """Yield the jobs of a sweep in their order; any other run itself."""
     if _command(run) != SWEEP:
         yield run
     for job in reversed(runs):

@@ -49,10 +49,10 @@ class Version:
 
 
 def find_version(settings: TrackedSettings, reference: str) -> Version | None:
-    """The version that a reference means; None where there is no such model, version or alias.
+    """Find the version that a reference means; None where there is none.
 
     Args:
-        settings: Which store.
+        settings: The store.
         reference: `champion`, `previous` or a number, of the model named `bgexp`; or NAME@ALIAS,
             NAME/NUMBER.
 
@@ -69,7 +69,7 @@ def find_version(settings: TrackedSettings, reference: str) -> Version | None:
 
 
 def _parse_reference(reference: str) -> tuple[str, str, str]:
-    """Name, alias and number; one of the last two is empty."""
+    """Return name, alias and number; one of the last two is empty."""
     if "@" in reference:
         name, _, alias = reference.partition("@")
         return name, alias, ""
@@ -90,7 +90,7 @@ def _lookup(client: "MlflowClient", name: str, alias: str, number: str) -> "Mode
 
 
 def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
-    """Downloads and verifies a promoted model; into the runs folder, where it was not there.
+    """Download a promoted model into the runs folder and verify it.
 
     Raises:
         UserError: there is none, it was not promoted by bgexp, or it is not what was promoted.
@@ -108,9 +108,9 @@ def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
 
 
 def with_model(settings: Tool) -> tuple[Tool, Version | None]:
-    """The settings with the stages of the promoted model that they name, and its version, if any.
+    """Return the settings with the stages of the promoted model they name, and its version.
 
-    What lies behind the foreground stays as it was asked for.
+    The background stays that of the settings. The version is None where none is named.
 
     Raises:
         UserError: as `fetch`.
@@ -149,7 +149,7 @@ def _download(settings: TrackedSettings, version: Version) -> Bundle:
 def register(
     settings: TrackedSettings, name: str, bundle: Bundle, run_id: str, tags: Mapping[str, str]
 ) -> Version:
-    """Registers a bundle as the next version of a name; `run_id`: of the run that records it.
+    """Register a bundle as the next version of a name; `run_id`: of the run that records it.
 
     It is an MLflow model too, made from a file of code and never pickled: see serving_model.py.
     """
@@ -186,7 +186,7 @@ def _model_is_missing(client: "MlflowClient", name: str) -> bool:
 
 
 def set_champion(settings: TrackedSettings, version: Version) -> None:
-    """Makes a version the champion, and what was it until now the previous one."""
+    """Make a version the champion, and the champion until now the previous one."""
     client, _ = open_store(settings)
     champion = find_version(settings, f"{version.name}@{CHAMPION}")
     # In this order: whoever is killed between the two has lost nothing.

@@ -19,10 +19,10 @@ NEVER_NAMED = ("runs_dir", "force", "tracking.uri", "tracking.experiment", "dete
 
 
 def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
-    """A short name for a run: `demo · score 0.7 · grabcut`.
+    """Return a short name for a run: `demo · score 0.7 · grabcut`.
 
     Args:
-        settings: Of the run.
+        settings: The settings of the run.
         varied: Keys in which it differs from the others of its sweep; they stand first.
     """
     values = flattened(settings)
@@ -31,13 +31,13 @@ def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
 
 
 def sweep_name(varied: Sequence[str], folder: str) -> str:
-    """A name for a sweep, from what differs in it and its folder's name."""
+    """Return a name for a sweep, from what differs in it and its folder's name."""
     words = [ALWAYS.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied]
     return f"sweep of {', '.join(words) or 'nothing'}{SEPARATOR}{folder}"
 
 
 def varied_keys(planned: Sequence[RunSettings]) -> list[str]:
-    """The keys in which jobs differ, those that every name says first.
+    """Return the keys in which jobs differ, those that every name says first.
 
     The settings of a stage are compared only among jobs whose stage is of the same kind.
     """

@@ -26,7 +26,7 @@ STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 
 def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
-    """The client and the experiment's id; a fresh store is set up under a lock.
+    """Return the client and the experiment's id; a fresh store is set up under a lock.
 
     A store that several processes open for the first time at once breaks, hence the lock.
 
@@ -70,12 +70,12 @@ def unreachable_store(uri: str, error: Exception) -> UserError:
 
 
 def first_line(error: Exception) -> str:
-    """Its first line, short."""
+    """Return an error's first line, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, Path] | None:
-    """The id and folder of the newest finished run with this identity whose results are there."""
+    """Find the newest finished run with this identity and its results; return id and folder."""
     client, experiment_id = open_store(settings)
     query = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
     for run in client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):

@@ -45,7 +45,7 @@ class Pair(Section):
 
 
 class Review(Section):
-    """`review.json`: what the page does not tell."""
+    """`review.json`: which runs stood left and right, which the page does not tell."""
 
     format: Literal["bgexp-review"] = "bgexp-review"
     version: Literal[1] = 1
@@ -55,7 +55,7 @@ class Review(Section):
 
 
 class Judgement(Section):
-    """What the judge said of a pair."""
+    """The judgement of a pair."""
 
     pair: Annotated[str, Field(max_length=20)]
     choice: Choice
@@ -79,11 +79,11 @@ class VoteLog(Section):
 
 
 def read_file(file: Path, settings: TrackedSettings) -> tuple[list[Vote], Review]:
-    """The votes of an exported file, and the review that they are of.
+    """Read the votes of an exported file, and the review that they are of.
 
     Raises:
         UserError: One line for what is wrong with it: no such file, not of this format, a review
-            or a run that is not in the store, a pair that is not in the review or is told of twice.
+            or a run that is not in the store, a pair that is not in the review or has two votes.
     """
     exported = _check_content(VoteFile, _read_json(file), file)
     client, experiment_id = open_store(settings)
@@ -119,7 +119,7 @@ def _build_votes(exported: VoteFile, review: Review, file: Path) -> list[Vote]:
 def log_votes(
     votes: Sequence[Vote], review: Review, settings: TrackedSettings, folder: Path
 ) -> str:
-    """Keeps them in the store, as a run below their review; returns its id.
+    """Log votes as a run below their review; return its id.
 
     Raises:
         UserError: The store cannot be reached.
@@ -135,7 +135,7 @@ def log_votes(
 
 
 def read_votes(settings: TrackedSettings, run_ids: Collection[str]) -> list[Vote]:
-    """All votes that were logged on two of these runs, whatever else their review compared.
+    """Read all votes that were logged on two of these runs, whatever else the review compared.
 
     Of a pair that one sitting judged in several logged files, the newest counts.
 
@@ -150,7 +150,7 @@ def read_votes(settings: TrackedSettings, run_ids: Collection[str]) -> list[Vote
 
 
 def _read_logged(client: "MlflowClient", experiment_id: str, run_ids: set[str]) -> Iterator[Vote]:
-    """The newest first."""
+    """Yield the logged votes, the newest file first."""
     query = f"attributes.status = 'FINISHED' and tags.`bgexp.command` = '{REVIEW}'"
     newest = ["attributes.start_time DESC"]
     for run in client.search_runs([experiment_id], query, max_results=MAX_FILES, order_by=newest):
@@ -169,7 +169,7 @@ def _find_review(client: "MlflowClient", experiment_id: str, review: str, file: 
 
 
 def _run_tags(client: "MlflowClient", experiment_id: str, run_id: str) -> Mapping[str, str]:
-    """The tags of a run; {} where there is none."""
+    """Return the tags of a run; {} where there is none."""
     runs = client.search_runs([experiment_id], f"attributes.run_id = '{run_id}'")
     return dict(runs[0].data.tags) if runs else {}
 
@@ -193,7 +193,7 @@ def _read_json(file: Path) -> Any:  # noqa: ANN401
 
 
 def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; JSON itself would take the last of several equal keys."""
+    """Build a JSON object; json itself would take the last of several equal keys."""
     content: dict[str, Any] = {}
     for key, value in pairs:
         if key in content:
@@ -203,7 +203,7 @@ def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_content(kind: type[Settings], content: Any, file: Path) -> Settings:  # noqa: ANN401
-    """The content as that kind; of several mistakes the first is told."""
+    """Check the content as that kind; of several mistakes the first is reported."""
     try:
         return check_settings(kind, content)
     except UserError as error:
