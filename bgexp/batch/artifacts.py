@@ -20,7 +20,7 @@ from bgexp.system.atomic import write_whole
 
 PAGE = "report.html"
 SHOWN = 24
-_THREADS = 2  # decoders let go of the interpreter; more would hold more pictures at once
+_THREADS = 2  # decoders release the GIL; more threads would hold more images in memory at once
 
 
 def draw_batch(
@@ -31,31 +31,31 @@ def draw_batch(
     files: Mapping[str, Path],
     began: datetime,
 ) -> None:
-    """Writes report.html; a picture that cannot be read any more is left out.
+    """Write report.html; an image that cannot be read any more is left out.
 
     Args:
         output: The output folder.
-        settings: Of the batch.
-        summary: As summary.json holds it.
-        records: A row an input.
-        files: Of the inputs, absolute, by path.
-        began: When the batch did.
+        settings: The batch's settings.
+        summary: The content of summary.json.
+        records: One record per input file.
+        files: Absolute path of each input by its path relative to the input folder.
+        began: When the batch began.
     """
     rows = manifest_table(records)
     outputs = {record.path: output / record.output for record in records if record.output}
-    shown = most_doubtful(rows, SHOWN)
+    paths = most_doubtful(rows, SHOWN)
 
-    def small(file: Path) -> NDArray[np.uint8]:
+    def load_thumbnail(file: Path) -> NDArray[np.uint8]:
         return thumbnail(load_image(file, settings.max_megapixels), PANEL)
 
-    def pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    def load_pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
         with suppress(ImageError, MemoryError):
-            return small(files[path]), small(outputs[path])
+            return load_thumbnail(files[path]), load_thumbnail(outputs[path])
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        pairs = zip(shown, pool.map(pair, shown), strict=True)
-        pictures = {path: found for path, found in pairs if found}
+        pairs = zip(paths, pool.map(load_pair, paths), strict=True)
+        thumbnails = {path: pair for path, pair in pairs if pair}
     links = {name: name for name in ("summary.json", PARQUET, CSV)}
-    page = render_batch(summary, settings.model_dump(mode="json"), rows, pictures, began, links)
+    page = render_batch(summary, settings.model_dump(mode="json"), rows, thumbnails, began, links)
     write_whole(output / PAGE, page)

@@ -70,9 +70,9 @@ class BatchResult:
     """How a batch ended.
 
     Attributes:
-        summary: As summary.json holds it; {} of a dry run.
-        records: A row an input; of a dry run none.
-        planned: What was to be done with each file.
+        summary: The content of summary.json; {} of a dry run.
+        records: One record per input file; none of a dry run.
+        planned: What was planned for each file.
     """
 
     summary: Mapping[str, Any]
@@ -81,49 +81,49 @@ class BatchResult:
 
 
 def batch_process_images(settings: BatchSettings) -> BatchResult:
-    """Removes the background of every image below a folder, all of them handled alike.
+    """Remove the background of every image below a folder, all of them handled alike.
 
     Raises:
         UserError: Something needed is missing, another batch works in the output, or it holds
             other results.
         Interrupted: A signal came; what was finished is kept, and the next run goes on from it.
     """
-    return _run(settings, handle=False)
+    return _run_batch(settings, handle=False)
 
 
 def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
-    """As `batch_process_images`, with the quality rules on."""
-    return _run(settings, handle=True)
+    """Run `batch_process_images` with the quality rules on."""
+    return _run_batch(settings, handle=True)
 
 
-def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
+def _run_batch(settings: BatchSettings, *, handle: bool) -> BatchResult:
     preload(__name__)  # the command line has done so with less, before this was imported
-    settings, version = with_model(_handled(given, handle=handle))
+    settings, version = with_model(_set_quality_handling(settings, handle=handle))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
-    source, output = _folders(settings)
-    identity, asked = _identity(settings, version, source)
+    source, output = _resolve_folders(settings)
+    identity, provenance = _compute_identity(settings, version, source)
     with stopping() as stop:
         if settings.dry_run:
-            planned = _planned(settings, source, output, stop)
+            planned = _plan_files(settings, source, output, stop)
             return BatchResult({}, [], planned)
         with sole_use(output):
             remove_temporary(output)
             began = datetime.now().astimezone()
-            planned = _planned(settings, source, output, stop)
-            earlier, damaged = earlier_records(output, asked, planned, settings.overwrite)
+            planned = _plan_files(settings, source, output, stop)
+            earlier, damaged = earlier_records(output, provenance, planned, settings.overwrite)
             if damaged:
                 tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
             for name in (PARQUET, CSV, SUMMARY, PAGE):
                 (output / name).unlink(missing_ok=True)
-            batch = _Batch(settings, output, identity, asked, planned, earlier)
+            batch = _Batch(settings, output, identity, provenance, planned, earlier)
             try:
-                started = monotonic()
-                records, load = _work(batch, stop)
-                seconds = monotonic() - started
+                work_start = monotonic()
+                records, load = _process_files(batch, stop)
+                seconds = monotonic() - work_start
                 with outbox(settings, tell) as send:
-                    summary = _account(batch, records, began, seconds, load)
-                    summary = _track(batch, summary, began, send)
+                    summary = _write_reports(batch, records, began, seconds, load)
+                    summary = _track_batch(batch, summary, began, send)
             except OSError as error:
                 raise HaltedError(f"output: {output}: {error.strerror}") from error
             return BatchResult(summary, records, planned)
@@ -131,18 +131,18 @@ def _run(given: BatchSettings, *, handle: bool) -> BatchResult:
 
 @dataclass(frozen=True)
 class _Batch:
-    """What is to be done: `asked` is all that makes its results, in the journal's first line."""
+    """The work of one batch; `provenance` is all that determines its results."""
 
     settings: BatchSettings
     output: Path
     identity: Identity
-    asked: Mapping[str, Any]
+    provenance: Mapping[str, Any]
     planned: Sequence[PlannedFile]
     earlier: Mapping[str, Record]
 
 
-def _folders(settings: BatchSettings) -> tuple[Path, Path]:
-    source, output = (Path(os.path.realpath(p)) for p in (settings.input, settings.output))
+def _resolve_folders(settings: BatchSettings) -> tuple[Path, Path]:
+    source, output = (Path(os.path.realpath(path)) for path in (settings.input, settings.output))
     if not source.is_dir():
         raise UserError(f"input: no such folder: {settings.input}")
     trees = [output, *(output / name for name in (REGULAR, OUTLIER, MASKS, STATE))]
@@ -151,17 +151,17 @@ def _folders(settings: BatchSettings) -> tuple[Path, Path]:
     return source, output
 
 
-def _handled(settings: BatchSettings, *, handle: bool) -> BatchSettings:
+def _set_quality_handling(settings: BatchSettings, *, handle: bool) -> BatchSettings:
     rules = settings.quality.model_copy(update={"handle": handle})
     return settings.model_copy(update={"quality": rules})
 
 
-def _identity(
+def _compute_identity(
     settings: BatchSettings, version: Version | None, source: Path
 ) -> tuple[Identity, dict[str, Any]]:
     weights = find_weights(settings.detector)
     refine = settings.refine
-    said = {
+    provenance = {
         **settings.model_dump(mode="json", exclude=NOT_RESULT),
         "weights": weights.sha256,
         "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
@@ -169,68 +169,74 @@ def _identity(
         "versions": package_versions() | runtime_versions(settings.detector),
         "bgexp": source_hash()[:16],
     }
-    digest = sha256_bytes(json.dumps(said, sort_keys=True).encode())
+    digest = sha256_bytes(json.dumps(provenance, sort_keys=True).encode())
     name, number = (version.name, str(version.number)) if version else (settings.detector.name, "")
-    return Identity(digest, weights.sha256, name, number), {"input": str(source), **said}
+    return Identity(digest, weights.sha256, name, number), {"input": str(source), **provenance}
 
 
 # -- the work ----------------------------------------------------------------------------------
 
 
-def _planned(
+def _plan_files(
     settings: BatchSettings, source: Path, output: Path, stop: StopRequest
 ) -> list[PlannedFile]:
-    found = _headers(settings, source, output, stop)
-    rules, files = settings.quality, [file.path for file, _ in found]
-    wanted = rules.metadata if rules.enabled else None
-    return plan_batch(found, settings, read_metadata_table(wanted, files, "quality.metadata"))
+    headers = _read_headers(settings, source, output, stop)
+    rules, files = settings.quality, [file.path for file, _ in headers]
+    metadata_file = rules.metadata if rules.enabled else None
+    return plan_batch(
+        headers, settings, read_metadata_table(metadata_file, files, "quality.metadata")
+    )
 
 
-def _headers(
+def _read_headers(
     settings: BatchSettings, source: Path, output: Path, stop: StopRequest
 ) -> list[tuple[FileEntry, Header]]:
-    """Every file of the input with what its header says."""
+    """Return every file of the input with its header, in the order of the listing."""
     try:
         files = all_files(source, [output])
     except OSError as error:
         raise UserError(f"input: {source}: {error.strerror}") from error
     if not files:
         raise UserError(f"input: {source} is empty")
-    read: dict[str, Header] = {}
-    done = run_tasks(
+    headers: dict[str, Header] = {}
+    outcomes = run_tasks(
         files, header_reader, settings.workers or available_cores(), settings.timeout_s, stop
     )
     with progress("headers", len(files)) as step:
-        for file, header in done:
-            if isinstance(header, TaskFailure):
-                header = Header("image", f"its header cannot be read: {header.reason}")
-            read[file.path] = header
+        for file, outcome in outcomes:
+            if isinstance(outcome, TaskFailure):
+                outcome = Header("image", f"its header cannot be read: {outcome.reason}")
+            headers[file.path] = outcome
             step(0)
     _raise_if_stopped(stop)
-    return [(file, read[file.path]) for file in files]
+    return [(file, headers[file.path]) for file in files]
 
 
-def _work(batch: _Batch, stop: StopRequest) -> tuple[list[Record], ServerStats | None]:
-    """What became of each file, in order, journalled as it happens; a common network's load."""
-    jobs = [FileTask(one, batch.earlier.get(one.path)) for one in batch.planned if not one.reason]
+def _process_files(batch: _Batch, stop: StopRequest) -> tuple[list[Record], ServerStats | None]:
+    """Process each file, journalling as it happens; return records and the network's load."""
+    jobs = [
+        FileTask(file, batch.earlier.get(file.path)) for file in batch.planned if not file.reason
+    ]
     settings = batch.settings
     path = batch.output / STATE / JOURNAL
-    done: dict[str, Record] = {}
+    records_by_path: dict[str, Record] = {}
     failed = 0
-    journal = Journal(path, batch.asked, batch.earlier.values())
+    journal = Journal(path, batch.provenance, batch.earlier.values())
     processes = min(settings.workers or available_cores(), max(1, len(jobs)))
-    common = common_network(settings.detector, pick_device(settings.device))
-    with common as network, journal, progress("images", len(jobs)) as step:
+    shared_network = common_network(settings.detector, pick_device(settings.device))
+    with shared_network as network, journal, progress("images", len(jobs)) as step:
         address = network.address if network else None
-        given = settings, batch.output, batch.identity, address, threads_each(processes)
-        start = partial(processor, *given)
+        setup = settings, batch.output, batch.identity, address, threads_each(processes)
+        start = partial(processor, *setup)
         for job, outcome in run_tasks(jobs, start, processes, settings.timeout_s, stop):
             if isinstance(outcome, BatchAborted):
                 raise HaltedError(outcome.reason)
-            record = outcome if isinstance(outcome, Record) else _lost(batch, job, outcome)
+            record = (
+                outcome if isinstance(outcome, Record) else _record_failure(batch, job, outcome)
+            )
             if record != job.earlier:
                 journal.add(record)
-            done[record.path] = record
+            records_by_path[record.path] = record
             failed += record.status == "failed"
             if record.status != "done":
                 tell(f"{record.path}: {record.status}: {record.reason}")
@@ -238,44 +244,48 @@ def _work(batch: _Batch, stop: StopRequest) -> tuple[list[Record], ServerStats |
         load = network.load() if network else None
     _raise_if_stopped(stop)
     records = [
-        Record(one.path, one.category, "skipped", one.reason) if one.reason else done[one.path]
-        for one in batch.planned
+        Record(file.path, file.category, "skipped", file.reason)
+        if file.reason
+        else records_by_path[file.path]
+        for file in batch.planned
     ]
     return records, load
 
 
-def _lost(batch: _Batch, job: FileTask, lost: TaskFailure) -> Record:
-    start = started_record(job.planned, batch.identity)
-    return replace(start, status="failed", kind="", reason=lost.reason)
+def _record_failure(batch: _Batch, job: FileTask, failure: TaskFailure) -> Record:
+    record = started_record(job.planned, batch.identity)
+    return replace(record, status="failed", kind="", reason=failure.reason)
 
 
-def _account(
+def _write_reports(
     batch: _Batch,
     records: Sequence[Record],
     began: datetime,
     seconds: float,
     load: ServerStats | None,
 ) -> dict[str, Any]:
-    """Manifest, summary and page; first a look whether every input has its row."""
-    if [one.path for one in batch.planned] != [record.path for record in records]:
+    """Write manifest, summary and page, once every input is known to have its row."""
+    if [file.path for file in batch.planned] != [record.path for record in records]:
         raise AssertionError(f"{len(batch.planned)} inputs, {len(records)} rows")
     output = batch.output
     if removed := remove_stale(output, batch.earlier.values(), records):
         tell(f"{removed} files of results that are out of date were deleted")
     write_manifest(records, output)
-    reused = sum(one.status == "done" and one == batch.earlier.get(one.path) for one in records)
-    summary = batch_summary(batch.settings, batch.asked, records, seconds, load, reused)
+    reused = sum(
+        record.status == "done" and record == batch.earlier.get(record.path) for record in records
+    )
+    summary = batch_summary(batch.settings, batch.provenance, records, seconds, load, reused)
     write_json(output / SUMMARY, summary)
-    files = {one.path: one.file for one in batch.planned}
+    files = {file.path: file.file for file in batch.planned}
     draw_batch(output, batch.settings, summary, records, files, began)
     remove_temporary(output)
     return summary
 
 
-def _track(
+def _track_batch(
     batch: _Batch, summary: dict[str, Any], began: datetime, send: Callable[[Post], str]
 ) -> dict[str, Any]:
-    """Sends the record to the tracking store, which may be away."""
+    """Send the record to the tracking store, which may be away."""
     settings, output = batch.settings, batch.output
     post = Post(
         name=f"batch {output.name}",
@@ -283,7 +293,7 @@ def _track(
         status="FINISHED" if summary["status"] == "finished" else "FAILED",
         began_ms=int(1000 * began.timestamp()),
         params={key: str(value) for key, value in flattened(settings).items()},
-        metrics=_numbers(summary),
+        metrics=_collect_metrics(summary),
         tags={f"bgexp.{key}": str(value) for key, value in bgexp_state().items()}
         | {"bgexp.folder": str(output), "bgexp.command": "batch"},
         files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
@@ -295,19 +305,19 @@ def _track(
     return summary
 
 
-def _numbers(summary: Mapping[str, Any]) -> dict[str, float]:
-    found = {f"counts.{key}": float(value) for key, value in summary["counts"].items()}
-    found |= {f"flags.{key}": float(value) for key, value in summary["flags"].items()}
-    found |= {
+def _collect_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
+    metrics = {f"counts.{key}": float(value) for key, value in summary["counts"].items()}
+    metrics |= {f"flags.{key}": float(value) for key, value in summary["flags"].items()}
+    metrics |= {
         f"timings.{stage}.{name}": value
-        for stage, numbers in summary["timings"].items()
-        for name, value in numbers.items()
+        for stage, statistics in summary["timings"].items()
+        for name, value in statistics.items()
     }
-    found["reused"] = summary["reused"]
-    found |= {f"network.{key}": value for key, value in (summary["network"] or {}).items()}
+    metrics["reused"] = summary["reused"]
+    metrics |= {f"network.{key}": value for key, value in (summary["network"] or {}).items()}
     for key in ("images_per_s", "seconds", "peak_rss_bytes"):
-        found[key] = float(summary[key])
-    return found
+        metrics[key] = float(summary[key])
+    return metrics
 
 
 def _raise_if_stopped(stop: StopRequest) -> None:

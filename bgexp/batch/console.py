@@ -19,36 +19,36 @@ from bgexp.system.terminal import printable
 
 
 def show_plan(planned: Sequence[PlannedFile]) -> None:
-    """A line a file: where its result would go, or why there would be none."""
+    """Print a line per file: where its result would go, or why there would be none."""
     console = Console(highlight=False, soft_wrap=True)
-    for one in planned:
-        told = f"skipped: {one.reason}" if one.reason else one.output
-        issues = f"  ({', '.join(one.issues)})" if one.issues else ""
-        console.print(Text(f"{printable(one.path)} -> {printable(told)}{issues}"))
-    kinds = Counter(one.kind or "skipped" for one in planned)
+    for file in planned:
+        outcome = f"skipped: {file.reason}" if file.reason else file.output
+        issues = f"  ({', '.join(file.issues)})" if file.issues else ""
+        console.print(Text(f"{printable(file.path)} -> {printable(outcome)}{issues}"))
+    kinds = Counter(file.kind or "skipped" for file in planned)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     console.print(Text(f"{len(planned):,} files: {counts}. Nothing was written."))
 
 
 def show_batch(result: BatchResult, settings: BatchSettings) -> None:
-    """The counts, the flags, and where to look next."""
+    """Print the counts, the flags, and where to look next."""
     console = Console(highlight=False, soft_wrap=True)
     counts = result.summary["counts"]
     table = Table(box=SIMPLE_HEAD)
     for name in ("files", "done", "regular", "outliers", "failed", "skipped", "corrupt", "flagged"):
         table.add_column(name, justify="right")
-    row = (counts["total"], *(counts[c.header] for c in table.columns[1:]))
+    row = (counts["total"], *(counts[column.header] for column in table.columns[1:]))
     table.add_row(*(f"{count:,}" for count in row))
     console.print(table)
     speed, seconds = result.summary["images_per_s"], result.summary["seconds"]
-    took = "" if math.isnan(speed) else f"{speed:.2f} images/s, {seconds:.0f} s"
-    there = result.summary["reused"]
-    known = f"{there:,} of the results were there already, whole" if there else ""
-    console.print("; ".join(filter(None, [took, known])) or "Nothing was done")
-    if told := pace(result.summary):
-        console.print(f"Network: {told[0]}; {told[1]}")
+    speed_text = "" if math.isnan(speed) else f"{speed:.2f} images/s, {seconds:.0f} s"
+    reused = result.summary["reused"]
+    reused_text = f"{reused:,} of the results were there already, whole" if reused else ""
+    console.print("; ".join(filter(None, [speed_text, reused_text])) or "Nothing was done")
+    if network_pace := pace(result.summary):
+        console.print(f"Network: {network_pace[0]}; {network_pace[1]}")
     if flags := result.summary["flags"]:
-        console.print("Flags:   " + ", ".join(f"{name} {n:,}" for name, n in flags.items()))
+        console.print("Flags:   " + ", ".join(f"{name} {count:,}" for name, count in flags.items()))
     output = Path(settings.output)
     console.print(Text(f"Results: {printable(output)}"))
     console.print(Text(f"Look at: {printable(output / PAGE)}"))

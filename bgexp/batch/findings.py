@@ -21,7 +21,7 @@ FLAGS = {
 
 
 def batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
-    """At most five, the worst first.
+    """Return at most five findings, the worst first.
 
     Args:
         rows: The columns of the manifest.
@@ -29,26 +29,26 @@ def batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Findi
     """
     if rows.empty:
         return []
-    looks = (_failed, _corrupt, _flagged, _missing, _extensions)
-    return worst_first(finding for look in looks for finding in look(rows, summary))
+    finders = (_find_failed, _find_corrupt, _find_flagged, _find_missing, _find_extensions)
+    return worst_first(finding for find in finders for finding in find(rows, summary))
 
 
-def _failed(rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_failed(rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
     failed = rows[rows["status"] == "failed"]
     if failed.empty:
         return
     reasons = failed["reason"].value_counts().head(3)
-    named = "; ".join(f"{reason} ({n:,})" for reason, n in reasons.items())
+    causes = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
     yield Finding(
         "problem" if summary.get("status") == "failed" else "warning",
         f"{counted(len(failed), 'image')} failed",
-        f"{named}. Run the same command again: it works on these once more, and on nothing else.",
+        f"{causes}. Run the same command again: it works on these once more, and on nothing else.",
         tuple(failed["path"]),
         weight=len(failed) / len(rows),
     )
 
 
-def _corrupt(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_corrupt(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
     corrupt = rows[rows["reason"].str.startswith("corrupt:")]
     if len(corrupt):
         yield Finding(
@@ -61,32 +61,34 @@ def _corrupt(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Findin
         )
 
 
-def _flagged(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
-    done = rows[rows["status"] == "done"]
+def _find_flagged(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+    results = rows[rows["status"] == "done"]
     for name, (meaning, setting) in FLAGS.items():
-        here = done[done["flags"].str.split(",").map(lambda names, flag=name: flag in names)]
-        if here.empty:
+        flagged = results[
+            results["flags"].str.split(",").map(lambda names, flag=name: flag in names)
+        ]
+        if flagged.empty:
             continue
         yield Finding(
             "warning" if name in ("nothing_found", "high_coverage") else "note",
-            f"{counted(len(here), 'result')} flagged {name}",
-            f"{len(here) / len(done):.1%} of the results: {meaning}.",
-            tuple(here.sort_values("confidence", na_position="first")["path"]),
+            f"{counted(len(flagged), 'result')} flagged {name}",
+            f"{len(flagged) / len(results):.1%} of the results: {meaning}.",
+            tuple(flagged.sort_values("confidence", na_position="first")["path"]),
             setting,
-            len(here) / len(done),
+            len(flagged) / len(results),
         )
 
 
-def _missing(_rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_missing(_rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
     missing = summary.get("missing_metadata") or {}
     if missing:
-        named = ", ".join(f"{name} {count:,}" for name, count in list(missing.items())[:6])
+        field_counts = ", ".join(f"{name} {count:,}" for name, count in list(missing.items())[:6])
         yield Finding(
-            "note", "Metadata are missing", f"Images without the field: {named}.", weight=0.0
+            "note", "Metadata are missing", f"Images without the field: {field_counts}.", weight=0.0
         )
 
 
-def _extensions(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_extensions(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
     wrong = rows[rows["quality_issues"].str.contains("wrong_extension")]
     if len(wrong):
         yield Finding(

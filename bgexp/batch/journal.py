@@ -1,7 +1,7 @@
-"""What became of each input, written down as it happens: what a resumed batch goes by.
+"""The journal of a batch: one record per input, written as it is processed, for resuming.
 
-One line a record, each with a checksum, synced to disk before the next is written. A line that is
-damaged or torn is no record: its input is worked on again. A record never comes before its file.
+One line per record, each with a checksum, synced to disk before the next is written. A line that
+is damaged or torn is no record: its input is processed again. A record never comes before its file.
 """
 
 import errno
@@ -16,12 +16,12 @@ from bgexp.errors import UserError
 from bgexp.system.atomic import write_whole
 from bgexp.system.hashing import sha256_bytes
 
-_CHECKSUM = 16  # digits
+_CHECKSUM = 16  # hexadecimal digits of the line's SHA-256
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What makes a result, besides its input."""
+    """What determines a result, besides its input."""
 
     settings_hash: str
     weights_sha256: str
@@ -36,17 +36,17 @@ class Record:
     Attributes:
         path: Relative to the input folder; bytes that are not UTF-8 are percent-escaped.
         status: done, failed (in processing), or skipped (corrupt, not an image, not accepted).
-        reason: Of failed and skipped, in one line.
+        reason: Why it failed or was skipped, in one line.
         output, mask: Relative to the output folder; "" where there is none.
-        kind: regular or outlier; "" where it was not worked on.
+        kind: regular or outlier; "" where it was not processed.
         quality_issues: What the quality rules found, such as "huge".
-        missing_metadata: The fields asked for that are missing.
+        missing_metadata: The required fields that are missing.
         handling: What was done about the issues.
-        width, height: Of the output, upright.
-        coverage: The share of the picture that is kept.
+        width, height: Of the upright output, in pixels.
+        coverage: The share of the image that is foreground, 0 to 1.
         flags: Why to look at the result, such as "nothing_found".
-        timings_ms: By stage.
-        memory: The peak of its worker's resident memory meanwhile, in bytes.
+        timings_ms: Milliseconds by stage.
+        memory: Peak resident memory of its worker meanwhile, in bytes.
     """
 
     path: str
@@ -76,23 +76,26 @@ class Record:
 
 
 class Journal:
-    """The file of records of one output folder, open for more."""
+    """The file of records of one output folder, open for appending."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any], records: Iterable[Record]) -> None:
-        """Writes it anew, whole: nothing is ever appended behind a torn line."""
-        lines = [_line({"batch": dict(identity)}), *(_line(asdict(one)) for one in records)]
+        """Write it anew, whole: nothing is ever appended behind a torn line."""
+        lines = [
+            _encode_line({"batch": dict(identity)}),
+            *(_encode_line(asdict(record)) for record in records),
+        ]
         write_whole(path, b"".join(lines))
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def add(self, record: Record) -> None:
-        """Appends a record; it is on disk when this returns.
+        """Append a record; it is on disk when this returns.
 
         Raises:
             OSError: It could not be written.
         """
-        line, before = _line(asdict(record)), os.fstat(self._file).st_size
+        line, size = _encode_line(asdict(record)), os.fstat(self._file).st_size
         if os.write(self._file, line) != len(line):  # a full disk takes a part
-            os.ftruncate(self._file, before)
+            os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(self._file)
 
@@ -104,7 +107,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record], int]:
-    """What an earlier batch wrote: its identity, the last record of each input, damaged lines.
+    """Read an earlier batch's identity, the last record of each input, and damaged lines.
 
     The identity is None where there is no journal or its first line is damaged.
 
@@ -119,35 +122,35 @@ def read_journal(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record], 
         raise UserError(f"output: {path}: {error.strerror}") from error
     identity, records, damaged = None, {}, 0
     for line in lines:
-        said = _read(line)
-        if isinstance(said, Record):
-            records[said.path] = said
-        elif said is None:
+        entry = _decode_line(line)
+        if isinstance(entry, Record):
+            records[entry.path] = entry
+        elif entry is None:
             damaged += 1
         else:
-            identity = said
+            identity = entry
     return identity, records, damaged
 
 
-def _frozen(value: Any) -> Any:  # noqa: ANN401
+def _freeze_list(value: Any) -> Any:  # noqa: ANN401
     return tuple(value) if isinstance(value, list) else value
 
 
-def _line(content: Mapping[str, Any]) -> bytes:
-    # ASCII: no name holds a line break then, whatever a reader takes for one.
+def _encode_line(content: Mapping[str, Any]) -> bytes:
+    # ASCII: no name then holds a line break, whatever characters a reader splits lines at.
     text = json.dumps(content, allow_nan=False).encode()
     return sha256_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
 
 
-def _read(line: bytes) -> Record | dict[str, Any] | None:
-    """A record, or an identity; None where it is damaged, or of another version."""
+def _decode_line(line: bytes) -> Record | dict[str, Any] | None:
+    """Return a record or an identity; None where the line is damaged or of another version."""
     checksum, _, text = line.partition(b" ")
     if not line.endswith(b"\n") or sha256_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
         return None
     try:
-        said = json.loads(text)
-        if "batch" in said:
-            return dict(said["batch"])
-        return Record(**{key: _frozen(value) for key, value in said.items()})
+        content = json.loads(text)
+        if "batch" in content:
+            return dict(content["batch"])
+        return Record(**{key: _freeze_list(value) for key, value in content.items()})
     except (AttributeError, TypeError, ValueError):
         return None

@@ -25,7 +25,7 @@ _SHOWN = 5  # settings or names in a message
 
 @contextmanager
 def sole_use(output: Path) -> Iterator[None]:
-    """Makes the folder and keeps other batches out of it; a dead one's lock does not hold.
+    """Make the folder and keep other batches out of it; a dead one's lock does not hold.
 
     Raises:
         UserError: Another batch works there, or it cannot be written to.
@@ -37,7 +37,7 @@ def sole_use(output: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
         write_json(state / "owner.json", {"pid": os.getpid(), "host": socket.gethostname()})
     except Timeout:
-        raise UserError(f"output: {output}: {_owner(state)} works there") from None
+        raise UserError(f"output: {output}: {_describe_owner(state)} works there") from None
     except OSError as error:
         raise UserError(f"output: {output}: {error.strerror}") from error
     try:
@@ -48,43 +48,45 @@ def sole_use(output: Path) -> Iterator[None]:
         lock.release()
 
 
-def _owner(state: Path) -> str:
+def _describe_owner(state: Path) -> str:
     with suppress(OSError, ValueError, KeyError):
-        found = json.loads((state / "owner.json").read_text())
-        return f"process {found['pid']} on {found['host']}"
+        owner = json.loads((state / "owner.json").read_text())
+        return f"process {owner['pid']} on {owner['host']}"
     return "another batch"
 
 
 def earlier_records(
     output: Path, identity: Mapping[str, Any], planned: Iterable[PlannedFile], overwrite: bool
 ) -> tuple[dict[str, Record], int]:
-    """What an earlier batch recorded here, by path, and how many lines of it were damaged.
+    """Return an earlier batch's records by path, and how many lines of them were damaged.
 
     Raises:
         UserError: There are results of other settings, of another input or of no record, and
             overwrite is not set.
     """
-    before, records, damaged = read_journal(output / STATE / JOURNAL)
+    old, records, damaged = read_journal(output / STATE / JOURNAL)
     if overwrite:
         return records, damaged
-    if before is None and not records:
-        strangers = [name for name in TREES if _holds_files(output / name)]
-        if strangers:
+    if old is None and not records:
+        unrecorded = [name for name in TREES if _holds_files(output / name)]
+        if unrecorded:
             raise UserError(
-                f"output: {output / strangers[0]} holds files that no batch has recorded: choose "
+                f"output: {output / unrecorded[0]} holds files that no batch has recorded: choose "
                 "another folder, or overwrite=true"
             )
-    if before is not None and before != dict(identity):
+    if old is not None and old != dict(identity):
         raise UserError(
-            f"output: {output} holds results of other settings: {_difference(before, identity)}; "
+            f"output: {output} holds results of other settings: {_list_changes(old, identity)}; "
             "choose another folder, or overwrite=true"
         )
-    there = {one.path for one in planned}
-    gone = sorted(path for path, one in records.items() if one.output and path not in there)
-    if gone:
+    planned_paths = {file.path for file in planned}
+    lost = sorted(
+        path for path, record in records.items() if record.output and path not in planned_paths
+    )
+    if lost:
         raise UserError(
-            f"output: {output} holds {len(gone)} results of files that are no longer in the input "
-            f"({', '.join(map(repr, gone[:_SHOWN]))}): put them back, choose another folder, or "
+            f"output: {output} holds {len(lost)} results of files that are no longer in the input "
+            f"({', '.join(map(repr, lost[:_SHOWN]))}): put them back, choose another folder, or "
             "overwrite=true, which deletes those results"
         )
     return records, damaged
@@ -94,28 +96,28 @@ def _holds_files(folder: Path) -> bool:
     return any(path.is_file() for path in folder.rglob("*"))
 
 
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    one, two = _flat(before), _flat(now)
-    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
-    # Of another choice of a group its name says all: its other settings are other ones, too.
-    chosen = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
-    keys = [key for key in keys if key.endswith(".name") or not key.startswith(chosen)]
+def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    before, after = _flatten(old), _flatten(new)
+    keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    # Where another choice of a group was made, its name says all: its other settings differ, too.
+    groups = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
+    keys = [key for key in keys if key.endswith(".name") or not key.startswith(groups)]
     names = {key: key.removesuffix(".name") for key in keys[:_SHOWN]}
-    told = [f"{name} was {one.get(key)}, is {two.get(key)}" for key, name in names.items()]
-    return ", ".join(told) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
+    changes = [f"{name} was {before.get(key)}, is {after.get(key)}" for key, name in names.items()]
+    return ", ".join(changes) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
     if not isinstance(value, Mapping):
         return {prefix: value}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, inner in value.items():
-        found |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
-    return found
+        values |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return values
 
 
 def remove_temporary(output: Path) -> None:
-    """Deletes what killed batches may have left half-written."""
+    """Delete what killed batches may have left half-written."""
     for folder in (output, output / STATE, *(output / name for name in TREES)):
         pattern = TEMPORARY if folder in (output, output / STATE) else f"**/{TEMPORARY}"
         for path in folder.glob(pattern):
@@ -123,17 +125,22 @@ def remove_temporary(output: Path) -> None:
 
 
 def remove_stale(output: Path, earlier: Iterable[Record], now: Iterable[Record]) -> int:
-    """Deletes results of an earlier batch that no record names any more; returns how many.
+    """Delete results of an earlier batch that no record names any more; return how many.
 
     A file that is not what was recorded is somebody else's by now and stays.
     """
-    kept = {name for record in now for name in (record.output, record.mask)}
+    current_names = {name for record in now for name in (record.output, record.mask)}
     removed = 0
     for record in earlier:
         hashes = {record.output: record.output_sha256, record.mask: record.mask_sha256}
         for name, sha256 in hashes.items():
             path = output / name
-            if name and name not in kept and path.is_file() and sha256_file(path) == sha256:
+            if (
+                name
+                and name not in current_names
+                and path.is_file()
+                and sha256_file(path) == sha256
+            ):
                 path.unlink()
                 removed += 1
     return removed

@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 from bgexp.system.hashing import sha256_bytes
 
 LONGEST = 255  # bytes of a name, on all usual file systems
-_MARK = 8  # digits of a hash
+_HASH_DIGITS = 8
 
 
 def output_paths(tops: Mapping[str, str], suffix: str) -> dict[str, str]:
-    """The output of each input, relative to the output folder.
+    """Return the output path of each input, relative to the output folder.
 
     `cat/x.jpg` goes to TOP/cat/x.png. Where two inputs would meet, on a file system too that takes
     upper and lower case or the Unicode forms of a letter as one, each keeps its own suffix in the
@@ -20,67 +20,72 @@ def output_paths(tops: Mapping[str, str], suffix: str) -> dict[str, str]:
     of its path's hash. The result does not depend on the order of the inputs.
 
     Args:
-        tops: By the input's path, POSIX and relative: the folder at the top, such as "regular".
-        suffix: Of the results, such as ".png".
+        tops: The top folder, such as "regular", by the input's path, POSIX and relative.
+        suffix: The results' suffix, such as ".png".
     """
-    found: dict[str, str] = {}
-    folders = {_key(folder) for path, top in tops.items() for folder in _folders(path, top)}
+    outputs: dict[str, str] = {}
+    folders = {
+        _fold_name(folder) for path, top in tops.items() for folder in _list_folders(path, top)
+    }
     taken = set(folders)
-    waiting = list(tops)
-    for shape in (_stem, _full, _marked):
-        names = {path: _place(path, tops[path], shape(path, suffix)) for path in waiting}
-        meeting = Counter(_key(name) for name in names.values() if name)
-        free = {
+    unnamed = list(tops)
+    for make_name in (_name_by_stem, _name_in_full, _name_with_hash):
+        names = {path: _join_path(path, tops[path], make_name(path, suffix)) for path in unnamed}
+        uses = Counter(_fold_name(name) for name in names.values() if name)
+        unique = {
             path: name
             for path, name in names.items()
-            if name and meeting[_key(name)] == 1 and _key(name) not in taken
+            if name and uses[_fold_name(name)] == 1 and _fold_name(name) not in taken
         }
-        found |= free
-        taken |= {_key(name) for name in free.values()}
-        waiting = [path for path in waiting if path not in free]
-    if waiting:
-        raise ValueError(f"no free output name for {waiting[:3]}")
-    return found
+        outputs |= unique
+        taken |= {_fold_name(name) for name in unique.values()}
+        unnamed = [path for path in unnamed if path not in unique]
+    if unnamed:
+        raise ValueError(f"no free output name for {unnamed[:3]}")
+    return outputs
 
 
-def _stem(path: str, suffix: str) -> str:
+def _name_by_stem(path: str, suffix: str) -> str:
     return PurePosixPath(path).stem + suffix
 
 
-def _full(path: str, suffix: str) -> str:
+def _name_in_full(path: str, suffix: str) -> str:
     return PurePosixPath(path).name + suffix
 
 
-def _marked(path: str, suffix: str) -> str:
-    return _shortened(PurePosixPath(path).name, path, suffix, always=True)
+def _name_with_hash(path: str, suffix: str) -> str:
+    return _shorten_name(PurePosixPath(path).name, path, suffix, always=True)
 
 
-def _place(path: str, top: str, name: str) -> str:
-    """The whole path; "" where the name is too long."""
+def _join_path(path: str, top: str, name: str) -> str:
+    """Return the path of an output; "" where its name is too long."""
     if len(name.encode()) > LONGEST:
         return ""
-    return "/".join([*_mirrored(path, top), name])
+    return "/".join([*_mirror_folders(path, top), name])
 
 
-def _mirrored(path: str, top: str) -> Sequence[str]:
-    """The folders of an output; names that escapes made too long are shortened."""
+def _mirror_folders(path: str, top: str) -> Sequence[str]:
+    """Return the folders of an output; names that escapes made too long are shortened."""
     parts = PurePosixPath(path).parts[:-1]
-    return [top, *(_shortened(part, "/".join(parts[: n + 1])) for n, part in enumerate(parts))]
+    return [
+        top,
+        *(_shorten_name(part, "/".join(parts[: depth + 1])) for depth, part in enumerate(parts)),
+    ]
 
 
-def _folders(path: str, top: str) -> list[str]:
-    parts = _mirrored(path, top)
-    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+def _list_folders(path: str, top: str) -> list[str]:
+    parts = _mirror_folders(path, top)
+    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
-def _shortened(name: str, path: str, suffix: str = "", always: bool = False) -> str:
+def _shorten_name(name: str, path: str, suffix: str = "", always: bool = False) -> str:
     if not always and len((name + suffix).encode()) <= LONGEST:
         return name + suffix
-    mark = f"~{sha256_bytes(path.encode())[:_MARK]}{suffix}"
-    return name.encode()[: LONGEST - len(mark.encode())].decode(errors="ignore") + mark
+    ending = f"~{sha256_bytes(path.encode())[:_HASH_DIGITS]}{suffix}"
+    return name.encode()[: LONGEST - len(ending.encode())].decode(errors="ignore") + ending
 
 
-def _key(name: str) -> str:
-    """The same for all names that some file system takes as one."""
+def _fold_name(name: str) -> str:
+    """Map all names that some file system takes as one to the same text."""
     folded = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFC", folded)

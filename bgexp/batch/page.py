@@ -19,17 +19,17 @@ from bgexp.report.render import Cell, Table, figure, listed, number, render_page
 ALL = "manifest.parquet"
 MOST_LISTED = 200
 _NOTHING: Mapping[str, str] = {}
-_DOUBT = ("nothing_found", "high_coverage", "unstable", "low_coverage")  # the gravest first
+_GRAVE_FLAGS = ("nothing_found", "high_coverage", "unstable", "low_coverage")
 
 
-def most_doubtful(rows: pd.DataFrame, count: int) -> list[str]:
-    """Paths of the results to look at first: grave flags, many flags, little confidence."""
-    done = rows[rows["status"] == "done"]
-    flags = done["flags"].str.split(",")
-    grave = flags.map(lambda names: sum(name in _DOUBT for name in names))
-    many = flags.map(lambda names: sum(bool(name) for name in names))
-    doubt = 10 * grave + many - done["confidence"].fillna(0)
-    return list(done["path"][doubt.sort_values(ascending=False, kind="stable").index][:count])
+def most_doubtful(rows: pd.DataFrame, limit: int) -> list[str]:
+    """Return paths of the results to look at first: grave or many flags, little confidence."""
+    done_rows = rows[rows["status"] == "done"]
+    flags = done_rows["flags"].str.split(",")
+    grave = flags.map(lambda names: sum(name in _GRAVE_FLAGS for name in names))
+    flag_count = flags.map(lambda names: sum(bool(name) for name in names))
+    doubt = 10 * grave + flag_count - done_rows["confidence"].fillna(0)
+    return list(done_rows["path"][doubt.sort_values(ascending=False, kind="stable").index][:limit])
 
 
 def render_batch(
@@ -40,40 +40,40 @@ def render_batch(
     when: datetime | None = None,
     links: Mapping[str, str] = _NOTHING,
 ) -> bytes:
-    """The page of a batch, one HTML file that asks for nothing outside it.
+    """Return the page of a batch, one HTML file that needs nothing outside it.
 
     Args:
-        summary: summary.json as a dict.
+        summary: The content of summary.json.
         settings: The batch's settings as nested dicts.
         rows: The columns of the manifest.
-        pictures: By path the original and the result, small, HxWx3 uint8 RGB; in their order.
+        pictures: Original and result by path, thumbnails, HxWx3 uint8 RGB; shown in this order.
         when: When the batch began.
-        links: Files beside the page.
+        links: Addresses of files beside the page, by name.
     """
     findings = batch_findings(rows, summary)
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
     stages_table, stages, sentence = numbers.timings(summary)
     by_path = rows.set_index("path", drop=False)
-    done = rows[rows["status"] == "done"]
+    done_rows = rows[rows["status"] == "done"]
     content: dict[str, Any] = {
-        "cards": _cards(summary),
+        "cards": _build_cards(summary),
         "gallery": [
             {
                 "name": "Look at these first",
                 "note": "flagged results, then those the detector is least sure of",
                 "pictures": [
-                    _picture(by_path.loc[path], pair, anchors[path])
+                    _describe_picture(by_path.loc[path], pair, anchors[path])
                     for path, pair in pictures.items()
                 ],
             }
         ]
         if pictures
         else [],
-        "issues": _issues(rows),
-        "flags": _flags(summary, done),
-        "not_done": _not_done(rows),
-        "categories": _categories(summary),
-        "histograms": _histograms(done),
+        "issues": _tabulate_issues(rows),
+        "flags": _tabulate_flags(summary, done_rows),
+        "not_done": _tabulate_without_result(rows),
+        "categories": _tabulate_categories(summary),
+        "histograms": _draw_histograms(done_rows),
         "timings": stages_table,
         "stages": stages,
         "timings_sentence": sentence,
@@ -82,9 +82,9 @@ def render_batch(
         "batch.html",
         kind="bgexp batch",
         title=f"{counted(summary['counts']['total'], 'file')} of {settings['input']}",
-        banners=overview.banners(_as_run(summary), settings),
-        facts=_facts(summary, settings, when),
-        places=_places(content),
+        banners=overview.banners(_adapt_counts(summary), settings),
+        facts=_build_facts(summary, settings, when),
+        places=_list_places(content),
         findings=findings,
         anchors=listed(anchors, findings),
         settings=list(settings_lines(settings)),
@@ -94,45 +94,45 @@ def render_batch(
     )
 
 
-def _as_run(summary: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts as a run has them: what was skipped is no part of what was to be done."""
+def _adapt_counts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the counts as a run has them: skipped files were never to be processed."""
     counts = summary["counts"]
-    worked = counts["done"] + counts["failed"]
-    return {**summary, "counts": {**counts, "total": worked, "skipped": 0}}
+    processed = counts["done"] + counts["failed"]
+    return {**summary, "counts": {**counts, "total": processed, "skipped": 0}}
 
 
-def _facts(
+def _build_facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[overview.Fact]:
-    found = overview.facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
+    facts = overview.facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
     speed = f"{number(summary['images_per_s'], 2)} images/s"
     seconds = summary["seconds"]
-    took = f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 1)} minutes"
+    duration = f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 1)} minutes"
     if summary["reused"]:
-        took += f"; {summary['reused']:,} results were there already"
-    found.append(overview.Fact("Speed", speed, took))
-    if told := numbers.pace(summary):
-        found.append(overview.Fact("Network", *told))
-    return found
+        duration += f"; {summary['reused']:,} results were there already"
+    facts.append(overview.Fact("Speed", speed, duration))
+    if pace := numbers.pace(summary):
+        facts.append(overview.Fact("Network", *pace))
+    return facts
 
 
-def _cards(summary: Mapping[str, Any]) -> list[Card]:
+def _build_cards(summary: Mapping[str, Any]) -> list[Card]:
     counts = summary["counts"]
-    sorted_out = f"{counts['regular']:,} regular, {counts['outliers']:,} outliers"
-    skipped = [f"{name}: {n:,}" for name, n in list(summary["skipped"].items())[:4]]
+    kinds = f"{counts['regular']:,} regular, {counts['outliers']:,} outliers"
+    skipped = [f"{name}: {count:,}" for name, count in list(summary["skipped"].items())[:4]]
     return [
         Card("Files", f"{counts['total']:,}", "", ["each has a row in the manifest"]),
-        Card("Done", f"{counts['done']:,}", "", [sorted_out]),
+        Card("Done", f"{counts['done']:,}", "", [kinds]),
         Card("Failed", f"{counts['failed']:,}", "", ["in processing"]),
         Card("Skipped", f"{counts['skipped']:,}", "", skipped),
         Card("To look at", f"{counts['flagged']:,}", "", ["flagged results"]),
     ]
 
 
-def _picture(
+def _describe_picture(
     row: "pd.Series[Any]", pair: tuple[ByteArray, ByteArray], anchor: str
 ) -> dict[str, Any]:
-    told = [text for text in (row["flags"].replace(",", ", "), row["handling"]) if text]
+    remarks = [text for text in (row["flags"].replace(",", ", "), row["handling"]) if text]
     return {
         "path": row["path"],
         "anchor": anchor,
@@ -144,38 +144,38 @@ def _picture(
             ("Coverage", number(row["coverage"])),
             ("Confidence", number(row["confidence"])),
         ],
-        "remark": "; ".join(told),
+        "remark": "; ".join(remarks),
     }
 
 
-def _issues(rows: pd.DataFrame) -> Table | None:
-    """What became of the images with each quality issue."""
+def _tabulate_issues(rows: pd.DataFrame) -> Table | None:
+    """Tabulate what became of the images with each quality issue."""
     names = rows["quality_issues"].str.split(",").explode()
     names = names[names != ""]
     cells = []
-    for name, places in names.groupby(names).groups.items():
-        group = rows.loc[places]
-        handled = group["handling"][group["handling"] != ""]
+    for name, positions in names.groupby(names).groups.items():
+        group = rows.loc[positions]
+        handlings = group["handling"][group["handling"] != ""]
         cells.append(
             [
                 Cell(str(name)),
                 *(figure(float((group["status"] == s).sum()), 0) for s in ("done", "failed")),
                 figure(float((group["status"] == "skipped").sum()), 0),
                 figure(float((group["kind"] == "outlier").sum()), 0),
-                figure(float(len(handled)), 0),
-                Cell(handled.iloc[0] if len(handled) else "as any other"),
+                figure(float(len(handlings)), 0),
+                Cell(handlings.iloc[0] if len(handlings) else "as any other"),
             ]
         )
     columns = ("issue", "done", "failed", "skipped", "in outliers/", "handled", "for example")
     return Table("Quality issues and what became of them", columns, cells, ALL) if cells else None
 
 
-def _flags(summary: Mapping[str, Any], done: pd.DataFrame) -> Table | None:
+def _tabulate_flags(summary: Mapping[str, Any], done_rows: pd.DataFrame) -> Table | None:
     cells = [
         [
             Cell(name),
             figure(float(count), 0),
-            Cell(f"{count / len(done):.1%}", count / len(done)),
+            Cell(f"{count / len(done_rows):.1%}", count / len(done_rows)),
             Cell(FLAGS[name][0]),
             Cell(FLAGS[name][1] or "look at it"),
         ]
@@ -185,14 +185,14 @@ def _flags(summary: Mapping[str, Any], done: pd.DataFrame) -> Table | None:
     return Table("Flags", columns, cells, ALL) if cells else None
 
 
-def _not_done(rows: pd.DataFrame) -> Table | None:
-    left = rows[rows["status"] != "done"].sort_values(["status", "path"])
-    cells = [[Cell(row.path), Cell(row.status), Cell(row.reason)] for row in left.itertuples()]
+def _tabulate_without_result(rows: pd.DataFrame) -> Table | None:
+    remaining = rows[rows["status"] != "done"].sort_values(["status", "path"])
+    cells = [[Cell(row.path), Cell(row.status), Cell(row.reason)] for row in remaining.itertuples()]
     columns = ("file", "status", "reason")
     return Table("Files without a result", columns, cells, ALL, MOST_LISTED) if cells else None
 
 
-def _categories(summary: Mapping[str, Any]) -> Table | None:
+def _tabulate_categories(summary: Mapping[str, Any]) -> Table | None:
     keys = ("total", "done", "failed", "skipped", "outliers", "flagged")
     cells = [
         [Cell(name), *(figure(float(counts[key]), 0) for key in keys)]
@@ -204,18 +204,18 @@ def _categories(summary: Mapping[str, Any]) -> Table | None:
     return Table("Categories", columns, cells, ALL, 1000)
 
 
-def _histograms(done: pd.DataFrame) -> list[charts.Histogram]:
-    found = []
+def _draw_histograms(done_rows: pd.DataFrame) -> list[charts.Histogram]:
+    histograms = []
     for key, name in (("coverage", "Coverage"), ("confidence", "Confidence")):
-        values = done[key].dropna().to_numpy(float)
+        values = done_rows[key].dropna().to_numpy(float)
         if len(values):
-            low = float(np.percentile(values, 5))
-            marks = {"mean": float(values.mean()), "p05": low}
-            found.append(charts.histogram(name, values, marks))
-    return found
+            p05 = float(np.percentile(values, 5))
+            marks = {"mean": float(values.mean()), "p05": p05}
+            histograms.append(charts.histogram(name, values, marks))
+    return histograms
 
 
-def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     places = (
         ("images", "Look first", "gallery"),
         ("flags", "Flags", "flags"),

@@ -20,55 +20,55 @@ _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
 
 
 def plan_batch(
-    found: Sequence[tuple[FileEntry, Header]],
+    files: Sequence[tuple[FileEntry, Header]],
     settings: BatchSettings,
     metadata: pd.DataFrame | None = None,
 ) -> list[PlannedFile]:
-    """Each file with its output or the reason why it is skipped, in their order.
+    """Plan each file: its output or the reason why it is skipped, in the order of the files.
 
     Args:
-        found: The files and what their headers say.
-        settings: Of the batch.
+        files: The files with their headers.
+        settings: The batch's settings.
         metadata: Columns by path, as `read_metadata_table` reads them.
     """
     rules = settings.quality
-    outlying = _outlying(found, rules) if rules.enabled else {}
+    outliers = _find_outlier_images(files, rules) if rules.enabled else {}
     planned = []
-    for file, header in found:
-        start = PlannedFile(file.path, file.category, file.file, file.state, reason=header.reason)
+    for file, header in files:
+        entry = PlannedFile(file.path, file.category, file.file, file.state, reason=header.reason)
         if not header.reason and rules.enabled:
-            issues = (*outlying.get(file.path, ()), *_issues(header, rules))
-            missing = _missing(file.path, header, rules, metadata)
-            start = replace(start, issues=issues, missing=missing)
-        planned.append(start)
+            issues = (*outliers.get(file.path, ()), *_find_issues(header, rules))
+            missing = _find_missing_metadata(file.path, header, rules, metadata)
+            entry = replace(entry, issues=issues, missing=missing)
+        planned.append(entry)
     tops = {
-        one.path: OUTLIER if outlying.get(one.path) else REGULAR
-        for one in planned
-        if not one.reason
+        entry.path: OUTLIER if outliers.get(entry.path) else REGULAR
+        for entry in planned
+        if not entry.reason
     }
     outputs = output_paths(tops, SUFFIX[settings.format])
     masks = output_paths(dict.fromkeys(tops, MASKS), ".png") if settings.masks else {}
     return [
         replace(
-            one,
-            output=outputs[one.path],
-            mask=masks.get(one.path, ""),
-            kind=_KINDS[tops[one.path]],
+            entry,
+            output=outputs[entry.path],
+            mask=masks.get(entry.path, ""),
+            kind=_KINDS[tops[entry.path]],
         )
-        if one.path in tops
-        else one
-        for one in planned
+        if entry.path in tops
+        else entry
+        for entry in planned
     ]
 
 
-def _outlying(
-    found: Sequence[tuple[FileEntry, Header]], rules: QualityRules
+def _find_outlier_images(
+    files: Sequence[tuple[FileEntry, Header]], rules: QualityRules
 ) -> Mapping[str, tuple[str, ...]]:
-    """By path what makes an image an outlier."""
+    """Return why an image is an outlier, by path; () for those that are none."""
     rows = pd.DataFrame(
         [
             (file.path, file.category, file.size, header.width, header.height)
-            for file, header in found
+            for file, header in files
             if not header.reason and header.width > 0
         ],
         columns=["path", "category", "bytes", "width", "height"],
@@ -77,23 +77,23 @@ def _outlying(
         return {}
     sizes = find_outliers(rows["bytes"].astype(float), rows["category"], rules.outliers)
     sides = outlier_reasons(rows, rules.outliers)
-    told = {}
+    issues = {}
     for path, size, names in zip(rows["path"], np.asarray(sizes), sides, strict=True):
-        told[str(path)] = ("size_outlier",) * bool(size) + ("dimension_outlier",) * bool(names)
-    return told
+        issues[str(path)] = ("size_outlier",) * bool(size) + ("dimension_outlier",) * bool(names)
+    return issues
 
 
-def _issues(header: Header, rules: QualityRules) -> list[str]:
+def _find_issues(header: Header, rules: QualityRules) -> list[str]:
     issues = shape_issues(header.width, header.height, rules) if header.width else []
     return [*issues, *(["wrong_extension"] if header.extension_agrees is False else [])]
 
 
-def _missing(
+def _find_missing_metadata(
     path: str, header: Header, rules: QualityRules, metadata: pd.DataFrame | None
 ) -> tuple[str, ...]:
-    said = header.metadata.fields if header.metadata else {}
-    names: list[str] = [name for name in rules.exif if not said.get(name)]
+    fields = header.metadata.fields if header.metadata else {}
+    missing: list[str] = [field for field in rules.exif if not fields.get(field)]
     if metadata is not None:
         row = metadata.loc[path] if path in metadata.index else {}
-        names += [str(name) for name in metadata if not isinstance(row.get(name), str)]
-    return tuple(names)
+        missing += [str(column) for column in metadata if not isinstance(row.get(column), str)]
+    return tuple(missing)

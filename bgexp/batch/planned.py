@@ -1,4 +1,4 @@
-"""A file of the input and what is to become of it, as a worker gets it."""
+"""A file of the input and what is planned for it, as a worker gets it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """What is to become of one file.
+    """What is planned for one file.
 
     Attributes:
-        path, category: As in `Found`.
-        file: Absolute.
-        state: As in `Found`; the file is only worked on while it has it.
-        reason: Why it is skipped; "" where it is worked on.
+        path, category: As in `FileEntry`.
+        file: Absolute path.
+        state: As in `FileEntry`; the file is only processed while it has this state.
+        reason: Why it is skipped; "" where it is processed.
         output, mask: Relative to the output folder, POSIX; "" for none.
         kind: regular or outlier; "" where it is skipped.
         issues: What the quality rules found.
-        missing: The metadata fields asked for that are missing.
+        missing: The required metadata fields that are missing.
     """
 
     path: str

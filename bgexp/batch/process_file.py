@@ -1,4 +1,4 @@
-"""One input to its result, in a worker: read, cut out, write; whatever happens is a record."""
+"""One input to its result, in a worker: read, cut out, write; every outcome is a record."""
 
 import errno
 import math
@@ -21,7 +21,7 @@ from bgexp.system.hashing import sha256_bytes, sha256_file
 from bgexp.system.listing import file_state
 from bgexp.system.peak_memory import peak_memory, reset_peak_memory
 
-# What says that the place for the results is unwell, and not the image.
+# Errors of the storage and not of the image: every other write would fail, too.
 STORAGE = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -37,7 +37,7 @@ STORAGE = {
 
 @dataclass(frozen=True)
 class FileTask:
-    """What a worker gets: an input, and what an earlier batch recorded of it."""
+    """A worker's task: an input, and what an earlier batch recorded of it."""
 
     planned: PlannedFile
     earlier: Record | None
@@ -45,7 +45,7 @@ class FileTask:
 
 @dataclass(frozen=True)
 class BatchAborted:
-    """No image can be worked on, for whatever reason: the batch has to stop."""
+    """No image can be processed, for whatever reason: the batch has to stop."""
 
     reason: str
 
@@ -60,29 +60,29 @@ def processor(
     network: ServerAddress | None,
     threads: int,
 ) -> Callable[[FileTask], Outcome]:
-    """What a worker calls with each job; loads the networks.
+    """Load the networks and return the function that a worker calls with each task.
 
     Args:
-        settings: Of the batch.
+        settings: The batch's settings.
         output: Where the results go, absolute.
-        identity: What every record names: settings_hash, weights_sha256 and the like.
-        network: That of the detector, where all workers share one.
-        threads: Of this worker.
+        identity: Settings' hash, weights' hash and model, for every record.
+        network: Address of the detector's network, where all workers share one.
+        threads: Number of threads of this worker.
     """
     use_threads(threads)
     remove = load_remove(settings, network)
 
-    def done(job: FileTask) -> Outcome:
+    def process_task(job: FileTask) -> Outcome:
         try:
             return process(job, settings, output, identity, remove)
         except NetworkLostError as error:
             return BatchAborted(f"{error}; run the same command again")
 
-    return done
+    return process_task
 
 
 def load_remove(settings: BatchSettings, network: ServerAddress | None = None) -> Remove:
-    """Loads the networks; what is returned takes an image to its cut-out.
+    """Load the networks; return the function that cuts out an image, HxWx3 uint8 RGB.
 
     Where the detector's network is another process's, nothing here touches its device.
     """
@@ -92,14 +92,14 @@ def load_remove(settings: BatchSettings, network: ServerAddress | None = None) -
 def process(
     job: FileTask, settings: BatchSettings, output: Path, identity: Identity, remove: Remove
 ) -> Outcome:
-    """Works on one input, unless its result is there and whole."""
+    """Process one input, unless its result is there and whole."""
     reset_peak_memory()
-    planned, started = job.planned, perf_counter()
+    planned, started_at = job.planned, perf_counter()
     record = started_record(planned, identity)
     try:
-        data = _unchanged_bytes(planned)
+        data = _read_unchanged(planned)
         record = replace(record, input_sha256=sha256_bytes(data))
-        if job.earlier is not None and _still_good(job.earlier, record, planned, output):
+        if job.earlier is not None and _is_still_good(job.earlier, record, planned, output):
             return job.earlier
         photo = decode_photo(data, settings.max_megapixels, settings.keep)
     except ChangedError as error:
@@ -108,47 +108,47 @@ def process(
         reason = f"corrupt: {error}" if error.damaged else str(error)
         return replace(record, status="skipped", kind="", reason=reason)
     del data
-    loaded = perf_counter()
+    loaded_at = perf_counter()
     try:
         background = settings.cutout.background
-        handled = handle(photo.pixels, planned.issues, settings.quality, remove, background)
-        removed = perf_counter()
-        files = _encoded(photo, handled, planned, settings)
+        result = handle(photo.pixels, planned.issues, settings.quality, remove, background)
+        removed_at = perf_counter()
+        files = _encode_files(photo, result, planned, settings)
     except (MemoryError, NetworkLostError):
         raise  # no fault of the image's: it is tried once more, alone, or the batch stops
     except Exception as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         return replace(record, status="failed", kind="", reason=reason)
-    encoded = perf_counter()
-    if refused := _written(files, output):
-        if refused.errno in STORAGE:
-            failed = f"output: {output}: {refused.strerror}: {planned.output}"
-            return BatchAborted(f"{failed}; make room and run the same command again")
-        reason = f"cannot be written: {refused.strerror}"
+    encoded_at = perf_counter()
+    if write_error := _write_files(files, output):
+        if write_error.errno in STORAGE:
+            message = f"output: {output}: {write_error.strerror}: {planned.output}"
+            return BatchAborted(f"{message}; make room and run the same command again")
+        reason = f"cannot be written: {write_error.strerror}"
         return replace(record, status="failed", kind="", reason=reason)
-    seconds = {"load": loaded - started, "encode": encoded - removed}
-    seconds["write"] = perf_counter() - encoded
-    times = {stage: 1000 * spent for stage, spent in seconds.items()}
-    confidence = handled.checks["confidence"]
+    seconds = {"load": loaded_at - started_at, "encode": encoded_at - removed_at}
+    seconds["write"] = perf_counter() - encoded_at
+    timings_ms = {stage: 1000 * duration for stage, duration in seconds.items()}
+    confidence = result.checks["confidence"]
     return replace(
         record,
         output=planned.output,
         mask=planned.mask,
-        handling=handled.handling,
+        handling=result.handling,
         output_sha256=sha256_bytes(files[planned.output]),
         mask_sha256=sha256_bytes(files[planned.mask]) if planned.mask else "",
         width=photo.pixels.shape[1],
         height=photo.pixels.shape[0],
-        coverage=float(handled.mask.mean()),
+        coverage=float(result.mask.mean()),
         confidence=None if math.isnan(confidence) else confidence,
-        flags=tuple(_flags(handled, settings)),
-        timings_ms=times | handled.timings_ms,
+        flags=tuple(_find_flags(result, settings)),
+        timings_ms=timings_ms | result.timings_ms,
         memory=peak_memory(),
     )
 
 
 def started_record(planned: PlannedFile, identity: Identity) -> Record:
-    """What is known before an input is worked on."""
+    """Return the record of an input before it is processed."""
     return Record(
         planned.path,
         planned.category,
@@ -163,8 +163,8 @@ def started_record(planned: PlannedFile, identity: Identity) -> Record:
     )
 
 
-def _written(files: dict[str, bytes], output: Path) -> OSError | None:
-    """Writes each file whole; the error where that was not possible."""
+def _write_files(files: dict[str, bytes], output: Path) -> OSError | None:
+    """Write each file whole; return the error where that was not possible."""
     try:
         for name, content in files.items():
             write_whole(output / name, content)
@@ -177,16 +177,16 @@ class ChangedError(Exception):
     """The input is not what it was when the batch was planned."""
 
 
-def _unchanged_bytes(planned: PlannedFile) -> bytes:
-    """The input's bytes.
+def _read_unchanged(planned: PlannedFile) -> bytes:
+    """Return the input's bytes.
 
     Raises:
-        ChangedError: it vanished, or it is another file by now.
-        ImageError: it cannot be read.
+        ChangedError: It vanished, or it is another file by now.
+        ImageError: It cannot be read.
     """
     try:
-        before = planned.file.lstat()
-        if planned.state != file_state(before):
+        status = planned.file.lstat()
+        if planned.state != file_state(status):
             raise ChangedError("changed after the batch had begun")
         data = read_bytes(planned.file)
         if file_state(planned.file.lstat()) != planned.state:
@@ -198,47 +198,47 @@ def _unchanged_bytes(planned: PlannedFile) -> bytes:
     return data
 
 
-def _still_good(earlier: Record, now: Record, planned: PlannedFile, output: Path) -> bool:
-    """Whether the earlier result is of this very work, in its place, and whole on the disk."""
+def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output: Path) -> bool:
+    """Return whether the earlier result is of this very work, in its place and whole."""
     same = (
         earlier.status == "done"
-        and earlier.input_sha256 == now.input_sha256
-        and earlier.settings_hash == now.settings_hash
-        and earlier.weights_sha256 == now.weights_sha256
+        and earlier.input_sha256 == record.input_sha256
+        and earlier.settings_hash == record.settings_hash
+        and earlier.weights_sha256 == record.weights_sha256
         and (earlier.output, earlier.mask, earlier.kind)
         == (planned.output, planned.mask, planned.kind)
         and (earlier.quality_issues, earlier.missing_metadata) == (planned.issues, planned.missing)
     )
     files = {earlier.output: earlier.output_sha256, earlier.mask: earlier.mask_sha256}
-    return same and all(_holds(output / name, sha256) for name, sha256 in files.items() if name)
+    return same and all(_has_hash(output / name, sha256) for name, sha256 in files.items() if name)
 
 
-def _holds(path: Path, sha256: str) -> bool:
+def _has_hash(path: Path, sha256: str) -> bool:
     try:
         return not path.is_symlink() and path.is_file() and sha256_file(path) == sha256
     except OSError:
         return False
 
 
-def _encoded(
-    photo: Photo, handled: SizeHandling, planned: PlannedFile, settings: BatchSettings
+def _encode_files(
+    photo: Photo, result: SizeHandling, planned: PlannedFile, settings: BatchSettings
 ) -> dict[str, bytes]:
-    """The files of a result by their names; the mask comes first, the result last."""
-    files = {planned.mask: encode_mask(handled.mask)} if planned.mask else {}
-    return files | {planned.output: encode_result(handled.cutout, settings.format, photo)}
+    """Encode the files of a result, by name; the mask comes first, the result last."""
+    files = {planned.mask: encode_mask(result.mask)} if planned.mask else {}
+    return files | {planned.output: encode_result(result.cutout, settings.format, photo)}
 
 
-def _flags(handled: SizeHandling, settings: BatchSettings) -> list[str]:
-    """Why somebody should look at a result; docs/batch.md tells what to do about each."""
-    checks, limits = handled.checks, settings.flags
-    found = {
+def _find_flags(result: SizeHandling, settings: BatchSettings) -> list[str]:
+    """Return why to look at a result; docs/batch.md tells what to do about each flag."""
+    checks, limits = result.checks, settings.flags
+    flags = {
         "nothing_found": checks["nothing_found"] > 0,
         "low_coverage": 0 < checks["coverage"] < limits.low_coverage,
         "high_coverage": checks["coverage"] > limits.high_coverage,
         "many_parts": checks["parts"] > limits.many_parts,
         "border_contact": checks["border_contact"] > limits.border_contact,
         "low_confidence": checks["confidence"] < limits.low_confidence,
-        "refinement_refused": handled.refused,
-        "unstable": not handled.stable,
+        "refinement_refused": result.refused,
+        "unstable": not result.stable,
     }
-    return [name for name, applies in found.items() if applies]
+    return [name for name, applies in flags.items() if applies]

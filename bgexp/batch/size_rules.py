@@ -1,4 +1,4 @@
-"""What is done about images that the network is not made for: huge, tiny, much elongated."""
+"""Handling of images that the network is not made for: huge, tiny, much elongated."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 Remove = Callable[[ByteArray], RemovalResult]
 
-STABLE_IOU = 0.8  # of the two masks of an elongated image, below which they disagree
+STABLE_IOU = 0.8  # the two masks of an elongated image disagree below this IoU
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,11 @@ class SizeHandling:
     Attributes:
         cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
         mask: HxW bool, True = foreground.
-        checks: As `mask_checks` gives them.
+        checks: As `mask_checks` returns them.
         handling: What was done, in words; "" for nothing out of the ordinary.
-        stable: Whether two ways of looking at an elongated image agree; True for any other.
+        stable: Whether the two masks of an elongated image agree; True for any other image.
         refused: Whether the refinement was refused.
-        timings_ms: By stage.
+        timings_ms: Milliseconds by stage.
     """
 
     cutout: ByteArray
@@ -44,89 +44,89 @@ class SizeHandling:
 
 
 def shape_issues(width: int, height: int, rules: QualityRules) -> list[str]:
-    """Which of the rules an image of this size, in pixels, falls under."""
+    """Return which of the rules an image of this size, in pixels, falls under."""
     longer, shorter = max(width, height), min(width, height)
-    found = {
+    issues = {
         "huge": width * height > 1e6 * rules.huge_megapixels,
         "tiny": longer < rules.tiny_side,
         "elongated": longer > rules.elongation * shorter,
     }
-    return [name for name, applies in found.items() if applies]
+    return [name for name, applies in issues.items() if applies]
 
 
 def handle(
     image: ByteArray, issues: Collection[str], rules: QualityRules, remove: Remove, background: str
 ) -> SizeHandling:
-    """Removes the background by the rules.
+    """Remove the background by the rules.
 
-    huge: the mask is found on a smaller copy and enlarged; the pixels that are kept are the
-    original's. tiny: it is padded by its border to `tiny_side`, so that the network enlarges it no
-    more than that. elongated: it is looked at twice, once padded, and the masks are compared.
+    huge: the mask is found on a smaller copy and enlarged; foreground pixels are the original's.
+    tiny: the image is padded by its border to `tiny_side`, so that the network enlarges it no more
+    than that. elongated: it is processed twice, once padded, and the masks are compared.
 
     Args:
         image: HxWx3 uint8 RGB.
-        issues: Of `shape_issues`.
-        rules: Their limits.
+        issues: As `shape_issues` returns them.
+        rules: The limits.
         remove: The pipeline with its settings.
-        background: Of the cut-out.
+        background: Background of the cut-out: black, white or transparent.
     """
-    seen, done = image, []
+    scaled_image, steps = image, []
     if "huge" in issues:
-        seen = _shrunk(image, rules.huge_megapixels)
-        done.append(f"mask found at {seen.shape[1]}x{seen.shape[0]} pixels")
+        scaled_image = _shrink_image(image, rules.huge_megapixels)
+        steps.append(f"mask found at {scaled_image.shape[1]}x{scaled_image.shape[0]} pixels")
     if "tiny" in issues:
-        removed = _removed_padded(seen, rules.tiny_side, rules.tiny_side, remove)
-        done.append(f"padded to {rules.tiny_side}x{rules.tiny_side} pixels")
+        result = _remove_padded(scaled_image, rules.tiny_side, rules.tiny_side, remove)
+        steps.append(f"padded to {rules.tiny_side}x{rules.tiny_side} pixels")
     else:
-        removed = remove(seen)
+        result = remove(scaled_image)
     stable = True
     if "elongated" in issues and "tiny" not in issues:
-        longer = max(seen.shape[:2])
+        longer = max(scaled_image.shape[:2])
         side = round(longer / rules.elongation)
-        sides = [max(side, length) for length in seen.shape[:2]]
-        again = _removed_padded(seen, sides[0], sides[1], remove)
-        empty = not removed.mask.any() and not again.mask.any()
-        agreement = 1.0 if empty else iou(removed.mask, again.mask)
+        sides = [max(side, length) for length in scaled_image.shape[:2]]
+        padded_result = _remove_padded(scaled_image, sides[0], sides[1], remove)
+        both_empty = not result.mask.any() and not padded_result.mask.any()
+        agreement = 1.0 if both_empty else iou(result.mask, padded_result.mask)
         stable = agreement >= STABLE_IOU
-        done.append(f"looked at twice, once padded: the masks agree to IoU {agreement:.2f}")
-    mask, cutout = removed.mask, removed.cutout
+        steps.append(f"looked at twice, once padded: the masks agree to IoU {agreement:.2f}")
+    mask, cutout = result.mask, result.cutout
     if mask.shape != image.shape[:2]:
-        scaled = cv2.resize(mask.astype(np.uint8) * 255, image.shape[1::-1])
-        mask = np.asarray(scaled > 127)
+        enlarged = cv2.resize(mask.astype(np.uint8) * 255, image.shape[1::-1])
+        mask = np.asarray(enlarged > 127)
         cutout = cut_out(image, mask, background)
     return SizeHandling(
         cutout=cutout,
         mask=mask,
-        checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
-        handling="; ".join(done),
+        checks=mask_checks(result.mask, result.unrefined, result.scores),
+        handling="; ".join(steps),
         stable=stable,
-        refused=removed.refined == "refused",
-        timings_ms=removed.timings_ms,
+        refused=result.refined == "refused",
+        timings_ms=result.timings_ms,
     )
 
 
-def _shrunk(image: ByteArray, megapixels: float) -> ByteArray:
+def _shrink_image(image: ByteArray, megapixels: float) -> ByteArray:
     scale = (1e6 * megapixels / (image.shape[0] * image.shape[1])) ** 0.5
     size = [max(1, int(length * scale)) for length in image.shape[1::-1]]
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _removed_padded(image: ByteArray, height: int, width: int, remove: Remove) -> RemovalResult:
-    """What `remove` finds in the image padded by its border's pixels; cropped again."""
+def _remove_padded(image: ByteArray, height: int, width: int, remove: Remove) -> RemovalResult:
+    """Run `remove` on the image padded by its border's pixels; crop the result again."""
     down, right = max(0, height - image.shape[0]), max(0, width - image.shape[1])
     up, left = down // 2, right // 2
     padded = cv2.copyMakeBorder(
         image, up, down - up, left, right - left, borderType=cv2.BORDER_REPLICATE
     )
-    removed = remove(np.asarray(padded, np.uint8))
+    result = remove(np.asarray(padded, np.uint8))
     inside = slice(up, up + image.shape[0]), slice(left, left + image.shape[1])
     return RemovalResult(
-        cutout=removed.cutout[inside],
-        mask=removed.mask[inside],
-        unrefined=removed.unrefined[inside],
-        found=removed.found,
-        scores=removed.scores,
-        refined=removed.refined,
-        fallback=removed.fallback,
-        timings_ms=removed.timings_ms,
+        cutout=result.cutout[inside],
+        mask=result.mask[inside],
+        unrefined=result.unrefined[inside],
+        found=result.found,
+        scores=result.scores,
+        refined=result.refined,
+        fallback=result.fallback,
+        timings_ms=result.timings_ms,
     )

@@ -18,36 +18,36 @@ from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_version
 
 def batch_summary(
     settings: BatchSettings,
-    said: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     records: Sequence[Record],
     seconds: float,
     load: ServerStats | None = None,
     reused: int = 0,
 ) -> dict[str, Any]:
-    """The summary as it is written; docs/batch.md tells what each number means.
+    """Return the content of summary.json; docs/batch.md tells what each number means.
 
     Args:
-        settings: Of the batch.
-        said: What makes its results, as its journal says.
-        records: A row an input.
-        seconds: That the work took, start of the workers included.
-        load: Of the one network of all workers, if there was one.
-        reused: How many of the results were there already.
+        settings: The batch's settings.
+        provenance: What determines its results, as its journal holds it.
+        records: One record per input file.
+        seconds: Duration of the work, start of the workers included.
+        load: Load of the network that all workers shared, if there was one.
+        reused: How many of the results an earlier batch had left.
     """
     device = pick_device(settings.device)
     counts = batch_counts(records)
-    worked = counts["done"] + counts["failed"]
-    share = counts["failed"] / max(1, worked)
-    done = [record for record in records if record.status == "done"]
-    new = len(done) - reused
+    processed = counts["done"] + counts["failed"]
+    failed_share = counts["failed"] / max(1, processed)
+    done_records = [record for record in records if record.status == "done"]
+    newly_done = len(done_records) - reused
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "batch",
-        "status": "failed" if share > settings.max_failed else "finished",
+        "status": "failed" if failed_share > settings.max_failed else "finished",
         "run_id": "",
         "parent_run_id": None,
         "reused_from": None,
-        "identity": next((one.settings_hash for one in records if one.settings_hash), ""),
+        "identity": next((record.settings_hash for record in records if record.settings_hash), ""),
         "bgexp": bgexp_state(),
         "versions": package_versions(),
         "device": {
@@ -55,33 +55,33 @@ def batch_summary(
             "used": device.type,
             "name": device_name(device),
         },
-        "weights": {"name": settings.detector.name, "sha256": said["weights"]},
+        "weights": {"name": settings.detector.name, "sha256": provenance["weights"]},
         "dataset": {
             "name": "folder",
-            "root": said["input"],
-            "n_images": worked,
+            "root": provenance["input"],
+            "n_images": processed,
             "n_with_truth": 0,
             "n_population": counts["total"],
         },
         "counts": counts,
-        "issues": _counted(one.quality_issues for one in records),
-        "missing_metadata": _counted(one.missing_metadata for one in records),
-        "flags": _counted(one.flags for one in records),
-        "skipped": _skipped(records),
+        "issues": _count_names(record.quality_issues for record in records),
+        "missing_metadata": _count_names(record.missing_metadata for record in records),
+        "flags": _count_names(record.flags for record in records),
+        "skipped": _count_skip_reasons(records),
         "metrics": {},
-        "checks": _checks(done),
-        "categories": _categories(records),
-        "timings": stage_times([record.timings_ms for record in done]),
-        "network": _network(load),
+        "checks": _summarize_checks(done_records),
+        "categories": _count_by_category(records),
+        "timings": stage_times([record.timings_ms for record in done_records]),
+        "network": _summarize_network(load),
         "seconds": seconds,
         "reused": reused,
-        "images_per_s": new / seconds if new and seconds > 0 else math.nan,
+        "images_per_s": newly_done / seconds if newly_done and seconds > 0 else math.nan,
         "peak_rss_bytes": max([peak_memory(), *(record.memory for record in records)]),
         "error": "",
     }
 
 
-def _network(load: ServerStats | None) -> dict[str, float] | None:
+def _summarize_network(load: ServerStats | None) -> dict[str, float] | None:
     if load is None or not load.pictures:
         return None
     return {
@@ -92,16 +92,16 @@ def _network(load: ServerStats | None) -> dict[str, float] | None:
 
 
 def batch_counts(records: Sequence[Record]) -> dict[str, int]:
-    """How many files there are, by what became of them."""
-    found = Counter(record.status for record in records)
+    """Count the files by what became of them."""
+    statuses = Counter(record.status for record in records)
     kinds = Counter(record.kind for record in records if record.status == "done")
     corrupt = sum(record.reason.startswith("corrupt:") for record in records)
     return {
         "total": len(records),
-        "ok": found["done"],
-        "done": found["done"],
-        "failed": found["failed"],
-        "skipped": found["skipped"],
+        "ok": statuses["done"],
+        "done": statuses["done"],
+        "failed": statuses["failed"],
+        "skipped": statuses["skipped"],
         "corrupt": corrupt,
         "regular": kinds["regular"],
         "outliers": kinds["outlier"],
@@ -109,28 +109,28 @@ def batch_counts(records: Sequence[Record]) -> dict[str, int]:
     }
 
 
-def _counted(lists: Iterable[Iterable[str]]) -> dict[str, int]:
+def _count_names(lists: Iterable[Iterable[str]]) -> dict[str, int]:
     return dict(Counter(name for names in lists for name in names).most_common())
 
 
-def _skipped(records: Sequence[Record]) -> dict[str, int]:
+def _count_skip_reasons(records: Sequence[Record]) -> dict[str, int]:
     reasons = (record.reason.partition(":")[0] for record in records if record.status == "skipped")
     return dict(Counter(reasons).most_common())
 
 
-def _checks(done: Sequence[Record]) -> dict[str, dict[str, float]]:
-    found = {}
+def _summarize_checks(records: Sequence[Record]) -> dict[str, dict[str, float]]:
+    checks = {}
     for key in ("coverage", "confidence"):
-        values = [value for one in done if (value := getattr(one, key)) is not None]
+        values = [value for record in records if (value := getattr(record, key)) is not None]
         if values:
             p05, median, p95 = np.percentile(values, (5, 50, 95)).tolist()
             mean = float(np.mean(values))
-            found[key] = {"mean": mean, "median": median, "p05": p05, "p95": p95}
-            found[key] |= {"n_scored": len(values), "n_undefined": len(done) - len(values)}
-    return found
+            checks[key] = {"mean": mean, "median": median, "p05": p05, "p95": p95}
+            checks[key] |= {"n_scored": len(values), "n_undefined": len(records) - len(values)}
+    return checks
 
 
-def _categories(records: Sequence[Record]) -> dict[str, dict[str, int]]:
+def _count_by_category(records: Sequence[Record]) -> dict[str, dict[str, int]]:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.category, []).append(record)

@@ -20,7 +20,7 @@ def _imported():
 
 @pytest.fixture
 def source(tmp_path, photographs):
-    """Six small photographs in two categories, and one file of each kind that is no image."""
+    """Make six small photographs in two categories, and one file of each kind of non-image."""
     folder = tmp_path / "in"
     for name in ("animals/cat.jpg", "birds/duck.jpg", "birds/owl.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,10 +36,10 @@ def source(tmp_path, photographs):
 
 @pytest.fixture
 def settings(tmp_path, weights, source):
-    """Settings of a quick batch, with changes as overrides."""
+    """Return a function from overrides to the settings of a quick batch."""
 
-    def make(*overrides):
-        given = [
+    def make(*changes):
+        arguments = [
             f"input={source}",
             f"output={tmp_path / 'out'}",
             f"runs_dir={tmp_path / 'runs'}",
@@ -49,41 +49,41 @@ def settings(tmp_path, weights, source):
             "refine=none",
             "device=cpu",
             "workers=2",
-            *overrides,
+            *changes,
         ]
-        return check_settings(BatchSettings, plain(compose_config("batch", given, None)))
+        return check_settings(BatchSettings, plain(compose_config("batch", arguments, None)))
 
     return make
 
 
 @pytest.fixture
 def untracked(monkeypatch):
-    """Batches without the tracking store, which takes seconds."""
+    """Leave out the tracking store, which takes seconds."""
     monkeypatch.setattr("bgexp.batch.command.outbox", lambda *_: nullcontext(lambda _: ""))
 
 
 @pytest.fixture
 def batch(settings, untracked):  # noqa: ARG001
-    """Runs a batch with the quality rules on, as they are by default."""
+    """Return a function that runs a batch with the quality rules on, as they are by default."""
 
     def run(*overrides):
-        chosen = settings(*overrides)
-        handled = chosen.quality.enabled
-        run = batch_process_with_quality_handling if handled else batch_process_images
-        return run(chosen)
+        batch_settings = settings(*overrides)
+        enabled = batch_settings.quality.enabled
+        run = batch_process_with_quality_handling if enabled else batch_process_images
+        return run(batch_settings)
 
     return run
 
 
 def manifest(output):
-    """The manifest's rows by path."""
+    """Return the manifest's rows by path."""
     rows = pd.read_parquet(output / "manifest.parquet")
     assert rows["path"].is_unique
     return rows.set_index("path")
 
 
 def tree(folder):
-    """The SHA-256 of each file below a folder by its path, what the batch keeps for itself not."""
+    """Return the SHA-256 of each result file below a folder by its path."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -23,7 +23,7 @@ from tests.batch.conftest import manifest, tree
 
 
 def assert_accounted(source, output):
-    """Every file has one row; what is done decodes, is upright and has the recorded hash."""
+    """Assert that every file has one row; that results decode, upright, with their hash."""
     rows = manifest(output)
     files = {
         path.relative_to(source).as_posix()
@@ -31,17 +31,17 @@ def assert_accounted(source, output):
         if not path.is_dir() or path.is_symlink()
     }
     assert set(rows.index) == files
-    done = rows[rows["status"] == "done"]
-    assert set(tree(output)) == set(done["output"]) | set(done["mask"]) - {""}
-    for path, row in done.iterrows():
+    done_rows = rows[rows["status"] == "done"]
+    assert set(tree(output)) == set(done_rows["output"]) | set(done_rows["mask"]) - {""}
+    for path, row in done_rows.iterrows():
         image = load_image(source / path)
         result = load_image(output / row["output"])
         assert result.shape == image.shape
         assert sha256_file(output / row["output"]) == row["output_sha256"]
         assert sha256_file(source / path) == row["input_sha256"]
-        kept = result.any(axis=2)
-        assert np.array_equal(result[kept], image[kept])
-        assert kept.mean() == pytest.approx(row["coverage"], abs=0.02)
+        foreground = result.any(axis=2)
+        assert np.array_equal(result[foreground], image[foreground])
+        assert foreground.mean() == pytest.approx(row["coverage"], abs=0.02)
     assert (rows["reason"][rows["status"] != "done"] != "").all()
     assert not list(output.rglob(TEMPORARY))
     return rows
@@ -75,12 +75,12 @@ def test_every_file_is_accounted_for(batch, source, tmp_path):
 def test_a_second_run_does_nothing_again(batch, tmp_path):
     batch()
     output = tmp_path / "out"
-    before, times = tree(output), {p: p.stat().st_mtime_ns for p in output.glob("r*/**/*.png")}
+    hashes, times = tree(output), {p: p.stat().st_mtime_ns for p in output.glob("r*/**/*.png")}
     rows = manifest(output)
-    again = batch().summary
-    assert (again["counts"]["done"], again["reused"]) == (4, 4)
-    assert math.isnan(again["images_per_s"])  # none was worked on
-    assert tree(output) == before
+    summary = batch().summary
+    assert (summary["counts"]["done"], summary["reused"]) == (4, 4)
+    assert math.isnan(summary["images_per_s"])  # none was worked on
+    assert tree(output) == hashes
     assert {path: path.stat().st_mtime_ns for path in times} == times
     pd.testing.assert_frame_equal(manifest(output), rows)
 
@@ -329,12 +329,16 @@ def test_odd_names_are_worked_on_and_shown_safely(batch, source, tmp_path):
 
 
 def command(settings_of, *overrides):
-    """The same batch as a process of its own."""
-    chosen = settings_of(*overrides).model_dump(mode="json")
-    given = [f"{key}={chosen[key]}" for key in ("input", "output", "runs_dir", "device", "workers")]
-    detector = chosen["detector"]
-    given += [f"detector.{k}={detector[k]}" for k in ("weights", "score_threshold", "image_size")]
-    return [sys.executable, "-m", "bgexp.cli.main", "batch", *given, "refine=none", *overrides]
+    """Return the command line of the same batch, for a process of its own."""
+    values = settings_of(*overrides).model_dump(mode="json")
+    arguments = [
+        f"{key}={values[key]}" for key in ("input", "output", "runs_dir", "device", "workers")
+    ]
+    detector = values["detector"]
+    arguments += [
+        f"detector.{key}={detector[key]}" for key in ("weights", "score_threshold", "image_size")
+    ]
+    return [sys.executable, "-m", "bgexp.cli.main", "batch", *arguments, "refine=none", *overrides]
 
 
 def test_killed_and_resumed_it_ends_with_the_same_bytes(batch, settings, source, tmp_path):
@@ -364,8 +368,8 @@ def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
     batch, settings, source, tmp_path, number, code
 ):
     journal = tmp_path / "out/.bgexp/journal.jsonl"
-    told = tmp_path / "stderr.txt"
-    with told.open("w") as file, subprocess.Popen(command(settings), stderr=file) as process:
+    stderr = tmp_path / "stderr.txt"
+    with stderr.open("w") as file, subprocess.Popen(command(settings), stderr=file) as process:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not journal.exists():
             time.sleep(0.01)
@@ -373,7 +377,7 @@ def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
         started = time.monotonic()
         assert process.wait(30) == code
         assert time.monotonic() - started < 10
-    assert told.read_text().splitlines()[-1].startswith("bgexp: interrupted")
+    assert stderr.read_text().splitlines()[-1].startswith("bgexp: interrupted")
     assert not (tmp_path / "out/manifest.parquet").exists()
     batch()
     assert_accounted(source, tmp_path / "out")
@@ -381,13 +385,13 @@ def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
 
 @pytest.fixture
 def mounted(tmp_path):
-    """Mounts a small file system with options; gives its folder."""
+    """Return a function that mounts a small file system with options and returns its folder."""
     folder = tmp_path / "small"
     folder.mkdir()
 
     def mount(options):
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)])
-        if done.returncode:
+        process = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)])
+        if process.returncode:
             pytest.skip("needs the right to mount")
         return folder
 
@@ -419,13 +423,13 @@ def test_a_store_that_is_away_costs_nothing_and_gets_its_record_later(settings, 
     result = batch_process_with_quality_handling(settings("tracking.uri=http://127.0.0.1:9"))
     assert result.summary["status"] == "finished"
     assert "the record is kept in" in capfd.readouterr().err
-    kept = list((tmp_path / "runs/outbox").glob("*.json"))
-    assert len(kept) == 1
-    again = settings()
-    result = batch_process_with_quality_handling(again)
+    posts = list((tmp_path / "runs/outbox").glob("*.json"))
+    assert len(posts) == 1
+    batch_settings = settings()
+    result = batch_process_with_quality_handling(batch_settings)
     assert result.summary["run_id"]
     assert not list((tmp_path / "runs/outbox").glob("*.json"))
-    client, experiment = open_store(again)
+    client, experiment = open_store(batch_settings)
     runs = client.search_runs([experiment])
     assert len(runs) == 2
     assert {run.info.status for run in runs} == {"FINISHED"}

@@ -8,9 +8,9 @@ from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 
 
-def done(number, *flags, confidence=0.9, **told):
-    told = {"coverage": 0.3, "confidence": confidence, "kind": "regular"} | told
-    return Record(f"{number:02}.jpg", ".", "done", flags=flags, **told)
+def done(number, *flags, confidence=0.9, **values):
+    values = {"coverage": 0.3, "confidence": confidence, "kind": "regular"} | values
+    return Record(f"{number:02}.jpg", ".", "done", flags=flags, **values)
 
 
 def skipped(path, reason):
@@ -31,18 +31,18 @@ def test_failed_images():
     records = [done(n) for n in range(5)]
     records += [Record(f"f{n}.jpg", ".", "failed", "ValueError: x") for n in range(2)]
     records += [Record("f2.jpg", ".", "failed", "timed out")]
-    [found] = find(records)
-    assert (found.severity, found.title) == ("warning", "3 images failed")
-    assert found.evidence.startswith("ValueError: x (2); timed out (1). Run the same command")
-    assert found.paths == ("f0.jpg", "f1.jpg", "f2.jpg")
-    assert found.weight == 3 / 8
+    [finding] = find(records)
+    assert (finding.severity, finding.title) == ("warning", "3 images failed")
+    assert finding.evidence.startswith("ValueError: x (2); timed out (1). Run the same command")
+    assert finding.paths == ("f0.jpg", "f1.jpg", "f2.jpg")
+    assert finding.weight == 3 / 8
     assert find(records, status="failed")[0].severity == "problem"
 
 
 def test_damaged_files():
     records = [done(0), skipped("a.jpg", "corrupt: truncated"), skipped("b.txt", "not an image")]
-    [found] = find(records)
-    assert (found.title, found.paths) == ("1 file is damaged", ("a.jpg",))
+    [finding] = find(records)
+    assert (finding.title, finding.paths) == ("1 file is damaged", ("a.jpg",))
     records.append(skipped("c.jpg", "corrupt: empty: no bytes"))
     assert find(records)[0].title == "2 files are damaged"
 
@@ -51,12 +51,12 @@ def test_damaged_files():
 def test_each_flag(flag):
     records = [done(n) for n in range(6)] + [done(7, flag, confidence=0.9)]
     records += [done(8, "other", flag, confidence=0.2), done(9, flag, confidence=None)]
-    [found] = find(records)
-    assert found.title == f"3 results flagged {flag}"
-    assert found.evidence == f"33.3% of the results: {FLAGS[flag][0]}."
-    assert found.paths == ("09.jpg", "08.jpg", "07.jpg")  # no score, then the least sure
-    assert found.setting == FLAGS[flag][1]
-    assert found.severity == ("warning" if flag in ("nothing_found", "high_coverage") else "note")
+    [finding] = find(records)
+    assert finding.title == f"3 results flagged {flag}"
+    assert finding.evidence == f"33.3% of the results: {FLAGS[flag][0]}."
+    assert finding.paths == ("09.jpg", "08.jpg", "07.jpg")  # no score, then the least sure
+    assert finding.setting == FLAGS[flag][1]
+    assert finding.severity == ("warning" if flag in ("nothing_found", "high_coverage") else "note")
 
 
 def test_a_flag_is_known_by_its_whole_name():
@@ -81,6 +81,6 @@ def test_missing_metadata_and_extensions():
 def test_at_most_five_and_the_worst_first():
     records = [done(n, *FLAGS) for n in range(4)] + [skipped("x.jpg", "corrupt: x")]
     records += [Record("f.jpg", ".", "failed", "x")]
-    found = find(records, status="failed", missing_metadata={"make": 1})
-    assert [one.severity for one in found] == ["problem"] + ["warning"] * 3 + ["note"]
-    assert found[0].title == "1 image failed"
+    findings = find(records, status="failed", missing_metadata={"make": 1})
+    assert [finding.severity for finding in findings] == ["problem"] + ["warning"] * 3 + ["note"]
+    assert findings[0].title == "1 image failed"

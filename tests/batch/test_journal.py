@@ -40,19 +40,19 @@ RECORDS = [FULL, Record("b.jpg", ".", "failed", "x"), Record("c", ".", "skipped"
 
 @pytest.fixture
 def journal(tmp_path):
-    """The path of a journal with three records."""
+    """Write a journal with three records; return its path."""
     path = tmp_path / "journal"
-    with Journal(path, IDENTITY, RECORDS[:1]) as one:
+    with Journal(path, IDENTITY, RECORDS[:1]) as open_journal:
         for record in RECORDS[1:]:
-            one.add(record)
+            open_journal.add(record)
     return path
 
 
 def test_a_round_trip(journal):
     records = {record.path: record for record in RECORDS}
     assert read_journal(journal) == (IDENTITY, records, 0)
-    assert all(getattr(FULL, one.name) not in ("", (), {}, 0, None) for one in fields(Record)
-               if one.name != "reason")  # fmt: skip
+    assert all(getattr(FULL, field.name) not in ("", (), {}, 0, None) for field in fields(Record)
+               if field.name != "reason")  # fmt: skip
 
 
 def test_each_record_is_on_disk_before_the_next(tmp_path, monkeypatch):
@@ -74,8 +74,8 @@ def test_of_two_records_the_last_one_counts(tmp_path):
     later = Record("b.jpg", ".", "done")
     with Journal(tmp_path / "journal", {}, RECORDS) as journal:
         journal.add(later)
-    identity, found, damaged = read_journal(tmp_path / "journal")
-    assert (identity, found["b.jpg"], len(found), damaged) == ({}, later, 3, 0)
+    identity, records, damaged = read_journal(tmp_path / "journal")
+    assert (identity, records["b.jpg"], len(records), damaged) == ({}, later, 3, 0)
 
 
 def test_no_journal_and_an_unreadable_one(tmp_path):
@@ -95,10 +95,10 @@ def test_cut_off_anywhere_only_whole_records_are_left(journal):
     assert len(ends) == 4
     for length in range(len(data)):
         journal.write_bytes(data[:length])
-        identity, found, damaged = read_journal(journal)
+        identity, records, damaged = read_journal(journal)
         whole = sum(end <= length for end in ends)
         assert identity == (IDENTITY if whole else None)
-        assert list(found.values()) == RECORDS[: max(0, whole - 1)]
+        assert list(records.values()) == RECORDS[: max(0, whole - 1)]
         assert damaged == (length not in (0, *ends))
 
 
@@ -108,18 +108,20 @@ def test_a_flipped_bit_is_never_a_wrong_record(tmp_path, bit):
     short = [Record("a", ".", "done", coverage=0.5), Record("b", ".", "failed", "x")]
     Journal(path, {"n": 1}, short).__exit__()
     data = path.read_bytes()
-    before = [0, *(n + 1 for n, byte in enumerate(data) if byte == 0x0A)]
-    for place in range(len(data)):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1 :])
-        identity, found, damaged = read_journal(path)
+    starts = [0, *(n + 1 for n, byte in enumerate(data) if byte == 0x0A)]
+    for position in range(len(data)):
+        path.write_bytes(
+            data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
+        )
+        identity, records, damaged = read_journal(path)
         assert damaged >= 1
         assert identity in (None, {"n": 1})
-        assert all(one in short for one in found.values())
-        hit = sum(end <= place for end in before) - 1
-        lost = {hit, hit + 1} if data[place] == 0x0A else {hit}
+        assert all(record in short for record in records.values())
+        hit = sum(end <= position for end in starts) - 1
+        lost = {hit, hit + 1} if data[position] == 0x0A else {hit}
         assert (identity is None) == (0 in lost)
-        assert {one.path for one in found.values()} == {
-            one.path for n, one in enumerate(short, 1) if n not in lost
+        assert {record.path for record in records.values()} == {
+            record.path for n, record in enumerate(short, 1) if n not in lost
         }
 
 
@@ -130,44 +132,44 @@ def test_garbage_is_no_record(journal):
     @given(st.lists(st.binary(max_size=40), max_size=6))
     def check(lines):
         journal.write_bytes(good + b"\n".join(lines))
-        identity, found, _ = read_journal(journal)
-        assert (identity, list(found.values())) == (IDENTITY, RECORDS)
+        identity, records, _ = read_journal(journal)
+        assert (identity, list(records.values())) == (IDENTITY, RECORDS)
 
     check()
 
 
 def test_a_line_of_another_version_is_no_record(journal):
-    """With its right checksum, but a field that this version does not know."""
+    """Append lines with the right checksum, but fields that this version does not know."""
     for text in (b'{"path": "x", "colour": 1}', b"[]", b'{"category": "x"}', b"1"):
         line = sha256_bytes(text)[:16].encode() + b" " + text + b"\n"
         journal.write_bytes(journal.read_bytes() + line)
-    _, found, damaged = read_journal(journal)
-    assert (list(found.values()), damaged) == (RECORDS, 4)
+    _, records, damaged = read_journal(journal)
+    assert (list(records.values()), damaged) == (RECORDS, 4)
 
 
 def test_nothing_is_appended_behind_a_torn_line(journal):
     journal.write_bytes(journal.read_bytes()[:-5])
-    identity, found, damaged = read_journal(journal)
+    identity, records, damaged = read_journal(journal)
     assert damaged == 1
-    with Journal(journal, identity, found.values()) as again:
-        again.add(RECORDS[2])
-    assert read_journal(journal) == (IDENTITY, {one.path: one for one in RECORDS}, 0)
+    with Journal(journal, identity, records.values()) as reopened:
+        reopened.add(RECORDS[2])
+    assert read_journal(journal) == (IDENTITY, {record.path: record for record in RECORDS}, 0)
     assert journal.read_bytes().count(b"\n") == 4
 
 
 def test_a_full_disk(journal, monkeypatch):
-    identity, found, _ = read_journal(journal)
+    identity, records, _ = read_journal(journal)
     write = os.write
-    with Journal(journal, identity, found.values()) as again:
+    with Journal(journal, identity, records.values()) as reopened:
         monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
         with pytest.raises(OSError, match="No space left") as error:
-            again.add(Record("d.jpg", ".", "done"))
+            reopened.add(Record("d.jpg", ".", "done"))
         monkeypatch.undo()
     assert error.value.errno == 28
-    assert read_journal(journal) == (IDENTITY, {one.path: one for one in RECORDS}, 0)
+    assert read_journal(journal) == (IDENTITY, {record.path: record for record in RECORDS}, 0)
 
 
 def test_a_number_without_a_json_form_is_refused(journal):
-    with Journal(journal, IDENTITY, []) as again, pytest.raises(ValueError, match="JSON"):
-        again.add(Record("a", ".", "done", coverage=float("nan")))
+    with Journal(journal, IDENTITY, []) as reopened, pytest.raises(ValueError, match="JSON"):
+        reopened.add(Record("a", ".", "done", coverage=float("nan")))
     assert read_journal(journal) == (IDENTITY, {}, 0)

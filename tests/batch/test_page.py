@@ -28,12 +28,12 @@ HOSTILE = (
 )
 SECTIONS = ["numbers", "findings", "images", "flags", "issues", "not-done"]
 SECTIONS += ["categories", "distributions", "timings", "settings"]
-SAID = {"weights": "ab", "input": "in"}
+PROVENANCE = {"weights": "ab", "input": "in"}
 SMALL = np.full((6, 8, 3), 100, np.uint8)
 
 
 def make_records(name="harmless"):
-    """Something of everything."""
+    """Make records of every status, with flags, issues and reasons named `name`."""
     times = {"load": 3.0, "detect": 100.0, "encode": 5.0, "write": 1.0}
     good = {"output": "o", "coverage": 0.3, "confidence": 0.9, "timings_ms": times}
     return [
@@ -51,47 +51,47 @@ def make_settings():
     return check_settings(BatchSettings, plain(config))
 
 
-def make_page(records, name="in", when=None, **changed):
+def make_page(records, name="in", when=None, **changes):
     settings = make_settings()
-    summary = batch_summary(settings, SAID | {"input": name}, records, 10.0) | changed
+    summary = batch_summary(settings, PROVENANCE | {"input": name}, records, 10.0) | changes
     rows = manifest_table(records)
     pictures = {path: (SMALL, SMALL) for path in most_doubtful(rows, 3)}
-    dumped = settings.model_dump(mode="json") | {"input": name}
-    return render_batch(summary, dumped, rows, pictures, when, {"manifest": "a b.csv"})
+    values = settings.model_dump(mode="json") | {"input": name}
+    return render_batch(summary, values, rows, pictures, when, {"manifest": "a b.csv"})
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "sentences"),
     [
         (9.5, ("busy 95% of the time", "it sets the pace: 2.0 pictures/s at most")),
         (2.0, ("busy 20% of the time", "the processes set the pace: 56% of their work is encode")),
     ],
 )
-def test_who_sets_the_pace_of_a_shared_network(seconds, said, parse):
+def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
     load = ServerStats(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
-    summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
+    summary = batch_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
     assert summary["network"] == {
         "busy": pytest.approx(seconds / 10),
         "images_per_s": pytest.approx(2.0),
         "pictures_per_batch": int(2 * seconds) / 4,
     }
-    assert pace(summary) == said
-    nothing = pace({**summary, "timings": {}})
-    assert nothing == (said if seconds > 9 else (said[0], "nothing was done"))
+    assert pace(summary) == sentences
+    idle_pace = pace({**summary, "timings": {}})
+    assert idle_pace == (sentences if seconds > 9 else (sentences[0], "nothing was done"))
     page = parse(make_page(make_records(), network=summary["network"]))
-    assert all(part in page.text for part in said)
+    assert all(part in page.text for part in sentences)
 
 
 def test_a_network_that_was_asked_nothing_is_not_spoken_of():
     for load in (None, ServerStats()):
-        summary = batch_summary(make_settings(), SAID, make_records(), 10.0, load)
+        summary = batch_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
         assert summary["network"] is pace(summary) is None
 
 
 def test_every_section(parse):
     page = parse(make_page(make_records(), when=datetime(2026, 11, 23, 9, 5, tzinfo=UTC)))
     assert [place for place in page.places if place in SECTIONS] == SECTIONS
-    targets = [one["href"][1:] for one in page.all("a") if one["href"].startswith("#")]
+    targets = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
     assert set(targets) <= set(page.places)
     assert set(SECTIONS) <= set(targets)
     for words in ("8 files of in", "2026-11-23 09:05", "4 regular, 1 outliers", "not an image: 1"):
@@ -156,5 +156,5 @@ def test_hostile_names_are_text(parse, name):
     assert page.inside == harmless.inside
     assert page.text.count(printable(name)) >= harmless.text.count("harmless") >= 10
     assert {f"original of 1{printable(name)}", f"cut-out of 1{printable(name)}"} <= {
-        one["alt"] for one in page.all("img")
+        image["alt"] for image in page.all("img")
     }

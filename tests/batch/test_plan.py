@@ -12,25 +12,25 @@ from bgexp.quality.header import Header
 from bgexp.system.listing import FileEntry
 
 
-def batch(*overrides):
+def make_settings(*overrides):
     config = compose_config("batch", ["input=in", "output=out", *overrides], None)
     return check_settings(BatchSettings, plain(config))
 
 
-def image(path, size=1000, width=400, height=300, agrees=True, **fields):
-    said = Metadata("JPEG", width, height, "RGB", 8, 1, 1, "", fields)
-    header = Header("image", "", False, said, width, height, agrees)
+def make_image(path, size=1000, width=400, height=300, agrees=True, **fields):
+    metadata = Metadata("JPEG", width, height, "RGB", 8, 1, 1, "", fields)
+    header = Header("image", "", False, metadata, width, height, agrees)
     return FileEntry(path, Path("/in") / path, (size, 1, 2)), header
 
 
-def other(path, reason, kind="other"):
+def make_other(path, reason, kind="other"):
     return FileEntry(path, Path("/in") / path, (9, 1, 2)), Header(kind, reason)
 
 
 def test_where_everything_goes():
-    files = [image("a/x.jpg"), other("a/notes.txt", "not an image"), image("y.webp")]
-    files.append(other("z.jpg", "a link", "closed"))
-    first, notes, second, link = plan_batch(files, batch())
+    files = [make_image("a/x.jpg"), make_other("a/notes.txt", "not an image"), make_image("y.webp")]
+    files.append(make_other("z.jpg", "a link", "closed"))
+    first, notes, second, link = plan_batch(files, make_settings())
     assert (first.output, first.mask, first.kind, first.reason) == (
         "regular/a/x.png",
         "",
@@ -40,31 +40,31 @@ def test_where_everything_goes():
     assert (first.path, first.category, first.file) == ("a/x.jpg", "a", Path("/in/a/x.jpg"))
     assert first.state == (1000, 1, 2)
     assert second.output == "regular/y.png"
-    for one, reason in ((notes, "not an image"), (link, "a link")):
-        assert (one.reason, one.output, one.kind, one.issues, one.missing) == (
+    for skipped, reason in ((notes, "not an image"), (link, "a link")):
+        assert (skipped.reason, skipped.output, skipped.kind, skipped.issues, skipped.missing) == (
             reason,
             "",
             "",
             (),
             (),
         )
-    assert plan_batch([], batch()) == []
+    assert plan_batch([], make_settings()) == []
 
 
 @pytest.mark.parametrize(("format", "suffix"), [("webp", ".webp"), ("jpeg", ".jpg")])
 def test_formats_and_masks(format, suffix):
-    files = [image("x.jpg"), image("x.png")]
-    one, two = plan_batch(files, batch(f"format={format}", "masks=true"))
-    assert (one.output, two.output) == (f"regular/x.jpg{suffix}", f"regular/x.png{suffix}")
-    assert (one.mask, two.mask) == ("masks/x.jpg.png", "masks/x.png.png")
+    files = [make_image("x.jpg"), make_image("x.png")]
+    first, second = plan_batch(files, make_settings(f"format={format}", "masks=true"))
+    assert (first.output, second.output) == (f"regular/x.jpg{suffix}", f"regular/x.png{suffix}")
+    assert (first.mask, second.mask) == ("masks/x.jpg.png", "masks/x.png.png")
 
 
 def test_outliers_by_hand():
-    """Among twenty equal ones: beyond 1.1 ** 3 times the median."""
-    files = [image(f"{n:02}.jpg") for n in range(20)]
-    files += [image("large.jpg", size=1332), image("wide.jpg", width=1300)]
-    files += [image("inside.jpg", size=1330), image("upright.jpg", width=300, height=400)]
-    planned = {one.path: one for one in plan_batch(files, batch())}
+    """Plant outliers beyond 1.1 ** 3 times the median of twenty equal files."""
+    files = [make_image(f"{n:02}.jpg") for n in range(20)]
+    files += [make_image("large.jpg", size=1332), make_image("wide.jpg", width=1300)]
+    files += [make_image("inside.jpg", size=1330), make_image("upright.jpg", width=300, height=400)]
+    planned = {file.path: file for file in plan_batch(files, make_settings())}
     assert (planned["large.jpg"].kind, planned["large.jpg"].issues) == (
         "outlier",
         ("size_outlier",),
@@ -76,42 +76,44 @@ def test_outliers_by_hand():
 
 
 def test_what_is_skipped_counts_for_no_outlier():
-    files = [image(f"{n}.jpg") for n in range(9)]
+    files = [make_image(f"{n}.jpg") for n in range(9)]
     broken = (files[0][0], Header("image", "corrupt: x", corrupt=True))
-    planned = plan_batch([*files[1:], broken], batch())
-    assert [one.kind for one in planned] == ["regular"] * 8 + [""]
+    planned = plan_batch([*files[1:], broken], make_settings())
+    assert [file.kind for file in planned] == ["regular"] * 8 + [""]
 
 
 def test_issues_of_shape():
     files = {
-        "huge": image("a.jpg", width=6001, height=4000),
-        "tiny": image("b.jpg", width=95, height=60),
-        "elongated": image("c.jpg", width=401, height=100),
-        "wrong_extension": image("d.jpg", agrees=False),
-        "": image("e.jpg", width=6000, height=4000),
+        "huge": make_image("a.jpg", width=6001, height=4000),
+        "tiny": make_image("b.jpg", width=95, height=60),
+        "elongated": make_image("c.jpg", width=401, height=100),
+        "wrong_extension": make_image("d.jpg", agrees=False),
+        "": make_image("e.jpg", width=6000, height=4000),
     }
     for issue, file in files.items():
-        [one] = plan_batch([file], batch())
-        assert one.issues == ((issue,) if issue else ())
-    assert plan_batch([image("f.jpg", width=96, height=24)], batch())[0].issues == ()
+        [planned] = plan_batch([file], make_settings())
+        assert planned.issues == ((issue,) if issue else ())
+    assert plan_batch([make_image("f.jpg", width=96, height=24)], make_settings())[0].issues == ()
 
 
 def test_without_rules_all_are_alike():
-    files = [image(f"{n}.jpg") for n in range(9)] + [image("x.jpg", 10**6, 90, 2, agrees=False)]
-    settings = batch("quality.enabled=false", "quality.exif=[make]")
-    for one in plan_batch(files, settings):
-        assert (one.kind, one.issues, one.missing) == ("regular", (), ())
+    files = [make_image(f"{n}.jpg") for n in range(9)] + [
+        make_image("x.jpg", 10**6, 90, 2, agrees=False)
+    ]
+    settings = make_settings("quality.enabled=false", "quality.exif=[make]")
+    for planned in plan_batch(files, settings):
+        assert (planned.kind, planned.issues, planned.missing) == ("regular", (), ())
 
 
 def test_missing_metadata():
     metadata = pd.DataFrame(
         {"owner": ["me", float("nan")], "place": ["here", "there"]}, index=["a.jpg", "b.jpg"]
     )
-    files = [image("a.jpg", make="Canon"), image("b.jpg", iso="100"), image("c.jpg")]
-    planned = plan_batch(files, batch("quality.exif=[make,iso]"), metadata)
-    assert [one.missing for one in planned] == [
+    files = [make_image("a.jpg", make="Canon"), make_image("b.jpg", iso="100"), make_image("c.jpg")]
+    planned = plan_batch(files, make_settings("quality.exif=[make,iso]"), metadata)
+    assert [file.missing for file in planned] == [
         ("iso",),
         ("make", "owner"),
         ("make", "iso", "owner", "place"),
     ]
-    assert [one.missing for one in plan_batch(files, batch())] == [(), (), ()]
+    assert [file.missing for file in plan_batch(files, make_settings())] == [(), (), ()]

@@ -32,7 +32,7 @@ NOTHING = Detections(
 
 
 def left_half(image, score=0.95, refined="applied"):
-    """Keeps the left half of an image."""
+    """Return a result that keeps the left half of an image."""
     mask = np.zeros(image.shape[:2], np.bool_)
     mask[:, : image.shape[1] // 2] = True
     scores = np.full(1, score, np.float32)
@@ -43,23 +43,23 @@ def left_half(image, score=0.95, refined="applied"):
 
 @pytest.fixture
 def settings(tmp_path):
-    given = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "masks=true"]
-    return check_settings(BatchSettings, plain(compose_config("batch", given, None)))
+    overrides = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "masks=true"]
+    return check_settings(BatchSettings, plain(compose_config("batch", overrides, None)))
 
 
 @pytest.fixture
 def job(tmp_path):
-    """An image of 120x100 pixels that is to be worked on."""
+    """Return the task of an image of 120x100 pixels."""
     folder = tmp_path / "in"
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
     (folder / "a.png").write_bytes(encode_png(pixels))
-    (found,) = all_files(folder)
+    (entry,) = all_files(folder)
     planned = PlannedFile(
-        found.path,
-        found.category,
-        found.file,
-        found.state,
+        entry.path,
+        entry.category,
+        entry.file,
+        entry.state,
         output="regular/a.png",
         mask="masks/a.png",
         kind="regular",
@@ -168,8 +168,8 @@ def test_a_disk_that_refuses_stops_the_batch(job, settings, tmp_path, monkeypatc
     monkeypatch.setattr(module, "write_whole", fail)
     outcome = run(job, settings, tmp_path)
     if stops:
-        said = f"output: {tmp_path / 'out'}: {os.strerror(number)}: regular/a.png"
-        assert outcome == BatchAborted(f"{said}; make room and run the same command again")
+        message = f"output: {tmp_path / 'out'}: {os.strerror(number)}: regular/a.png"
+        assert outcome == BatchAborted(f"{message}; make room and run the same command again")
     else:
         assert outcome.reason == f"cannot be written: {os.strerror(number)}"
 

@@ -11,7 +11,7 @@ RULES = QualityRules(huge_megapixels=0.01, tiny_side=32, elongation=4)
 NOISE = np.random.default_rng(0).integers(1, 256, (300, 500, 3), dtype=np.uint8)
 
 
-def nothing(height, width):
+def no_detections(height, width):
     empty = {"boxes": np.zeros((0, 4), np.float32), "labels": np.zeros(0, np.int64)}
     masks = np.zeros((0, 28, 28), np.uint8)
     return Detections(
@@ -20,19 +20,19 @@ def nothing(height, width):
 
 
 class Remover:
-    """Takes for foreground what `look` says of an image; keeps what it saw."""
+    """A detector that takes `look(image)` for the foreground and records its images."""
 
     def __init__(self, look, refined="off"):
-        self.look, self.refined, self.seen = look, refined, []
+        self.look, self.refined, self.images = look, refined, []
 
     def __call__(self, image):
-        self.seen.append(image)
+        self.images.append(image)
         mask = self.look(image)
         return RemovalResult(
             cut_out(image, mask),
             mask,
             mask,
-            nothing(*mask.shape),
+            no_detections(*mask.shape),
             np.array([0.9, 0.7], np.float32),
             self.refined,
             "",
@@ -53,15 +53,15 @@ def bright(image):
 def test_nothing_out_of_the_ordinary():
     remove = Remover(bright)
     image = NOISE[:40, :60]
-    found = handle(image, [], RULES, remove, "black")
-    assert len(remove.seen) == 1
-    assert remove.seen[0] is image
-    assert np.array_equal(found.mask, bright(image))
-    assert np.array_equal(found.cutout, cut_out(image, bright(image)))
-    assert (found.handling, found.stable, found.refused) == ("", True, False)
-    assert found.timings_ms == {"detect": 1.0}
-    assert found.checks["coverage"] == bright(image).mean()
-    assert found.checks["confidence"] == pytest.approx(0.8)
+    handling = handle(image, [], RULES, remove, "black")
+    assert len(remove.images) == 1
+    assert remove.images[0] is image
+    assert np.array_equal(handling.mask, bright(image))
+    assert np.array_equal(handling.cutout, cut_out(image, bright(image)))
+    assert (handling.handling, handling.stable, handling.refused) == ("", True, False)
+    assert handling.timings_ms == {"detect": 1.0}
+    assert handling.checks["coverage"] == bright(image).mean()
+    assert handling.checks["confidence"] == pytest.approx(0.8)
     assert handle(image, [], RULES, Remover(bright, "refused"), "black").refused
 
 
@@ -85,17 +85,17 @@ def test_shape_issues(size, expected):
 @pytest.mark.parametrize("background", ["black", "white", "transparent"])
 def test_of_a_huge_image_pixels_stay_bit_equal(background):
     remove = Remover(left_half)
-    found = handle(NOISE, ["huge"], RULES, remove, background)
-    height, width = remove.seen[0].shape[:2]
+    handling = handle(NOISE, ["huge"], RULES, remove, background)
+    height, width = remove.images[0].shape[:2]
     assert height * width <= 10_000
     assert (height, width) == (77, 129)  # 300 and 500 times the root of 0.01 / 0.15
-    assert found.handling == "mask found at 129x77 pixels"
-    assert found.mask.shape == (300, 500)
-    assert found.mask.dtype == bool
-    assert abs(int(found.mask.sum()) - 300 * 250) <= 300 * 4
-    assert np.array_equal(found.cutout[..., :3][found.mask], NOISE[found.mask])
+    assert handling.handling == "mask found at 129x77 pixels"
+    assert handling.mask.shape == (300, 500)
+    assert handling.mask.dtype == bool
+    assert abs(int(handling.mask.sum()) - 300 * 250) <= 300 * 4
+    assert np.array_equal(handling.cutout[..., :3][handling.mask], NOISE[handling.mask])
     paint = {"black": [0] * 3, "white": [255] * 3, "transparent": [0] * 4}[background]
-    assert (found.cutout[~found.mask] == paint).all()
+    assert (handling.cutout[~handling.mask] == paint).all()
 
 
 def test_masks_of_huge_images_reach_the_edges():
@@ -109,16 +109,16 @@ def test_masks_of_huge_images_reach_the_edges():
 def test_a_tiny_image_is_padded_by_its_border(shape):
     image = NOISE[: shape[0], : shape[1]]
     remove = Remover(bright)
-    found = handle(image, ["tiny"], RULES, remove, "black")
-    [seen] = remove.seen
-    assert seen.shape == (32, 32, 3)
+    handling = handle(image, ["tiny"], RULES, remove, "black")
+    [padded] = remove.images
+    assert padded.shape == (32, 32, 3)
     up, left = (32 - shape[0]) // 2, (32 - shape[1]) // 2
     outside = ((up, 32 - shape[0] - up), (left, 32 - shape[1] - left), (0, 0))
-    assert np.array_equal(seen, np.pad(image, outside, mode="edge"))
-    assert np.array_equal(found.mask, bright(image))
-    assert np.array_equal(found.cutout, cut_out(image, bright(image)))
-    assert found.handling == "padded to 32x32 pixels"
-    assert found.stable
+    assert np.array_equal(padded, np.pad(image, outside, mode="edge"))
+    assert np.array_equal(handling.mask, bright(image))
+    assert np.array_equal(handling.cutout, cut_out(image, bright(image)))
+    assert handling.handling == "padded to 32x32 pixels"
+    assert handling.stable
 
 
 def test_a_tiny_image_is_looked_at_once():
@@ -127,7 +127,7 @@ def test_a_tiny_image_is_looked_at_once():
         "twice"
         not in handle(NOISE[:4, :31], ["tiny", "elongated"], RULES, remove, "black").handling
     )
-    assert len(remove.seen) == 1
+    assert len(remove.images) == 1
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -135,14 +135,14 @@ def test_an_elongated_image_is_looked_at_twice(turned):
     image = NOISE[:10, :80]
     image = image.transpose(1, 0, 2) if turned else image
     remove = Remover(bright)
-    found = handle(image, ["elongated"], RULES, remove, "black")
-    plain, padded = remove.seen
+    handling = handle(image, ["elongated"], RULES, remove, "black")
+    plain, padded = remove.images
     assert plain is image
     assert sorted(padded.shape[:2]) == [20, 80]
     assert np.array_equal(padded[5:15] if not turned else padded[:, 5:15], image)
-    assert np.array_equal(found.mask, bright(image))
-    assert found.handling == "looked at twice, once padded: the masks agree to IoU 1.00"
-    assert found.stable
+    assert np.array_equal(handling.mask, bright(image))
+    assert handling.handling == "looked at twice, once padded: the masks agree to IoU 1.00"
+    assert handling.stable
 
 
 def test_two_looks_that_disagree():
@@ -152,21 +152,21 @@ def test_two_looks_that_disagree():
         return mask
 
     for share, stable in ((0, False), (63, False), (64, True), (79, True)):
-        found = handle(NOISE[:10, :80], ["elongated"], RULES, Remover(fickle), "black")
-        assert found.stable == stable
-        assert found.stable == (share / 79 >= STABLE_IOU)
-        assert found.handling.endswith(f"IoU {share / 79:.2f}")
-        assert found.mask.sum() == 10 * 79  # the first look counts
+        handling = handle(NOISE[:10, :80], ["elongated"], RULES, Remover(fickle), "black")
+        assert handling.stable == stable
+        assert handling.stable == (share / 79 >= STABLE_IOU)
+        assert handling.handling.endswith(f"IoU {share / 79:.2f}")
+        assert handling.mask.sum() == 10 * 79  # the first look counts
     empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
     assert handle(NOISE[:10, :80], ["elongated"], RULES, empty, "black").stable
 
 
 def test_huge_and_elongated():
     remove = Remover(left_half)
-    found = handle(NOISE[:50], ["huge", "elongated"], RULES, remove, "black")
-    small, padded = remove.seen
+    handling = handle(NOISE[:50], ["huge", "elongated"], RULES, remove, "black")
+    small, padded = remove.images
     assert small.shape == (31, 316, 3)
     assert padded.shape == (79, 316, 3)
-    assert found.mask.shape == (50, 500)
-    assert found.handling.startswith("mask found at 316x31 pixels; looked at twice")
-    assert np.array_equal(found.cutout[found.mask], NOISE[:50][found.mask])
+    assert handling.mask.shape == (50, 500)
+    assert handling.handling.startswith("mask found at 316x31 pixels; looked at twice")
+    assert np.array_equal(handling.cutout[handling.mask], NOISE[:50][handling.mask])
