@@ -1,4 +1,4 @@
-"""What is tried: how the network computes, and at which size it sees the images."""
+"""The candidates: backends and precisions of the network, and the sizes of its input."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -8,26 +8,26 @@ from bgexp.detect.device import Device, has_bf16
 
 Changes = dict[str, Any]
 
-SIZES = (5 / 6, 2 / 3)  # of the configured input
-_STRIDE = 32
+SIZES = (5 / 6, 2 / 3)  # shares of the configured size
+_STRIDE = 32  # pixels; the network pads its input to whole strides
 REFERENCE: Changes = {"backend": "torch", "precision": "fp32"}
 
 
 def arithmetics(device: Device) -> list[Changes]:
-    """The backends and precisions that this machine has, the reference first."""
-    found = [REFERENCE]
-    short = ["bf16"] * has_bf16(device)
+    """Return the backends and precisions that this machine has, the reference first."""
+    candidates = [REFERENCE]
+    bf16 = ["bf16"] * has_bf16(device)
     if device.type != "cpu":
-        return found + [{**REFERENCE, "precision": name} for name in ("fp16", *short)]
-    found += [{**REFERENCE, "precision": name} for name in short]
+        return candidates + [{**REFERENCE, "precision": name} for name in ("fp16", *bf16)]
+    candidates += [{**REFERENCE, "precision": name} for name in bf16]
     if find_spec("openvino"):
-        names = ["fp32", *short, *["int8"] * (find_spec("nncf") is not None)]
-        found += [{"backend": "openvino", "precision": name} for name in names]
-    return found
+        names = ["fp32", *bf16, *["int8"] * (find_spec("nncf") is not None)]
+        candidates += [{"backend": "openvino", "precision": name} for name in names]
+    return candidates
 
 
 def smaller(detector: ObjectDetectorSettings) -> list[Changes]:
-    """Smaller inputs than the detector's, in whole strides of the network."""
+    """Return smaller inputs than the detector's, in whole strides of the network."""
     names = ("image_size",) if isinstance(detector, Demo) else ("min_size", "max_size")
     return [
         {name: _STRIDE * round(share * getattr(detector, name) / _STRIDE) for name in names}
@@ -36,5 +36,5 @@ def smaller(detector: ObjectDetectorSettings) -> list[Changes]:
 
 
 def changed(detector: ObjectDetectorSettings, changes: Changes) -> ObjectDetectorSettings:
-    """The detector with other settings."""
+    """Return the detector with other settings."""
     return detector.model_copy(update=changes)

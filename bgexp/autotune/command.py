@@ -1,4 +1,4 @@
-"""Measured candidates to a config: arithmetic, then the input's size, then the workers."""
+"""Measured candidates to a config: arithmetic first, then input size, then workers."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,20 +22,20 @@ from bgexp.system.provenance import bgexp_state
 from bgexp.tracking.active_run import tracked_run
 
 CONFIG = Path("experiment") / "tuned.yaml"
-ENOUGH = 1.05  # what is to be worth a change, or more memory, has to be so many times as fast
+ENOUGH = 1.05  # a change, or more memory, has to be worth at least this factor of speed
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was measured and what is best.
+    """The measurements and the best settings.
 
     Attributes:
-        device: Its name.
-        images: How many were measured on.
-        candidates: All that was tried, the reference first.
+        device: The device's name.
+        images: Number of images measured on.
+        candidates: All measured candidates, the reference first.
         best: The fastest that loses no more than the tolerance, also at worst.
-        images_per_s: Of the best one, by number of workers, which share the cores.
-        workers: How many are best.
+        images_per_s: Throughput of the best, by number of workers, which share the cores.
+        workers: The best number of workers.
     """
 
     device: str
@@ -47,7 +47,7 @@ class Tuning:
 
 
 def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
-    """Measures, and writes autotune.json and a config for --config-dir into the folder.
+    """Measure candidates; write autotune.json and a config for --config-dir into the folder.
 
     Raises:
         UserError: Weights or images are missing, or the device is not there.
@@ -60,7 +60,7 @@ def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
         run.log_params(flattened(settings))
         run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(items))
-        tuning = _measured(settings, device, items)
+        tuning = _measure_candidates(settings, device, items)
         write_json(folder / "autotune.json", asdict(tuning))
         write_whole(folder / CONFIG, tuned_config(settings, tuning).encode())
         run.log_metrics(numbers(tuning))
@@ -68,59 +68,68 @@ def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
     return tuning
 
 
-def _measured(settings: AutotuneSettings, device: Device, items: Sequence[Item]) -> Tuning:
-    found = measure(settings, items, arithmetics(device))
-    best = fastest(found, settings.tolerance)
+def _measure_candidates(
+    settings: AutotuneSettings, device: Device, items: Sequence[Item]
+) -> Tuning:
+    candidates = measure(settings, items, arithmetics(device))
+    best = fastest(candidates, settings.tolerance)
     sizes = [{**best.changes, **size} for size in smaller(settings.detector)]
-    again = measure(settings, items, [REFERENCE, best.changes, *sizes])
-    found = [again[1] if one.changes == best.changes else one for one in found] + again[2:]
-    best = fastest(again[1:], settings.tolerance)
+    remeasured = measure(settings, items, [REFERENCE, best.changes, *sizes])
+    candidates = [
+        remeasured[1] if candidate.changes == best.changes else candidate
+        for candidate in candidates
+    ] + remeasured[2:]
+    best = fastest(remeasured[1:], settings.tolerance)
     counts = shares(available_cores())
     speeds = {count: throughput(settings, items, best.changes, count) for count in counts}
     fewest = fewest_of_the_fastest(speeds)
-    return Tuning(device_name(device), len(items), found, best, speeds, fewest)
+    return Tuning(device_name(device), len(items), candidates, best, speeds, fewest)
 
 
 def shares(cores: int) -> list[int]:
-    """Numbers of workers that are tried: one, and a quarter, half and all of the cores."""
+    """Return the numbers of workers to try: one, and a quarter, half and all of the cores."""
     return sorted({1, *(max(1, cores // part) for part in (4, 2, 1))})
 
 
 def numbers(tuning: Tuning) -> dict[str, float]:
-    """What the tracking store shows: the best one's, and each candidate's time and masks."""
+    """Return the metrics for the tracking store: the best, then each candidate's time and masks."""
     best = {"ms": tuning.best.ms, "times_as_fast": tuning.best.times_as_fast}
     best |= {"loss": tuning.best.loss, "at_worst": tuning.best.at_worst}
-    found = {f"best.{key}": value for key, value in best.items()}
-    found |= {"workers": tuning.workers}
-    found |= {f"images_per_s.workers_{n}": speed for n, speed in tuning.images_per_s.items()}
-    for one in tuning.candidates:
-        name = "_".join(map(str, one.changes.values()))
-        found |= {
-            f"ms.{name}": one.ms,
-            f"agreement.{name}": one.agreement,
-            f"loss.{name}": one.loss,
+    metrics = {f"best.{key}": value for key, value in best.items()}
+    metrics |= {"workers": tuning.workers}
+    metrics |= {
+        f"images_per_s.workers_{workers}": speed for workers, speed in tuning.images_per_s.items()
+    }
+    for candidate in tuning.candidates:
+        name = "_".join(map(str, candidate.changes.values()))
+        metrics |= {
+            f"ms.{name}": candidate.ms,
+            f"agreement.{name}": candidate.agreement,
+            f"loss.{name}": candidate.loss,
         }
-    return found
+    return metrics
 
 
 def fastest(candidates: Sequence[Measurement], tolerance: float) -> Measurement:
-    """The fastest candidate that loses no more than the tolerance; else the first.
+    """Return the fastest candidate that loses no more than the tolerance; else the first.
 
-    One that comes before it is taken where it is as fast but for what is noise.
+    An earlier candidate that is as fast within the noise is preferred.
     """
-    good = [one for one in candidates if one.at_worst <= tolerance] or candidates[:1]
-    enough = ENOUGH * min(one.ms for one in good)
-    return next(one for one in good if one.ms <= enough)
+    acceptable = [
+        candidate for candidate in candidates if candidate.at_worst <= tolerance
+    ] or candidates[:1]
+    slowest = ENOUGH * min(candidate.ms for candidate in acceptable)
+    return next(candidate for candidate in acceptable if candidate.ms <= slowest)
 
 
 def fewest_of_the_fastest(speeds: dict[int, float]) -> int:
-    """The number of workers that is best, fewer of them where more gain nearly nothing."""
+    """Return the best number of workers, fewer where more gain nearly nothing."""
     enough = max(speeds.values()) / ENOUGH
     return min(count for count, speed in speeds.items() if speed >= enough)
 
 
 def tuned_config(settings: AutotuneSettings, tuning: Tuning) -> str:
-    """The best settings as a config of the group `experiment`."""
+    """Return the best settings as a config of the group `experiment`."""
     name, best = settings.detector.name, tuning.best
     values: dict[str, Any] = {
         "defaults": [{"override /detector": name}],
@@ -137,19 +146,19 @@ def tuned_config(settings: AutotuneSettings, tuning: Tuning) -> str:
 
 
 def show_tuning(tuning: Tuning, settings: AutotuneSettings, folder: Path) -> None:
-    """Prints what was measured and what to type next."""
+    """Print what was measured and what to type next."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("detector", no_wrap=True)
     for column in ("ms on\n1 thread", "times\nas fast", "IoU with\nfp32", "IoU", "IoU lost", ""):
         table.add_column(column, justify="right", no_wrap=True)
-    for one in tuning.candidates:
-        verdict = "best" if one.changes == tuning.best.changes else ""
-        if one.at_worst > settings.tolerance:
+    for candidate in tuning.candidates:
+        verdict = "best" if candidate.changes == tuning.best.changes else ""
+        if candidate.at_worst > settings.tolerance:
             verdict = f"over {settings.tolerance:g}"
-        scores = f"{one.agreement:.4f}", f"{one.iou:.4f}"
-        lost = f"{one.loss:+.4f} ± {one.at_worst - one.loss:.4f}"
-        timed = f"{one.ms:.0f}", f"{one.times_as_fast:.2f}"
-        table.add_row(_said(one.changes), *timed, *scores, lost, verdict)
+        scores = f"{candidate.agreement:.4f}", f"{candidate.iou:.4f}"
+        loss = f"{candidate.loss:+.4f} ± {candidate.at_worst - candidate.loss:.4f}"
+        times = f"{candidate.ms:.0f}", f"{candidate.times_as_fast:.2f}"
+        table.add_row(_describe_changes(candidate.changes), *times, *scores, loss, verdict)
     Console().print(table)
     for count, speed in tuning.images_per_s.items():
         threads = threads_each(count)
@@ -160,5 +169,5 @@ def show_tuning(tuning: Tuning, settings: AutotuneSettings, folder: Path) -> Non
     print(f"         bgexp batch --config-dir {folder} experiment=tuned input=DIR output=DIR")
 
 
-def _said(changes: Changes) -> str:
+def _describe_changes(changes: Changes) -> str:
     return " ".join(map(str, changes.values()))

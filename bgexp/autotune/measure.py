@@ -27,22 +27,22 @@ from bgexp.system.progress import progress, tell
 from bgexp.system.signals import stopping
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 
-SECONDS = 600  # that an image may take
-MOST = 10_000  # images that workers get: an end, where each costs its worker's life
+SECONDS = 600  # time limit of one image
+MOST = 10_000  # images in all, so that it ends even where each kills its worker
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a candidate takes and gives, over all images.
+    """The time and the masks of a candidate, over all images.
 
     Attributes:
-        changes: Its settings.
-        ms: Median milliseconds an image, on one thread, all stages together.
-        times_as_fast: As the reference in the same turns.
+        changes: The settings in which it differs from the detector's.
+        ms: Median milliseconds per image, on one thread, all stages together.
+        times_as_fast: Speed relative to the reference on the same images.
         agreement: Mean IoU of its masks with the reference's.
         iou: Mean IoU with the truth; NaN where no image has one.
-        loss: The mean IoU that it loses.
-        at_worst: The loss and its standard error: on a few images a mean alone says little.
+        loss: Mean loss of IoU against the reference; without truth 1 - agreement.
+        at_worst: Loss plus its standard error: on a few images a mean alone says little.
     """
 
     changes: Changes
@@ -55,37 +55,37 @@ class Measurement:
 
 
 def readable(settings: AutotuneSettings, items: Sequence[Item]) -> list[Item]:
-    """Images that can be decoded, spread over the dataset.
+    """Return images that can be decoded, spread over the dataset.
 
     Raises:
-        UserError: None can.
+        UserError: None can be decoded.
     """
     step = max(1, len(items) // settings.images)
-    found = []
+    decodable = []
     for item in items[::step]:
         try:
             load_item(item, settings.dataset.max_megapixels)
         except ImageError as error:
             tell(f"{item.path}: left out: {error}")
             continue
-        found.append(item)
-        if len(found) == settings.images:
+        decodable.append(item)
+        if len(decodable) == settings.images:
             break
-    if not found:
+    if not decodable:
         raise UserError("dataset: none of its images can be decoded")
-    return found
+    return decodable
 
 
 def measure(
     settings: AutotuneSettings, items: Sequence[Item], candidates: Sequence[Changes]
 ) -> list[Measurement]:
-    """Measures candidates, of which the first is the reference."""
-    use_threads(1)  # as in a batch: one process a core
+    """Measure candidates, of which the first is the reference."""
+    use_threads(1)  # as in a batch: one process per core
     device = pick_device(settings.device)
     removers = []
     with progress("networks", len(candidates)) as step:
         for changes in candidates:
-            removers.append(_remover(settings, changes, device))
+            removers.append(_make_remover(settings, changes, device))
             step(0)
     seconds = np.zeros((len(candidates), len(items)))
     agreement, scores = np.zeros_like(seconds), np.full_like(seconds, np.nan)
@@ -93,24 +93,24 @@ def measure(
         for column, item in enumerate(items):
             image, truth = load_item(item, settings.dataset.max_megapixels)
             if column == 0:
-                for remove in removers:  # warms up
+                for remove in removers:  # the first call of a network is slow
                     remove(image)
             masks = []
             for row, remove in enumerate(removers):
-                started = perf_counter()
+                start = perf_counter()
                 masks.append(remove(image).mask)
-                seconds[row, column] = perf_counter() - started
-                agreement[row, column] = _iou(masks[row], masks[0])
+                seconds[row, column] = perf_counter() - start
+                agreement[row, column] = _compare_masks(masks[row], masks[0])
                 if truth is not None:
-                    scores[row, column] = _iou(masks[row], truth)
+                    scores[row, column] = _compare_masks(masks[row], truth)
             step(0)
     return [
-        _measured(changes, seconds[[row, 0]], agreement[row], scores[[row, 0]])
+        _summarize_candidate(changes, seconds[[row, 0]], agreement[row], scores[[row, 0]])
         for row, changes in enumerate(candidates)
     ]
 
 
-def _remover(
+def _make_remover(
     settings: AutotuneSettings,
     changes: Changes,
     device: Device,
@@ -127,27 +127,27 @@ def _remover(
     )
 
 
-def _iou(mask: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    return iou(mask, other) if mask.any() or other.any() else 1.0
+def _compare_masks(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
+    return iou(mask, reference) if mask.any() or reference.any() else 1.0
 
 
-def _measured(
+def _summarize_candidate(
     changes: Changes,
     seconds: NDArray[np.float64],
     agreement: NDArray[np.float64],
     scores: NDArray[np.float64],
 ) -> Measurement:
-    """A candidate's numbers; of seconds and scores the reference's are the second row."""
-    own, reference = np.median(seconds, axis=1)
-    judged = ~np.isnan(scores[0])
-    losses = scores[1, judged] - scores[0, judged] if judged.any() else 1 - agreement
+    """Return a candidate's numbers; row 1 of seconds and scores is the reference's."""
+    candidate, reference = np.median(seconds, axis=1)
+    has_truth = ~np.isnan(scores[0])
+    losses = scores[1, has_truth] - scores[0, has_truth] if has_truth.any() else 1 - agreement
     error = losses.std(ddof=1) / len(losses) ** 0.5 if len(losses) > 1 else 0.0
     return Measurement(
         changes,
-        ms=float(1000 * own),
-        times_as_fast=float(reference / own),
+        ms=float(1000 * candidate),
+        times_as_fast=float(reference / candidate),
         agreement=float(agreement.mean()),
-        iou=float(scores[0, judged].mean()) if judged.any() else float("nan"),
+        iou=float(scores[0, has_truth].mean()) if has_truth.any() else float("nan"),
         loss=float(losses.mean()),
         at_worst=float(losses.mean() + error),
     )
@@ -156,48 +156,50 @@ def _measured(
 def throughput(
     settings: AutotuneSettings, items: Sequence[Item], changes: Changes, processes: int
 ) -> float:
-    """Images a second of processes that share the cores' threads; their start is not counted.
+    """Return images per second of processes that share the cores; without their start.
 
     Raises:
-        UserError: An image could not be worked on.
+        UserError: An image could not be processed.
         Interrupted: A signal came.
     """
     preload(__name__)
-    wanted = max(8, 4 * processes)
-    at_work: set[int] = set()
-    began, done = 0.0, 0
-    common = common_network(changed(settings.detector, changes), pick_device(settings.device))
-    with stopping() as stop, common as network:
+    target = max(8, 4 * processes)
+    pids: set[int] = set()
+    begin, processed = 0.0, 0
+    shared_network = common_network(
+        changed(settings.detector, changes), pick_device(settings.device)
+    )
+    with stopping() as stop, shared_network as network:
         address = network.address if network else None
-        start = partial(_worker, settings, changes, threads_each(processes), address)
-        tasks = takewhile(lambda _: done < wanted, islice(cycle(items), MOST))
-        for item, said in run_tasks(tasks, start, processes, SECONDS, stop):
-            if isinstance(said, TaskFailure | str):
+        start = partial(_make_worker, settings, changes, threads_each(processes), address)
+        tasks = takewhile(lambda _: processed < target, islice(cycle(items), MOST))
+        for item, answer in run_tasks(tasks, start, processes, SECONDS, stop):
+            if isinstance(answer, TaskFailure | str):
                 raise UserError(
-                    f"{item.path}: {said.reason if isinstance(said, TaskFailure) else said}"
+                    f"{item.path}: {answer.reason if isinstance(answer, TaskFailure) else answer}"
                 )
-            if len(at_work) == processes:
-                done += 1
-                ended = monotonic()
-            elif len(at_work := at_work | {said}) == processes:  # the last one has started
-                began = monotonic()
+            if len(pids) == processes:
+                processed += 1
+                end = monotonic()
+            elif len(pids := pids | {answer}) == processes:  # the last one has started
+                begin = monotonic()
         if stop.exit_code is not None:
             raise Interrupted(stop.exit_code)
-    if not done:
+    if not processed:
         raise UserError(f"workers: {processes} workers are never at work together")
-    return done / (ended - began)
+    return processed / (end - begin)
 
 
-def _worker(
+def _make_worker(
     settings: AutotuneSettings, changes: Changes, threads: int, network: ServerAddress | None
 ) -> "partial[int | str]":
     use_threads(threads)
-    remove = _remover(settings, changes, pick_device(settings.device), network)
-    return partial(_answer, remove=remove, limit=settings.dataset.max_megapixels)
+    remove = _make_remover(settings, changes, pick_device(settings.device), network)
+    return partial(_process_image, remove=remove, limit=settings.dataset.max_megapixels)
 
 
-def _answer(item: Item, remove: "partial[RemovalResult]", limit: float) -> int | str:
-    """Works on an image and tells who did, or what went wrong: raised, it would be tried again."""
+def _process_image(item: Item, remove: "partial[RemovalResult]", limit: float) -> int | str:
+    """Return the process's id, or what went wrong: a raised error would be tried again."""
     try:
         remove(load_image(item.file, limit))
     except Exception as error:

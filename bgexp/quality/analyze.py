@@ -1,4 +1,4 @@
-"""`bgexp analyze`: every file of a folder inspected, compared, tracked and shown on a page."""
+"""`bgexp analyze`: inspect every file of a folder, compare, track and show the results."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -39,17 +39,17 @@ from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.active_run import Run, tracked_run
 
 PAGE, SUMMARY, PARQUET, CSV = "report.html", "summary.json", "quality.parquet", "quality.csv"
-SECONDS = 60.0  # a file that takes longer is given up
+SECONDS = 60.0  # time limit of one file
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What was found.
+    """The results of an analysis.
 
     Attributes:
-        rows: A row a file; docs/quality.md tells what each column means.
-        summary: As summary.json holds it.
-        folder: Of its files.
+        rows: One row per file; docs/quality.md tells what each column means.
+        summary: The content of summary.json.
+        folder: The folder of its files.
     """
 
     rows: pd.DataFrame
@@ -58,7 +58,7 @@ class Analysis:
 
 
 def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
-    """Looks at every file below `dataset.root`; the folder gets table, summary and page.
+    """Inspect every file below `dataset.root`; write table, summary and page into the folder.
 
     Raises:
         UserError: The root or the metadata file cannot be read.
@@ -77,50 +77,50 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / "config.yaml", config.encode())
     with tracked_run(settings, "analyze", f"analyze {root.name}", folder) as run:
-        began, started = datetime.now().astimezone(), monotonic()
-        found = inspect_all(files, settings)
-        rows = quality_table(found, settings, metadata)
-        summary = _summary(settings, root, rows, monotonic() - started, run)
+        start_time, start = datetime.now().astimezone(), monotonic()
+        inspections = inspect_all(files, settings)
+        rows = quality_table(inspections, settings, metadata)
+        summary = _summarize(settings, root, rows, monotonic() - start, run)
         write_whole(folder / PARQUET, rows.to_parquet(index=False))
         write_whole(folder / CSV, safe_csv(rows))
         page = render_quality(
             summary,
             settings.model_dump(mode="json"),
             rows,
-            {one.path: one.thumbnail for one in found if one.thumbnail},
-            _measured(rows, settings),
-            began,
+            {row.path: row.thumbnail for row in inspections if row.thumbnail},
+            _measure_sizes(rows, settings),
+            start_time,
             {name: name for name in (SUMMARY, PARQUET, CSV)},
         )
         write_whole(folder / PAGE, page)
         write_json(folder / SUMMARY, summary)
-        _track(run, settings, summary, folder)
+        _log_run(run, settings, summary, folder)
     return Analysis(rows, summary, folder)
 
 
 def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[Inspection]:
-    """Each file's inspection, in their order; one that kills its worker twice is told of."""
-    start = partial(inspector, settings.dataset.max_megapixels)
+    """Inspect each file, in their order; one that kills its worker twice becomes a row, too."""
+    make_inspector = partial(inspector, settings.dataset.max_megapixels)
     processes = settings.workers or available_cores()
-    found: dict[str, Inspection] = {}
+    inspections: dict[str, Inspection] = {}
     with stopping() as stop, progress("files", len(files)) as step:
-        for file, result in run_tasks(files, start, processes, SECONDS, stop):
+        for file, result in run_tasks(files, make_inspector, processes, SECONDS, stop):
             if isinstance(result, TaskFailure):
                 header = Header("image", f"corrupt: {result.reason}", corrupt=True)
                 result = Inspection(
                     file.path, file.category, file.size, header, False, header.reason, True
                 )
-            found[file.path] = result
+            inspections[file.path] = result
             step(0)
         if stop.exit_code is not None:
             raise Interrupted(stop.exit_code)
-    return [found[file.path] for file in files]
+    return [inspections[file.path] for file in files]
 
 
-def _summary(
+def _summarize(
     settings: AnalyzeSettings, root: Path, rows: pd.DataFrame, seconds: float, run: Run
 ) -> dict[str, Any]:
-    found = findings(rows)
+    counts = findings(rows)
     hashes = rows[["path", "sha256"]].to_csv(index=False, errors="backslashreplace")
     return {
         "schema_version": SCHEMA_VERSION,
@@ -133,19 +133,19 @@ def _summary(
             "name": "folder",
             "root": str(root),
             "digest": sha256_bytes(hashes.encode(errors="backslashreplace")),
-            "n_images": found["images"],
+            "n_images": counts["images"],
             "n_with_truth": 0,
-            "n_population": found["images"],
+            "n_population": counts["images"],
         },
         "counts": {"total": len(rows), "ok": int(rows["decodes"].sum())},
-        "findings": found,
+        "findings": counts,
         "formats": formats(rows),
-        "missing": {str(k): int(v) for k, v in _missing(rows).items()},
+        "missing": {str(field): int(count) for field, count in _count_missing(rows).items()},
         "bounds": {
-            one.name: {"low": one.low, "high": one.high, "median": one.median}
-            for one in _measured(rows, settings)
+            size.name: {"low": size.low, "high": size.high, "median": size.median}
+            for size in _measure_sizes(rows, settings)
         },
-        "reconciliation": plain(reconcile(rows, found, settings.expected, settings.outliers)),
+        "reconciliation": plain(reconcile(rows, counts, settings.expected, settings.outliers)),
         "categories": by_category(rows),
         "seconds": seconds,
         "images_per_s": len(rows) / seconds if seconds else 0.0,
@@ -153,51 +153,51 @@ def _summary(
     }
 
 
-def _missing(rows: pd.DataFrame) -> Mapping[Any, Any]:
+def _count_missing(rows: pd.DataFrame) -> Mapping[Any, Any]:
     from bgexp.quality.reconcile import missing_by_field
 
     return dict(missing_by_field(rows))
 
 
-def _measured(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[SizeDistribution]:
-    """What outliers are looked for in, with the bounds over all images."""
+def _measure_sizes(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[SizeDistribution]:
+    """Return the sizes in which outliers are sought, with the bounds over all images."""
     good = rows[rows["decodes"]]
     units = {"bytes": "bytes", "longer side": "pixels", "shorter side": "pixels", "aspect": ""}
     values = {"bytes": good["bytes"].astype(float), **dimensions(good)}
-    found = []
-    for name, column in values.items():
-        limits = bounds(column.to_numpy(float), settings.outliers)
-        known = column.dropna().to_numpy(float)
-        median = float(pd.Series(known).median()) if len(known) else float("nan")
-        found.append(SizeDistribution(name, units[name], known, limits.low, limits.high, median))
-    return found
+    sizes = []
+    for name, series in values.items():
+        limits = bounds(series.to_numpy(float), settings.outliers)
+        present = series.dropna().to_numpy(float)
+        median = float(pd.Series(present).median()) if len(present) else float("nan")
+        sizes.append(SizeDistribution(name, units[name], present, limits.low, limits.high, median))
+    return sizes
 
 
-def _track(run: Run, settings: AnalyzeSettings, summary: Mapping[str, Any], folder: Path) -> None:
+def _log_run(run: Run, settings: AnalyzeSettings, summary: Mapping[str, Any], folder: Path) -> None:
     run.log_params(flattened(settings))
     run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
-    data = summary["dataset"]
-    run.log_dataset(data["name"], data["digest"], data["root"], data["n_images"])
-    run.log_metrics({f"findings.{key}": float(v) for key, v in summary["findings"].items()})
+    dataset = summary["dataset"]
+    run.log_dataset(dataset["name"], dataset["digest"], dataset["root"], dataset["n_images"])
+    run.log_metrics({f"findings.{key}": float(count) for key, count in summary["findings"].items()})
     run.log_metrics({"seconds": summary["seconds"], "images_per_s": summary["images_per_s"]})
     run.log_folder(folder)
 
 
 def show_analysis(analysis: Analysis) -> None:
-    """The findings, beside what was expected where that was said, and where to look next."""
+    """Print the findings, beside the expected ones where given, and where to look next."""
     console = Console(highlight=False, soft_wrap=True)
-    told = {one["name"]: one for one in analysis.summary["reconciliation"]}
+    figures = {entry["name"]: entry for entry in analysis.summary["reconciliation"]}
     table = Table(box=SIMPLE_HEAD)
     table.add_column("finding")
     table.add_column("count", justify="right")
-    if told:
+    if figures:
         table.add_column("expected", justify="right")
         table.add_column("")
     for name, count in analysis.summary["findings"].items():
         row = [name.replace("_", " "), f"{count:,}"]
-        if told:
-            one = told.get(name)
-            row += ["", ""] if one is None else [f"{one['expected']:,}", one["explanation"]]
+        if figures:
+            entry = figures.get(name)
+            row += ["", ""] if entry is None else [f"{entry['expected']:,}", entry["explanation"]]
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
     console.print(Text(f"Look at: {printable(analysis.folder / PAGE)}"))

@@ -7,82 +7,98 @@ import pandas as pd
 
 from bgexp.report.finding import Finding, counted, worst_first
 
-PLAIN_ENTROPY = 1.0  # bits; below it a picture holds hardly anything
+PLAIN_ENTROPY = 1.0  # bits; a picture with less holds hardly anything
 DARK, BRIGHT = 25.0, 235.0  # mean luminance, of 255
 
 
 def quality_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
-    """At most five, the worst first.
+    """Return at most five findings, the worst first.
 
     Args:
         rows: The columns of quality.parquet.
-        summary: summary.json as a dict.
+        summary: The content of summary.json.
     """
     images = rows[rows["kind"] == "image"]
-    looks = (_corrupt, _differs, _duplicates, _outliers, _extensions, _plain)
-    return worst_first(finding for look in looks for finding in look(images, summary))
+    finders = (
+        _find_corrupt,
+        _find_wrong_figures,
+        _find_duplicates,
+        _find_outliers,
+        _find_extensions,
+        _find_plain,
+    )
+    return worst_first(finding for find in finders for finding in find(images, summary))
 
 
-def _corrupt(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_corrupt(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
     corrupt = images[images["corrupt"]]
     if len(corrupt):
         reasons = corrupt["reason"].str.removeprefix("corrupt: ").str.partition(":")[0]
-        named = "; ".join(f"{r} ({n:,})" for r, n in reasons.value_counts().head(4).items())
+        causes = "; ".join(
+            f"{reason} ({count:,})" for reason, count in reasons.value_counts().head(4).items()
+        )
         yield Finding(
             "problem",
             f"{counted(len(corrupt), 'image')} cannot be decoded in full",
-            f"{named}. A batch skips them, each with its reason; fetch them anew if they matter.",
+            f"{causes}. A batch skips them, each with its reason; fetch them anew if they matter.",
             tuple(corrupt["path"]),
             weight=len(corrupt) / len(images),
         )
 
 
-def _differs(_images: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
-    other = [one for one in summary["reconciliation"] if one["expected"] != one["found"]]
-    if other:
-        told = "; ".join(f"{one['name'].replace('_', ' ')}: {one['explanation']}" for one in other)
+def _find_wrong_figures(_images: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
+    wrong = [
+        figure for figure in summary["reconciliation"] if figure["expected"] != figure["found"]
+    ]
+    if wrong:
+        explanations = "; ".join(
+            f"{figure['name'].replace('_', ' ')}: {figure['explanation']}" for figure in wrong
+        )
         yield Finding(
             "warning",
-            f"{counted(len(other), 'figure')} of the report {'is' if len(other) == 1 else 'are'} "
+            f"{counted(len(wrong), 'figure')} of the report {'is' if len(wrong) == 1 else 'are'} "
             "not found",
-            f"{told}.",
+            f"{explanations}.",
             weight=1.0,
         )
 
 
-def _duplicates(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
-    for column, what in (
+def _find_duplicates(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+    for column, meaning in (
         ("exact_duplicate_of", "with the bytes of another"),
         ("near_duplicate_of", "looking like another"),
     ):
-        double = images[images[column] != ""]
-        if len(double):
-            across = double["path"].str.rpartition("/")[0] != double[column].str.rpartition("/")[0]
+        duplicates = images[images[column] != ""]
+        if len(duplicates):
+            across = (
+                duplicates["path"].str.rpartition("/")[0]
+                != duplicates[column].str.rpartition("/")[0]
+            )
             yield Finding(
                 "warning" if across.any() else "note",
-                f"{counted(len(double), 'image')} {what}",
+                f"{counted(len(duplicates), 'image')} {meaning}",
                 f"{int(across.sum()):,} of them in another category. Doubles count twice in every "
                 "mean, and on both sides of a split.",
-                tuple(double["path"]),
-                weight=len(double) / len(images),
+                tuple(duplicates["path"]),
+                weight=len(duplicates) / len(images),
             )
 
 
-def _outliers(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
-    out = images[images["size_outlier"] | images["dimension_outlier"]]
-    if len(out):
-        kinds = out["outlier_of"].str.split(",").explode().value_counts()
-        named = ", ".join(f"{name} {n:,}" for name, n in kinds.items())
+def _find_outliers(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+    outliers = images[images["size_outlier"] | images["dimension_outlier"]]
+    if len(outliers):
+        kinds = outliers["outlier_of"].str.split(",").explode().value_counts()
+        kind_counts = ", ".join(f"{name} {count:,}" for name, count in kinds.items())
         yield Finding(
             "note",
-            f"{counted(len(out), 'outlier')}",
-            f"By what they differ in: {named}. A batch writes their results to outliers/.",
-            tuple(out["path"]),
-            weight=len(out) / len(images),
+            f"{counted(len(outliers), 'outlier')}",
+            f"By what they differ in: {kind_counts}. A batch writes their results to outliers/.",
+            tuple(outliers["path"]),
+            weight=len(outliers) / len(images),
         )
 
 
-def _extensions(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_extensions(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
     wrong = images[images["extension_agrees"].eq(False)]
     if len(wrong):
         yield Finding(
@@ -94,7 +110,7 @@ def _extensions(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[F
         )
 
 
-def _plain(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
+def _find_plain(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
     empty = images[images["entropy"] < PLAIN_ENTROPY]
     if len(empty):
         yield Finding(
@@ -104,12 +120,12 @@ def _plain(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Findin
             tuple(empty["path"]),
             weight=len(empty) / len(images),
         )
-    dim = images[(images["brightness"] < DARK) | (images["brightness"] > BRIGHT)]
-    if len(dim):
+    extreme = images[(images["brightness"] < DARK) | (images["brightness"] > BRIGHT)]
+    if len(extreme):
         yield Finding(
             "note",
-            f"{counted(len(dim), 'image')} very dark or very bright",
+            f"{counted(len(extreme), 'image')} very dark or very bright",
             f"Mean luminance below {DARK:g} or above {BRIGHT:g} of 255.",
-            tuple(dim["path"]),
-            weight=len(dim) / len(images),
+            tuple(extreme["path"]),
+            weight=len(extreme) / len(images),
         )

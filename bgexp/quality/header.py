@@ -1,4 +1,4 @@
-"""What a file is, by its header alone: an image, something else, or nothing to be opened."""
+"""The kind of a file, by its header alone: an image, another file, or one not opened."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bgexp.images.decode import SUFFIXES, ImageError, foreign_format, open_regul
 from bgexp.images.metadata import Metadata, read_metadata
 from bgexp.system.listing import FileEntry
 
-# By format, what its names may end in. Cameras call an MPO .jpg.
+# The extensions of each format; cameras call an MPO .jpg.
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
 EXTENSIONS = {
     "JPEG": _JPEG,
@@ -26,15 +26,15 @@ EXTENSIONS = {
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a file without decoding it.
+    """The properties of a file that is not decoded.
 
     Attributes:
-        kind: "image": it is one or claims to be, by its content or its extension. "other": it is
-            none. "closed": it is not opened.
-        reason: Why it cannot be worked on; "" for an image.
+        kind: "image": an image, by its content or its extension. "other": no image. "closed": not
+            opened, such as a link.
+        reason: Why it cannot be processed; "" for an image.
         corrupt: Whether it claims to be an image and its header is broken or none.
-        metadata: What the header says; None where there is none.
-        width, height: Upright, in pixels; 0 where they are not known.
+        metadata: The header's fields; None where there is no header.
+        width, height: Of the upright image, in pixels; 0 where unknown.
         extension_agrees: Whether the name's extension is one of the real format; None where that
             is not known.
     """
@@ -49,31 +49,31 @@ class Header:
 
 
 def header_reader() -> Callable[[FileEntry], Header]:
-    """What a worker calls with each file."""
+    """Return the function that a worker calls with each file."""
     return read_header
 
 
-def read_header(found: FileEntry) -> Header:
-    """Reads what stands before the pixels; whatever is wrong becomes the reason."""
-    if found.closed:
-        return Header("closed", found.closed)
-    suffix = Path(found.path).suffix.lower()
+def read_header(entry: FileEntry) -> Header:
+    """Read what stands before the pixels; whatever is wrong becomes the reason."""
+    if entry.closed:
+        return Header("closed", entry.closed)
+    suffix = Path(entry.path).suffix.lower()
     claims = suffix in SUFFIXES
     try:
-        with open_regular(found.file) as file:
+        with open_regular(entry.file) as file:
             try:
                 metadata = read_metadata(file)
             except ImageError as error:
                 file.seek(0)
-                if other := foreign_format(file):
-                    return Header("image", f"format not accepted: {other}")
+                if foreign := foreign_format(file):
+                    return Header("image", f"format not accepted: {foreign}")
                 if not claims:
                     return Header("other", "not an image")
                 reason = f"corrupt: {error}" if error.damaged else str(error)
                 return Header("image", reason, corrupt=error.damaged)
     except ImageError as error:
         return Header("image" if claims else "other", str(error), corrupt=claims)
-    sides = metadata.width, metadata.height
-    width, height = sides[::-1] if metadata.turned else sides
-    agrees = suffix in EXTENSIONS[metadata.format]
-    return Header("image", "", False, metadata, width, height, agrees)
+    stored_size = metadata.width, metadata.height
+    width, height = stored_size[::-1] if metadata.turned else stored_size
+    extension_agrees = suffix in EXTENSIONS[metadata.format]
+    return Header("image", "", False, metadata, width, height, extension_agrees)

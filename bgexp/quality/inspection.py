@@ -1,4 +1,4 @@
-"""One file to a row: what it is, whether it decodes in full, and how its picture looks."""
+"""One file to a row: its kind, whether it decodes in full, and how its picture looks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,27 +14,27 @@ from bgexp.quality.near_duplicates import Likeness, likeness
 from bgexp.system.hashing import sha256_bytes
 from bgexp.system.listing import FileEntry
 
-LOOKED_AT = 512  # pixels, the longer side of what brightness and the like are measured on
-THUMBNAIL = 160
+_MEASURED_SIDE = 512  # pixels; brightness and the like are measured on images of this longer side
+THUMBNAIL = 160  # pixels, the longer side
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A file and what was found.
+    """The properties of one file.
 
     Attributes:
         path, category, size: As in `FileEntry`.
-        header: What stands before the pixels.
-        decodes: Whether all of it could be read.
-        reason: Why not; else "".
+        header: The header of the file.
+        decodes: Whether the file decodes in full.
+        reason: Why it does not; else "".
         corrupt: Whether it is damaged, or claims to be an image and is none; not so where it is
             only too large, or of a format that is not accepted.
-        sha256: Of its bytes; "" where they were not read.
-        width, height: Upright, in pixels; 0 where they are not known.
+        sha256: SHA-256 of its bytes, hexadecimal; "" where they were not read.
+        width, height: Of the upright image, in pixels; 0 where unknown.
         looks: brightness and contrast (mean and standard deviation of the luminance, 0 to 255),
             entropy (of its histogram, in bits), sharpness (variance of the Laplacian; blurred
             pictures have little), on at most 512 pixels; {} where it does not decode.
-        likeness: By what near duplicates are found; None where it does not decode.
+        likeness: Hashes for near duplicates; None where it does not decode.
         thumbnail: A JPEG of at most 160 pixels; b"" where it does not decode.
     """
 
@@ -54,18 +54,18 @@ class Inspection:
 
 
 def inspector(max_megapixels: float) -> Callable[[FileEntry], Inspection]:
-    """What a worker calls with each file."""
+    """Return the function that a worker calls with each file."""
     cv2.setNumThreads(1)
     return partial(inspect_file, max_megapixels=max_megapixels)
 
 
-def inspect_file(found: FileEntry, max_megapixels: float) -> Inspection:
-    """Reads a file in full; whatever is wrong with it becomes the reason."""
-    header = read_header(found)
+def inspect_file(entry: FileEntry, max_megapixels: float) -> Inspection:
+    """Read a file in full; whatever is wrong with it becomes the reason."""
+    header = read_header(entry)
     row = Inspection(
-        found.path,
-        found.category,
-        found.size,
+        entry.path,
+        entry.category,
+        entry.size,
         header,
         reason=header.reason,
         corrupt=header.corrupt,
@@ -75,7 +75,7 @@ def inspect_file(found: FileEntry, max_megapixels: float) -> Inspection:
     if header.kind == "closed":
         return row
     try:
-        data = read_bytes(found.file)
+        data = read_bytes(entry.file)
     except ImageError as error:
         return replace(row, reason=str(error))
     row = replace(row, sha256=sha256_bytes(data), size=len(data))
@@ -86,19 +86,19 @@ def inspect_file(found: FileEntry, max_megapixels: float) -> Inspection:
     except ImageError as error:
         reason = f"corrupt: {error}" if error.damaged else str(error)
         return replace(row, reason=reason, corrupt=error.damaged)
-    small = thumbnail(image, LOOKED_AT)
+    small = thumbnail(image, _MEASURED_SIDE)
     return replace(
         row,
         decodes=True,
         width=image.shape[1],
         height=image.shape[0],
-        looks=_looks(small),
+        looks=_measure_looks(small),
         likeness=likeness(small),
         thumbnail=encode_jpeg(thumbnail(small, THUMBNAIL)),
     )
 
 
-def _looks(image: NDArray[np.uint8]) -> dict[str, float]:
+def _measure_looks(image: NDArray[np.uint8]) -> dict[str, float]:
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     shares = np.bincount(grey.ravel(), minlength=256) / grey.size
     shares = shares[shares > 0]

@@ -1,4 +1,4 @@
-"""Which pictures are the same to the eye: perceptual hashes, and groups of near duplicates."""
+"""Near duplicates: pictures that look the same, by perceptual hashes, and their groups."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ COLOUR = 12.0  # the largest difference of the mean colours, in levels of 255
 
 @dataclass(frozen=True)
 class Likeness:
-    """What two pictures are compared by.
+    """The features by which two pictures are compared.
 
     Attributes:
         structure: 64 bits, a perceptual hash of the luminance's low frequencies.
-        gradient: 64 bits, whether it grows brighter from left to right, in 8x8 cells.
+        gradient: 64 bits, whether luminance grows from left to right, in 8x8 cells.
         colour: Mean red, green and blue, 0 to 255.
         plain: Whether the picture is too plain to be told from others.
     """
@@ -34,7 +34,7 @@ class Likeness:
 
 
 def likeness(image: NDArray[np.uint8]) -> Likeness:
-    """The hashes (Zauner 2010, by imagehash) of an HxWx3 uint8 RGB image."""
+    """Compute the hashes (Zauner 2010, by imagehash) of an HxWx3 uint8 RGB image."""
     picture = Image.fromarray(image)
     red, green, blue = image.reshape(-1, 3).mean(axis=0).tolist()
     grey = image @ np.array([0.299, 0.587, 0.114])
@@ -46,39 +46,39 @@ def likeness(image: NDArray[np.uint8]) -> Likeness:
     )
 
 
-def near_duplicates(found: Sequence[Likeness | None], bits: int) -> list[int | None]:
-    """For each picture the first earlier one that looks the same; None where there is none.
+def near_duplicates(likenesses: Sequence[Likeness | None], bits: int) -> list[int | None]:
+    """Return the index of the first earlier picture that looks the same, for each; else None.
 
-    Both hashes differ in at most so many bits, and the mean colours hardly. Two hashes that near
+    Both hashes differ in at most `bits` bits, and the mean colours hardly. Two hashes that near
     agree in full in one of bits + 1 bands: only those pairs are compared (Norouzi et al. 2012).
 
     Args:
-        found: In the order in which the first of a group is named; None has no likeness.
-        bits: Of 64.
+        likenesses: The pictures' features; the first of a group names it; None has no features.
+        bits: The largest Hamming distance, of 64 bits.
     """
-    first: list[int | None] = [None] * len(found)
-    for number, other in sorted(_pairs(found, bits)):
-        one, two = found[number], found[other]
-        if first[other] is None and one is not None and two is not None and _alike(one, two, bits):
-            first[other] = number if first[number] is None else first[number]
+    first: list[int | None] = [None] * len(likenesses)
+    for index, later in sorted(_pair_candidates(likenesses, bits)):
+        a, b = likenesses[index], likenesses[later]
+        if first[later] is None and a is not None and b is not None and _look_alike(a, b, bits):
+            first[later] = index if first[index] is None else first[index]
     return first
 
 
-def _alike(one: Likeness, two: Likeness, bits: int) -> bool:
-    near = max(abs(a - b) for a, b in zip(one.colour, two.colour, strict=True)) <= COLOUR
-    structure = (one.structure ^ two.structure).bit_count()
-    return near and structure <= bits and (one.gradient ^ two.gradient).bit_count() <= bits
+def _look_alike(a: Likeness, b: Likeness, bits: int) -> bool:
+    same_colour = max(abs(x - y) for x, y in zip(a.colour, b.colour, strict=True)) <= COLOUR
+    structure = (a.structure ^ b.structure).bit_count()
+    return same_colour and structure <= bits and (a.gradient ^ b.gradient).bit_count() <= bits
 
 
-def _pairs(found: Sequence[Likeness | None], bits: int) -> set[tuple[int, int]]:
-    """Pairs of positions that agree in one band at least, the smaller first."""
-    edges = [BITS * n // (bits + 1) for n in range(bits + 2)]
+def _pair_candidates(likenesses: Sequence[Likeness | None], bits: int) -> set[tuple[int, int]]:
+    """Return pairs of positions that agree in one band at least, the smaller first."""
+    edges = [BITS * band // (bits + 1) for band in range(bits + 2)]
     pairs: set[tuple[int, int]] = set()
     for low, high in pairwise(edges):
         buckets: dict[int, list[int]] = defaultdict(list)
-        for number, one in enumerate(found):
-            if one is not None and not one.plain:
-                buckets[one.structure >> low & (1 << high - low) - 1].append(number)
+        for index, likeness in enumerate(likenesses):
+            if likeness is not None and not likeness.plain:
+                buckets[likeness.structure >> low & (1 << high - low) - 1].append(index)
         for bucket in buckets.values():
             pairs.update(combinations(bucket, 2))
     return pairs

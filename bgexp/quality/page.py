@@ -29,10 +29,10 @@ class SizeDistribution:
 
     Attributes:
         name: Such as "bytes".
-        unit: Of the values.
+        unit: The values' unit.
         values: (N,) float64.
-        low, high: The bounds beyond which one is an outlier.
-        median: Of the values.
+        low, high: The bounds beyond which a value is an outlier.
+        median: The values' median.
     """
 
     name: str
@@ -58,52 +58,54 @@ def render_quality(  # noqa: PLR0913  # what a page shows
     settings: Mapping[str, Any],
     rows: pd.DataFrame,
     thumbnails: Mapping[str, bytes],
-    measured: Sequence[SizeDistribution],
+    sizes: Sequence[SizeDistribution],
     when: datetime | None = None,
     links: Mapping[str, str] = _NOTHING,
 ) -> bytes:
-    """The page of an analysis, one HTML file that asks for nothing outside it.
+    """Return the page of an analysis, one HTML file that needs nothing outside it.
 
     Args:
-        summary: summary.json as a dict.
+        summary: The content of summary.json.
         settings: The analysis's settings as nested dicts.
         rows: The columns of quality.parquet.
         thumbnails: JPEG by path, of the images that decode.
-        measured: The sizes that are drawn with their bounds.
-        when: When it began.
-        links: Files beside the page.
+        sizes: The sizes that are drawn with their bounds.
+        when: When the analysis began.
+        links: Addresses of files beside the page, by name.
     """
     wrong = wrong_files(rows)
-    found = quality_findings(rows, summary)
-    shown = _thumbnails(wrong, rows, thumbnails)
-    anchors = {one.path: one.anchor for one in shown}
-    anchors |= {p: f"file-{n}" for n, p in enumerate(wrong["path"][:MOST_FILES])}
+    findings = quality_findings(rows, summary)
+    pictures = _choose_thumbnails(wrong, rows, thumbnails)
+    anchors = {picture.path: picture.anchor for picture in pictures}
+    anchors |= {path: f"file-{n}" for n, path in enumerate(wrong["path"][:MOST_FILES])}
     images = rows[rows["kind"] == "image"]
     good = images[images["decodes"]]
     content: dict[str, Any] = {
-        "cards": _cards(summary, rows),
-        "reconciliation": _reconciliation(summary),
-        "thumbnails": shown,
-        "measured": [charts.spread(m.name, m.values, m.low, m.high, m.unit) for m in measured],
-        "matrix": _matrix(images),
-        "exif": _exif(images),
+        "cards": _build_cards(summary, rows),
+        "reconciliation": _tabulate_figures(summary),
+        "thumbnails": pictures,
+        "measured": [
+            charts.spread(size.name, size.values, size.low, size.high, size.unit) for size in sizes
+        ],
+        "matrix": _tabulate_missing(images),
+        "exif": _tabulate_exif(images),
         "looks": [
             charts.spread(name, good[name].to_numpy(float), float("nan"), float("nan"))
             for name in ("brightness", "contrast", "sharpness")
         ],
-        "wrong": _wrong_table(wrong),
-        "formats": _formats(images),
-        "categories": _categories(summary),
+        "wrong": _tabulate_wrong(wrong),
+        "formats": _tabulate_formats(images),
+        "categories": _tabulate_categories(summary),
     }
     return render_page(
         "quality.html",
         kind="bgexp analyze",
         title=f"{counted(summary['findings']['images'], 'image')} in {summary['dataset']['root']}",
         banners=[],
-        facts=_facts(summary, settings, when),
-        places=_places(content),
-        findings=found,
-        anchors=listed(anchors, found),
+        facts=_build_facts(summary, settings, when),
+        places=_list_places(content),
+        findings=findings,
+        anchors=listed(anchors, findings),
         settings=list(settings_lines(settings)),
         links=links,
         footer=overview.footer(summary),
@@ -112,52 +114,52 @@ def render_quality(  # noqa: PLR0913  # what a page shows
 
 
 def wrong_files(rows: pd.DataFrame) -> pd.DataFrame:
-    """The files with something wrong, those with most first; `wrong` says what."""
-    told = [", ".join(_what(row)) for row in rows.itertuples()]
-    found = rows.assign(wrong=told)[[bool(text) for text in told]]
-    weight = found["corrupt"] * 100 + found["wrong"].str.count(",")
-    return found.loc[weight.sort_values(ascending=False, kind="stable").index]
+    """Return the flawed files, those with most flaws first; column `wrong` lists the flaws."""
+    flaws = [", ".join(_describe_flaws(row)) for row in rows.itertuples()]
+    flawed = rows.assign(wrong=flaws)[[bool(text) for text in flaws]]
+    weight = flawed["corrupt"] * 100 + flawed["wrong"].str.count(",")
+    return flawed.loc[weight.sort_values(ascending=False, kind="stable").index]
 
 
-def _what(row: Any) -> list[str]:  # noqa: ANN401
+def _describe_flaws(row: Any) -> list[str]:  # noqa: ANN401
     if row.kind != "image":
         return [row.reason] if row.kind == "other" else []
-    said = [row.reason] if row.reason else []
+    flaws = [row.reason] if row.reason else []
     if row.extension_agrees is False:
-        said.append(f"is a {row.format}")
+        flaws.append(f"is a {row.format}")
     if row.outlier_of:
-        said.append(f"outlier of {row.outlier_of.replace(',', ' and ')}")
+        flaws.append(f"outlier of {row.outlier_of.replace(',', ' and ')}")
     if row.exact_duplicate_of:
-        said.append(f"same bytes as {row.exact_duplicate_of}")
+        flaws.append(f"same bytes as {row.exact_duplicate_of}")
     if row.near_duplicate_of:
-        said.append(f"looks like {row.near_duplicate_of}")
+        flaws.append(f"looks like {row.near_duplicate_of}")
     if row.n_missing:
-        said.append(f"lacks {row.missing_fields.replace(',', ' and ')}")
-    return said
+        flaws.append(f"lacks {row.missing_fields.replace(',', ' and ')}")
+    return flaws
 
 
-def _cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
-    found = summary["findings"]
-    others = len(rows) - found["images"]
+def _build_cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
+    counts = summary["findings"]
+    others = len(rows) - counts["images"]
     gigabytes = rows["bytes"].sum() / 1e9
-    values = ", ".join(f"{name} {n:,}" for name, n in list(summary["missing"].items())[:3])
+    missing = ", ".join(f"{name} {count:,}" for name, count in list(summary["missing"].items())[:3])
     return [
-        Card("Images", f"{found['images']:,}", "", [f"{others:,} other files"]),
-        Card("Categories", f"{found['categories']:,}", "", [f"{number(gigabytes, 2)} GB"]),
-        Card("Corrupt", f"{found['corrupt']:,}", "", ["do not decode in full"]),
-        Card("Missing values", f"{found['missing_values']:,}", "", [values or "none asked for"]),
-        Card("Size outliers", f"{found['size_outliers']:,}", "", ["by the bytes of the file"]),
-        Card("Dimension outliers", f"{found['dimension_outliers']:,}", "", ["sides and aspect"]),
+        Card("Images", f"{counts['images']:,}", "", [f"{others:,} other files"]),
+        Card("Categories", f"{counts['categories']:,}", "", [f"{number(gigabytes, 2)} GB"]),
+        Card("Corrupt", f"{counts['corrupt']:,}", "", ["do not decode in full"]),
+        Card("Missing values", f"{counts['missing_values']:,}", "", [missing or "none asked for"]),
+        Card("Size outliers", f"{counts['size_outliers']:,}", "", ["by the bytes of the file"]),
+        Card("Dimension outliers", f"{counts['dimension_outliers']:,}", "", ["sides and aspect"]),
         Card(
             "Duplicates",
-            f"{found['exact_duplicates']:,}",
+            f"{counts['exact_duplicates']:,}",
             "",
-            [f"and {found['near_duplicates']:,} that look the same"],
+            [f"and {counts['near_duplicates']:,} that look the same"],
         ),
     ]
 
 
-def _facts(
+def _build_facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[overview.Fact]:
     rule = settings["outliers"]
@@ -172,45 +174,45 @@ def _facts(
     ]
 
 
-def _reconciliation(summary: Mapping[str, Any]) -> Table | None:
+def _tabulate_figures(summary: Mapping[str, Any]) -> Table | None:
     cells = [
         [
-            Cell(one["name"].replace("_", " ")),
-            figure(float(one["expected"]), 0),
-            figure(float(one["found"]), 0),
-            Cell("yes" if one["expected"] == one["found"] else "no", strong=True),
-            Cell(one["explanation"]),
+            Cell(row["name"].replace("_", " ")),
+            figure(float(row["expected"]), 0),
+            figure(float(row["found"]), 0),
+            Cell("yes" if row["expected"] == row["found"] else "no", strong=True),
+            Cell(row["explanation"]),
         ]
-        for one in summary["reconciliation"]
+        for row in summary["reconciliation"]
     ]
     columns = ("figure", "expected", "found", "equal", "explanation")
     return Table("Expected and found", columns, cells) if cells else None
 
 
-def _thumbnails(
+def _choose_thumbnails(
     wrong: pd.DataFrame, rows: pd.DataFrame, thumbnails: Mapping[str, bytes]
 ) -> list[Thumbnail]:
-    """Those with something wrong that can be seen, then an even choice of all."""
-    seen = wrong[wrong["decodes"] & (wrong["wrong"].str.count("lacks") == 0)]
-    paths = [path for path in seen["path"] if path in thumbnails][: MOST_THUMBNAILS // 2]
+    """Choose flawed images whose flaw can be seen, then evenly from all images."""
+    visible = wrong[wrong["decodes"] & (wrong["wrong"].str.count("lacks") == 0)]
+    paths = [path for path in visible["path"] if path in thumbnails][: MOST_THUMBNAILS // 2]
     notes = dict(zip(wrong["path"], wrong["wrong"], strict=True))
     others = [path for path in rows["path"] if path in thumbnails and path not in set(paths)]
     count = min(len(others), MOST_THUMBNAILS - len(paths))
-    places = np.linspace(0, max(0, len(others) - 1), count).round().astype(int)
-    chosen = [*paths, *(others[place] for place in places)]
+    positions = np.linspace(0, max(0, len(others) - 1), count).round().astype(int)
+    chosen_paths = [*paths, *(others[position] for position in positions)]
     return [
         Thumbnail(
             path,
             f"data:image/jpeg;base64,{base64.b64encode(thumbnails[path]).decode()}",
             notes.get(path, ""),
-            f"image-{number_}",
+            f"image-{index}",
         )
-        for number_, path in enumerate(chosen)
+        for index, path in enumerate(chosen_paths)
     ]
 
 
-def _matrix(images: pd.DataFrame) -> Table | None:
-    """Which fields lack values, and in which combinations."""
+def _tabulate_missing(images: pd.DataFrame) -> Table | None:
+    """Tabulate which fields lack values, and in which combinations."""
     groups = images[images["n_missing"] > 0].groupby("missing_fields").size()
     if groups.empty:
         return None
@@ -228,18 +230,18 @@ def _matrix(images: pd.DataFrame) -> Table | None:
     return Table("Missing values by combination", ("images", "share", *names), cells, ALL)
 
 
-def _exif(images: pd.DataFrame) -> Table | None:
-    """How many images say something in each field of EXIF, asked for or not."""
+def _tabulate_exif(images: pd.DataFrame) -> Table | None:
+    """Tabulate how many images have a value in each field of EXIF, required or not."""
     cells = []
     for column in (name for name in images if str(name).startswith("exif.")):
-        there = int((images[column] != "").sum())
-        share = there / max(1, len(images))
-        top = images[column][images[column] != ""].value_counts()
-        example = str(top.index[0]) if len(top) else ""
+        count = int((images[column] != "").sum())
+        share = count / max(1, len(images))
+        values = images[column][images[column] != ""].value_counts()
+        example = str(values.index[0]) if len(values) else ""
         cells.append(
             [
                 Cell(str(column).removeprefix("exif.")),
-                figure(float(there), 0),
+                figure(float(count), 0),
                 Cell(f"{share:.1%}", share),
                 Cell(example),
             ]
@@ -247,22 +249,22 @@ def _exif(images: pd.DataFrame) -> Table | None:
     return Table("What EXIF says", ("field", "images", "share", "most often"), cells)
 
 
-def _wrong_table(wrong: pd.DataFrame) -> Table | None:
+def _tabulate_wrong(wrong: pd.DataFrame) -> Table | None:
     cells = [
         [
-            Cell(row.path, anchor=f"file-{n}"),
+            Cell(row.path, anchor=f"file-{position}"),
             Cell(row.wrong),
             figure(float(row.bytes), 0),
             Cell(f"{row.width}x{row.height}" if row.width else ""),
             Cell(row.format),
         ]
-        for n, row in enumerate(wrong.itertuples())
+        for position, row in enumerate(wrong.itertuples())
     ]
     columns = ("file", "what is wrong", "bytes", "pixels", "format")
     return Table("Files with something wrong", columns, cells, ALL, MOST_FILES) if cells else None
 
 
-def _formats(images: pd.DataFrame) -> Table:
+def _tabulate_formats(images: pd.DataFrame) -> Table:
     cells = []
     for name, group in images.groupby("format"):
         cells.append(
@@ -286,7 +288,7 @@ def _formats(images: pd.DataFrame) -> Table:
     return Table("Formats", columns, cells)
 
 
-def _categories(summary: Mapping[str, Any]) -> Table | None:
+def _tabulate_categories(summary: Mapping[str, Any]) -> Table | None:
     keys = ("images", "corrupt", "missing_values", "size_outliers", "dimension_outliers")
     cells = [
         [
@@ -302,7 +304,7 @@ def _categories(summary: Mapping[str, Any]) -> Table | None:
     return Table("Categories", columns, cells, ALL, 1000) if len(cells) > 1 else None
 
 
-def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     places = (
         ("reconciliation", "Expected and found", "reconciliation"),
         ("sizes", "Sizes", "measured"),

@@ -1,4 +1,4 @@
-"""Findings beside a report that someone was given: what explains each difference."""
+"""The findings beside the figures of an earlier report, with what explains each difference."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,13 +10,13 @@ import pandas as pd
 from bgexp.config.analyze import Outliers, ReportedFigures
 from bgexp.quality.outliers import dimensions, find_outliers
 
-# What other reports use, the most usual first.
+# The limits that reports commonly use, the most usual first: the first match is shown.
 LIMITS: dict[Literal["iqr", "zscore", "mad"], tuple[float, ...]] = {
     "iqr": (1.5, 3.0, 2.0, 2.5),
     "zscore": (3.0, 2.0, 2.5, 3.5, 4.0),
     "mad": (3.5, 3.0, 2.5),
 }
-MOST_FIELDS = 12  # of which sums are tried
+MOST_FIELDS = 12  # whose sums are tried: 4095 combinations
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Reconciliation:
 
     Attributes:
         name: As in summary.json's findings.
-        expected, found: The report's count and ours.
-        explanation: What makes them equal, or what was tried.
+        expected, found: The report's count and this analysis's.
+        explanation: Which way of counting makes them equal, or which ways were tried.
     """
 
     name: str
@@ -36,45 +36,45 @@ class Reconciliation:
 
 
 def reconcile(
-    rows: pd.DataFrame, found: dict[str, int], expected: ReportedFigures, settings: Outliers
+    rows: pd.DataFrame, counts: dict[str, int], expected: ReportedFigures, settings: Outliers
 ) -> list[Reconciliation]:
-    """Each figure that was given, beside ours."""
+    """Compare each figure of the report with the one of this analysis."""
     explain: dict[str, Callable[[int], str]] = {
-        "images": lambda wanted: _images(rows, wanted),
-        "categories": lambda wanted: _categories(rows, wanted),
-        "missing_values": lambda wanted: _missing(rows, wanted),
-        "size_outliers": lambda wanted: _outliers(rows, wanted, settings, "bytes"),
-        "dimension_outliers": lambda wanted: _outliers(rows, wanted, settings, "dimensions"),
+        "images": lambda count: _explain_images(rows, count),
+        "categories": lambda count: _explain_categories(rows, count),
+        "missing_values": lambda count: _explain_missing(rows, count),
+        "size_outliers": lambda count: _explain_outliers(rows, count, settings, "bytes"),
+        "dimension_outliers": lambda count: _explain_outliers(rows, count, settings, "dimensions"),
     }
-    told = []
-    for name, wanted in expected.model_dump().items():
-        if wanted is None:
+    reconciliations = []
+    for name, count in expected.model_dump().items():
+        if count is None:
             continue
-        if wanted == found[name]:
-            text = f"as found{_as_found(name, rows, settings)}"
+        if count == counts[name]:
+            text = f"as found{_describe_rule(name, rows, settings)}"
         elif name in explain:
-            text = explain[name](wanted)
+            text = explain[name](count)
         else:
-            text = f"{abs(wanted - found[name]):,} {'fewer' if wanted > found[name] else 'more'}"
+            text = f"{abs(count - counts[name]):,} {'fewer' if count > counts[name] else 'more'}"
             text += " than the report says, by the rules of this analysis"
-        told.append(Reconciliation(name, wanted, found[name], text))
-    return told
+        reconciliations.append(Reconciliation(name, count, counts[name], text))
+    return reconciliations
 
 
-def _as_found(name: str, rows: pd.DataFrame, settings: Outliers) -> str:
+def _describe_rule(name: str, rows: pd.DataFrame, settings: Outliers) -> str:
     if name.endswith("outliers"):
-        return f", by {_method(settings)}"
+        return f", by {_name_method(settings)}"
     if name == "missing_values":
-        return f": {_by_field(rows)}" if _by_field(rows) else ""
+        return f": {_list_missing(rows)}" if _list_missing(rows) else ""
     return ""
 
 
 # -- counts of files ---------------------------------------------------------------------------
 
 
-def _images(rows: pd.DataFrame, wanted: int) -> str:
+def _explain_images(rows: pd.DataFrame, expected: int) -> str:
     images = rows[rows["kind"] == "image"]
-    less = {
+    left_out = {
         "corrupt files": int(images["corrupt"].sum()),
         "exact duplicates": int((images["exact_duplicate_of"] != "").sum()),
         "near duplicates": int((images["near_duplicate_of"] != "").sum()),
@@ -85,14 +85,14 @@ def _images(rows: pd.DataFrame, wanted: int) -> str:
             images["reason"].str.startswith("format not accepted").sum()
         ),
     }
-    more = {
+    added = {
         "other files": int((rows["kind"] == "other").sum()),
         "links, hidden and special files": int((rows["kind"] == "closed").sum()),
     }
-    return _sums(len(images), wanted, less, more)
+    return _explain_sum(len(images), expected, left_out, added)
 
 
-def _categories(rows: pd.DataFrame, wanted: int) -> str:
+def _explain_categories(rows: pd.DataFrame, target: int) -> str:
     images = rows[rows["kind"] == "image"]
     names = images["category"]
     top = names.str.partition("/")[0]
@@ -105,69 +105,69 @@ def _categories(rows: pd.DataFrame, wanted: int) -> str:
         "folders, upper and lower case taken as one": names.str.casefold().nunique(),
     }
     for text, count in ways.items():
-        if count == wanted:
-            return f"{wanted:,} are the {text}; here every folder with an image counts"
+        if count == target:
+            return f"{target:,} are the {text}; here every folder with an image counts"
     tried = "; ".join(f"{count:,} {text}" for text, count in ways.items())
-    return f"no way of counting gives {wanted:,}: {names.nunique():,} folders with images; {tried}"
+    return f"no way of counting gives {target:,}: {names.nunique():,} folders with images; {tried}"
 
 
-def _sums(ours: int, wanted: int, less: dict[str, int], more: dict[str, int]) -> str:
-    """Which of some groups, left out or counted too, make the difference."""
-    parts = {f"without {n:,} {name}": -n for name, n in less.items() if n}
-    parts |= {f"with {n:,} {name}": n for name, n in more.items() if n}
-    for size in range(1, len(parts) + 1):
-        for chosen in combinations(parts, size):
-            if ours + sum(parts[name] for name in chosen) == wanted:
-                return f"{wanted:,} are those {' and '.join(chosen)}"
-    tried = ", ".join(parts) or "nothing to leave out"
-    word = "missing here" if wanted > ours else "more here"
-    return f"{abs(wanted - ours):,} {word}; no sum of these explains it: {tried}"
+def _explain_sum(found: int, expected: int, left_out: dict[str, int], added: dict[str, int]) -> str:
+    """Find which groups of files, left out or counted too, make the difference."""
+    changes = {f"without {count:,} {name}": -count for name, count in left_out.items() if count}
+    changes |= {f"with {count:,} {name}": count for name, count in added.items() if count}
+    for size in range(1, len(changes) + 1):
+        for names in combinations(changes, size):
+            if found + sum(changes[name] for name in names) == expected:
+                return f"{expected:,} are those {' and '.join(names)}"
+    tried = ", ".join(changes) or "nothing to leave out"
+    where = "missing here" if expected > found else "more here"
+    return f"{abs(expected - found):,} {where}; no sum of these explains it: {tried}"
 
 
 # -- missing values ----------------------------------------------------------------------------
 
 
 def missing_by_field(rows: pd.DataFrame) -> "pd.Series[int]":
-    """How many images lack each field, the most often missing first."""
+    """Count the images that lack each field, the most often missing first."""
     images = rows[rows["kind"] == "image"]
     names = images["missing_fields"].str.split(",").explode()
     return names[names != ""].value_counts()
 
 
-def _by_field(rows: pd.DataFrame) -> str:
+def _list_missing(rows: pd.DataFrame) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in missing_by_field(rows).items())
 
 
-def _missing(rows: pd.DataFrame, wanted: int) -> str:
+def _explain_missing(rows: pd.DataFrame, expected: int) -> str:
     images = rows[rows["kind"] == "image"]
     good = images[~images["corrupt"]]
     counts = {str(name): int(count) for name, count in missing_by_field(rows).items()}
-    made_up = f"here {_by_field(rows)}" if counts else "here no field was asked for (exif)"
+    ours = f"here {_list_missing(rows)}" if counts else "here no field was asked for (exif)"
     groups = {"": rows, " of the images that are not corrupt": good}
-    if (n := int((images["n_missing"] > 0).sum())) == wanted:
-        return f"{n:,} images lack at least one value; {made_up}"
+    if (incomplete := int((images["n_missing"] > 0).sum())) == expected:
+        return f"{incomplete:,} images lack at least one value; {ours}"
     for text, group in groups.items():
-        each = {str(name): int(n) for name, n in missing_by_field(group).items()}
-        names = list(each)[:MOST_FIELDS]
+        missing = {str(name): int(count) for name, count in missing_by_field(group).items()}
+        names = list(missing)[:MOST_FIELDS]
         for size in range(len(names), 0, -1):
-            for chosen in combinations(names, size):
-                if sum(each[name] for name in chosen) == wanted:
-                    return f"{wanted:,} are {' + '.join(chosen)}{text}; {made_up}"
-    said = _said_nowhere(images, set(counts), wanted - sum(counts.values()))
-    return said or f"no sum of fields gives {wanted:,}; {made_up}"
+            for fields in combinations(names, size):
+                if sum(missing[name] for name in fields) == expected:
+                    return f"{expected:,} are {' + '.join(fields)}{text}; {ours}"
+    explanation = _explain_exif(images, set(counts), expected - sum(counts.values()))
+    return explanation or f"no sum of fields gives {expected:,}; {ours}"
 
 
-def _said_nowhere(images: pd.DataFrame, asked: set[str], gap: int) -> str:
-    """Fields of EXIF that were not asked for, whose missing values fill the gap."""
-    lacking = {
+def _explain_exif(images: pd.DataFrame, required: set[str], gap: int) -> str:
+    """Find fields of EXIF that were not required, whose missing values fill the gap."""
+    missing = {
         name.removeprefix("exif."): int((images[name] == "").sum())
         for name in images
-        if name.startswith("exif.") and name.removeprefix("exif.") not in asked
+        if name.startswith("exif.") and name.removeprefix("exif.") not in required
     }
     for size in range(1, 4):
-        for chosen in combinations(lacking, size):
-            if gap > 0 and sum(lacking[name] for name in chosen) == gap:
-                return f"{gap:,} more are missing in {' + '.join(chosen)}: add to exif"
+        for fields in combinations(missing, size):
+            if gap > 0 and sum(missing[name] for name in fields) == gap:
+                return f"{gap:,} more are missing in {' + '.join(fields)}: add to exif"
     return ""
 
 
@@ -183,7 +183,7 @@ class OutlierCount:
 
 
 def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iterator[OutlierCount]:
-    """What each usual method, bound and scale finds, over all images and by category."""
+    """Yield how many outliers each usual method, limit and scale finds."""
     good = rows[rows["decodes"]]
     measures: dict[str, dict[str, pd.Series[float]]] = {"": {"bytes": good["bytes"].astype(float)}}
     if of == "dimensions":
@@ -197,36 +197,36 @@ def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iter
         }
     scales = (("logarithms", True), ("plain values", False))
     groups: tuple[Literal["all", "category"], ...] = ("all", "category")
-    for (what, columns), by, (scale, log) in product(measures.items(), groups, scales):
+    for (measure, columns), by, (scale, log) in product(measures.items(), groups, scales):
         for method, limits in LIMITS.items():
             for limit in limits:
                 settings = Outliers(method=method, limit=limit, by=by)
                 outside = pd.Series(False, good.index)
                 for values in columns.values():
                     outside |= find_outliers(values, good["category"], settings, log)
-                yield OutlierCount(f"{_method(settings, scale)}{what}", int(outside.sum()))
+                yield OutlierCount(f"{_name_method(settings, scale)}{measure}", int(outside.sum()))
 
 
-def _outliers(
-    rows: pd.DataFrame, wanted: int, settings: Outliers, of: Literal["bytes", "dimensions"]
+def _explain_outliers(
+    rows: pd.DataFrame, expected: int, settings: Outliers, of: Literal["bytes", "dimensions"]
 ) -> str:
     ways = list(outlier_ways(rows, of))
-    exact = [way.text for way in ways if way.count == wanted]
-    here = f"here {_method(settings)}"
+    exact = [way.text for way in ways if way.count == expected]
+    ours = f"here {_name_method(settings)}"
     if exact:
-        also = f" (so does {exact[1]})" if len(exact) > 1 else ""
-        return f"{exact[0]} gives {wanted:,}{also}; {here}"
-    nearest = sorted(ways, key=lambda way: abs(way.count - wanted))[:2]
+        second = f" (so does {exact[1]})" if len(exact) > 1 else ""
+        return f"{exact[0]} gives {expected:,}{second}; {ours}"
+    nearest = sorted(ways, key=lambda way: abs(way.count - expected))[:2]
     tried = ", ".join(f"{way.text} {way.count:,}" for way in nearest)
-    return f"none of {len(ways)} ways gives {wanted:,}; nearest: {tried}; {here}"
+    return f"none of {len(ways)} ways gives {expected:,}; nearest: {tried}; {ours}"
 
 
-def _method(settings: Outliers, scale: str = "logarithms") -> str:
+def _name_method(settings: Outliers, scale: str = "logarithms") -> str:
     names = {"iqr": "IQR x", "mad": "MAD x", "zscore": "z-score > "}
     where = "over all" if settings.by == "all" else "by category"
     return f"{names[settings.method]}{settings.limit:g} {where} on {scale}"
 
 
-def plain(told: list[Reconciliation]) -> list[dict[str, Any]]:
-    """As summary.json holds it."""
-    return [asdict(one) for one in told]
+def plain(reconciliations: list[Reconciliation]) -> list[dict[str, Any]]:
+    """Return the reconciliations as summary.json holds them."""
+    return [asdict(figure) for figure in reconciliations]

@@ -1,4 +1,4 @@
-"""Inspections to the table of an analysis: a row a file, its missing fields, outliers, doubles."""
+"""Inspections to the table of an analysis, with missing fields, outliers and duplicates."""
 
 import math
 from collections.abc import Sequence
@@ -21,28 +21,28 @@ LOOKS = ("brightness", "contrast", "entropy", "sharpness")
 
 
 def quality_table(
-    found: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
+    inspections: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """A row a file, in the order of `found`; docs/quality.md tells what each column means."""
-    rows = pd.DataFrame([_row(one) for one in found])
-    rows = rows.join(_fields(found, settings, metadata))
+    """Return one row per file, in their order; docs/quality.md tells what each column means."""
+    rows = pd.DataFrame([_make_row(inspection) for inspection in inspections])
+    rows = rows.join(_tabulate_fields(inspections, settings, metadata))
     rows["size_outlier"], rows["dimension_outlier"] = False, False
     rows["outlier_of"] = ""
     _mark_outliers(rows, settings.outliers)
-    rows["exact_duplicate_of"] = _exact_duplicates(rows)
-    rows["near_duplicate_of"] = _near_duplicates(rows, found, settings.max_hash_distance)
+    rows["exact_duplicate_of"] = _find_exact_duplicates(rows)
+    rows["near_duplicate_of"] = _find_near_duplicates(rows, inspections, settings.max_hash_distance)
     return rows
 
 
 def read_metadata_table(
     path: Path | None, files: Sequence[str], key: str = "metadata"
 ) -> pd.DataFrame | None:
-    """A CSV with a `path` column: the other columns as text by path, missing cells as NaN.
+    """Read a CSV with a `path` column: its other columns as text by path, missing cells NaN.
 
     Args:
-        path: Of the CSV; None gives None.
-        files: Paths of the dataset, of which some have to be in it.
-        key: The setting that named it, for what is said about it.
+        path: The CSV's path; None returns None.
+        files: The dataset's paths, of which the CSV has to name some.
+        key: The setting that named it, for error messages.
 
     Raises:
         UserError: It cannot be read, has no such column, names a path twice, or is of other files.
@@ -57,9 +57,9 @@ def read_metadata_table(
         columns = ", ".join(map(str, table.columns[:20]))
         raise UserError(f"{key}: {path}: no column `path` (there are: {columns})")
     table["path"] = [str(name).replace("\\", "/").removeprefix("./") for name in table["path"]]
-    twice = table["path"][table["path"].duplicated()]
-    if len(twice):
-        raise UserError(f"{key}: {path}: {len(twice)} paths twice, {twice.iloc[0]} first")
+    repeated = table["path"][table["path"].duplicated()]
+    if len(repeated):
+        raise UserError(f"{key}: {path}: {len(repeated)} paths twice, {repeated.iloc[0]} first")
     if not table["path"].isin(files).any():
         example = f"it has {table['path'].iloc[0]!r}" if len(table) else "it has no rows"
         raise UserError(f"{key}: {path}: none of its paths is here ({example}, here {files[0]!r})")
@@ -67,46 +67,49 @@ def read_metadata_table(
     return table.mask(blank).set_index("path")
 
 
-def _row(one: Inspection) -> dict[str, Any]:
-    said = one.header.metadata
-    known = one.width > 0
-    sides = sorted((one.width, one.height))
+def _make_row(inspection: Inspection) -> dict[str, Any]:
+    metadata = inspection.header.metadata
+    has_size = inspection.width > 0
+    sides = sorted((inspection.width, inspection.height))
     return {
-        "path": one.path,
-        "category": one.category,
-        "kind": one.header.kind,
-        **{key: getattr(said, key) if said else "" for key in _TEXTS},
-        "extension_agrees": one.header.extension_agrees,
-        "bytes": one.size,
-        "width": one.width,
-        "height": one.height,
-        "megapixels": one.width * one.height / 1e6,
-        "aspect": one.width / one.height if known else math.nan,
-        "elongation": sides[1] / sides[0] if known else math.nan,
-        **{key: getattr(said, key) if said else 0 for key in _NUMBERS},
-        "decodes": one.decodes,
-        "corrupt": one.corrupt,
-        "reason": one.reason,
-        "sha256": one.sha256,
-        **{key: one.looks.get(key, math.nan) for key in LOOKS},
-        **{f"exif.{key}": said.fields.get(key, "") if said else "" for key in FIELDS},
+        "path": inspection.path,
+        "category": inspection.category,
+        "kind": inspection.header.kind,
+        **{key: getattr(metadata, key) if metadata else "" for key in _TEXTS},
+        "extension_agrees": inspection.header.extension_agrees,
+        "bytes": inspection.size,
+        "width": inspection.width,
+        "height": inspection.height,
+        "megapixels": inspection.width * inspection.height / 1e6,
+        "aspect": inspection.width / inspection.height if has_size else math.nan,
+        "elongation": sides[1] / sides[0] if has_size else math.nan,
+        **{key: getattr(metadata, key) if metadata else 0 for key in _NUMBERS},
+        "decodes": inspection.decodes,
+        "corrupt": inspection.corrupt,
+        "reason": inspection.reason,
+        "sha256": inspection.sha256,
+        **{key: inspection.looks.get(key, math.nan) for key in LOOKS},
+        **{f"exif.{key}": metadata.fields.get(key, "") if metadata else "" for key in FIELDS},
     }
 
 
-def _fields(
-    found: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
+def _tabulate_fields(
+    inspections: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
-    """The columns of the metadata file, and which of the fields asked for are missing."""
+    """Return the columns of the metadata file, and which required fields are missing."""
     columns = {} if metadata is None else {str(name): metadata[name] for name in metadata}
-    values = {name: [column.get(one.path) for one in found] for name, column in columns.items()}
+    values = {
+        name: [column.get(inspection.path) for inspection in inspections]
+        for name, column in columns.items()
+    }
     missing = []
-    for number, one in enumerate(found):
-        names: list[str] = []
-        if one.header.kind == "image":
-            said = one.header.metadata.fields if one.header.metadata else {}
-            names += [name for name in settings.exif if not said.get(name)]
-            names += [name for name in values if not isinstance(values[name][number], str)]
-        missing.append(names)
+    for position, inspection in enumerate(inspections):
+        lacking: list[str] = []
+        if inspection.header.kind == "image":
+            exif = inspection.header.metadata.fields if inspection.header.metadata else {}
+            lacking += [name for name in settings.exif if not exif.get(name)]
+            lacking += [name for name in values if not isinstance(values[name][position], str)]
+        missing.append(lacking)
     table = pd.DataFrame({f"metadata.{name}": column for name, column in values.items()})
     table["missing_fields"] = [",".join(names) for names in missing]
     table["n_missing"] = [len(names) for names in missing]
@@ -114,7 +117,7 @@ def _fields(
 
 
 def _mark_outliers(rows: pd.DataFrame, settings: Outliers) -> None:
-    """Among the images that decode: one that is damaged tells nothing of sizes."""
+    """Mark outliers among the images that decode: damaged ones have no reliable size."""
     good = rows[rows["decodes"]]
     if good.empty:
         return
@@ -122,30 +125,37 @@ def _mark_outliers(rows: pd.DataFrame, settings: Outliers) -> None:
     sides = outlier_reasons(good, settings)
     rows.loc[good.index, "size_outlier"] = sizes
     rows.loc[good.index, "dimension_outlier"] = [bool(names) for names in sides]
-    told = [["bytes"] * bool(size) + list(names) for size, names in zip(sizes, sides, strict=True)]
-    rows.loc[good.index, "outlier_of"] = [",".join(names) for names in told]
+    reasons = [
+        ["bytes"] * bool(size) + list(names) for size, names in zip(sizes, sides, strict=True)
+    ]
+    rows.loc[good.index, "outlier_of"] = [",".join(names) for names in reasons]
 
 
-def _exact_duplicates(rows: pd.DataFrame) -> "pd.Series[str]":
-    """The first path with the same bytes; "" for the first itself, and for what does not decode.
+def _find_exact_duplicates(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Return the first path with the same bytes; "" for the first, and without decoding.
 
-    Files that are damaged in the same way, empty ones above all, are no doubles of a picture.
+    Files damaged in the same way, empty ones above all, are no duplicates of a picture.
     """
     hashed = rows[rows["decodes"]]
     first = hashed.groupby("sha256")["path"].transform("first")
     return first.where(first != hashed["path"], "").reindex(rows.index, fill_value="")
 
 
-def _near_duplicates(rows: pd.DataFrame, found: Sequence[Inspection], bits: int) -> list[str]:
-    """The first path that looks the same; "" where there is none or where its bytes are equal."""
+def _find_near_duplicates(
+    rows: pd.DataFrame, inspections: Sequence[Inspection], bits: int
+) -> list[str]:
+    """Return the first path that looks the same; "" for none, and for exact duplicates."""
     distinct = rows["exact_duplicate_of"] == ""
-    seen = [one.likeness if new else None for one, new in zip(found, distinct, strict=True)]
-    first = near_duplicates(seen, bits)
-    return ["" if number is None else found[number].path for number in first]
+    likenesses = [
+        inspection.likeness if is_distinct else None
+        for inspection, is_distinct in zip(inspections, distinct, strict=True)
+    ]
+    first = near_duplicates(likenesses, bits)
+    return ["" if index is None else inspections[index].path for index in first]
 
 
 def findings(rows: pd.DataFrame) -> dict[str, int]:
-    """The counts that summary.json holds; images include the corrupt ones."""
+    """Return the counts for summary.json; images include the corrupt ones."""
     images = rows[rows["kind"] == "image"]
     return {
         "files": len(rows),
@@ -162,18 +172,18 @@ def findings(rows: pd.DataFrame) -> dict[str, int]:
 
 
 def formats(rows: pd.DataFrame) -> dict[str, int]:
-    """How many images are of each format."""
+    """Count the images of each format."""
     counts = rows[rows["format"] != ""]["format"].value_counts()
     return {name: int(counts[name]) for name in FORMATS if name in counts}
 
 
 def by_category(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Each category's images, what is wrong with them, and the medians of their sizes."""
+    """Return each category's images, what is wrong with them, and their median sizes."""
     images = rows[rows["kind"] == "image"]
-    found = {}
+    categories = {}
     for name, group in images.groupby("category"):
         good = group[group["decodes"]]
-        found[str(name)] = {
+        categories[str(name)] = {
             "images": len(group),
             "corrupt": int(group["corrupt"].sum()),
             "missing_values": int(group["n_missing"].sum()),
@@ -185,4 +195,4 @@ def by_category(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
             "median_bytes": float(good["bytes"].median()),
             "median_megapixels": float(good["megapixels"].median()),
         }
-    return found
+    return categories

@@ -9,21 +9,24 @@ from bgexp.config.detectors import Demo, MaskRcnnResnet50Fpn
 CPU = torch.device("cpu")
 
 
-def configured(kind, name):
+def load_config(kind, name):
     return kind.model_validate(yaml.safe_load((conf_dir() / f"detector/{name}.yaml").read_text()))
 
 
 def test_the_reference_comes_first_and_all_are_settings(monkeypatch):
     for bf16 in (True, False):
-        monkeypatch.setattr(candidates, "has_bf16", lambda _, found=bf16: found)
-        found = arithmetics(CPU)
-        assert found[0] == REFERENCE
-        assert ({"backend": "torch", "precision": "bf16"} in found) == bf16
-        assert {"backend": "openvino", "precision": "int8"} in found
-        for changes in found:
-            detector = changed(configured(Demo, "demo"), changes)
+        monkeypatch.setattr(candidates, "has_bf16", lambda _, has_bf16=bf16: has_bf16)
+        tried = arithmetics(CPU)
+        assert tried[0] == REFERENCE
+        assert ({"backend": "torch", "precision": "bf16"} in tried) == bf16
+        assert {"backend": "openvino", "precision": "int8"} in tried
+        for changes in tried:
+            detector = changed(load_config(Demo, "demo"), changes)
             assert Demo.model_validate(detector.model_dump()) == detector
-    assert {one["precision"] for one in arithmetics(torch.device("meta"))} == {"fp32", "fp16"}
+    assert {changes["precision"] for changes in arithmetics(torch.device("meta"))} == {
+        "fp32",
+        "fp16",
+    }
 
 
 def test_without_openvino(monkeypatch):
@@ -33,7 +36,7 @@ def test_without_openvino(monkeypatch):
 
 
 def test_smaller_inputs_are_whole_strides():
-    assert smaller(configured(Demo, "demo")) == [{"image_size": 288}, {"image_size": 224}]
-    resnet = configured(MaskRcnnResnet50Fpn, "maskrcnn_resnet50_fpn")
+    assert smaller(load_config(Demo, "demo")) == [{"image_size": 288}, {"image_size": 224}]
+    resnet = load_config(MaskRcnnResnet50Fpn, "maskrcnn_resnet50_fpn")
     expected = [{"min_size": 672, "max_size": 1120}, {"min_size": 544, "max_size": 896}]
     assert smaller(resnet) == expected

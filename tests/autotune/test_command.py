@@ -15,18 +15,28 @@ from bgexp.system.cores import available_cores
 from bgexp.tracking.store import open_store
 
 
-def measured(ms, loss, **changes):
+def make_measurement(ms, loss, **changes):
     return Measurement(changes, ms, 1.0, 1 - loss, math.nan, loss - 0.001, at_worst=loss)
 
 
 def test_the_fastest_that_loses_little_wins():
-    found = [measured(100, 0), measured(80, 0.005), measured(60, 0.02), measured(90, -0.01)]
-    assert fastest(found, 0.01) is found[1]
-    assert fastest(found, 0.03) is found[2]
-    assert fastest(found, 0.0) is found[3]
-    assert fastest(found[2:3], 0.0) is found[2]  # nothing else is left
-    assert fastest([measured(100, 0), *found[3:], measured(88, 0)], 0.0) is found[3]
-    assert fastest([measured(90, 0), measured(88, 0)], 0.0).ms == 90  # that is noise
+    measurements = [
+        make_measurement(100, 0),
+        make_measurement(80, 0.005),
+        make_measurement(60, 0.02),
+        make_measurement(90, -0.01),
+    ]
+    assert fastest(measurements, 0.01) is measurements[1]
+    assert fastest(measurements, 0.03) is measurements[2]
+    assert fastest(measurements, 0.0) is measurements[3]
+    assert fastest(measurements[2:3], 0.0) is measurements[2]  # nothing else is left
+    assert (
+        fastest([make_measurement(100, 0), *measurements[3:], make_measurement(88, 0)], 0.0)
+        is measurements[3]
+    )
+    assert (
+        fastest([make_measurement(90, 0), make_measurement(88, 0)], 0.0).ms == 90
+    )  # that is noise
 
 
 @pytest.mark.parametrize(
@@ -42,64 +52,64 @@ def test_more_workers_have_to_gain_something():
     assert fewest_of_the_fastest({1: 1.0, 2: 0.8}) == 1
 
 
-@pytest.mark.parametrize("wanted", [3, None])
-def test_other_commands_take_the_config(tmp_path, wanted):
-    best_count = wanted or available_cores()
+@pytest.mark.parametrize("workers", [3, None])
+def test_other_commands_take_the_config(tmp_path, workers):
+    best_count = workers or available_cores()
     settings = check_settings(AutotuneSettings, plain(compose_config("autotune", [], None)))
-    best = measured(50, 0.001, backend="openvino", precision="fp32", image_size=320)
+    best = make_measurement(50, 0.001, backend="openvino", precision="fp32", image_size=320)
     tuning = Tuning("CPU", 12, [best], best, {best_count: 9.0}, best_count)
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/tuned.yaml").write_text(tuned_config(settings, tuning))
-    given = ["experiment=tuned", "input=/photographs", "output=/cut-outs"]
-    config = plain(compose_config("batch", given, tmp_path))
+    overrides = ["experiment=tuned", "input=/photographs", "output=/cut-outs"]
+    config = plain(compose_config("batch", overrides, tmp_path))
     detector = check_settings(BatchSettings, config).detector
     assert (detector.backend, detector.precision) == ("openvino", "fp32")
     assert detector.image_size == 320
     assert detector.score_threshold == 0.5  # what was not tuned stays
-    assert check_settings(BatchSettings, config).workers == wanted
+    assert check_settings(BatchSettings, config).workers == workers
     config = plain(compose_config("run", ["experiment=tuned"], tmp_path))
-    assert check_settings(RunSettings, config).workers == wanted
+    assert check_settings(RunSettings, config).workers == workers
 
 
 @pytest.mark.slow
 def test_the_command_line(bgexp_cli, tmp_path):
-    given = "images=2", "refine=none", "tolerance=0.001", f"runs_dir={tmp_path}"
-    code, out, err = bgexp_cli("autotune", *given)
+    overrides = "images=2", "refine=none", "tolerance=0.001", f"runs_dir={tmp_path}"
+    code, out, err = bgexp_cli("autotune", *overrides)
     assert code == 0, err
     [folder] = (tmp_path / "autotune").iterdir()
-    found = json.loads((folder / "autotune.json").read_text())
-    assert found["images"] == 2
-    assert found["best"]["at_worst"] <= 0.001
-    precisions = [one["changes"].get("precision") for one in found["candidates"]]
+    tuning = json.loads((folder / "autotune.json").read_text())
+    assert tuning["images"] == 2
+    assert tuning["best"]["at_worst"] <= 0.001
+    precisions = [candidate["changes"].get("precision") for candidate in tuning["candidates"]]
     assert precisions[0] == "fp32"
     assert "int8" in precisions
-    assert found["candidates"][0]["agreement"] == 1
-    assert all(speed > 0 for speed in found["images_per_s"].values())
+    assert tuning["candidates"][0]["agreement"] == 1
+    assert all(speed > 0 for speed in tuning["images_per_s"].values())
     assert "experiment=tuned" in out
     client, experiment = open_store(TrackedSettings(runs_dir=tmp_path, tracking=Tracking()))
     [run] = client.search_runs([experiment])
     assert run.info.status == "FINISHED"
     assert run.data.tags["bgexp.command"] == "autotune"
     metrics = run.data.metrics
-    assert metrics["best.ms"] == pytest.approx(found["best"]["ms"])
+    assert metrics["best.ms"] == pytest.approx(tuning["best"]["ms"])
     assert metrics["agreement.torch_fp32"] == 1
-    assert metrics["images_per_s.workers_1"] == pytest.approx(found["images_per_s"]["1"])
-    artifacts = {one.path for one in client.list_artifacts(run.info.run_id)}
+    assert metrics["images_per_s.workers_1"] == pytest.approx(tuning["images_per_s"]["1"])
+    artifacts = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert artifacts >= {"autotune.json", "experiment"}
-    given = (
+    overrides = (
         "--config-dir",
         str(folder),
         "experiment=tuned",
         "dataset.subset=1",
         f"runs_dir={tmp_path}",
     )
-    code, _, err = bgexp_cli("run", *given)
+    code, _, err = bgexp_cli("run", *overrides)
     assert code == 0, err
 
 
 def test_images_that_are_not_there(bgexp_cli, tmp_path):
-    given = "dataset=folder", f"dataset.root={tmp_path}/none", f"runs_dir={tmp_path}"
-    code, _, err = bgexp_cli("autotune", *given)
+    overrides = "dataset=folder", f"dataset.root={tmp_path}/none", f"runs_dir={tmp_path}"
+    code, _, err = bgexp_cli("autotune", *overrides)
     assert code == 2
     [line] = err.splitlines()
     assert line.startswith("bgexp: dataset.root: ")

@@ -22,7 +22,7 @@ FIELDS = ("title", "photographer", "licence")  # columns of metadata.csv
 
 @dataclass(frozen=True)
 class Planted:
-    """How much of what is in a replica; `images` counts the corrupt ones too."""
+    """The number of flaws of each kind in a replica; `images` counts the corrupt ones too."""
 
     images: int = 4431
     categories: int = 413
@@ -54,15 +54,15 @@ SMALL = replace(
 
 
 def make_replica(folder, planted=PLANTED, seed=SEED):
-    """Writes images/, metadata.csv and planted.json; returns what was planted where, by path."""
+    """Write images/, metadata.csv and planted.json; return the flaws by path."""
     rng = np.random.default_rng(seed)
-    names = _names(planted, rng)
-    flaws = _assign(names, planted, rng)
+    names = _make_names(planted, rng)
+    flaws = _assign_flaws(names, planted, rng)
     images = folder / "images"
     for number, name in enumerate(names):
         path = images / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_encoded(number, flaws.get(name), images, number < planted.mpo))
+        path.write_bytes(_encode_image(number, flaws.get(name), images, number < planted.mpo))
     _write_metadata(folder / "metadata.csv", names, planted, rng)
     (images / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")  # what such folders hold besides
     (images / "readme.txt").write_text("photographs\n")
@@ -70,12 +70,12 @@ def make_replica(folder, planted=PLANTED, seed=SEED):
     return flaws
 
 
-def _names(planted, rng):
-    """Paths of all images: each category has at least one, the first names are odd ones."""
-    categories = [f"{n:03d}.category {n}" for n in range(planted.categories)]
+def _make_names(planted, rng):
+    """Return paths of all images: each category has at least one, the first names are odd."""
+    categories = [f"{number:03d}.category {number}" for number in range(planted.categories)]
     categories[1], categories[2] = "002.Überraschung & Co", "003.<b>bold</b>"
     extra = rng.integers(0, planted.categories, planted.images - planted.categories)
-    homes = [*range(planted.categories), *extra.tolist()]
+    positions = [*range(planted.categories), *extra.tolist()]
     odd = [
         "-dash.jpg",
         "a'b\"c.jpg",
@@ -85,13 +85,13 @@ def _names(planted, rng):
         "x" * 200 + ".jpg",
     ]
     return [
-        f"{categories[home]}/{odd[number] if number < len(odd) else f'image_{number:05d}.jpg'}"
-        for number, home in enumerate(homes)
+        f"{categories[position]}/{odd[number] if number < len(odd) else f'image_{number:05d}.jpg'}"
+        for number, position in enumerate(positions)
     ]
 
 
-def _assign(names, planted, rng):
-    """Which image has which flaw; none has two."""
+def _assign_flaws(names, planted, rng):
+    """Choose which image has which flaw; none has two."""
     kinds = [
         *(["dimension_outlier"] * planted.dimension_outliers),
         *(["size_outlier"] * planted.size_outliers),
@@ -100,9 +100,9 @@ def _assign(names, planted, rng):
         *(["near_duplicate"] * planted.near_duplicates),
         *(["wrong_extension"] * planted.wrong_extension),
     ]
-    chosen = planted.mpo + rng.permutation(len(names) - planted.mpo)[: len(kinds)]
+    numbers = planted.mpo + rng.permutation(len(names) - planted.mpo)[: len(kinds)]
     flaws = {}
-    for order, (number, kind) in enumerate(zip(chosen.tolist(), kinds, strict=True)):
+    for order, (number, kind) in enumerate(zip(numbers.tolist(), kinds, strict=True)):
         flaw = {"kind": kind, "variant": order}
         if kind.endswith("duplicate"):
             # An ordinary MPO, each used once.
@@ -111,40 +111,40 @@ def _assign(names, planted, rng):
     return flaws
 
 
-def _encoded(number, flaw, images, mpo):
+def _encode_image(number, flaw, images, mpo):
     kind = flaw["kind"] if flaw else ""
     if kind == "exact_duplicate":
         return (images / flaw["of"]).read_bytes()
     if kind == "near_duplicate":
         with Image.open(images / flaw["of"]) as original:
-            return _jpeg(np.asarray(original.convert("RGB")), quality=60)
+            return _encode_jpeg(np.asarray(original.convert("RGB")), quality=60)
     if kind == "dimension_outlier":
         sides = [(500, 60), (60, 500), (300, 300), (12, 12)][flaw["variant"] % 4]
         # Plain, or blocks of noise: ordinary in bytes.
-        return _sized(number, sides)
+        return _encode_sized(number, sides)
     if kind == "size_outlier":
-        width, height = _sides(number)
+        width, height = _choose_size(number)
         noise = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
-        return _jpeg(noise, quality=100) + bytes(60_000)
-    data = _jpeg(_picture(number, *_sides(number)), mpo=mpo)
+        return _encode_jpeg(noise, quality=100) + bytes(60_000)
+    data = _encode_jpeg(_draw_picture(number, *_choose_size(number)), mpo=mpo)
     if kind == "corrupt":
-        return _damaged(data, flaw["variant"])
+        return _damage(data, flaw["variant"])
     if kind == "wrong_extension":
         file = BytesIO()
-        Image.fromarray(_picture(number, *_sides(number))).quantize(64).save(file, "png")
+        Image.fromarray(_draw_picture(number, *_choose_size(number))).quantize(64).save(file, "png")
         return file.getvalue()
     return data
 
 
-def _sides(number):
+def _choose_size(number):
     rng = np.random.default_rng([SEED, number])
     longer = int(rng.integers(*SIDES))
     shorter = int(longer * rng.uniform(0.7, 0.95))
     return (longer, shorter) if rng.random() < 0.7 else (shorter, longer)
 
 
-def _picture(number, width, height):
-    """A scene of its own: smooth noise of random colours with a bright shape, unlike any other."""
+def _draw_picture(number, width, height):
+    """Draw a scene unlike any other: smooth noise of random colours with a bright shape."""
     rng = np.random.default_rng([SEED, 1, number])
     grid = rng.integers(0, 256, (6, 6, 3)).astype(np.uint8)
     picture = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -154,17 +154,17 @@ def _picture(number, width, height):
     return picture
 
 
-def _sized(number, sides):
-    """A JPEG of odd sides with as many bytes as an ordinary one."""
+def _encode_sized(number, sides):
+    """Encode a JPEG of odd sides with as many bytes as an ordinary one."""
     width, height = sides
-    picture = _picture(number, width, height)
-    wanted = len(_jpeg(_picture(number, 112, 96)))
+    picture = _draw_picture(number, width, height)
+    size = len(_encode_jpeg(_draw_picture(number, 112, 96)))
     quality = 90 if min(sides) < 20 else 20
-    data = _jpeg(picture, quality=quality)
-    return data + bytes(max(0, wanted - len(data)))  # what follows the end of a JPEG is ignored
+    data = _encode_jpeg(picture, quality=quality)
+    return data + bytes(max(0, size - len(data)))  # what follows the end of a JPEG is ignored
 
 
-def _jpeg(picture, quality=85, mpo=False):
+def _encode_jpeg(picture, quality=85, mpo=False):
     file = BytesIO()
     image = Image.fromarray(picture)
     if mpo:
@@ -175,7 +175,7 @@ def _jpeg(picture, quality=85, mpo=False):
     return file.getvalue()
 
 
-def _damaged(data, variant):
+def _damage(data, variant):
     kinds = [
         lambda: b"",
         lambda: data[: len(data) // 2],
@@ -189,7 +189,7 @@ def _damaged(data, variant):
 
 
 def _write_metadata(path, names, planted, rng):
-    """A row an image; `missing_values` cells are empty, or their row is not there at all."""
+    """Write a row per image; `missing_values` cells are empty, or their row is left out."""
     empty = set(rng.permutation(len(names) * len(FIELDS))[: planted.missing_values].tolist())
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

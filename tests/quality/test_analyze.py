@@ -31,8 +31,8 @@ def replica(tmp_path_factory):
 
 
 def settings(folder, runs, *overrides):
-    given = [f"dataset.root={folder / 'images'}", f"runs_dir={runs}", "workers=2", *overrides]
-    return check_settings(AnalyzeSettings, plain(compose_config("analyze", given, None)))
+    arguments = [f"dataset.root={folder / 'images'}", f"runs_dir={runs}", "workers=2", *overrides]
+    return check_settings(AnalyzeSettings, plain(compose_config("analyze", arguments, None)))
 
 
 @pytest.fixture(scope="module")
@@ -41,37 +41,40 @@ def analysis(replica, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
     expected = ",".join(f"{name}:{getattr(SMALL, name)}" for name in FIGURES)
     metadata = f"metadata={replica[0] / 'metadata.csv'}"
-    given = settings(replica[0], runs, metadata, f"expected={{{expected}}}")
-    return analyze_dataset(given, runs / "analyze/first")
+    changes = settings(replica[0], runs, metadata, f"expected={{{expected}}}")
+    return analyze_dataset(changes, runs / "analyze/first")
 
 
-def planted(flaws, kind):
+def find_planted(flaws, kind):
     return {path for path, flaw in flaws.items() if flaw["kind"] == kind}
 
 
 def test_the_counts_are_those_planted(analysis):
-    found = analysis.summary["findings"]
-    assert {name: found[name] for name in FIGURES} == {
+    counts = analysis.summary["findings"]
+    assert {name: counts[name] for name in FIGURES} == {
         name: getattr(SMALL, name) for name in FIGURES
     }
-    assert found["files"] == SMALL.images + 2
-    assert found["wrong_extension"] == SMALL.wrong_extension
+    assert counts["files"] == SMALL.images + 2
+    assert counts["wrong_extension"] == SMALL.wrong_extension
     assert analysis.summary["formats"]["MPO"] == SMALL.mpo + SMALL.exact_duplicates
     assert all(
-        one["explanation"].startswith("as found") for one in analysis.summary["reconciliation"]
+        figure["explanation"].startswith("as found")
+        for figure in analysis.summary["reconciliation"]
     )
 
 
 def test_what_was_planted_is_found_where_it_was_planted(analysis, replica):
     rows, flaws = analysis.rows.set_index("path"), replica[1]
-    assert set(rows.index[rows["size_outlier"]]) == planted(flaws, "size_outlier")
-    assert set(rows.index[rows["dimension_outlier"]]) == planted(flaws, "dimension_outlier")
-    assert set(rows.index[rows["corrupt"]]) == planted(flaws, "corrupt")
-    assert set(rows.index[rows["extension_agrees"].eq(False)]) == planted(flaws, "wrong_extension")
+    assert set(rows.index[rows["size_outlier"]]) == find_planted(flaws, "size_outlier")
+    assert set(rows.index[rows["dimension_outlier"]]) == find_planted(flaws, "dimension_outlier")
+    assert set(rows.index[rows["corrupt"]]) == find_planted(flaws, "corrupt")
+    assert set(rows.index[rows["extension_agrees"].eq(False)]) == find_planted(
+        flaws, "wrong_extension"
+    )
     for kind in ("exact_duplicate", "near_duplicate"):
         pairs = rows[f"{kind}_of"][rows[f"{kind}_of"] != ""]
         assert {frozenset(pair) for pair in pairs.items()} == {
-            frozenset((path, flaws[path]["of"])) for path in planted(flaws, kind)
+            frozenset((path, flaws[path]["of"])) for path in find_planted(flaws, kind)
         }
     assert rows["reason"][rows["corrupt"]].str.startswith("corrupt: ").all()
     assert (rows["sha256"] != "").all()
@@ -120,15 +123,19 @@ def test_a_batch_sorts_out_the_same_outliers(replica, tmp_path):
     from bgexp.system.listing import all_files
 
     root = replica[0] / "images"
-    given = ["detector.labels=null", f"input={root}", f"output={tmp_path}"]
-    batch = check_settings(BatchSettings, plain(compose_config("batch", given, None)))
-    found = plan_batch([(file, read_header(file)) for file in all_files(root)], batch)
-    outliers = {one.path for one in found if one.kind == "outlier"}
+    overrides = ["detector.labels=null", f"input={root}", f"output={tmp_path}"]
+    batch = check_settings(BatchSettings, plain(compose_config("batch", overrides, None)))
+    planned = plan_batch([(file, read_header(file)) for file in all_files(root)], batch)
+    outliers = {planned_file.path for planned_file in planned if planned_file.kind == "outlier"}
     flaws = replica[1]
-    sure = planted(flaws, "size_outlier") | planted(flaws, "dimension_outlier")
+    planted = find_planted(flaws, "size_outlier") | find_planted(flaws, "dimension_outlier")
     # Of some damaged files only the decoder sees that they are; they will be skipped.
-    assert outliers - planted(flaws, "corrupt") == sure
-    assert all(one.output.startswith("outliers/") for one in found if one.kind == "outlier")
+    assert outliers - find_planted(flaws, "corrupt") == planted
+    assert all(
+        planned_file.output.startswith("outliers/")
+        for planned_file in planned
+        if planned_file.kind == "outlier"
+    )
 
 
 def test_the_users_mistakes(tmp_path):

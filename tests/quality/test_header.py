@@ -12,7 +12,7 @@ from bgexp.system.listing import all_files
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8))
 
 
-def encoded(format="PNG", **options):
+def encode_picture(format="PNG", **options):
     file = io.BytesIO()
     PICTURE.copy().save(file, format, **options)
     return file.getvalue()
@@ -20,12 +20,12 @@ def encoded(format="PNG", **options):
 
 @pytest.fixture
 def header(tmp_path):
-    """What is known of a file with this name and content."""
+    """Return a function that reads the header of a file with this name and content."""
 
     def read(name, data):
         (tmp_path / name).write_bytes(data)
-        [found] = [one for one in all_files(tmp_path) if one.path == name]
-        return read_header(found)
+        [entry] = [listed for listed in all_files(tmp_path) if listed.path == name]
+        return read_header(entry)
 
     return read
 
@@ -36,30 +36,30 @@ def test_every_format_has_its_extensions():
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF"])
 def test_images(header, format):
-    data = encoded(format)
+    data = encode_picture(format)
     for suffix in EXTENSIONS[format]:
-        found = header(f"x{suffix.upper()}", data)
-        assert (found.kind, found.reason, found.corrupt) == ("image", "", False)
-        assert (found.width, found.height, found.extension_agrees) == (13, 9, True)
-        assert found.metadata.format == format
+        parsed = header(f"x{suffix.upper()}", data)
+        assert (parsed.kind, parsed.reason, parsed.corrupt) == ("image", "", False)
+        assert (parsed.width, parsed.height, parsed.extension_agrees) == (13, 9, True)
+        assert parsed.metadata.format == format
     for name in ("x.txt", "noname", "x.png" if format != "PNG" else "x.jpg"):
-        found = header(name, data)
-        assert (found.kind, found.extension_agrees) == ("image", False)
+        parsed = header(name, data)
+        assert (parsed.kind, parsed.extension_agrees) == ("image", False)
 
 
 def test_cameras_call_an_mpo_a_jpeg(header):
-    data = encoded("MPO", save_all=True, append_images=[PICTURE.copy()])
+    data = encode_picture("MPO", save_all=True, append_images=[PICTURE.copy()])
     for name in ("x.jpg", "x.mpo"):
-        found = header(name, data)
-        assert (found.metadata.format, found.extension_agrees) == ("MPO", True)
+        parsed = header(name, data)
+        assert (parsed.metadata.format, parsed.extension_agrees) == ("MPO", True)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "TIFF", "PNG", "AVIF", "HEIF"])
 def test_sides_are_upright(header, format):
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
-    found = header("x", encoded(format, exif=exif.tobytes()))
-    assert (found.width, found.height) == (9, 13)
+    parsed = header("x", encode_picture(format, exif=exif.tobytes()))
+    assert (parsed.width, parsed.height) == (9, 13)
 
 
 @pytest.mark.parametrize(
@@ -69,24 +69,24 @@ def test_sides_are_upright(header, format):
         ("x.txt", b"", "other", "not an image"),
         ("x.jpg", b"", "image", "corrupt: empty: no bytes"),
         ("x.jpg", b"text", "image", "corrupt: not an image of an accepted format"),
-        ("x.png", encoded()[:20], "image", "corrupt: truncated"),
-        ("x.jpg", encoded("PPM"), "image", "format not accepted: PPM"),
-        ("x.ppm", encoded("PPM"), "image", "format not accepted: PPM"),
+        ("x.png", encode_picture()[:20], "image", "corrupt: truncated"),
+        ("x.jpg", encode_picture("PPM"), "image", "format not accepted: PPM"),
+        ("x.ppm", encode_picture("PPM"), "image", "format not accepted: PPM"),
     ],
 )
 def test_what_is_no_image(header, name, data, kind, reason):
-    found = header(name, data)
-    assert found.kind == kind
-    assert found.reason.startswith(reason)
-    assert found.corrupt == reason.startswith("corrupt")
-    assert (found.metadata, found.width, found.extension_agrees) == (None, 0, None)
+    parsed = header(name, data)
+    assert parsed.kind == kind
+    assert parsed.reason.startswith(reason)
+    assert parsed.corrupt == reason.startswith("corrupt")
+    assert (parsed.metadata, parsed.width, parsed.extension_agrees) == (None, 0, None)
 
 
 def test_what_is_closed_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "x.jpg")  # opening it would wait for ever
     (tmp_path / "y.jpg").symlink_to(tmp_path / "x.jpg")
-    found = {one.path: read_header(one) for one in all_files(tmp_path)}
-    assert {path: (one.kind, one.reason) for path, one in found.items()} == {
+    headers = {entry.path: read_header(entry) for entry in all_files(tmp_path)}
+    assert {path: (parsed.kind, parsed.reason) for path, parsed in headers.items()} == {
         "x.jpg": ("closed", "a FIFO"),
         "y.jpg": ("closed", "a link"),
     }
@@ -94,10 +94,10 @@ def test_what_is_closed_is_not_opened(tmp_path):
 
 def test_a_file_that_vanished(tmp_path):
     for name in ("x.jpg", "x.txt"):
-        (tmp_path / name).write_bytes(encoded())
+        (tmp_path / name).write_bytes(encode_picture())
     files = all_files(tmp_path)
-    for one in files:
-        one.file.unlink()
+    for entry in files:
+        entry.file.unlink()
     image, other = map(read_header, files)
     assert (image.kind, other.kind) == ("image", "other")
     assert "No such file" in image.reason

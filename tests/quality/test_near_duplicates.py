@@ -12,63 +12,70 @@ from bgexp.quality.near_duplicates import COLOUR, Likeness, likeness, near_dupli
 BITS = 4
 
 
-def picture(seed=5, size=(240, 180)):
-    """Large soft shapes in many colours."""
+def draw_picture(seed=5, size=(240, 180)):
+    """Draw large soft shapes in many colours."""
     small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
 
 
-def of(image):
+def measure(image):
     return likeness(np.array(image))
 
 
-def recompressed(image, quality):
+def recompress(image, quality):
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality)
     return decode_image(file.getvalue())
 
 
 def test_copies_are_found():
-    original = picture()
+    original = draw_picture()
     copies = [
-        recompressed(original, 50),
+        recompress(original, 50),
         original.resize((120, 90)),
         original.resize((480, 360)),
         Image.eval(original, lambda level: min(255, level + 5)),
         original.crop((1, 1, 239, 179)),
     ]
-    assert near_duplicates([of(original), *map(of, copies)], BITS) == [None, 0, 0, 0, 0, 0]
+    assert near_duplicates([measure(original), *map(measure, copies)], BITS) == [
+        None,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_other_pictures_are_not():
-    others = [of(picture(seed)) for seed in range(40)]
+    others = [measure(draw_picture(seed)) for seed in range(40)]
     assert near_duplicates(others, BITS) == [None] * 40
-    original = picture()
+    original = draw_picture()
     red, green, blue = original.split()
     changed = [
         original.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         original.rotate(90),
         Image.merge("RGB", (red, green, blue.point(lambda level: level // 2))),
     ]
-    assert near_duplicates([of(original), *map(of, changed)], BITS) == [None] * 4
+    assert near_duplicates([measure(original), *map(measure, changed)], BITS) == [None] * 4
 
 
 def test_plain_pictures_look_like_none():
     plain = [Image.new("RGB", (50, 40), (level, 255, 255)) for level in (254, 255, 255)]
-    assert all(of(image).plain for image in plain)
-    assert near_duplicates([*map(of, plain)], BITS) == [None] * 3
-    assert not of(picture()).plain
+    assert all(measure(image).plain for image in plain)
+    assert near_duplicates([*map(measure, plain)], BITS) == [None] * 3
+    assert not measure(draw_picture()).plain
 
 
 def test_a_picture_of_one_pixel():
-    one = likeness(np.full((1, 1, 3), 9, np.uint8))
-    assert (one.colour, one.plain) == ((9, 9, 9), True)
+    pixel = likeness(np.full((1, 1, 3), 9, np.uint8))
+    assert (pixel.colour, pixel.plain) == ((9, 9, 9), True)
 
 
 def test_colours():
-    found = likeness(np.array([[[10, 0, 255], [20, 0, 255]]], np.uint8))
-    assert found.colour == (15, 0, 255)
-    base = of(picture())
+    mixed = likeness(np.array([[[10, 0, 255], [20, 0, 255]]], np.uint8))
+    assert mixed.colour == (15, 0, 255)
+    base = measure(draw_picture())
     shifted = [
         Likeness(base.structure, base.gradient, (red, *base.colour[1:]), plain=False)
         for red in (base.colour[0] + COLOUR, base.colour[0] + COLOUR + 0.1)
@@ -78,7 +85,7 @@ def test_colours():
 
 
 def test_a_group_is_named_by_its_first():
-    """b is near a, c is near b; what has no likeness is passed over."""
+    """Group b with a and c with b; leave out pictures without features."""
     a, b, c = (Likeness(bits, 0, (0, 0, 0), plain=False) for bits in (0, 0b1111, 0b11111111))
     assert near_duplicates([None, a, b, c, None], BITS) == [None, None, 1, 1, None]
     assert near_duplicates([a, c], BITS) == [None, None]
@@ -91,17 +98,17 @@ def test_no_bits_are_equal_hashes():
     assert near_duplicates([a, a, b], 0) == [None, 0, None]
 
 
-def slow(found, bits):
-    """All pairs, one by one."""
-    first = [None] * len(found)
-    for number, one in enumerate(found):
-        for earlier, other in enumerate(found[:number]):
-            if one is None or other is None or one.plain or other.plain:
+def compare_all_pairs(likenesses, bits):
+    """Compare all pairs, one by one."""
+    first = [None] * len(likenesses)
+    for later, a in enumerate(likenesses):
+        for earlier, b in enumerate(likenesses[:later]):
+            if a is None or b is None or a.plain or b.plain:
                 continue
-            hashes = ((one.structure, other.structure), (one.gradient, other.gradient))
-            near = all(bin(a ^ b).count("1") <= bits for a, b in hashes)
-            if near and np.abs(np.subtract(one.colour, other.colour)).max() <= COLOUR:
-                first[number] = earlier if first[earlier] is None else first[earlier]
+            hashes = ((a.structure, b.structure), (a.gradient, b.gradient))
+            near_hashes = all(bin(x ^ y).count("1") <= bits for x, y in hashes)
+            if near_hashes and np.abs(np.subtract(a.colour, b.colour)).max() <= COLOUR:
+                first[later] = earlier if first[earlier] is None else first[earlier]
                 break
     return first
 
@@ -116,7 +123,7 @@ def test_against_all_pairs(seed, bits):
         mask = sum(1 << int(bit) for bit in random.choice(64, flips, replace=False))
         return centres[random.integers(4)] ^ mask
 
-    found = [
+    likenesses = [
         None
         if random.random() < 0.1
         else Likeness(
@@ -127,4 +134,4 @@ def test_against_all_pairs(seed, bits):
         )
         for _ in range(30)
     ]
-    assert near_duplicates(found, bits) == slow(found, bits)
+    assert near_duplicates(likenesses, bits) == compare_all_pairs(likenesses, bits)

@@ -20,19 +20,19 @@ METHODS = ["iqr", "mad", "zscore"]
 VALUES = np.array([1.0, 2, 4, 8, 16])  # logarithms 0 to 4 times log 2
 
 
-def both(found):
-    return found.low, found.high
+def limits_of(limits):
+    return limits.low, limits.high
 
 
 def test_by_hand():
-    """Quartiles 2 and 8, a factor of 4; median 4, median deviation a factor of 2."""
+    """Expect quartiles 2 and 8, a factor of 4; median 4, median deviation a factor of 2."""
     iqr = bounds(VALUES, Outliers(method="iqr", limit=1.5))
-    assert both(iqr) == pytest.approx((2 / 4**1.5, 8 * 4**1.5))
+    assert limits_of(iqr) == pytest.approx((2 / 4**1.5, 8 * 4**1.5))
     mad = bounds(VALUES, Outliers(method="mad", limit=2))
-    assert both(mad) == pytest.approx((4 / 2**2.9652, 4 * 2**2.9652))
+    assert limits_of(mad) == pytest.approx((4 / 2**2.9652, 4 * 2**2.9652))
     zscore = bounds(VALUES, Outliers(method="zscore", limit=3))
-    assert both(zscore) == pytest.approx((4 / 2 ** (3 * 2**0.5), 4 * 2 ** (3 * 2**0.5)))
-    assert both(bounds(VALUES, Outliers(method="iqr", limit=1), log=False)) == (-4, 14)
+    assert limits_of(zscore) == pytest.approx((4 / 2 ** (3 * 2**0.5), 4 * 2 ** (3 * 2**0.5)))
+    assert limits_of(bounds(VALUES, Outliers(method="iqr", limit=1), log=False)) == (-4, 14)
 
 
 @pytest.mark.parametrize("log", [True, False])
@@ -50,8 +50,8 @@ def test_against_scipy(log):
         "zscore": back(scaled.mean() + 1.5 * np.array([-1, 1]) * scaled.std()),
     }
     for method, ends in expected.items():
-        found = bounds(values, Outliers(method=method, limit=1.5), log)
-        assert both(found) == pytest.approx(tuple(ends))
+        limits = bounds(values, Outliers(method=method, limit=1.5), log)
+        assert limits_of(limits) == pytest.approx(tuple(ends))
     outside = bounds(values, Outliers(method="zscore", limit=1.5), log).outside(values)
     assert np.array_equal(outside, np.abs(stats.zscore(scaled)) > 1.5)
 
@@ -72,17 +72,17 @@ def test_where_most_are_equal_a_little_is_no_outlier(method):
 def test_undefined_and_single_values(method):
     settings = Outliers(method=method)
     for values in ([], [math.nan]):
-        assert both(bounds(np.array(values, float), settings)) == (-math.inf, math.inf)
+        assert limits_of(bounds(np.array(values, float), settings)) == (-math.inf, math.inf)
     with_gap = np.array([*VALUES, math.nan])
-    assert both(bounds(with_gap, settings)) == both(bounds(VALUES, settings))
+    assert limits_of(bounds(with_gap, settings)) == limits_of(bounds(VALUES, settings))
     assert not bounds(with_gap, settings).outside(with_gap)[-1]
-    one = np.array([7.0])
-    assert not bounds(one, settings).outside(one).any()
+    single = np.array([7.0])
+    assert not bounds(single, settings).outside(single).any()
 
 
 def test_a_limit_beyond_all_numbers():
-    found = bounds(VALUES, Outliers(limit=1e6))
-    assert both(found) == (0, math.inf)
+    limits = bounds(VALUES, Outliers(limit=1e6))
+    assert limits_of(limits) == (0, math.inf)
 
 
 @given(
@@ -93,11 +93,14 @@ def test_a_limit_beyond_all_numbers():
 def test_bounds_have_the_unit_of_the_values(values, factor, method):
     values, settings = np.array(values), Outliers(method=method, limit=3)
     for log in (True, False):
-        found, scaled = bounds(values, settings, log), bounds(values * factor, settings, log)
+        limits, scaled_limits = (
+            bounds(values, settings, log),
+            bounds(values * factor, settings, log),
+        )
         size = abs(values).max() * factor
-        for a, b in zip(both(found), both(scaled), strict=True):
+        for a, b in zip(limits_of(limits), limits_of(scaled_limits), strict=True):
             assert b == pytest.approx(a * factor, rel=1e-6, abs=0 if log else 1e-6 * size)
-        assert found.low < found.high
+        assert limits.low < limits.high
 
 
 def test_each_category_has_its_own_bounds():
@@ -110,14 +113,14 @@ def test_each_category_has_its_own_bounds():
     apart = find_outliers(values, names, Outliers(by="category"))
     assert list(apart.index[apart]) == [5 + 48]
     few = values.drop(index=5 + 40)
-    found = find_outliers(few, names.drop(index=5 + 40), Outliers(by="category"))
-    assert int(found.sum()) == LEAST_IN_CATEGORY  # too few of b: the bounds of all count
+    outliers = find_outliers(few, names.drop(index=5 + 40), Outliers(by="category"))
+    assert int(outliers.sum()) == LEAST_IN_CATEGORY  # too few of b: the bounds of all count
 
 
 def test_dimensions_do_not_depend_on_the_way_up():
     rows = pd.DataFrame({"width": [400, 300, 200], "height": [300, 400, 200]})
-    found = {name: list(values) for name, values in dimensions(rows).items()}
-    assert found == {
+    sizes = {name: list(values) for name, values in dimensions(rows).items()}
+    assert sizes == {
         "longer side": [400, 400, 200],
         "shorter side": [300, 300, 200],
         "aspect": pytest.approx([4 / 3, 4 / 3, 1]),
@@ -128,6 +131,6 @@ def test_reasons():
     sides = [(400, 300)] * 10 + [(300, 400), (4000, 300), (4000, 3000)]
     rows = pd.DataFrame(sides, columns=["width", "height"]).assign(category="a")
     rows.index = range(3, 3 + len(rows))
-    found = outlier_reasons(rows, Outliers())
-    assert found[:11] == [[]] * 11
-    assert found[11:] == [["longer side", "aspect"], ["longer side", "shorter side"]]
+    reasons = outlier_reasons(rows, Outliers())
+    assert reasons[:11] == [[]] * 11
+    assert reasons[11:] == [["longer side", "aspect"], ["longer side", "shorter side"]]

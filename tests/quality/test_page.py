@@ -37,62 +37,62 @@ SMALL = encode_jpeg(np.full((6, 8, 3), 100, np.uint8))
 ANALYZE = QualityChecks(exif=("make",), expected={"images": 3, "corrupt": 1})
 
 
-def image(path, size=1000, sides=(400, 300), category="a", sha256="", agrees=True, **fields):
-    said = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "", fields)
-    header = Header("image", "", False, said, *sides, agrees)
-    told = {"sha256": sha256 or path, "width": sides[0], "height": sides[1]}
-    told["looks"] = dict.fromkeys(LOOKS, 100.0)
-    return Inspection(path, category, size, header, True, thumbnail=SMALL, **told)
+def make_image(path, size=1000, sides=(400, 300), category="a", sha256="", agrees=True, **fields):
+    metadata = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "", fields)
+    header = Header("image", "", False, metadata, *sides, agrees)
+    values = {"sha256": sha256 or path, "width": sides[0], "height": sides[1]}
+    values["looks"] = dict.fromkeys(LOOKS, 100.0)
+    return Inspection(path, category, size, header, True, thumbnail=SMALL, **values)
 
 
-def bad(path, reason, kind="image", category="."):
+def make_bad(path, reason, kind="image", category="."):
     header = Header(kind, reason, corrupt=reason.startswith("corrupt"))
     return Inspection(path, category, 9, header, False, reason, header.corrupt, path)
 
 
 def make_files(name="harmless"):
-    """Something of everything."""
+    """Make inspections of every kind, with flaws named `name`."""
     return [
-        *(image(f"a/{n}.jpg", make=name) for n in range(10)),
-        image(f"1{name}", 10**6, category=name, agrees=False),
-        image(f"2{name}", sha256="a/1.jpg", category=name),
-        image(f"3{name}", sha256=f"1{name}", category=name, software=name),
-        bad(f"4{name}", f"corrupt: broken: {name}", category=name),
-        bad(f"5{name}", "not an image", "other"),
-        bad(f"6{name}", "a link", "closed"),
+        *(make_image(f"a/{n}.jpg", make=name) for n in range(10)),
+        make_image(f"1{name}", 10**6, category=name, agrees=False),
+        make_image(f"2{name}", sha256="a/1.jpg", category=name),
+        make_image(f"3{name}", sha256=f"1{name}", category=name, software=name),
+        make_bad(f"4{name}", f"corrupt: broken: {name}", category=name),
+        make_bad(f"5{name}", "not an image", "other"),
+        make_bad(f"6{name}", "a link", "closed"),
     ]
 
 
 def make_page(files, name="/data", analyze=ANALYZE, when=None):
     rows = quality_table(files, analyze, None)
-    found = findings(rows)
+    counts = findings(rows)
     summary = {
         "status": "finished",
         "run_id": "0123",
         "bgexp": {"version": "0.1.0"},
         "dataset": {"root": name},
-        "findings": found,
-        "missing": {key: int(n) for key, n in missing_by_field(rows).items()},
-        "reconciliation": plain(reconcile(rows, found, analyze.expected, Outliers())),
+        "findings": counts,
+        "missing": {key: int(count) for key, count in missing_by_field(rows).items()},
+        "reconciliation": plain(reconcile(rows, counts, analyze.expected, Outliers())),
         "categories": by_category(rows),
         "seconds": 2.0,
         "images_per_s": 8.0,
     }
     sizes = rows["bytes"][rows["decodes"]].to_numpy(float)
-    measured = (
+    distributions = (
         [SizeDistribution("bytes", "bytes", sizes, 500.0, 2000.0, 1000.0)] if len(sizes) else []
     )
     folder = AnalysisFolder(root=name).model_dump(mode="json")
     settings = {"dataset": folder} | analyze.model_dump(mode="json")
-    thumbnails = {one.path: one.thumbnail for one in files if one.thumbnail}
+    thumbnails = {file.path: file.thumbnail for file in files if file.thumbnail}
     links = {"table": "a b.csv"}
-    return render_quality(summary, settings, rows, thumbnails, measured, when, links)
+    return render_quality(summary, settings, rows, thumbnails, distributions, when, links)
 
 
 def test_every_section(parse):
     page = parse(make_page(make_files(), when=datetime(2026, 11, 23, 9, 5, tzinfo=UTC)))
     assert [place for place in page.places if place in SECTIONS] == SECTIONS
-    targets = [one["href"][1:] for one in page.all("a") if one["href"].startswith("#")]
+    targets = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
     assert set(targets) <= set(page.places)
     assert set(SECTIONS) <= set(targets)
     assert len(page.places) == len(set(page.places))
@@ -104,13 +104,13 @@ def test_every_section(parse):
 
 
 def test_a_good_dataset_has_no_section_of_what_is_wrong(parse):
-    page = parse(make_page([image(f"{n}.jpg") for n in range(3)], analyze=QualityChecks()))
+    page = parse(make_page([make_image(f"{n}.jpg") for n in range(3)], analyze=QualityChecks()))
     assert not {"wrong", "missing", "reconciliation", "categories"} & set(page.places)
     assert "Nothing stands out." in page.text
 
 
 @pytest.mark.parametrize(
-    "files", [[bad("x.jpg", "corrupt: x")], [bad("x.txt", "not an image", "other")]]
+    "files", [[make_bad("x.jpg", "corrupt: x")], [make_bad("x.txt", "not an image", "other")]]
 )
 def test_where_no_image_decodes(parse, files):
     page = parse(make_page(files, analyze=QualityChecks()))
@@ -121,20 +121,20 @@ def test_where_no_image_decodes(parse, files):
 
 def test_what_is_wrong_and_the_most_first():
     files = make_files()
-    found = wrong_files(quality_table(files, ANALYZE, None))
-    assert dict(zip(found["path"], found["wrong"], strict=True)) == {
+    rows = wrong_files(quality_table(files, ANALYZE, None))
+    assert dict(zip(rows["path"], rows["wrong"], strict=True)) == {
         "4harmless": "corrupt: broken: harmless, lacks make",
         "1harmless": "is a JPEG, outlier of bytes, lacks make",
         "2harmless": "same bytes as a/1.jpg, lacks make",
         "3harmless": "same bytes as 1harmless, lacks make",
         "5harmless": "not an image",
     }
-    assert list(found["path"])[:2] == ["4harmless", "1harmless"]
-    assert list(found["path"])[-1] == "5harmless"
+    assert list(rows["path"])[:2] == ["4harmless", "1harmless"]
+    assert list(rows["path"])[-1] == "5harmless"
 
 
 def test_a_large_dataset_makes_a_small_page(parse):
-    files = [image(f"{n}.jpg", agrees=n % 2 == 0) for n in range(2 * MOST_FILES + 20)]
+    files = [make_image(f"{n}.jpg", agrees=n % 2 == 0) for n in range(2 * MOST_FILES + 20)]
     data = make_page(files)
     page = parse(data)
     assert len(page.all("img")) == MOST_THUMBNAILS
@@ -159,5 +159,5 @@ def test_hostile_names_are_text(parse, name):
     assert page.skeleton == harmless.skeleton
     assert page.inside == harmless.inside
     assert page.text.count(printable(name)) >= harmless.text.count("harmless") >= 10
-    alts = {one["alt"] for one in page.all("img")}
+    alts = {picture["alt"] for picture in page.all("img")}
     assert {f"{n}{printable(name)}" for n in (1, 2, 3)} <= alts

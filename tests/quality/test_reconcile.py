@@ -8,43 +8,43 @@ from bgexp.quality.reconcile import missing_by_field, outlier_ways, plain, recon
 from bgexp.quality.table import findings, quality_table
 
 
-def image(path, size=1000, sides=(400, 300), sha256="", agrees=True, **fields):
-    said = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "", fields)
-    header = Header("image", "", False, said, *sides, agrees)
-    told = {"sha256": sha256 or path, "width": sides[0], "height": sides[1]}
-    return Inspection(path, path.rpartition("/")[0] or ".", size, header, True, **told)
+def make_image(path, size=1000, sides=(400, 300), sha256="", agrees=True, **fields):
+    metadata = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "", fields)
+    header = Header("image", "", False, metadata, *sides, agrees)
+    values = {"sha256": sha256 or path, "width": sides[0], "height": sides[1]}
+    return Inspection(path, path.rpartition("/")[0] or ".", size, header, True, **values)
 
 
-def bad(path, reason="corrupt: x", kind="image"):
+def make_bad(path, reason="corrupt: x", kind="image"):
     header = Header(kind, reason, corrupt=reason.startswith("corrupt"))
     category = path.rpartition("/")[0] or "."
     return Inspection(path, category, 9, header, False, reason, header.corrupt, path)
 
 
 FILES = [
-    *(image(f"a/{n}.jpg", make="Canon") for n in range(10)),
-    image("a/big.jpg", size=10**6, make="Canon"),
-    image("A/wide.jpg", sides=(9000, 300), agrees=False),
-    image("b/c/same.jpg", sha256="a/1.jpg"),
-    image("top.jpg"),
-    *(bad(f"corrupt/{n}.jpg") for n in range(3)),
-    bad("x.psd.jpg", "format not accepted: PSD"),
-    *(bad(f"notes/{n}.txt", "not an image", "other") for n in range(7)),
-    bad("link.jpg", "a link", "closed"),
+    *(make_image(f"a/{n}.jpg", make="Canon") for n in range(10)),
+    make_image("a/big.jpg", size=10**6, make="Canon"),
+    make_image("A/wide.jpg", sides=(9000, 300), agrees=False),
+    make_image("b/c/same.jpg", sha256="a/1.jpg"),
+    make_image("top.jpg"),
+    *(make_bad(f"corrupt/{n}.jpg") for n in range(3)),
+    make_bad("x.psd.jpg", "format not accepted: PSD"),
+    *(make_bad(f"notes/{n}.txt", "not an image", "other") for n in range(7)),
+    make_bad("link.jpg", "a link", "closed"),
 ]
 ANALYZE = QualityChecks(exif=("make", "gps"))
 ROWS = quality_table(FILES, ANALYZE, None)
-FOUND = findings(ROWS)
+COUNTS = findings(ROWS)
 
 
-def explained(name, wanted, rows=ROWS):
-    [told] = reconcile(rows, findings(rows), ReportedFigures(**{name: wanted}), Outliers())
-    assert (told.name, told.expected, told.found) == (name, wanted, findings(rows)[name])
-    return told.explanation
+def explain(name, expected, rows=ROWS):
+    [figure] = reconcile(rows, findings(rows), ReportedFigures(**{name: expected}), Outliers())
+    assert (figure.name, figure.expected, figure.found) == (name, expected, findings(rows)[name])
+    return figure.explanation
 
 
 def test_what_was_found():
-    assert {k: v for k, v in FOUND.items() if v} == {
+    assert {name: count for name, count in COUNTS.items() if count} == {
         "files": 26,
         "images": 18,
         "categories": 5,
@@ -58,9 +58,9 @@ def test_what_was_found():
 
 
 def test_nothing_is_said_where_nothing_was_expected():
-    assert reconcile(ROWS, FOUND, ReportedFigures(), Outliers()) == []
-    told = reconcile(ROWS, FOUND, ReportedFigures(images=18, corrupt=0), Outliers())
-    assert plain(told) == [
+    assert reconcile(ROWS, COUNTS, ReportedFigures(), Outliers()) == []
+    figures = reconcile(ROWS, COUNTS, ReportedFigures(images=18, corrupt=0), Outliers())
+    assert plain(figures) == [
         {"name": "images", "expected": 18, "found": 18, "explanation": "as found"},
         {
             "name": "corrupt",
@@ -72,7 +72,7 @@ def test_nothing_is_said_where_nothing_was_expected():
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted", "expected"),
+    ("name", "figure", "text"),
     [
         ("images", 18, "as found"),
         ("images", 15, "15 are those without 3 corrupt files"),
@@ -98,26 +98,32 @@ def test_nothing_is_said_where_nothing_was_expected():
         ("size_outliers", 0, "gives 0"),
     ],
 )
-def test_explanations(name, wanted, expected):
-    assert expected in explained(name, wanted)
+def test_explanations(name, figure, text):
+    assert text in explain(name, figure)
 
 
 def test_missing_values_of_images_that_are_not_corrupt():
-    files = [image("a.jpg", make="x"), image("b.jpg"), image("c.jpg"), bad("d.jpg"), bad("e.jpg")]
+    files = [
+        make_image("a.jpg", make="x"),
+        make_image("b.jpg"),
+        make_image("c.jpg"),
+        make_bad("d.jpg"),
+        make_bad("e.jpg"),
+    ]
     rows = quality_table(files, QualityChecks(exif=("make", "gps")), None)
     assert missing_by_field(rows).to_dict() == {"gps": 5, "make": 4}
-    assert explained("missing_values", 3, rows).startswith("3 are gps of the images that are not")
+    assert explain("missing_values", 3, rows).startswith("3 are gps of the images that are not")
     none = quality_table(files, QualityChecks(), None)
-    assert "no field was asked for" in explained("missing_values", 1, none)
+    assert "no field was asked for" in explain("missing_values", 1, none)
 
 
 def test_figures_that_nothing_explains():
-    text = explained("images", 1000)
+    text = explain("images", 1000)
     assert text.startswith("982 missing here; no sum of these explains it: without 3 corrupt files")
-    assert explained("images", 1).startswith("17 more here; ")
-    text = explained("categories", 99)
+    assert explain("images", 1).startswith("17 more here; ")
+    text = explain("categories", 99)
     assert text.startswith("no way of counting gives 99: 5 folders with images; 4 folders with an")
-    text = explained("size_outliers", 11)
+    text = explain("size_outliers", 11)
     assert "ways gives 11; nearest: " in text
     assert text.endswith("here IQR x3 over all on logarithms")
 
@@ -136,12 +142,12 @@ def test_ways_are_those_of_the_analysis():
 
 
 def test_another_way_is_named():
-    """1.2 times the others: beyond 1.1 ** 1.5, within 1.1 ** 3."""
+    """Take 1.2 times the others: beyond 1.1 ** 1.5, within 1.1 ** 3."""
     sizes = [1000] * 20 + [1200]
     rows = quality_table(
-        [image(f"{n}.jpg", size) for n, size in enumerate(sizes)], QualityChecks(), None
+        [make_image(f"{n}.jpg", size) for n, size in enumerate(sizes)], QualityChecks(), None
     )
     assert findings(rows)["size_outliers"] == 0
-    text = explained("size_outliers", 1, rows)
+    text = explain("size_outliers", 1, rows)
     assert text.startswith("IQR x1.5 over all on logarithms gives 1 (so does ")
     assert text.endswith("; here IQR x3 over all on logarithms")

@@ -22,51 +22,57 @@ from bgexp.quality.table import (
 PLAIN = QualityChecks()
 
 
-def image(path, size=1000, sides=(400, 300), sha256="", structure=None, agrees=True, **fields):
-    said = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "sRGB", fields)
-    header = Header("image", "", False, said, *sides, agrees)
-    seen = None if structure is None else Likeness(structure, 0, (9, 9, 9), plain=False)
+def make_image(path, size=1000, sides=(400, 300), sha256="", structure=None, agrees=True, **fields):
+    metadata = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "sRGB", fields)
+    header = Header("image", "", False, metadata, *sides, agrees)
+    likeness = None if structure is None else Likeness(structure, 0, (9, 9, 9), plain=False)
     looks = dict.fromkeys(LOOKS, 100.0)
     category = path.rpartition("/")[0] or "."
-    told = {"sha256": sha256 or path, "width": sides[0], "height": sides[1], "looks": looks}
-    return Inspection(path, category, size, header, True, likeness=seen, **told)
+    values = {"sha256": sha256 or path, "width": sides[0], "height": sides[1], "looks": looks}
+    return Inspection(path, category, size, header, True, likeness=likeness, **values)
 
 
-def corrupt(path):
+def make_corrupt(path):
     header = Header("image", "corrupt: empty: no bytes", corrupt=True)
     return Inspection(path, ".", 0, header, False, header.reason, True, "e3b0")
 
 
-def other(path, kind="other", reason="not an image"):
+def make_other(path, kind="other", reason="not an image"):
     return Inspection(path, ".", 20, Header(kind, reason), reason=reason, sha256="same")
 
 
-def table(*found, settings=PLAIN, metadata=None):
-    return quality_table(found, settings, metadata)
+def make_table(*inspections, settings=PLAIN, metadata=None):
+    return quality_table(inspections, settings, metadata)
 
 
 def test_a_row_a_file():
-    rows = table(image("a/x.jpg", make="Canon"), corrupt("y.jpg"), other("z"))
+    rows = make_table(make_image("a/x.jpg", make="Canon"), make_corrupt("y.jpg"), make_other("z"))
     assert list(rows["path"]) == ["a/x.jpg", "y.jpg", "z"]
     assert list(rows["kind"]) == ["image", "image", "other"]
     assert list(rows["decodes"]) == [True, False, False]
     assert list(rows["corrupt"]) == [False, True, False]
-    one = rows.iloc[0]
-    assert (one["category"], one["format"], one["mode"], one["icc"]) == ("a", "JPEG", "RGB", "sRGB")
-    assert (one["width"], one["height"], one["megapixels"]) == (400, 300, 0.12)
-    assert one["aspect"] == one["elongation"] == pytest.approx(4 / 3)
-    assert (one["bits"], one["frames"], one["orientation"]) == (8, 1, 1)
-    assert (one["exif.make"], one["exif.model"]) == ("Canon", "")
+    row = rows.iloc[0]
+    assert (row["category"], row["format"], row["mode"], row["icc"]) == ("a", "JPEG", "RGB", "sRGB")
+    assert (row["width"], row["height"], row["megapixels"]) == (400, 300, 0.12)
+    assert row["aspect"] == row["elongation"] == pytest.approx(4 / 3)
+    assert (row["bits"], row["frames"], row["orientation"]) == (8, 1, 1)
+    assert (row["exif.make"], row["exif.model"]) == ("Canon", "")
     assert set(rows) >= {f"exif.{name}" for name in FIELDS} | set(LOOKS)
     for column in ("aspect", "elongation", *LOOKS):
         assert rows[column].isna().tolist() == [False, True, True]
-    assert table(image("upright.jpg", sides=(300, 400)))["elongation"][0] == pytest.approx(4 / 3)
+    assert make_table(make_image("upright.jpg", sides=(300, 400)))["elongation"][
+        0
+    ] == pytest.approx(4 / 3)
 
 
 def test_missing_values_of_exif():
     settings = QualityChecks(exif=("make", "gps"))
-    files = [image("a.jpg", make="Canon", gps="yes"), image("b.jpg", make="Canon"), image("c.jpg")]
-    rows = table(*files, corrupt("d.jpg"), other("e"), settings=settings)
+    files = [
+        make_image("a.jpg", make="Canon", gps="yes"),
+        make_image("b.jpg", make="Canon"),
+        make_image("c.jpg"),
+    ]
+    rows = make_table(*files, make_corrupt("d.jpg"), make_other("e"), settings=settings)
     assert list(rows["missing_fields"]) == ["", "gps", "make,gps", "make,gps", ""]
     assert list(rows["n_missing"]) == [0, 1, 2, 2, 0]
     assert findings(rows)["missing_values"] == 5
@@ -77,9 +83,9 @@ def test_missing_values_of_a_csv(tmp_path):
     path.write_text('path,owner, n\n./a/x.jpg,"me",0\na\\y.jpg,  ,\nNA.jpg,NA,1\nnone.jpg,x,2\n')
     metadata = read_metadata_table(path, ["a/x.jpg", "b.jpg"])
     assert list(metadata.index[:2]) == ["a/x.jpg", "a/y.jpg"]
-    files = [image("a/x.jpg"), image("a/y.jpg"), image("b.jpg")]
+    files = [make_image("a/x.jpg"), make_image("a/y.jpg"), make_image("b.jpg")]
     settings = QualityChecks(exif=("make",))
-    rows = table(*files, other("e"), settings=settings, metadata=metadata)
+    rows = make_table(*files, make_other("e"), settings=settings, metadata=metadata)
     expected = ["make", "make,owner,n", "make,owner,n", ""]
     assert list(rows["missing_fields"]) == expected
     assert rows["metadata.owner"][0] == "me"
@@ -114,35 +120,61 @@ def test_no_csv(tmp_path):
 
 
 def test_exact_duplicates():
-    files = [image("a.jpg", sha256="1"), image("b.jpg", sha256="2"), image("c/a.jpg", sha256="1")]
-    files += [image("d.jpg", sha256="1"), other("e"), other("f"), corrupt("g"), corrupt("h")]
-    rows = table(*files)
+    files = [
+        make_image("a.jpg", sha256="1"),
+        make_image("b.jpg", sha256="2"),
+        make_image("c/a.jpg", sha256="1"),
+    ]
+    files += [
+        make_image("d.jpg", sha256="1"),
+        make_other("e"),
+        make_other("f"),
+        make_corrupt("g"),
+        make_corrupt("h"),
+    ]
+    rows = make_table(*files)
     assert list(rows["exact_duplicate_of"]) == ["", "", "a.jpg", "a.jpg", "", "", "", ""]
     assert findings(rows)["exact_duplicates"] == 2
 
 
 def test_near_duplicates():
-    files = [image("a.jpg", sha256="1", structure=0), image("b.jpg", sha256="1", structure=0)]
-    files += [image("c.jpg", structure=0b11), image("d.jpg", structure=2**60 - 1), corrupt("e")]
-    rows = table(*files)
+    files = [
+        make_image("a.jpg", sha256="1", structure=0),
+        make_image("b.jpg", sha256="1", structure=0),
+    ]
+    files += [
+        make_image("c.jpg", structure=0b11),
+        make_image("d.jpg", structure=2**60 - 1),
+        make_corrupt("e"),
+    ]
+    rows = make_table(*files)
     assert list(rows["near_duplicate_of"]) == ["", "", "a.jpg", "", ""]
     assert list(rows["exact_duplicate_of"]) == ["", "a.jpg", "", "", ""]
-    strict = table(*files, settings=QualityChecks(max_hash_distance=1))
+    strict = make_table(*files, settings=QualityChecks(max_hash_distance=1))
     assert list(strict["near_duplicate_of"]) == [""] * 5
 
 
 def test_outliers():
-    files = [image(f"{n}.jpg") for n in range(9)]
-    files += [image("big.jpg", size=10**6), image("wide.jpg", sides=(4000, 300)), corrupt("x")]
-    rows = table(*files, settings=QualityChecks(outliers=Outliers(method="mad", limit=3.5)))
+    files = [make_image(f"{n}.jpg") for n in range(9)]
+    files += [
+        make_image("big.jpg", size=10**6),
+        make_image("wide.jpg", sides=(4000, 300)),
+        make_corrupt("x"),
+    ]
+    rows = make_table(*files, settings=QualityChecks(outliers=Outliers(method="mad", limit=3.5)))
     assert list(rows["path"][rows["size_outlier"]]) == ["big.jpg"]
     assert list(rows["path"][rows["dimension_outlier"]]) == ["wide.jpg"]
     assert list(rows["outlier_of"][9:]) == ["bytes", "longer side,aspect", ""]
 
 
 def test_findings():
-    files = [image("a/x.jpg", agrees=False), image("b/y.jpg"), image("b/z.jpg"), corrupt("z.jpg")]
-    rows = table(*files, other("e"), other("f", "closed", "a link"))
+    files = [
+        make_image("a/x.jpg", agrees=False),
+        make_image("b/y.jpg"),
+        make_image("b/z.jpg"),
+        make_corrupt("z.jpg"),
+    ]
+    rows = make_table(*files, make_other("e"), make_other("f", "closed", "a link"))
     assert findings(rows) == {
         "files": 6,
         "images": 4,
@@ -156,15 +188,17 @@ def test_findings():
         "near_duplicates": 0,
     }
     assert formats(rows) == {"JPEG": 3}
-    found = by_category(rows)
-    assert list(found) == [".", "a", "b"]
-    assert (found["b"]["images"], found["b"]["median_bytes"]) == (2, 1000)
-    assert (found["."]["corrupt"], math.isnan(found["."]["median_bytes"])) == (1, True)
+    categories = by_category(rows)
+    assert list(categories) == [".", "a", "b"]
+    assert (categories["b"]["images"], categories["b"]["median_bytes"]) == (2, 1000)
+    assert (categories["."]["corrupt"], math.isnan(categories["."]["median_bytes"])) == (1, True)
 
 
-@pytest.mark.parametrize("files", [[other("e")], [corrupt("g")], [other("f", "closed", "a link")]])
+@pytest.mark.parametrize(
+    "files", [[make_other("e")], [make_corrupt("g")], [make_other("f", "closed", "a link")]]
+)
 def test_without_an_image_that_decodes(files):
-    rows = table(*files)
+    rows = make_table(*files)
     assert len(rows) == 1
     assert findings(rows)["images"] == int(rows["corrupt"].sum())
     assert by_category(rows).keys() == ({"."} if rows["corrupt"].any() else set())
