@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-# What a killed process may leave behind: whoever owns the folder may delete files of this pattern.
+# A killed process may leave such a file: whoever owns the folder may delete it.
 TEMPORARY = ".bgexp-*.part"
 
 
@@ -17,7 +17,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     Missing parent folders are made. The bytes are on disk when this returns.
 
     Raises:
-        OSError: it could not be written; no temporary file is left. Only where the very last step,
+        OSError: It could not be written; no temporary file is left. Only where the very last step,
             the folder's fsync, fails does the path hold the new file.
     """
     path = Path(path)
@@ -50,19 +50,19 @@ def write_json(path: str | os.PathLike[str], obj: object) -> None:
     """Write strict JSON with `write_whole`: keys in their order, NaN and infinities as null.
 
     Raises:
-        TypeError: something in `obj` has no JSON form.
-        OSError: as in `write_whole`.
+        TypeError: Something in `obj` has no JSON form.
+        OSError: As in `write_whole`.
     """
-    text = json.dumps(_finite(obj), indent=2, allow_nan=False)
+    text = json.dumps(_replace_non_finite(obj), indent=2, allow_nan=False)
     write_whole(path, f"{text}\n".encode())
 
 
-def _finite(obj: object) -> object:
+def _replace_non_finite(obj: object) -> object:
     """Return the same structure with None for every float that JSON cannot express."""
     if isinstance(obj, float):
         return obj if math.isfinite(obj) else None
     if isinstance(obj, dict):
-        return {key: _finite(value) for key, value in obj.items()}
+        return {key: _replace_non_finite(value) for key, value in obj.items()}
     if isinstance(obj, list | tuple):
-        return [_finite(value) for value in obj]
+        return [_replace_non_finite(value) for value in obj]
     return obj

@@ -4,18 +4,18 @@ import os
 
 
 def available_cores() -> int:
-    """How many cores this process may use."""
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def share_of_cores() -> int:
-    """How many cores are this process's: OMP_NUM_THREADS says so, or all that it may use."""
+    """Return how many cores are this process's: OMP_NUM_THREADS, or all that it may use."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, int(threads)) if threads.isdigit() else available_cores()
 
 
 def threads_each(processes: int) -> int:
-    """How many threads each of so many processes has."""
+    """Return how many threads each of `processes` processes has."""
     return max(1, share_of_cores() // processes)

@@ -13,7 +13,7 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 
-_TAKER, _COMPILER, _FUNCTION = (
+_IMPORTER, _COMPILER, _FUNCTION = (
     "torchvision.ops.roi_align",
     "torch._dynamo.utils",
     "is_compile_supported",
@@ -21,7 +21,7 @@ _TAKER, _COMPILER, _FUNCTION = (
 
 
 def postpone_compiler() -> None:
-    """Takes effect when torchvision is imported."""
+    """Keep torch's compiler from being imported with torchvision, from its next import on."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -30,7 +30,7 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != _TAKER or _COMPILER in sys.modules:
+        if fullname != _IMPORTER or _COMPILER in sys.modules:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec and isinstance(spec.loader, SourceFileLoader):
@@ -41,17 +41,21 @@ class _Finder(MetaPathFinder):
 class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         try:
-            with _stand_in():
+            with _replace_compiler():
                 super().exec_module(module)
-        except ImportError:  # a torchvision that takes more than the one function
+        except ImportError:  # a torchvision that imports more than the one function
             super().exec_module(module)
 
 
 @contextmanager
-def _stand_in() -> Iterator[None]:
-    """For the compiler, in whatever is imported meanwhile."""
+def _replace_compiler() -> Iterator[None]:
+    """Let a stub stand for the compiler in whatever is imported meanwhile."""
     module = ModuleType(_COMPILER)
-    setattr(module, _FUNCTION, lambda *given: getattr(import_module(_COMPILER), _FUNCTION)(*given))
+    setattr(
+        module,
+        _FUNCTION,
+        lambda *arguments: getattr(import_module(_COMPILER), _FUNCTION)(*arguments),
+    )
     sys.modules[_COMPILER] = module
     try:
         yield

@@ -1,4 +1,4 @@
-"""All that lies in a folder, by names that are safe to write down; nothing is opened."""
+"""All files below a folder, under names that are safe to write down; nothing is opened."""
 
 import os
 import re
@@ -18,13 +18,13 @@ _UNKNOWN = (0, 0, 0)
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file, or what else there is in a folder.
+    """A file, or another entry of a folder.
 
     Attributes:
         path: Relative to the root, POSIX, `escaped`; unique in its tree.
-        file: Absolute.
-        state: What changes when the file does: size, time of the last change in ns, inode.
-        closed: Why it is not to be opened, such as "a link"; "" for regular files.
+        file: Absolute path.
+        state: Size in bytes, time of the last change in ns, inode: differs once the file changes.
+        closed: Why it must not be opened, such as "a link"; "" for regular files.
     """
 
     path: str
@@ -34,37 +34,37 @@ class FileEntry:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return self.state[0]
 
     @property
     def category(self) -> str:
-        """The folder part of the path; "." at the top level."""
+        """Return the folder part of the path; "." at the top level."""
         return Path(self.path).parent.as_posix()
 
 
 def all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry]:
-    """Everything below a folder but folders, sorted by path.
+    """List everything below a folder but folders, sorted by path.
 
     Links are not followed. A folder that is hidden or cannot be read stands for what is in it.
 
     Args:
-        root: Absolute.
-        without: Folders that are passed over.
+        root: Absolute path of the folder.
+        without: Folders that are left out.
 
     Raises:
         OSError: The root itself cannot be read.
     """
     os.scandir(root).close()
     states = {path: (state, closed) for path, state, closed in _walk(root, without)}
-    found = {path.relative_to(root).as_posix(): path for path in states}
+    paths = {path.relative_to(root).as_posix(): path for path in states}
     by_path: dict[str, FileEntry] = {}
     # Names that need escapes come first: a literal %E9 beside the byte gives way.
-    for name in sorted(found, key=lambda name: (escaped(name) == name, name)):
+    for name in sorted(paths, key=lambda name: (escaped(name) == name, name)):
         safe = escaped(name)
         while safe in by_path:
             safe = safe.replace("%", "%25")
-        by_path[safe] = FileEntry(safe, found[name], *states[found[name]])
+        by_path[safe] = FileEntry(safe, paths[name], *states[paths[name]])
     return [by_path[name] for name in sorted(by_path)]
 
 
@@ -84,22 +84,22 @@ def _walk(
             if path in without:
                 continue
             try:
-                state = entry.stat(follow_symlinks=False)
+                status = entry.stat(follow_symlinks=False)
             except OSError as error:
                 yield path, _UNKNOWN, f"unreadable: {error.strerror}"
                 continue
-            if stat.S_ISDIR(state.st_mode) and not entry.name.startswith("."):
+            if stat.S_ISDIR(status.st_mode) and not entry.name.startswith("."):
                 folders.append(path)
             else:
-                yield path, file_state(state), _closed(entry.name, state.st_mode)
+                yield path, file_state(status), _explain_closed(entry.name, status.st_mode)
 
 
-def file_state(state: os.stat_result) -> tuple[int, int, int]:
-    """What `Found.state` holds."""
-    return state.st_size, state.st_mtime_ns, state.st_ino
+def file_state(status: os.stat_result) -> tuple[int, int, int]:
+    """Return the state of a file as `FileEntry.state` holds it."""
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _closed(name: str, mode: int) -> str:
+def _explain_closed(name: str, mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "a link"
     if name.startswith("."):
@@ -113,4 +113,4 @@ def escaped(path: str) -> str:
     >>> escaped(os.fsdecode(b"caf\xe9/50%.jpg"))
     'caf%E9/50%.jpg'
     """
-    return re.sub("[\udc80-\udcff]", lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
+    return re.sub("[\udc80-\udcff]", lambda match: f"%{ord(match[0]) - 0xDC00:02X}", path)

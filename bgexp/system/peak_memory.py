@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def reset_peak_memory() -> None:
-    """Starts the measurement of the peak anew, where the system lets us (Linux)."""
+    """Start the measurement of the peak anew, where the system allows it (Linux)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:
-    """The peak of this process's resident memory in bytes, since the last reset if any."""
+    """Return the peak of this process's resident memory in bytes, since the last reset if any."""
     with suppress(OSError):
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-        if found:
-            return 1024 * int(found[1])
+        match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if match:
+            return 1024 * int(match[1])
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, lines in a log; both on standard error."""
+"""Progress of long work: a bar on a terminal, lines in a log; both on standard error."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -19,17 +19,17 @@ from rich.text import Text
 from bgexp.system.terminal import printable
 
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
-_TOLD_EVERY = 30.0  # seconds, at least; and at each tenth, where that took a second
+_LINE_SECONDS = 30.0  # at least every so often, and at each tenth that took a second
 
 
 def tell(line: str) -> None:
-    """Prints a line above the bar; what could steer a terminal is escaped."""
+    """Print a line above the bar; what could steer a terminal is escaped."""
     _CONSOLE.print(Text(printable(line)))
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives what is called after each item, with the number of those that failed so far."""
+    """Yield the function to call after each item, with the number of failed ones so far."""
     if not _CONSOLE.is_terminal:
         yield _Lines(what, total).step
         return
@@ -45,11 +45,11 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     )
     with Progress(*columns, console=_CONSOLE) as bar:
         task = bar.add_task(what, total=total, rate="", bad="")
-        started = monotonic()
+        start = monotonic()
 
         def step(failed: int) -> None:
-            done = bar.tasks[0].completed + 1
-            rate = f"{done / max(1e-9, monotonic() - started):.1f}/s"
+            completed = bar.tasks[0].completed + 1
+            rate = f"{completed / max(1e-9, monotonic() - start):.1f}/s"
             bar.update(task, advance=1, rate=rate, bad=f"{failed} failed" if failed else "")
 
         yield step
@@ -57,18 +57,20 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 class _Lines:
     def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, total, 0
-        self._started = self._told = monotonic()
+        self._what, self._total, self._completed = what, total, 0
+        self._start = self._last_line = monotonic()
 
     def step(self, failed: int) -> None:
-        self._done += 1
+        self._completed += 1
         now = monotonic()
-        tenth = self._done * 10 // self._total > (self._done - 1) * 10 // self._total
-        due = now - self._told > (1 if tenth else _TOLD_EVERY)
-        if due or self._done == self._total:
-            self._told = now
-            rate = self._done / max(1e-9, now - self._started)
-            left = (self._total - self._done) / rate
+        tenth = self._completed * 10 // self._total > (self._completed - 1) * 10 // self._total
+        due = now - self._last_line > (1 if tenth else _LINE_SECONDS)
+        if due or self._completed == self._total:
+            self._last_line = now
+            rate = self._completed / max(1e-9, now - self._start)
+            left = (self._total - self._completed) / rate
             bad = f", {failed} failed" if failed else ""
-            line = f"{self._what}: {self._done} of {self._total}, {rate:.1f}/s, {left:.0f} s left"
+            line = (
+                f"{self._what}: {self._completed} of {self._total}, {rate:.1f}/s, {left:.0f} s left"
+            )
             print(f"{line}{bad}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a run was computed with: versions, the state of bgexp's own sources, memory."""
+"""The provenance of a run: versions, and the state of bgexp's own sources."""
 
 import functools
 import platform
@@ -15,12 +15,12 @@ PACKAGES = ("torch", "torchvision", "opencv-python", "numpy", "pillow", "mlflow"
 
 @functools.cache
 def bgexp_state() -> dict[str, Any]:
-    """Version, hash of the sources, and git commit and state where bgexp runs from a checkout.
+    """Return version, hash of the sources, and git commit and state where run from a checkout.
 
     Read once in a process, like the code that runs.
     """
-    commit = _git("rev-parse", "HEAD")
-    changed = _git("status", "--porcelain", "--", "bgexp", "conf")
+    commit = _run_git("rev-parse", "HEAD")
+    changed = _run_git("status", "--porcelain", "--", "bgexp", "conf")
     return {
         "version": __version__,
         "source_hash": source_hash(),
@@ -30,22 +30,22 @@ def bgexp_state() -> dict[str, Any]:
 
 
 def package_versions() -> dict[str, str]:
-    """Python's version and those of the packages that make a result."""
+    """Return Python's version and those of the packages that determine a result."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
-def _git(*arguments: str) -> str | None:
-    """What git says of the checkout that the package lies in; None where it lies in none."""
+def _run_git(*arguments: str) -> str | None:
+    """Return git's output for the checkout of the package; None where there is no checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return process.stdout.strip() if process.returncode == 0 else None
 
 
 SCHEMA_VERSION = 1
@@ -61,7 +61,7 @@ def source_hash(*parts: str) -> str:
         parts: The files and folders of the package that count; none for all.
 
     Raises:
-        ValueError: a part that is no file and no folder of the package: one that was moved must not
+        ValueError: A part that is no file and no folder of the package: one that was moved must not
             leave the hash unnoticed.
     """
     package = Path(__file__).parents[1]
@@ -69,8 +69,8 @@ def source_hash(*parts: str) -> str:
     unknown = [part for part in parts if not any(_lies_in(name, part) for name in names)]
     if unknown:
         raise ValueError(f"no source of bgexp: {', '.join(unknown)}")
-    chosen = [name for name in names if not parts or any(_lies_in(name, part) for part in parts)]
-    lines = [f"{sha256_file(package / name)}  {name}\n" for name in chosen]
+    selected = [name for name in names if not parts or any(_lies_in(name, part) for part in parts)]
+    lines = [f"{sha256_file(package / name)}  {name}\n" for name in selected]
     return sha256_bytes("".join(lines).encode())
 
 

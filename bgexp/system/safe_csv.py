@@ -6,7 +6,7 @@ from bgexp.system.terminal import printable
 
 
 def safe_csv(table: pd.DataFrame) -> bytes:
-    """A CSV in which no cell is a formula, a line break or a terminal's escape.
+    """Return a CSV in which no cell is a formula, a line break or a terminal's escape.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front, and what does
     not print is escaped; the Parquet file has the names as they are.
@@ -15,13 +15,13 @@ def safe_csv(table: pd.DataFrame) -> bytes:
     for name in plain:
         if plain[name].dtype == object or str(plain[name].dtype).startswith("str"):
             plain[name] = plain[name].map(
-                lambda cell: _safe(cell) if isinstance(cell, str) else cell
+                lambda cell: _make_safe(cell) if isinstance(cell, str) else cell
             )
-    plain.columns = pd.Index([_safe(str(name)) for name in plain])
+    plain.columns = pd.Index([_make_safe(str(name)) for name in plain])
     text: str = plain.to_csv(index=False)
     return text.encode(errors="backslashreplace")
 
 
-def _safe(text: str) -> str:
+def _make_safe(text: str) -> str:
     plain = printable(text)
     return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain

@@ -16,18 +16,20 @@ class StopRequest:
 
 @contextmanager
 def stopping() -> Iterator[StopRequest]:
-    """Makes Ctrl-C and SIGTERM wishes to be looked at, in place of exceptions at any moment."""
+    """Turn Ctrl-C and SIGTERM into a request to look at, in place of exceptions at any moment."""
     stop = StopRequest()
 
-    def wish(number: int, _frame: object) -> None:
+    def request_stop(number: int, _frame: object) -> None:
         stop.exit_code = 128 + number
 
     if threading.current_thread() is not threading.main_thread():
         yield stop  # only the main thread may have handlers
         return
-    earlier = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {
+        number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stop
     finally:
-        for number, handler in earlier.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)

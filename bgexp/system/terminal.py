@@ -2,7 +2,7 @@
 
 
 def printable(text: object) -> str:
-    r"""Text in one line: what does not print or turns the direction of writing is escaped.
+    r"""Return text in one line: unprintable characters and marks of direction are escaped.
 
     >>> printable("a\nb \u202egpj.exe")
     'a\\nb \\u202egpj.exe'

@@ -1,7 +1,7 @@
 """Processes that work through tasks side by side; one that dies or hangs costs its task one retry.
 
 Each worker has a pipe of its own and one task at a time: nothing is shared that a killed one could
-leave locked, and it is always known what it was at. A worker never outlives its parent.
+leave locked, and its task is always known. A worker never outlives its parent.
 """
 
 import ctypes
@@ -28,10 +28,10 @@ from bgexp.system.signals import StopRequest
 T = TypeVar("T")
 R = TypeVar("R")
 
-CLOSING_SECONDS = 7.0  # after a signal, for what is in flight
-_KEPT_BYTES = 2**31 - 1  # of free memory at the heap's end, at most
+CLOSING_SECONDS = 7.0  # after a signal, for tasks in flight
+_KEPT_BYTES = 2**31 - 1  # largest free memory at the heap's end; an int in malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as in malloc.h
-_TICK = 0.2  # seconds between two looks at clock and signals
+_TICK = 0.2  # seconds between two checks of clock and signals
 # Copies of a server that has imported everything and started no thread: a new one, after a death
 # too, is there in moments. Plain fork could copy a lock that another thread holds.
 _SERVED = "forkserver" in get_all_start_methods()
@@ -40,13 +40,13 @@ CONTEXT: Any = get_context("forkserver" if _SERVED else "spawn")
 
 @dataclass(frozen=True)
 class TaskFailure:
-    """What comes of a task whose worker died, hung or raised, twice."""
+    """The result of a task whose worker died, hung or raised, twice."""
 
     reason: str
 
 
 def preload(module: str) -> None:
-    """Begins to import, for all workers to come, what they need; this process goes on meanwhile."""
+    """Begin to import, for all workers to come, what they need, while this process goes on."""
     if _SERVED:
         forkserver.set_forkserver_preload([module])
         forkserver.ensure_running()
@@ -59,31 +59,31 @@ def run_tasks(
     seconds: float,
     stop: StopRequest,
 ) -> Iterator[tuple[T, R | TaskFailure]]:
-    """Each task with its result, as they are done.
+    """Yield each task with its result, as they are done.
 
-    A task whose worker died is tried once more at the end, with nothing else at work beside it.
-    After a signal no task is begun; what is in flight has CLOSING_SECONDS.
+    A task whose worker died is tried once more at the end, with nothing else running beside it.
+    After a signal no task is begun; tasks in flight have CLOSING_SECONDS.
 
     Args:
-        tasks: Small, to be pickled; taken only as workers become free.
-        start: Called once in each worker; gives what is called with each task. To be pickled.
-        processes: How many workers.
-        seconds: How long a task may take before its worker is killed.
-        stop: Looked at between tasks.
+        tasks: Small and picklable; taken only as workers become free.
+        start: Called once in each worker; returns the function for each task. Picklable.
+        processes: Number of workers.
+        seconds: Time limit of a task, after which its worker is killed.
+        stop: Checked between tasks.
 
     Raises:
         UserError: A worker could not start.
     """
     suspects: list[T] = []
-    for task, result in _pass(tasks, start, processes, seconds, stop):
+    for task, result in _run_pass(tasks, start, processes, seconds, stop):
         if isinstance(result, TaskFailure):
             suspects.append(task)
         else:
             yield task, result
-    yield from _pass(suspects, start, 1, seconds, stop)
+    yield from _run_pass(suspects, start, 1, seconds, stop)
 
 
-def _pass(
+def _run_pass(
     tasks: Iterable[T],
     start: Callable[[], Callable[[T], R]],
     processes: int,
@@ -98,7 +98,7 @@ def _pass(
             if stop.exit_code is not None:
                 give_up = min(give_up, monotonic() + CLOSING_SECONDS)
             else:
-                _occupy(workers, waiting, start, processes)
+                _assign_tasks(workers, waiting, start, processes)
             busy = [worker for worker in workers if worker.task]
             if not busy or monotonic() > give_up:
                 return
@@ -114,30 +114,30 @@ def _pass(
             worker.kill()
 
 
-def _occupy(
+def _assign_tasks(
     workers: "list[_Worker[T, R]]",
     waiting: Iterator[T],
     start: Callable[[], Callable[[T], R]],
     processes: int,
 ) -> None:
-    """Gives every worker that is free a task, and starts those that are missing."""
+    """Give every free worker a task, and start missing workers."""
     free = [worker for worker in workers if not worker.task]
     while free or len(workers) < processes:
-        found = list(islice(waiting, 1))
-        if not found:
+        tasks = list(islice(waiting, 1))
+        if not tasks:
             return
         if free:
-            free.pop().give(found[0])
+            free.pop().give(tasks[0])
         else:
-            workers.append(_Worker(start, found[0]))
+            workers.append(_Worker(start, tasks[0]))
 
 
 class _Worker(Generic[T, R]):
-    """A process, our end of its pipe, and the task it is at."""
+    """A process, this end of its pipe, and its current task."""
 
     def __init__(self, start: Callable[[], Callable[[T], R]], task: T) -> None:
         self.connection, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_serve, args=(theirs, start), daemon=True)
+        self._process = CONTEXT.Process(target=_run_worker, args=(theirs, start), daemon=True)
         self._process.start()
         theirs.close()
         self.alive, self._ready = True, False
@@ -145,18 +145,18 @@ class _Worker(Generic[T, R]):
         self.give(task)
 
     def give(self, task: T) -> None:
-        self.task, self._since = (task,), monotonic()
+        self.task, self._task_start = (task,), monotonic()
         with suppress(OSError):  # it died: that shows where its answer is read
             self.connection.send(task)
 
     def seconds(self) -> float:
-        """How long it has been at its task."""
-        return monotonic() - self._since if self._ready else 0.0
+        """Return how long it has been at its task."""
+        return monotonic() - self._task_start if self._ready else 0.0
 
     def answer(self) -> Iterator[tuple[T, R | TaskFailure]]:
-        """Reads what it says, or that it is dead."""
+        """Read its result, or that it is dead."""
         try:
-            said = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(CLOSING_SECONDS)
             reason = f"its process died ({cause_of_death(self._process.exitcode)})"
@@ -166,13 +166,13 @@ class _Worker(Generic[T, R]):
             yield from self.give_up(reason)
             return
         if not self._ready:
-            if isinstance(said, TaskFailure):
-                raise UserError(said.reason)
-            self._ready, self._since = True, monotonic()
+            if isinstance(message, TaskFailure):
+                raise UserError(message.reason)
+            self._ready, self._task_start = True, monotonic()
             return
         (task,) = self.task
         self.task = ()
-        yield task, said
+        yield task, message
 
     def give_up(self, reason: str) -> Iterator[tuple[T, R | TaskFailure]]:
         (task,) = self.task
@@ -187,15 +187,15 @@ class _Worker(Generic[T, R]):
 
 
 def cause_of_death(exit_code: int | None) -> str:
-    """A process's exit code in words."""
+    """Describe a process's exit code in words."""
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}"
     hint = ", perhaps for want of memory" if exit_code == -signal.SIGKILL else ""
     return f"{signal.Signals(-exit_code).name}{hint}"
 
 
-def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
-    """The life of a worker."""
+def _run_worker(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
+    """Run tasks in a worker's process until its pipe closes."""
     begin_service()
     try:
         function = start()
@@ -218,14 +218,14 @@ def _serve(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]])
 
 
 def begin_service() -> None:
-    """For a process that serves this one's parent: signals are the parent's, and so is its end."""
+    """Leave signals to the parent and end with it, in a process that serves it."""
     _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _keep_freed_memory() -> None:
-    """Lets glibc use the memory of one image again for the next.
+    """Let glibc use the memory of one image again for the next.
 
     Otherwise whatever is larger than 32 MB comes from the system each time, in pages of 4 kB whose
     first touch takes several times as long as to write them again.
