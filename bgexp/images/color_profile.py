@@ -30,38 +30,38 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
         image = image.convert("RGB")
     if profile or image.mode == "LAB":
-        image = _to_srgb(image, profile)
+        image = _convert_to_srgb(image, profile)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def pixels_to_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
     """Return HxWx3 RGB in sRGB, as `to_rgb` does; the same array where nothing changes."""
-    transform = _transform("RGB", profile) if profile else None
-    return np.array(_apply(transform, Image.fromarray(pixels))) if transform else pixels
+    transform = _build_transform("RGB", profile) if profile else None
+    return np.array(_apply_transform(transform, Image.fromarray(pixels))) if transform else pixels
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def _convert_to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """Return the image in sRGB by its profile; as it is where the profile is sRGB or unusable."""
-    transform = _transform(image.mode, profile)
-    return _apply(transform, image) if transform else image
+    transform = _build_transform(image.mode, profile)
+    return _apply_transform(transform, image) if transform else image
 
 
-def _apply(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
+def _apply_transform(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
     try:
         return ImageCms.applyTransform(image, transform) or image
     except Exception:  # PyCMSError, OSError, ValueError
         return image
 
 
-def _transform(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
-    """The way to sRGB; None where the profile is sRGB or unusable."""
+def _build_transform(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """Build the transform to sRGB; None where the profile is sRGB or unusable."""
     try:
         source = BytesIO(profile or b"") if mode != "LAB" else ImageCms.createProfile("LAB")
         srgb = ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, srgb, mode, "RGB")
-        if mode == "RGB":  # many profiles are sRGB by some name: what counts is what they do
-            probed = np.asarray(ImageCms.applyTransform(Image.fromarray(_PROBE), transform))
-            if np.abs(probed.astype(int) - _PROBE).max() <= 2:
+        if mode == "RGB":  # many profiles are sRGB under another name: only their effect tells
+            converted = np.asarray(ImageCms.applyTransform(Image.fromarray(_PROBE), transform))
+            if np.abs(converted.astype(int) - _PROBE).max() <= 2:
                 return None
         return transform
     except Exception:  # PyCMSError, OSError, ValueError

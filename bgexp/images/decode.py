@@ -31,11 +31,11 @@ MAX_MEGAPIXELS = 200.0
 AVIF_MEGAPIXELS = 268  # libavif's limit
 
 _OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
-# From the EXIF orientation to the way upright; the keys are in the order of Image.Transpose.
+# The transposition that makes upright, by EXIF orientation, in the order of Image.Transpose.
 _UPRIGHT = dict(zip((2, 4, 8, 3, 6, 5, 7), Image.Transpose, strict=True))
-# From the EXIF orientation to OpenCV's flip that makes upright, from 5 on after a transposition.
+# OpenCV's flip that makes upright, by EXIF orientation, from 5 on after a transposition.
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
-# How reasons begin where the file itself may well be whole.
+# Prefixes of reasons where the file itself may be undamaged.
 TOO_LARGE, NOT_SUPPORTED = "too large", "not supported"
 _lock, _restore = threading.Lock(), ExitStack()
 _decoders = 0
@@ -97,7 +97,7 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     in 0 to 1, or in 0 to 255 where one is over 1; NaN is 0.
 
     Raises:
-        ImageError: not an image of an accepted format, broken, or over the limit of pixels.
+        ImageError: Not an image of an accepted format, broken, or over the limit of pixels.
     """
     with decoding():
         return first_rgb(data, max_megapixels)[0]
@@ -160,7 +160,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 def decoding() -> Iterator[None]:
     """Make whatever Pillow raises an ImageError, and keep it quiet and without its own limit."""
     global _decoders
-    with _lock:  # both are global: of threads at work the first in sets, the last out restores
+    with _lock:  # both are global: the first thread in sets them, the last one out restores
         _decoders += 1
         if _decoders == 1:
             _restore.enter_context(warnings.catch_warnings())
@@ -169,10 +169,10 @@ def decoding() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = None
     try:
         yield
-    except (ImageError, MemoryError):  # want of memory says nothing about the image
+    except (ImageError, MemoryError):  # too little memory says nothing about the image
         raise
-    except Exception as error:  # the type says nothing: Pillow raises nearly every one
-        raise ImageError(_reason(error)) from error
+    except Exception as error:  # Pillow raises nearly every type
+        raise ImageError(_describe_error(error)) from error
     finally:
         with _lock:
             _decoders -= 1
@@ -180,22 +180,22 @@ def decoding() -> Iterator[None]:
                 _restore.close()
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of an accepted format ({', '.join(FORMATS)}), or a broken header"
     text = repr(str(error))[1:-1][:200] or type(error).__name__
-    unfit = text.lower().startswith(("unsupported", "unknown"))
-    if unfit or isinstance(error, NotImplementedError):
+    is_unsupported = text.lower().startswith(("unsupported", "unknown"))
+    if is_unsupported or isinstance(error, NotImplementedError):
         return f"{NOT_SUPPORTED}: {text}"
-    cut = any(words in text.lower() for words in ("truncated", "end of file"))
-    return f"{'truncated' if cut else 'broken'}: {text}"
+    is_truncated = any(words in text.lower() for words in ("truncated", "end of file"))
+    return f"{'truncated' if is_truncated else 'broken'}: {text}"
 
 
 def open_image(file: BinaryIO) -> Image.Image:
     """Return an image of an accepted format of which only the header was read.
 
     Raises:
-        Exception: whatever Pillow does; inside `decoding` it becomes an ImageError.
+        Exception: Whatever Pillow raises; inside `decoding` it becomes an ImageError.
     """
     if not file.read(1):
         raise ImageError("empty: no bytes")
@@ -209,10 +209,12 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 
 def _refuse_large_avif(head: bytes) -> None:
-    """Say why the decoder refuses an AVIF over its own limit, which it calls broken."""
-    place = head.find(b"ispe") + 8  # a box of ISO 23008-12: version, width and height follow
-    if head[4:12] == b"ftypavif" and place > 8 and len(head) >= place + 8:
-        width, height = (int.from_bytes(head[place + n : place + n + 4]) for n in (0, 4))
+    """Raise for an AVIF over the decoder's own limit, which the decoder calls broken."""
+    position = head.find(b"ispe") + 8  # a box of ISO 23008-12: version, width and height follow
+    if head[4:12] == b"ftypavif" and position > 8 and len(head) >= position + 8:
+        width, height = (
+            int.from_bytes(head[position + offset : position + offset + 4]) for offset in (0, 4)
+        )
         if (area := width * height / 1e6) > AVIF_MEGAPIXELS:
             size = f"{width}x{height} = {area:.4g} megapixels"
             raise ImageError(f"{TOO_LARGE}: {size}, an AVIF may have {AVIF_MEGAPIXELS}")
@@ -230,36 +232,36 @@ def foreign_format(file: BinaryIO) -> str:
 def first_rgb(
     data: bytes, limit: float, *, keep_profile: bool = False
 ) -> tuple[NDArray[np.uint8], bytes]:
-    """Return what `decode_image` does, and the profile that its colours are in; inside `decoding`.
+    """Return `decode_image`'s pixels and their colour profile; call it inside `decoding`.
 
-    A profile is kept where that is asked for and the image is RGB: else it is b"", which is sRGB.
+    The profile is kept only with `keep_profile` and for RGB images: else it is b"", which is sRGB.
 
     Raises:
-        Exception: as `open_image`.
+        Exception: As `open_image`.
     """
-    image = _open_within(data, limit)
-    pixels = _jpeg_pixels(image, data)
+    image = _open_within_limit(data, limit)
+    pixels = _decode_jpeg(image, data)
     if pixels is None:
-        image = _load(image, data)
+        image = _load_upright(image, data)
     profile = image.info.get("icc_profile") or b""
-    kept = profile if keep_profile and image.mode == "RGB" else b""
-    if kept:
+    kept_profile = profile if keep_profile and image.mode == "RGB" else b""
+    if kept_profile:
         del image.info["icc_profile"]
     if pixels is None:
-        return np.array(to_rgb(image)), kept
-    return pixels_to_srgb(pixels, b"" if kept else profile), kept
+        return np.array(to_rgb(image)), kept_profile
+    return pixels_to_srgb(pixels, b"" if kept_profile else profile), kept_profile
 
 
 def first_frame(data: bytes, limit: float) -> Image.Image:
-    """Return the first frame, complete and upright, in its own mode; inside `decoding`.
+    """Return the first frame, complete and upright, in its own mode; call inside `decoding`.
 
     Raises:
-        Exception: as `open_image`.
+        Exception: As `open_image`.
     """
-    return _load(_open_within(data, limit), data)
+    return _load_upright(_open_within_limit(data, limit), data)
 
 
-def _open_within(data: bytes, limit: float) -> Image.Image:
+def _open_within_limit(data: bytes, limit: float) -> Image.Image:
     image = open_image(BytesIO(data))
     width, height = image.size
     if (area := width * height / 1e6) > limit:
@@ -268,7 +270,7 @@ def _open_within(data: bytes, limit: float) -> Image.Image:
     return image
 
 
-def _load(image: Image.Image, data: bytes) -> Image.Image:
+def _load_upright(image: Image.Image, data: bytes) -> Image.Image:
     width, height = image.size
     image.load()  # once: after an error a second try returns partial pixels
     if image.format == "PNG":  # load() ignores the checksums of the pixel data
@@ -285,19 +287,19 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
-def _jpeg_pixels(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
-    """Return an opened JPEG as HxWx3 RGB, upright, in its own colours; None: by Pillow.
+def _decode_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+    """Return an opened JPEG as HxWx3 uint8 RGB, upright, in its own colours; else None.
 
-    The same decoder as Pillow's, without its copies. Whatever it only warns of is left to Pillow.
+    The same decoder as Pillow's, without its copies. Files that it warns of are left to Pillow.
     """
-    grey = image.mode == "L" and not image.info.get("icc_profile")
-    if image.format not in ("JPEG", "MPO") or not (image.mode == "RGB" or grey):
+    is_grey = image.mode == "L" and not image.info.get("icc_profile")
+    if image.format not in ("JPEG", "MPO") or not (image.mode == "RGB" or is_grey):
         return None
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     try:
         if decode_jpeg(data, "RGB", buffer=pixels, strict=True).shape != pixels.shape:
             return None
-    except Exception:  # Pillow says whether it is broken, and how
+    except Exception:  # Pillow tells whether it is broken, and how
         return None
     orientation = orientation_of(image)  # OpenCV turns in a third of Pillow's time
     if orientation > 4:

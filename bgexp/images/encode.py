@@ -1,4 +1,4 @@
-"""Results as files: PNG, WebP or JPEG, with what is kept of the original's profile and metadata."""
+"""Results as files: PNG, WebP or JPEG, with the original's profile and EXIF where wanted."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,10 +14,10 @@ from bgexp.images.png import encode_png
 
 SUFFIX = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 JPEG_QUALITY = 95
-# Of JPEG and WebP: what their headers can say.
+# In pixels; the limits of the formats' headers.
 LONGEST_SIDE = {"png": 2**31 - 1, "webp": 16383, "jpeg": 65500}
-# Orientation and size are other ones now, and what cannot be checked may tell where and by whom a
-# picture was taken: the maker's notes, XMP, IPTC, Photoshop's and the user's comments.
+# Orientation and size have changed, and unchecked fields may tell where and by whom a picture was
+# taken: the maker's notes, XMP, IPTC, Photoshop's and the user's comments.
 _NOT_KEPT = {
     ExifTags.Base.Orientation,
     ExifTags.Base.ExifImageWidth,
@@ -30,19 +30,19 @@ _NOT_KEPT = {
     0x83BB,
     0x8649,
 }
-# How the original's pixels are laid out in its file: in a TIFF these are among its tags.
+# The layout of the original's pixels, which a TIFF has among its tags.
 _NOT_KEPT |= {*range(254, 269), 273, *range(277, 282), 284, *range(288, 294), 297, 301}
 _NOT_KEPT |= {*range(317, 348), *range(512, 533), 0x8773}
 
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded image and what its file says besides.
+    """A decoded image with its colour profile and EXIF.
 
     Attributes:
         pixels: HxWx3 uint8 RGB, upright; in sRGB, or in the profile's colours where that is kept.
         icc: The colour profile that the pixels are in; b"" for sRGB.
-        exif: What is kept of it, as bytes; b"" for nothing.
+        exif: The kept tags, as bytes; b"" for none.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,41 +51,43 @@ class Photo:
 
 
 def decode_photo(data: bytes, max_megapixels: float, keep: Keep) -> Photo:
-    """Decodes an image as `decode_image` does, and reads what is to be kept.
+    """Decode an image as `decode_image` does, and read the profile and EXIF to keep.
 
     Only the profile of an RGB image can be kept, as results are RGB: others become sRGB.
 
     Raises:
-        ImageError: as `decode_image`.
+        ImageError: As `decode_image`.
     """
     if not (keep.icc or keep.exif):
         return Photo(decode_image(data, max_megapixels))
     with decoding():
-        exif = _exif(open_image(BytesIO(data)), keep.gps) if keep.exif else b""
+        exif = _select_exif(open_image(BytesIO(data)), keep.gps) if keep.exif else b""
         return Photo(*first_rgb(data, max_megapixels, keep_profile=keep.icc), exif)
 
 
-def _exif(image: Image.Image, gps: bool) -> bytes:
-    """The tags without orientation (the result is upright), thumbnail and maker's notes."""
+def _select_exif(image: Image.Image, gps: bool) -> bytes:
+    """Return the EXIF without orientation (the result is upright), thumbnail and maker's notes."""
     try:
-        said, kept = image.getexif(), Image.Exif()
-        kept.update({tag: value for tag, value in said.items() if tag not in _NOT_KEPT})
+        exif, selection = image.getexif(), Image.Exif()
+        selection.update({tag: value for tag, value in exif.items() if tag not in _NOT_KEPT})
         for ifd in (ExifTags.IFD.Exif, *([ExifTags.IFD.GPSInfo] if gps else [])):
-            tags = said.get_ifd(ifd).items()
-            kept.get_ifd(ifd).update({tag: value for tag, value in tags if tag not in _NOT_KEPT})
+            tags = exif.get_ifd(ifd).items()
+            selection.get_ifd(ifd).update(
+                {tag: value for tag, value in tags if tag not in _NOT_KEPT}
+            )
         ifds = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-        return kept.tobytes() if len(kept) or any(map(kept.get_ifd, ifds)) else b""
+        return selection.tobytes() if len(selection) or any(map(selection.get_ifd, ifds)) else b""
     except Exception:  # broken EXIF is not kept
         return b""
 
 
 def encode_result(image: NDArray[np.uint8], kind: str, photo: Photo) -> bytes:
-    """A cut-out as a file: HxWx3 RGB or HxWx4 RGBA uint8; the same bytes each time.
+    """Encode a cut-out, HxWx3 RGB or HxWx4 RGBA uint8; the same bytes each time.
 
     Args:
         image: The pixels; PNG and WebP are lossless, JPEG has quality 95 and no transparency.
         kind: png, webp or jpeg.
-        photo: Whose profile and EXIF go with it.
+        photo: The original, whose profile and EXIF are written.
 
     Raises:
         ValueError: A side is longer than the format can hold.
@@ -95,13 +97,13 @@ def encode_result(image: NDArray[np.uint8], kind: str, photo: Photo) -> bytes:
         raise ValueError(f"{longest} pixels: a {kind} file holds at most {LONGEST_SIDE[kind]}")
     if kind == "png":
         return encode_png(image, photo.icc, photo.exif)
-    extra: dict[str, Any] = {"lossless": True, "exact": True, "method": 2}
+    options: dict[str, Any] = {"lossless": True, "exact": True, "method": 2}
     if kind == "jpeg":
-        extra = {"quality": JPEG_QUALITY, "subsampling": 0}
+        options = {"quality": JPEG_QUALITY, "subsampling": 0}
     if photo.icc:
-        extra["icc_profile"] = photo.icc
+        options["icc_profile"] = photo.icc
     if photo.exif:
-        extra["exif"] = photo.exif
+        options["exif"] = photo.exif
     file = BytesIO()
-    Image.fromarray(image).save(file, kind, **extra)
+    Image.fromarray(image).save(file, kind, **options)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""What a file says of itself: format, depth, frames, camera, time; pixels are not decoded."""
+"""The metadata of an image file: format, depth, frames, camera, time, without its pixels."""
 
 import re
 import struct
@@ -12,7 +12,7 @@ from PIL import ExifTags, Image, ImageCms
 from bgexp.images.decode import decoding, open_image, orientation_of
 
 _EXIF, _BASE = ExifTags.IFD.Exif, ExifTags.Base
-# By the names that exif takes: the tags that say it, the first that is there counts.
+# The EXIF tags of each field; the first that is present counts.
 FIELDS: dict[str, tuple[int, ...]] = {
     "make": (_BASE.Make,),
     "model": (_BASE.Model,),
@@ -35,17 +35,17 @@ _BITS = {"1": 1, "F": 32, "I": 32}
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a header says.
+    """The content of an image's header.
 
     Attributes:
         format: Pillow's name, such as JPEG or MPO.
-        width, height: In pixels, as stored, before it is turned upright.
+        width, height: In pixels, as stored, before the image is turned upright.
         mode: Pillow's name, such as RGB.
-        bits: Of a sample, as stored.
-        frames: Pictures in the file.
-        orientation: By which `decode_image` turns the picture, 1 to 8; 1 where it does not.
+        bits: Bits per sample, as stored.
+        frames: Number of pictures in the file.
+        orientation: The EXIF orientation by which `decode_image` turns the picture, 1 to 8.
         icc: The name of the colour profile; "" without one.
-        fields: Text by the names in FIELDS; those that are not said are left out.
+        fields: Text by the names in FIELDS; missing ones are left out.
     """
 
     format: str
@@ -60,22 +60,22 @@ class Metadata:
 
     @property
     def turned(self) -> bool:
-        """Whether upright its width is its height."""
+        """Return whether the upright image's width is the stored height."""
         return self.orientation >= 5
 
 
 def read_metadata(file: BinaryIO) -> Metadata:
-    """What the header of an encoded image says; a part that cannot be read is left out.
+    """Read the header of an encoded image; a part that cannot be read is left out.
 
     Raises:
-        ImageError: not an image of an accepted format, or a broken header.
+        ImageError: Not an image of an accepted format, or a broken header.
     """
     with decoding():
         image = open_image(file)
         _find_exif(image, file)
-        orientation = orientation_of(image)  # before all else: it looks only where it may
-        said = _exif(image)
-        # Pillow tells a TIFF's sides as they are upright.
+        orientation = orientation_of(image)  # first: it keeps getexif() from reading XMP
+        tags = _read_tags(image)
+        # Pillow returns the upright size of a TIFF.
         turned = image.format == "TIFF" and orientation >= 5
         width, height = image.size[::-1] if turned else image.size
         return Metadata(
@@ -83,19 +83,19 @@ def read_metadata(file: BinaryIO) -> Metadata:
             width=width,
             height=height,
             mode=image.mode,
-            bits=_bits(image),
-            frames=_frames(image),
+            bits=_find_bits(image),
+            frames=_count_frames(image),
             orientation=orientation,
-            icc=_profile(image),
-            fields=_fields(image, said),
+            icc=_name_profile(image),
+            fields=_collect_fields(image, tags),
         )
 
 
 def _find_exif(image: Image.Image, file: BinaryIO) -> None:
-    """Finds what stands behind a PNG's pixels, which Pillow would decode for it."""
+    """Find the EXIF behind a PNG's pixels, which Pillow would decode for it."""
     if image.format != "PNG" or {"exif", "Raw profile type exif"} & set(image.info):
         return
-    place = file.tell()
+    position = file.tell()
     file.seek(8)
     image.info["exif"] = b""
     while len(head := file.read(8)) == 8:
@@ -104,64 +104,64 @@ def _find_exif(image: Image.Image, file: BinaryIO) -> None:
             image.info["exif"] = file.read(length)
             break
         file.seek(length + 4, 1)
-    file.seek(place)
+    file.seek(position)
 
 
-def _exif(image: Image.Image) -> dict[int, Any]:
-    """The tags of the picture and of its exposure; {} where they are broken."""
-    found: dict[int, Any] = {}
+def _read_tags(image: Image.Image) -> dict[int, Any]:
+    """Return the tags of the picture and of its exposure; {} where they are broken."""
+    tags: dict[int, Any] = {}
     with suppress(Exception):
         exif = image.getexif()
-        found |= dict(exif)
-        found |= dict(exif.get_ifd(_EXIF))
+        tags |= dict(exif)
+        tags |= dict(exif.get_ifd(_EXIF))
         # Cameras without a receiver write its version alone.
         if ExifTags.GPS.GPSLatitude in exif.get_ifd(ExifTags.IFD.GPSInfo):
-            found[_BASE.GPSInfo] = "yes"
+            tags[_BASE.GPSInfo] = "yes"
         else:
-            found.pop(_BASE.GPSInfo, None)
-    return found
+            tags.pop(_BASE.GPSInfo, None)
+    return tags
 
 
-def _fields(image: Image.Image, said: dict[int, Any]) -> dict[str, str]:
-    found = {}
-    for name, tags in FIELDS.items():
-        texts = (_text(said[tag]) for tag in tags if tag in said)
+def _collect_fields(image: Image.Image, tags: dict[int, Any]) -> dict[str, str]:
+    fields = {}
+    for name, candidates in FIELDS.items():
+        texts = (_clean_text(tags[tag]) for tag in candidates if tag in tags)
         if text := next(filter(None, texts), ""):
-            found[name] = text
-    if _BASE.GPSInfo in said:
-        found["gps"] = "yes"
+            fields[name] = text
+    if _BASE.GPSInfo in tags:
+        fields["gps"] = "yes"
     with suppress(Exception):
-        across, down = image.info["dpi"]
-        if across > 0 and down > 0 and _says_dpi(image, said):
-            found["dpi"] = f"{float(across):g}x{float(down):g}"
-    return found
+        x_dpi, y_dpi = image.info["dpi"]
+        if x_dpi > 0 and y_dpi > 0 and _has_dpi(image, tags):
+            fields["dpi"] = f"{float(x_dpi):g}x{float(y_dpi):g}"
+    return fields
 
 
-def _says_dpi(image: Image.Image, said: dict[int, Any]) -> bool:
-    """Whether the file does: where it does not, Pillow makes up 72 for a JPEG, 1 for a TIFF."""
+def _has_dpi(image: Image.Image, tags: dict[int, Any]) -> bool:
+    """Return whether the file has a resolution: else Pillow makes up 72 (JPEG) or 1 (TIFF)."""
     if image.format not in ("JPEG", "MPO", "TIFF"):
         return True
-    return _BASE.XResolution in said or image.info.get("jfif_unit") in (1, 2)
+    return _BASE.XResolution in tags or image.info.get("jfif_unit") in (1, 2)
 
 
-def _text(value: object) -> str:
-    """A tag's value in one line; "" where nothing is said."""
+def _clean_text(value: object) -> str:
+    """Return a tag's value in one line; "" where it is empty."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     text = " ".join(str(value).replace("\0", " ").split())[:200]
-    # A time never set; 0/0, which is a number that is not known.
+    # A time never set; 0/0, an unknown number.
     return "" if (re.fullmatch(r"[0: ]*", text) and ":" in text) or text == "nan" else text
 
 
-def _bits(image: Image.Image) -> int:
+def _find_bits(image: Image.Image) -> int:
     if "bit_depth" in image.info:
         return int(image.info["bit_depth"])
-    # Most show only in how rows are unpacked, such as RGB;16B; a BMP's BGR;16 is of a pixel.
+    # Most show only in how rows are unpacked, such as RGB;16B; a BMP's BGR;16 counts whole pixels.
     packed = re.search(r"'(?!BGR)\w+;(\d+)", str(getattr(image, "tile", "")))
     return int(packed[1]) if packed else _BITS.get(image.mode, 8)
 
 
-def _profile(image: Image.Image) -> str:
+def _name_profile(image: Image.Image) -> str:
     data = image.info.get("icc_profile")
     if not data:
         return ""
@@ -170,7 +170,7 @@ def _profile(image: Image.Image) -> str:
     return "unreadable"
 
 
-def _frames(image: Image.Image) -> int:
+def _count_frames(image: Image.Image) -> int:
     with suppress(Exception):
         return int(getattr(image, "n_frames", 1))
     return 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {(): 0, (3,): 2, (4,): 6}
 _UP = 2  # the filter: differences to the row above
-_BLOCK = 1 << 20  # bytes of rows that are compressed at once, which stay in the processor's cache
+_BLOCK = 1 << 20  # bytes of rows compressed at once: they stay in the processor's cache
 
 
 def encode_png(image: NDArray[np.uint8], icc: bytes = b"", exif: bytes = b"") -> bytes:
@@ -22,42 +22,42 @@ def encode_png(image: NDArray[np.uint8], icc: bytes = b"", exif: bytes = b"") ->
     Args:
         image: The pixels.
         icc: The colour profile that goes with them; b"" for none.
-        exif: What Pillow makes of EXIF; b"" for none.
+        exif: EXIF as Pillow writes it; b"" for none.
 
     Raises:
-        ValueError: another shape or dtype, or no pixels.
+        ValueError: Another shape or dtype, or no pixels.
     """
     channels = image.shape[2:]
-    good = image.dtype == np.uint8 and image.ndim > 1 and channels in _COLOUR_TYPE
-    if not good or image.size == 0:
+    is_supported = image.dtype == np.uint8 and image.ndim > 1 and channels in _COLOUR_TYPE
+    if not is_supported or image.size == 0:
         raise ValueError(f"expected HxW, HxWx3 or HxWx4 uint8, got {image.shape} {image.dtype}")
     height, width = image.shape[:2]
     header = pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[channels], 0, 0, 0)
-    parts = [_SIGNATURE, *_chunk(b"IHDR", header)]
+    chunks = [_SIGNATURE, *_make_chunk(b"IHDR", header)]
     if icc:
-        parts += _chunk(b"iCCP", b"ICC profile\0\0" + isal_zlib.compress(icc))
+        chunks += _make_chunk(b"iCCP", b"ICC profile\0\0" + isal_zlib.compress(icc))
     if exif:
-        parts += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    for data in _compressed(image):
-        parts += _chunk(b"IDAT", data)
-    return b"".join([*parts, *_chunk(b"IEND", b"")])
+        chunks += _make_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+    for data in _compress_rows(image):
+        chunks += _make_chunk(b"IDAT", data)
+    return b"".join([*chunks, *_make_chunk(b"IEND", b"")])
 
 
-def _chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+def _make_chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
     checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return pack(">I", len(data)), kind, data, pack(">I", checksum)
 
 
-def _compressed(image: NDArray[np.uint8]) -> Iterator[bytes]:
-    """The zlib stream of the filtered rows, in pieces."""
+def _compress_rows(image: NDArray[np.uint8]) -> Iterator[bytes]:
+    """Yield the zlib stream of the filtered rows, in pieces."""
     deflate = isal_zlib.compressobj(level=1)
-    height, row = len(image), image[0].size
-    step = max(1, _BLOCK // row)
-    above = np.zeros(row, np.uint8)
-    filtered = np.empty((step, 1 + row), np.uint8)
+    height, row_bytes = len(image), image[0].size
+    step = max(1, _BLOCK // row_bytes)
+    above = np.zeros(row_bytes, np.uint8)
+    filtered = np.empty((step, 1 + row_bytes), np.uint8)
     filtered[:, 0] = _UP
     for top in range(0, height, step):
-        rows = image[top : top + step].reshape(-1, row)
+        rows = image[top : top + step].reshape(-1, row_bytes)
         block = filtered[: len(rows)]
         np.subtract(rows[0], above, out=block[0, 1:])
         np.subtract(rows[1:], rows[:-1], out=block[1:, 1:])
