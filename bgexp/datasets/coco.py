@@ -1,7 +1,7 @@
-"""What a COCO annotation file says: its images and the masks of the objects in them.
+"""COCO annotation files: their images and the masks of the objects in them.
 
-The format: https://cocodataset.org/#format-data. Masks are only held here; whether one makes sense
-shows where it is used, so that a bad one costs its own image and no other.
+The format: https://cocodataset.org/#format-data. Masks are only stored here and checked where they
+are used, so that a bad one costs its own image and no other.
 """
 
 import os
@@ -21,12 +21,12 @@ from bgexp.system.hashing import sha256_bytes
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One object of an image, or a crowd of them.
+    """One object of an image, or a crowd of objects.
 
     Attributes:
         segmentation: Polygons or runs as JSON: as Python's numbers they would take ten times the
-            memory, and of a large file most of them are never looked at.
-        area: In pixels, by which COCO tells small objects from large ones; None: its mask's.
+            memory, and of a large file most of them are never used.
+        area: In pixels, by which COCO tells small objects from large ones; None: the mask's.
     """
 
     id: int
@@ -59,13 +59,13 @@ class _File(BaseModel):
 
 @dataclass(frozen=True)
 class CocoImage:
-    """What the file says of one image.
+    """One image of an annotation file.
 
     Attributes:
         id: The file's number of the image.
         height: Of the upright image, in pixels.
         width: Of the upright image, in pixels.
-        annotations: Those of the categories that count.
+        annotations: Those of the selected categories.
         categories: The names of all categories of the file by their ids.
     """
 
@@ -77,68 +77,77 @@ class CocoImage:
 
     @property
     def sha256(self) -> str:
-        """Over all that truth and scores depend on, whatever numbers the file gives to it."""
+        """Return the SHA-256 over all that truth and scores depend on, without the file's ids."""
         rows = [
-            [self.categories[one.category_id], one.iscrowd, one.area] for one in self.annotations
+            [self.categories[annotation.category_id], annotation.iscrowd, annotation.area]
+            for annotation in self.annotations
         ]
-        masks = [one.segmentation for one in self.annotations]
+        masks = [annotation.segmentation for annotation in self.annotations]
         return sha256_bytes(b"\n".join([to_json([self.height, self.width, rows]), *masks]))
 
 
 def read_coco(
     file: Path, root: Path, categories: Collection[str | int] | None
 ) -> dict[str, CocoImage]:
-    """Return what a file says of each image, by the image's path relative to the folder `root`.
+    """Return each image of a file, by the image's path relative to the folder `root`.
 
     Args:
         file: JSON; all of it is read.
         root: The real path of the folder of images; they need not be there.
-        categories: Names or ids of those that count; None: all.
+        categories: Names or ids of the categories to use; None: all.
 
     Raises:
-        UserError: it cannot be read, is no COCO file, contradicts itself or leads out of root.
+        UserError: It cannot be read, is no COCO file, contradicts itself or leads out of root.
     """
     try:
         content = _File.model_validate_json(read_bytes(file))
         names = {category.id: category.name for category in content.categories}
-        paths = _checked(content, names, root)
+        paths = _check_content(content, names, root)
     except (ImageError, ValueError) as error:  # pydantic's is a ValueError
-        raise UserError(f"dataset.annotations: {_reason(error)}: {file}") from error
-    counted = _counted(names, categories)
+        raise UserError(f"dataset.annotations: {_describe_error(error)}: {file}") from error
+    selected = _select_categories(names, categories)
     by_image = defaultdict(list)
-    for one in content.annotations:
-        if one.category_id in counted:
-            by_image[one.image_id].append(one)
+    for annotation in content.annotations:
+        if annotation.category_id in selected:
+            by_image[annotation.image_id].append(annotation)
     return {
         path: CocoImage(image.id, image.height, image.width, tuple(by_image[image.id]), names)
         for path, image in zip(paths, content.images, strict=True)
     }
 
 
-def _checked(content: _File, names: Mapping[int, str], root: Path) -> list[str]:
+def _check_content(content: _File, names: Mapping[int, str], root: Path) -> list[str]:
     """Return the images' paths below the root; ValueError where the file contradicts itself."""
     images, annotations = content.images, content.annotations
     if not images:
         raise ValueError("no images")
     folders: dict[str, str] = {}
-    outside = [image.file_name for image in images if _leaves(root, image.file_name, folders)]
-    _refuse("a file_name that leads out of dataset.images", outside)
+    outside = [image.file_name for image in images if _leads_out(root, image.file_name, folders)]
+    _raise_if_any("a file_name that leads out of dataset.images", outside)
     paths = [PurePosixPath(image.file_name).as_posix() for image in images]
     ids = [image.id for image in images]
-    _refuse("two images of one file_name", _repeated(paths))
-    _refuse("two images of one id", _repeated(ids))
-    _refuse("two categories of one id", _repeated(one.id for one in content.categories))
-    _refuse("two annotations of one id", _repeated(one.id for one in annotations))
-    known = set(ids)
-    strangers = [one.image_id for one in annotations if one.image_id not in known]
-    _refuse("an annotation's image_id that no image has", strangers)
-    strangers = [one.category_id for one in annotations if one.category_id not in names]
-    _refuse("an annotation's category_id that no category has", strangers)
+    _raise_if_any("two images of one file_name", _find_repeated(paths))
+    _raise_if_any("two images of one id", _find_repeated(ids))
+    _raise_if_any(
+        "two categories of one id", _find_repeated(category.id for category in content.categories)
+    )
+    _raise_if_any(
+        "two annotations of one id", _find_repeated(annotation.id for annotation in annotations)
+    )
+    known_ids = set(ids)
+    unknown = [
+        annotation.image_id for annotation in annotations if annotation.image_id not in known_ids
+    ]
+    _raise_if_any("an annotation's image_id that no image has", unknown)
+    unknown = [
+        annotation.category_id for annotation in annotations if annotation.category_id not in names
+    ]
+    _raise_if_any("an annotation's category_id that no category has", unknown)
     return paths
 
 
-def _leaves(root: Path, name: str, folders: dict[str, str]) -> bool:
-    """Whether a file's name leads out of the root, on Windows too; `folders`: real paths so far."""
+def _leads_out(root: Path, name: str, folders: dict[str, str]) -> bool:
+    """Return whether a name leads out of the root, on Windows too; `folders` caches real paths."""
     path = PurePosixPath(name).as_posix()
     if name[:1] == "/" or name[1:2] == ":" or path == "." or ".." in path.split("/"):
         return True
@@ -153,33 +162,33 @@ def _leaves(root: Path, name: str, folders: dict[str, str]) -> bool:
     return not target.startswith(f"{str(root).rstrip('/')}/")
 
 
-def _repeated(values: Iterable[object]) -> list[object]:
-    return [value for value, times in Counter(values).items() if times > 1]
+def _find_repeated(values: Iterable[object]) -> list[object]:
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
-def _refuse(what: str, found: Sequence[object]) -> None:
-    if found:
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise ValueError(f"{what}: {found[0]!r}{more}")
+def _raise_if_any(problem: str, values: Sequence[object]) -> None:
+    if values:
+        more = f" (and {len(values) - 1} more)" if len(values) > 1 else ""
+        raise ValueError(f"{problem}: {values[0]!r}{more}")
 
 
-def _reason(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first, count = error.errors(include_url=False)[0], error.error_count()
     if first["type"] == "json_invalid":
         return first["msg"]
-    more = f" (and {count - 1} more)" if count > 1 else ""
-    return f"not a COCO file: {'.'.join(map(str, first['loc']))}: {first['msg']}{more}"
+    rest = f" (and {count - 1} more)" if count > 1 else ""
+    return f"not a COCO file: {'.'.join(map(str, first['loc']))}: {first['msg']}{rest}"
 
 
-def _counted(names: Mapping[int, str], chosen: Collection[str | int] | None) -> set[int]:
-    """Return the ids of the categories that count."""
+def _select_categories(names: Mapping[int, str], chosen: Collection[str | int] | None) -> set[int]:
+    """Return the ids of the chosen categories."""
     if chosen is None:
         return set(names)
     known = {*names, *names.values()}
     if not chosen or not set(chosen) <= known:
-        got = ", ".join(str(one) for one in chosen if one not in known) or "none"
+        unknown = ", ".join(str(value) for value in chosen if value not in known) or "none"
         allowed = ", ".join(f"{name} ({number})" for number, name in names.items())
-        raise UserError(f"dataset.categories: unknown (got {got}; allowed: {allowed})")
+        raise UserError(f"dataset.categories: unknown (got {unknown}; allowed: {allowed})")
     return {number for number, name in names.items() if number in chosen or name in chosen}

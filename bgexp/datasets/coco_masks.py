@@ -1,7 +1,7 @@
 """The masks of COCO annotations, as runs and as one foreground mask.
 
-What comes from a file never reaches pycocotools unchecked: its C code trusts what it is given, so
-that runs which do not add up, or a polygon of absurd extent, would end the process.
+Nothing from a file reaches pycocotools unchecked: its C code trusts its arguments, so that runs
+which do not add up, or a polygon of absurd extent, would end the process.
 """
 
 from typing import Any
@@ -29,10 +29,10 @@ def truth_mask(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
         size: Height and width of the upright image in pixels.
 
     Raises:
-        ImageError: they are of an image of another size, or one of them makes no sense.
+        ImageError: They are of an image of another size, or one of them is invalid.
     """
     masks = encoded_masks(image, size)
-    return _pixels(mask.merge(masks), size) if masks else np.zeros(size, np.bool_)
+    return _decode_runs(mask.merge(masks), size) if masks else np.zeros(size, np.bool_)
 
 
 def instance_masks(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
@@ -41,18 +41,22 @@ def instance_masks(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray
     Arguments and errors as in `truth_mask`.
     """
     masks = zip(image.annotations, encoded_masks(image, size), strict=True)
-    return {one.id: _pixels(runs, size) for one, runs in masks if not one.iscrowd}
+    return {
+        annotation.id: _decode_runs(runs, size)
+        for annotation, runs in masks
+        if not annotation.iscrowd
+    }
 
 
 def encoded_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
     """Return the mask of each annotation; arguments and errors as in `truth_mask`."""
     if (image.height, image.width) != size:
         height, width = size
-        found = f"{image.width}x{image.height}"
+        expected_size = f"{image.width}x{image.height}"
         raise ImageError(
-            f"its annotations are of {found} pixels, the upright image {width}x{height}"
+            f"its annotations are of {expected_size} pixels, the upright image {width}x{height}"
         )
-    return [_encoded(annotation, size) for annotation in image.annotations]
+    return [_encode_annotation(annotation, size) for annotation in image.annotations]
 
 
 def encoded_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
@@ -60,64 +64,74 @@ def encoded_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
 
     A pixel that is named twice is no change: pycocotools stops at a run of no length.
     """
-    pixels, times = np.unique(changes, return_counts=True)
-    pixels = pixels[(times % 2 == 1) & (pixels < size[0] * size[1])]
+    pixels, repeats = np.unique(changes, return_counts=True)
+    pixels = pixels[(repeats % 2 == 1) & (pixels < size[0] * size[1])]
     counts = np.diff(pixels, prepend=0, append=size[0] * size[1])
     runs: Runs = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
     return runs
 
 
-def _pixels(runs: Runs, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _decode_runs(runs: Runs, size: tuple[int, int]) -> NDArray[np.bool_]:
     # Not by pycocotools' decode(), which warns with numpy 2.
-    counts = _uncompressed(runs["counts"].decode())
+    counts = _parse_runs(runs["counts"].decode())
     pixels = np.repeat(np.arange(len(counts)) % 2 == 1, counts)
     return np.ascontiguousarray(pixels.reshape(size[::-1]).T)
 
 
-def _encoded(annotation: Annotation, size: tuple[int, int]) -> Runs:
-    found = from_json(annotation.segmentation)
+def _encode_annotation(annotation: Annotation, size: tuple[int, int]) -> Runs:
+    segmentation = from_json(annotation.segmentation)
     try:
-        return _from_runs(found, size) if isinstance(found, dict) else _from_polygons(found, size)
+        return (
+            _encode_runs(segmentation, size)
+            if isinstance(segmentation, dict)
+            else _encode_polygons(segmentation, size)
+        )
     except ValueError as error:
         raise ImageError(f"its annotation {annotation.id}: {error}") from error
 
 
-def _from_polygons(polygons: object, size: tuple[int, int]) -> Runs:
+def _encode_polygons(polygons: object, size: tuple[int, int]) -> Runs:
     if not isinstance(polygons, list) or not polygons:
         raise ValueError("no mask")
-    runs: Runs = mask.merge(mask.frPyObjects([_corners(one) for one in polygons], *size))
+    runs: Runs = mask.merge(
+        mask.frPyObjects([_check_polygon(polygon) for polygon in polygons], *size)
+    )
     return runs
 
 
-def _corners(polygon: Any) -> NDArray[np.float64]:  # noqa: ANN401
+def _check_polygon(polygon: Any) -> NDArray[np.float64]:  # noqa: ANN401
     """Return a polygon as (2N,) float64: x and y of each corner."""
     try:
         corners = np.array(polygon, np.float64)
-    except (ValueError, TypeError, OverflowError):  # they quote what may be of any length
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+    ):  # their messages quote the polygon, of any length
         corners = np.empty(0)
     if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2:
         raise ValueError("a polygon that is no list of three or more x, y")
     points = corners.reshape(-1, 2)
     steps = np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1)
-    # Written so that NaN fails too.
+    # With `not`, so that NaN fails too.
     if not (np.abs(points).max() < _LONGEST and steps.sum() < _LONGEST):
         raise ValueError(f"a polygon further out or longer than {_LONGEST:,.0f} pixels")
     return corners
 
 
-def _from_runs(found: dict[str, Any], size: tuple[int, int]) -> Runs:
-    if found.get("size") != list(size):
+def _encode_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> Runs:
+    if segmentation.get("size") != list(size):
         raise ValueError("runs of another size than the image")
-    counts = found.get("counts")
-    runs = np.array(_uncompressed(counts) if isinstance(counts, str) else counts)
+    counts = segmentation.get("counts")
+    runs = np.array(_parse_runs(counts) if isinstance(counts, str) else counts)
     area = size[0] * size[1]
-    good = runs.dtype.kind in "iu" and runs.ndim == 1 and runs.min() >= 0 and runs.max() <= area
-    if not good or runs.sum() != area:
+    is_valid = runs.dtype.kind in "iu" and runs.ndim == 1 and runs.min() >= 0 and runs.max() <= area
+    if not is_valid or runs.sum() != area:
         raise ValueError("runs that do not add up to the image")
     return encoded_runs(np.cumsum(runs[:-1]), size)
 
 
-def _uncompressed(text: str) -> list[int]:
+def _parse_runs(text: str) -> list[int]:
     """Return the runs that COCO writes as text, as rleFrString in pycocotools reads them.
 
     Five bits a character, the lowest first, a sixth says that more follow; from the fourth run on

@@ -12,19 +12,19 @@ from bgexp.system.hashing import sha256_bytes
 def load_item(
     item: Item, max_megapixels: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
-    """An image, HxWx3 uint8 RGB, upright, and its truth, HxW bool, True = foreground, if any.
+    """Load an image, HxWx3 uint8 RGB, upright, and its truth, HxW bool, True = foreground, if any.
 
     Raises:
-        ImageError: one of them cannot be read, or they are not of one size.
+        ImageError: One of them cannot be read, or they are not of one size.
     """
     data = read_bytes(item.file)
     if sha256_bytes(data) != item.sha256:
         raise ImageError("the file changed after the run had begun")
     image = decode_image(data, max_megapixels)
-    return image, _truth(item, image)
+    return image, _load_truth(item, image)
 
 
-def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+def _load_truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     if item.annotations is not None:
         return truth_mask(item.annotations, (image.shape[0], image.shape[1]))
     if item.mask is None:
@@ -34,6 +34,8 @@ def _truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     except ImageError as error:
         raise ImageError(f"its mask: {error}") from error
     if truth.shape != image.shape[:2]:
-        (h, w), (height, width) = truth.shape, image.shape[:2]
-        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
+        (mask_height, mask_width), (height, width) = truth.shape, image.shape[:2]
+        raise ImageError(
+            f"its mask has {mask_width}x{mask_height} pixels, the upright image {width}x{height}"
+        )
     return truth

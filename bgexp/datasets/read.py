@@ -1,7 +1,7 @@
-"""What is in a dataset: one item an image, with its category, its truth and the hashes of both.
+"""Read a dataset: one item per image, with its category, its truth and the hashes of both.
 
-A file counts by its suffix; whether it is an image shows where it is decoded. Hidden files and
-folders are passed over, links are not followed, and a FIFO or a device is never opened.
+Files are chosen by suffix; whether one is an image shows when it is decoded. Hidden files and
+folders are left out, links are not followed, and a FIFO or a device is never opened.
 """
 
 import json
@@ -45,7 +45,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The chosen items, sorted by path; `n_population` is how many there were to choose from."""
+    """The chosen items, sorted by path; `n_population` is the number of items to choose from."""
 
     name: str
     root: Path
@@ -54,90 +54,92 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over path, image hash and mask hash of every item, wherever the root lies."""
+        """Return the SHA-256 over path, image hash and mask hash of every item; the root is left out."""
         rows = [[item.path, item.sha256, item.mask_sha256] for item in self.items]
         return sha256_bytes(json.dumps(rows).encode())
 
     @property
     def n_with_truth(self) -> int:
-        """How many items have a mask or annotations, be it that there is nothing in them."""
+        """Return how many items have a mask or annotations, even empty ones."""
         return sum(item.mask_sha256 is not None for item in self.items)
 
 
 def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset:
-    """List a dataset, choose `settings.subset` of it by the seed, and hash what was chosen.
+    """List a dataset, choose `settings.subset` of it by the seed, and hash the chosen items.
 
     Raises:
-        UserError: a folder is missing, without images or unreadable, or the truth does not fit.
+        UserError: A folder is missing, without images or unreadable, or the truth does not fit.
     """
     source = _SAMPLE if isinstance(settings, Sample) else settings
-    root = _real(source.root if isinstance(source, Folder) else source.images)
+    root = _resolve(source.root if isinstance(source, Folder) else source.images)
     masks: dict[str, Path] = {}
     annotations: dict[str, CocoImage] = {}
     if isinstance(source, Folder):
-        images = _listing("dataset.root", root)
+        images = _list_images("dataset.root", root)
     elif isinstance(source, Pairs):
-        images, masks = _pairs(root, _real(source.masks))
+        images, masks = _list_pairs(root, _resolve(source.masks))
     else:
-        annotations = _annotations(root, source)
+        annotations = _read_annotations(root, source)
         images = {path: root / path for path in annotations}
 
-    def item(path: str) -> Item:
-        return _item(path, images[path], masks.get(path), annotations.get(path))
+    def make_item(path: str) -> Item:
+        return _make_item(path, images[path], masks.get(path), annotations.get(path))
 
-    chosen = choose(images, settings.subset or len(images), seed)
+    selected = choose(images, settings.subset or len(images), seed)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        return Dataset(settings.name, root, tuple(pool.map(item, chosen)), len(images))
+        return Dataset(settings.name, root, tuple(pool.map(make_item, selected)), len(images))
 
 
-def _item(path: str, file: Path, mask: Path | None, annotations: CocoImage | None) -> Item:
-    truth = _hash(mask) if mask else annotations.sha256 if annotations else None
-    return Item(path, Path(path).parent.as_posix(), file, mask, _hash(file), truth, annotations)
+def _make_item(path: str, file: Path, mask: Path | None, annotations: CocoImage | None) -> Item:
+    truth = _hash_file(mask) if mask else annotations.sha256 if annotations else None
+    return Item(
+        path, Path(path).parent.as_posix(), file, mask, _hash_file(file), truth, annotations
+    )
 
 
-def _hash(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     try:
-        found = file.stat()
-        if not S_ISREG(found.st_mode):  # a FIFO would never end
+        status = file.stat()
+        if not S_ISREG(status.st_mode):  # a FIFO would never end
             return ""
-        return _known_hash(file, found.st_size, found.st_mtime_ns, found.st_ino)
-    except OSError:  # it becomes a failed row where it is read again
+        return _hash_once(file, status.st_size, status.st_mtime_ns, status.st_ino)
+    except OSError:  # it becomes a failed row when it is read again
         return ""
 
 
 @lru_cache(maxsize=1_000_000)
-def _known_hash(file: Path, *_state: int) -> str:
+def _hash_once(file: Path, *_state: int) -> str:
     """Hash each file once for all jobs of a sweep; a run checks again what it decodes."""
     return sha256_file(file)
 
 
-def _annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
-    """Return what the file says of each image, by the image's path."""
+def _read_annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
+    """Return each image of the annotation file, by the image's path."""
     try:
         os.scandir(root).close()
-        found = read_coco(settings.annotations, root, settings.categories)
+        images = read_coco(settings.annotations, root, settings.categories)
     except OSError as error:
-        raise _unreadable("dataset.images", error) from error
-    except UserError as error:  # with names out of the file
-        raise _wrong(str(error)) from error
-    if not any(os.path.exists(root / path) for path in found):  # noqa: PTH110  # never raises
-        raise _wrong(f"dataset.images: no image of {settings.annotations} is in {root}")
-    return found
+        raise _describe_os_error("dataset.images", error) from error
+    except UserError as error:  # its message may quote names from the file
+        raise _make_error(str(error)) from error
+    if not any(os.path.exists(root / path) for path in images):  # noqa: PTH110  # never raises
+        raise _make_error(f"dataset.images: no image of {settings.annotations} is in {root}")
+    return images
 
 
-def _pairs(root: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
+def _list_pairs(root: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return images and masks, both by the image's path; one folder may lie in the other."""
     if root == truth:
-        raise _wrong(f"dataset.masks: the same folder as dataset.images: {truth}")
-    images = _listing("dataset.images", root, without=truth)
-    masks = _listing("dataset.masks", truth, without=root)
-    if not (owners := _match(images, masks)):
+        raise _make_error(f"dataset.masks: the same folder as dataset.images: {truth}")
+    images = _list_images("dataset.images", root, without=truth)
+    masks = _list_images("dataset.masks", truth, without=root)
+    if not (owners := _match_masks(images, masks)):
         hint = f"that of {min(images)} is {min(images)}.png or has the same stem"
-        raise _wrong(f"dataset.masks: no image has a mask in {truth} ({hint})")
+        raise _make_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
     return images, {image: masks[mask] for mask, image in owners.items()}
 
 
-def _match(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
+def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
     """Return the image of each mask that has one: by full name plus .png, else by stem."""
     by_stem = defaultdict(list)
     for mask in masks:
@@ -145,43 +147,45 @@ def _match(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
     owners: dict[str, str] = {}
     for image in images:
         full = f"{image}.png"
-        fits = [full] if full in by_stem[image] else by_stem[image.rpartition(".")[0]]
-        fits = [mask for mask in fits if mask.lower().endswith(".png")] or fits
-        rivals = [owners[mask] for mask in fits if mask in owners] + [image]
-        if len(fits) > 1 or len(rivals) > 1:
-            clash = f"{', '.join(fits)} for {', '.join(rivals)}"
-            raise _wrong(f"dataset.masks: ambiguous: {clash}; a mask named {full} would be clear")
-        owners |= dict.fromkeys(fits, image)
+        matches = [full] if full in by_stem[image] else by_stem[image.rpartition(".")[0]]
+        matches = [mask for mask in matches if mask.lower().endswith(".png")] or matches
+        claimants = [owners[mask] for mask in matches if mask in owners] + [image]
+        if len(matches) > 1 or len(claimants) > 1:
+            clash = f"{', '.join(matches)} for {', '.join(claimants)}"
+            raise _make_error(
+                f"dataset.masks: ambiguous: {clash}; a mask named {full} would be clear"
+            )
+        owners |= dict.fromkeys(matches, image)
     return owners
 
 
-def _listing(key: str, root: Path, without: Path | None = None) -> dict[str, Path]:
+def _list_images(key: str, root: Path, without: Path | None = None) -> dict[str, Path]:
     """Return the files with an image's suffix by their escaped path below the root, sorted."""
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     try:
         files = all_files(root, [without] if without else [])
     except OSError as error:
-        raise _unreadable(key, error) from error
-    for one in files:
-        if one.closed.startswith("unreadable"):
-            raise _wrong(f"{key}: {one.closed}: {one.file}")
-        if not one.closed and one.file.suffix.lower() in SUFFIXES:
-            found[one.path] = one.file
-    if not found:
+        raise _describe_os_error(key, error) from error
+    for entry in files:
+        if entry.closed.startswith("unreadable"):
+            raise _make_error(f"{key}: {entry.closed}: {entry.file}")
+        if not entry.closed and entry.file.suffix.lower() in SUFFIXES:
+            images[entry.path] = entry.file
+    if not images:
         suffixes = " ".join(sorted(SUFFIXES))
-        raise _wrong(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
-    return found
+        raise _make_error(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
+    return images
 
 
-def _real(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     return Path(os.path.realpath(path))  # Path.resolve() raises on a loop of links
 
 
-def _unreadable(key: str, error: OSError) -> UserError:
+def _describe_os_error(key: str, error: OSError) -> UserError:
     reason = _REASONS.get(type(error), error.strerror)
-    return _wrong(f"{key}: {reason}: {error.filename}")
+    return _make_error(f"{key}: {reason}: {error.filename}")
 
 
-def _wrong(message: str) -> UserError:
+def _make_error(message: str) -> UserError:
     """Return the error as one line, whatever a name holds: a newline, a terminal escape."""
     return UserError("".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped(message)))

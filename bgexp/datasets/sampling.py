@@ -1,4 +1,4 @@
-"""Which images of a dataset are taken when not all are: by a seed, each category by its share."""
+"""Sampling of a dataset by a seed, each category by its share."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -15,11 +15,11 @@ def choose(paths: Collection[str], n: int, seed: int) -> list[str]:
     groups = defaultdict(list)
     for path in sorted(paths, key=lambda path: sha256_bytes(f"{seed} {path}".encode())):
         groups[Path(path).parent].append(path)
-    counts = _shares({name: len(group) for name, group in groups.items()}, min(n, len(paths)))
+    counts = _share_out({name: len(group) for name, group in groups.items()}, min(n, len(paths)))
     return sorted(path for name, group in groups.items() for path in group[: counts[name]])
 
 
-def _shares(sizes: dict[Path, int], n: int) -> dict[Path, int]:
+def _share_out(sizes: dict[Path, int], n: int) -> dict[Path, int]:
     """Return how many to take of each category by largest remainder, the first before a tie.
 
     Where n allows one of each, categories whose share is less get one; the rest is shared.
@@ -27,8 +27,8 @@ def _shares(sizes: dict[Path, int], n: int) -> dict[Path, int]:
     total = sum(sizes.values())
     small = {name for name, size in sizes.items() if size * n < total}
     if small and n >= len(sizes):
-        others = {name: size for name, size in sizes.items() if name not in small}
-        return dict.fromkeys(small, 1) | _shares(others, n - len(small))
+        large = {name: size for name, size in sizes.items() if name not in small}
+        return dict.fromkeys(small, 1) | _share_out(large, n - len(small))
     counts = {name: size * n // total for name, size in sizes.items()}
     by_remainder = sorted(sizes, key=lambda name: -(sizes[name] * n % total))
     for name in by_remainder[: n - sum(counts.values())]:
