@@ -1,4 +1,4 @@
-"""What the doctor makes of what it sees: each check takes it as arguments and imports nothing."""
+"""The doctor's checks: each judges what it gets as arguments and imports nothing."""
 
 import os
 import re
@@ -16,7 +16,7 @@ OPENCV_LIBRARIES = "apt-get install libgl1 libglib2.0-0 libxcb1"
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; mend is the command to run, empty where there is none to name."""
+    """The result of one check; mend is the command to run, empty where there is none."""
 
     name: str
     status: Literal["ok", "warning", "problem"]
@@ -34,57 +34,59 @@ class Gpu:
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line."""
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first[:300]}".removeprefix("UserError: ").removesuffix(": ")
+    """Describe an error in one line."""
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line[:300]}".removeprefix("UserError: ").removesuffix(": ")
 
 
 def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """The findings of a check, and one more where it crashes."""
+    """Return the findings of a check, and one more where it crashes."""
     findings: list[Finding] = []
     try:
-        findings.extend(check())  # what a generator gave before it crashed stays
+        findings.extend(check())  # findings that a generator yielded before it crashed stay
     except Exception as error:
         findings.append(Finding(name, "problem", reason(error)))
     return findings
 
 
 def check_python(version: tuple[int, int, int]) -> Finding:
-    """Python 3.11 or later."""
-    found = ".".join(map(str, version))
+    """Check that Python is 3.11 or later."""
+    text = ".".join(map(str, version))
     if version < (3, 11):
-        return Finding("python", "problem", f"{found}: too old", "uv venv --python 3.11")
-    return Finding("python", "ok", found)
+        return Finding("python", "problem", f"{text}: too old", "uv venv --python 3.11")
+    return Finding("python", "ok", text)
 
 
 def check_torch(versions: Mapping[str, str], try_ops: Callable[[], object]) -> Finding:
-    """Torch and torchvision belong together: torchvision's compiled operators run."""
-    found = ", ".join(f"{name} {version}" for name, version in versions.items()) or "not installed"
+    """Check that torch and torchvision match: torchvision's compiled operators run."""
+    text = ", ".join(f"{name} {version}" for name, version in versions.items()) or "not installed"
     try:
         try_ops()
-    except Exception as error:  # a foreign pair raises RuntimeError, ImportError, AttributeError
-        return Finding("torch", "problem", f"{found}: {reason(error)}", REINSTALL_TORCH)
-    return Finding("torch", "ok", found)
+    except (
+        Exception
+    ) as error:  # a pair that does not match raises RuntimeError, ImportError, AttributeError
+        return Finding("torch", "problem", f"{text}: {reason(error)}", REINSTALL_TORCH)
+    return Finding("torch", "ok", text)
 
 
 def check_opencv(versions: Mapping[str, str], try_import: Callable[[], object]) -> Finding:
-    """One OpenCV distribution, which imports."""
-    found = ", ".join(f"{name} {version}" for name, version in versions.items()) or "not installed"
-    error = _failure(try_import)
+    """Check that there is one OpenCV distribution, and that it imports."""
+    text = ", ".join(f"{name} {version}" for name, version in versions.items()) or "not installed"
+    error = _catch_error(try_import)
     broken = f": {reason(error)}" if error else ""
     missing = re.search(r"(libGL|libglib|libgthread|libxcb)[\w.-]*: cannot open", broken)
     if missing:
-        return Finding("opencv", "problem", found + broken, OPENCV_LIBRARIES)
+        return Finding("opencv", "problem", text + broken, OPENCV_LIBRARIES)
     if len(versions) > 1:
         mend = f"pip uninstall -y {' '.join(versions)} && {REINSTALL_OPENCV}"
-        found = f"{found}: they write over each other's files{broken}"
-        return Finding("opencv", "problem" if error else "warning", found, mend)
+        text = f"{text}: they write over each other's files{broken}"
+        return Finding("opencv", "problem" if error else "warning", text, mend)
     if error:
-        return Finding("opencv", "problem", found + broken, REINSTALL_OPENCV)
-    return Finding("opencv", "ok", found)
+        return Finding("opencv", "problem", text + broken, REINSTALL_OPENCV)
+    return Finding("opencv", "ok", text)
 
 
-def _failure(action: Callable[[], object]) -> Exception | None:
+def _catch_error(action: Callable[[], object]) -> Exception | None:
     try:
         action()
     except Exception as error:
@@ -92,17 +94,19 @@ def _failure(action: Callable[[], object]) -> Exception | None:
     return None
 
 
-def check_devices(wanted: str, cpu: str, gpus: Sequence[Gpu], complaint: str) -> list[Finding]:
-    """The CPU and each GPU; complaint: what torch said on looking for GPUs."""
+def check_devices(device: str, cpu: str, gpus: Sequence[Gpu], complaint: str) -> list[Finding]:
+    """Check the CPU and each GPU; complaint: torch's warning on looking for GPUs."""
     findings = [Finding("cpu", "ok", cpu)]
     for number, gpu in enumerate(gpus):
-        found = f"{gpu.name}, {gpu.free / GB:.1f} of {gpu.total / GB:.1f} GB free"
-        short = gpu.free < 2 * GB
-        mend = "nvidia-smi --query-compute-apps=pid,name,used_memory --format=csv" if short else ""
-        findings.append(Finding(f"cuda:{number}", "warning" if short else "ok", found, mend))
-    if not gpus and wanted == "cuda":
-        found = f"none, and device=cuda. {complaint}".strip()
-        findings.append(Finding("cuda", "problem", found, "bgexp run device=cpu"))
+        text = f"{gpu.name}, {gpu.free / GB:.1f} of {gpu.total / GB:.1f} GB free"
+        is_short = gpu.free < 2 * GB
+        mend = (
+            "nvidia-smi --query-compute-apps=pid,name,used_memory --format=csv" if is_short else ""
+        )
+        findings.append(Finding(f"cuda:{number}", "warning" if is_short else "ok", text, mend))
+    if not gpus and device == "cuda":
+        text = f"none, and device=cuda. {complaint}".strip()
+        findings.append(Finding("cuda", "problem", text, "bgexp run device=cpu"))
     elif not gpus and complaint:
         findings.append(Finding("cuda", "warning", complaint, "nvidia-smi"))
     elif not gpus:
@@ -111,21 +115,21 @@ def check_devices(wanted: str, cpu: str, gpus: Sequence[Gpu], complaint: str) ->
 
 
 def check_disk(folder: Path, free: int, refusal: str) -> Finding:
-    """Room in the runs folder (bytes), and that it can be written; refusal: why it cannot."""
+    """Check room in the runs folder (bytes), and that it is writable; refusal: why it is not."""
     place = shlex.quote(str(folder))
-    found = f"{folder}: {free / GB:.1f} GB free"
+    text = f"{folder}: {free / GB:.1f} GB free"
     if refusal:
         mend = f"sudo chown -R {os.getuid()} {place}"
-        return Finding("disk", "problem", f"{found}, cannot be written ({refusal})", mend)
+        return Finding("disk", "problem", f"{text}, cannot be written ({refusal})", mend)
     if free >= 5 * GB:
-        return Finding("disk", "ok", found)
+        return Finding("disk", "ok", text)
     status: Literal["problem", "warning"] = "problem" if free < GB / 2 else "warning"
-    return Finding("disk", status, found, f"du -xh -d 2 {place} | sort -h | tail")
+    return Finding("disk", status, text, f"du -xh -d 2 {place} | sort -h | tail")
 
 
 def check_memory(available: int) -> Finding:
-    """At least 3 GB of available memory (bytes)."""
-    found = f"{available / GB:.1f} GB available"
+    """Check that at least 3 GB of memory (bytes) are available."""
+    text = f"{available / GB:.1f} GB available"
     if available < 3 * GB:
-        return Finding("memory", "warning", found, "ps -eo pid,rss,args --sort=-rss | head")
-    return Finding("memory", "ok", found)
+        return Finding("memory", "warning", text, "ps -eo pid,rss,args --sort=-rss | head")
+    return Finding("memory", "ok", text)

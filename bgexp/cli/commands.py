@@ -1,4 +1,4 @@
-"""Each command but `bgexp run`: its checked settings, handed over to what does the work."""
+"""Each command but `bgexp run`: check its settings and call the function that does the work."""
 
 import argparse
 from collections.abc import Callable
@@ -20,10 +20,10 @@ from bgexp.config.train import TrainSettings
 from bgexp.errors import RefusedError
 from bgexp.system.workers import preload
 
-# What a command needs is imported in its function: each starts without what the others need.
+# Each command imports what it needs in its function, so that it starts without the others' imports.
 
 
-def _compare(config: DictConfig, options: argparse.Namespace) -> int:
+def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(CompareSettings, plain(config))
     from bgexp.compare.command import compare_runs, write_comparison
     from bgexp.compare.console import print_json, show_comparison
@@ -38,7 +38,7 @@ def _compare(config: DictConfig, options: argparse.Namespace) -> int:
     return 0
 
 
-def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AnalyzeSettings, plain(config))
     preload("bgexp.quality.inspection")
     from bgexp.quality.analyze import analyze_dataset, show_analysis
@@ -47,7 +47,7 @@ def _analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _batch(config: DictConfig, options: argparse.Namespace) -> int:
+def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(BatchSettings, plain(config))
     if settings.model is not None:
         refuse_beside_model(options.overrides)
@@ -55,9 +55,9 @@ def _batch(config: DictConfig, options: argparse.Namespace) -> int:
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
     from bgexp.batch.console import show_batch, show_plan
 
-    handled = settings.quality.enabled
-    process = batch_process_with_quality_handling if handled else batch_process_images
-    result = process(settings)
+    has_rules = settings.quality.enabled
+    process_images = batch_process_with_quality_handling if has_rules else batch_process_images
+    result = process_images(settings)
     if settings.dry_run:
         show_plan(result.planned)
         return 0
@@ -65,7 +65,7 @@ def _batch(config: DictConfig, options: argparse.Namespace) -> int:
     return 0 if result.summary["status"] == "finished" else 1
 
 
-def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(PromoteSettings, plain(config))
     from bgexp.promote.command import promote
 
@@ -76,7 +76,7 @@ def _promote(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _autotune(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AutotuneSettings, plain(config))
     from bgexp.autotune.command import autotune, show_tuning
 
@@ -85,34 +85,34 @@ def _autotune(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _train(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_train(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(TrainSettings, plain(config))
     from bgexp.train.command import train_network
 
     weights = train_network(settings, Path(config.hydra.run.dir).resolve())
-    chosen = (
+    overrides = (
         f"detector={settings.detector.name} detector.weights={weights}"
         if settings.network == "detector"
         else f"refine=unet refine.weights={weights}"
     )
     print(f"Weights: {weights}")
-    print(f"Next:    bgexp run {chosen}")
+    print(f"Next:    bgexp run {overrides}")
     return 0
 
 
-def _doctor(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_doctor(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.cli.doctor import run_doctor
 
     return run_doctor(check_settings(DoctorSettings, plain(config)))
 
 
-def _ui(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_ui(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.cli.ui import serve_ui
 
     return serve_ui(check_settings(UiSettings, plain(config)))
 
 
-def _review(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(ReviewSettings, plain(config))
     from bgexp.review.command import log_review, make_review
     from bgexp.review.console import show_made, show_votes
@@ -125,7 +125,7 @@ def _review(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _select(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_select(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(SelectSettings, plain(config))
     from bgexp.review.label import select_images, show_selection
 
@@ -135,14 +135,14 @@ def _select(config: DictConfig, _options: argparse.Namespace) -> int:
 
 START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "run": run,
-    "compare": _compare,
-    "review": _review,
-    "select": _select,
-    "analyze": _analyze,
-    "promote": _promote,
-    "batch": _batch,
-    "autotune": _autotune,
-    "train": _train,
-    "doctor": _doctor,
-    "ui": _ui,
+    "compare": _run_compare,
+    "review": _run_review,
+    "select": _run_select,
+    "analyze": _run_analyze,
+    "promote": _run_promote,
+    "batch": _run_batch,
+    "autotune": _run_autotune,
+    "train": _run_train,
+    "doctor": _run_doctor,
+    "ui": _run_ui,
 }

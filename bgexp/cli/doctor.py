@@ -1,7 +1,7 @@
 """`bgexp doctor`: what this machine has, and the command for what is missing.
 
 Whatever is heavy or may be broken is imported inside its check: a broken OpenCV is a finding and
-must not keep the doctor from coming.
+must not keep the doctor from running.
 """
 
 import shutil
@@ -37,7 +37,7 @@ STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 
 
 def run_doctor(settings: DoctorSettings) -> int:
-    """Prints what was found; returns 1 where anything is a problem, else 0."""
+    """Print the findings; return 1 where anything is a problem, else 0."""
     console = Console()
     with console.status("looking …"):
         findings = diagnose(settings)
@@ -46,35 +46,38 @@ def run_doctor(settings: DoctorSettings) -> int:
         result = Text(finding.status, STYLES[finding.status])
         table.add_row(finding.name, result, Text(finding.found))
     console.print(table)
-    for finding in findings:  # below the table, each on one line: they are there to be copied
+    for finding in findings:  # below the table, each on one line, so that it can be copied
         if finding.mend:
             console.print(Text(f"{finding.name}: {finding.mend}"), soft_wrap=True)
     return int(any(finding.status == "problem" for finding in findings))
 
 
 def diagnose(settings: DoctorSettings) -> list[Finding]:
-    """Runs every check; one that crashes is a problem, and the others go on."""
+    """Run every check; one that crashes is a problem, and the others go on."""
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "python": lambda: [check_python(sys.version_info[:3])],
-        "torch": lambda: [check_torch(_versions("torch", "torchvision"), _run_operator)],
-        "opencv": lambda: [check_opencv(_opencv_versions(), lambda: import_module("cv2"))],
-        "devices": lambda: _look_at_devices(settings.device),
+        "torch": lambda: [check_torch(_find_versions("torch", "torchvision"), _run_operator)],
+        "opencv": lambda: [check_opencv(_find_opencv_versions(), lambda: import_module("cv2"))],
+        "devices": lambda: _check_devices(settings.device),
         "detection": lambda: look_at_detection(settings.detector),
         "store": lambda: look_at_store(settings),
-        "disk": lambda: [_look_at_disk(settings.runs_dir.resolve())],
+        "disk": lambda: [_check_disk(settings.runs_dir.resolve())],
         "memory": lambda: [check_memory(psutil.virtual_memory().available)],
     }
     return [finding for name, check in checks.items() for finding in guarded(name, check)]
 
 
-def _versions(*names: str) -> Mapping[str, str]:
-    installed = {str(d.metadata["Name"]).lower(): d.version for d in metadata.distributions()}
+def _find_versions(*names: str) -> Mapping[str, str]:
+    installed = {
+        str(distribution.metadata["Name"]).lower(): distribution.version
+        for distribution in metadata.distributions()
+    }
     return {name: installed[name] for name in names if name in installed}
 
 
-def _opencv_versions() -> Mapping[str, str]:
+def _find_opencv_versions() -> Mapping[str, str]:
     kinds = ("python", "python-headless", "contrib-python", "contrib-python-headless")
-    return _versions(*(f"opencv-{kind}" for kind in kinds))
+    return _find_versions(*(f"opencv-{kind}" for kind in kinds))
 
 
 def _run_operator() -> None:
@@ -84,15 +87,18 @@ def _run_operator() -> None:
     nms(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), torch.tensor([1.0]), 0.5)
 
 
-def _look_at_devices(wanted: str) -> list[Finding]:
+def _check_devices(device: str) -> list[Finding]:
     import torch
 
     cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
     with warnings.catch_warnings(record=True) as complaints:
-        warnings.simplefilter("always")  # of a driver that is too old torch only warns
+        warnings.simplefilter("always")  # torch only warns of a driver that is too old
         numbers = range(_count_gpus())
-    gpus = [Gpu(torch.cuda.get_device_name(n), *torch.cuda.mem_get_info(n)) for n in numbers]
-    return check_devices(wanted, cpu, gpus, str(complaints[0].message) if complaints else "")
+    gpus = [
+        Gpu(torch.cuda.get_device_name(number), *torch.cuda.mem_get_info(number))
+        for number in numbers
+    ]
+    return check_devices(device, cpu, gpus, str(complaints[0].message) if complaints else "")
 
 
 def _count_gpus() -> int:
@@ -101,9 +107,9 @@ def _count_gpus() -> int:
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def _look_at_disk(runs: Path) -> Finding:
-    # A runs folder that is not there yet is not made: what counts is where it would be.
-    folder = next(place for place in (runs, *runs.parents) if place.exists())
+def _check_disk(runs: Path) -> Finding:
+    # A missing runs folder is not made: its nearest existing parent has the same disk.
+    folder = next(path for path in (runs, *runs.parents) if path.exists())
     refusal = ""
     try:
         with tempfile.TemporaryFile(dir=folder):

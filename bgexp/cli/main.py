@@ -1,4 +1,4 @@
-"""`bgexp COMMAND overrides…`: composes and checks the settings, then hands over. Thin."""
+"""`bgexp COMMAND overrides…`: compose and check the settings, then call the command."""
 
 import argparse
 import gc
@@ -18,8 +18,8 @@ from bgexp.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-CLOSING_SECONDS = 10  # after a signal; others that come meanwhile are passed over
-OVER_RUNS = {"compare", "review", "select", "promote"}  # words are runs: `bgexp compare last`
+CLOSING_SECONDS = 10  # after a signal; further signals are ignored meanwhile
+OVER_RUNS = {"compare", "review", "select", "promote"}  # words name runs: `bgexp compare last`
 FREE_TEXT = {
     "filter",
     "run",
@@ -27,7 +27,7 @@ FREE_TEXT = {
     "baseline",
     "reference",
     "votes",
-}  # whose values hold what Hydra's grammar would trip over
+}  # their values may hold characters that Hydra's grammar does not accept
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
     "compare": "runs side by side on the same images, paired, with intervals",
@@ -44,15 +44,15 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code.
+    """Run a command; return the exit code.
 
     0 all good; 1 finished but something failed; 2 wrong use or settings; 130 Ctrl-C; 143 SIGTERM.
     """
-    stop = _interrupter()
+    stop = _make_handler()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        return _main(list(sys.argv[1:] if arguments is None else arguments))
+        return _run_command(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         for line in str(error).splitlines():
             print(f"bgexp: {line}", file=sys.stderr)
@@ -63,13 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> int:
-    """Is `main` as a program of its own, which ends without looking for garbage: a second less."""
+    """Run `main` as a program, which ends without garbage collection: a second less."""
     code = main()
     gc.freeze()
     return code
 
 
-def _interrupter() -> Callable[[int, FrameType | None], None]:
+def _make_handler() -> Callable[[int, FrameType | None], None]:
     last = -math.inf
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -82,9 +82,9 @@ def _interrupter() -> Callable[[int, FrameType | None], None]:
     return stop
 
 
-def _main(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
+        print(_list_commands())
         return 0
     if arguments[0] == "--version":
         print(f"bgexp {__version__}")
@@ -93,13 +93,13 @@ def _main(arguments: list[str]) -> int:
     if command not in COMMANDS:
         hint = f"; did you mean {renamed}?" if (renamed := RENAMED.get(command)) else ""
         raise UserError(f"no such command: {command!r} (allowed: {', '.join(COMMANDS)}{hint})")
-    options = _options(command, rest)
+    options = _parse_options(command, rest)
     if options.help:
-        print(_help(command))
+        print(_describe_command(command))
         return 0
     from bgexp.config.compose import compose_config
 
-    config = compose_config(command, _shared(options), options.config_dir)
+    config = compose_config(command, _select_shared(options), options.config_dir)
     if options.cfg:
         _show_config(config, options)
         return 0
@@ -108,7 +108,7 @@ def _main(arguments: list[str]) -> int:
     return START[command](config, options)
 
 
-def _options(command: str, arguments: list[str]) -> argparse.Namespace:
+def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     parser = _Parser(prog=f"bgexp {command}", add_help=False)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-m", "--multirun", action="store_true")
@@ -129,22 +129,22 @@ def _options(command: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def _settings(command: str, words: list[str]) -> list[str]:
-    """The overrides as Hydra reads them: words that name runs become `runs`, free text is quoted.
+    """Rewrite overrides for Hydra: words that name runs become `runs`, free text is quoted.
 
     Raises:
-        UserError: a word where only settings can stand.
+        UserError: A word where only settings can stand.
     """
     from bgexp.config.compose import quoted
 
-    named = [word for word in words if "=" not in word and not word.startswith("~")]
-    if named and command not in OVER_RUNS:
-        raise UserError(f"{named[0]}: a setting is given as key=value")
-    overrides = [_bare_uri(word) for word in words if word not in named]
-    for place, override in enumerate(overrides):
+    runs = [word for word in words if "=" not in word and not word.startswith("~")]
+    if runs and command not in OVER_RUNS:
+        raise UserError(f"{runs[0]}: a setting is given as key=value")
+    overrides = [_strip_credentials(word) for word in words if word not in runs]
+    for position, override in enumerate(overrides):
         key, _, value = override.partition("=")
         if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
-            overrides[place] = f"{key}={quoted(value)}"
-    return overrides + [f"runs=[{','.join(map(quoted, named))}]"] * bool(named)
+            overrides[position] = f"{key}={quoted(value)}"
+    return overrides + [f"runs=[{','.join(map(quoted, runs))}]"] * bool(runs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -152,8 +152,8 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def _bare_uri(override: str) -> str:
-    """Takes credentials out of an address before Hydra or anyone writes it down."""
+def _strip_credentials(override: str) -> str:
+    """Take credentials out of an address before Hydra or anyone writes it down."""
     if not override.lstrip("+").startswith("tracking") or "@" not in override:
         return override
     from bgexp.config.credentials import use_credentials
@@ -161,10 +161,10 @@ def _bare_uri(override: str) -> str:
     return use_credentials(override)
 
 
-def _shared(options: argparse.Namespace) -> list[str]:
-    """The overrides to compose the first config from: all, but in a sweep where to put things.
+def _select_shared(options: argparse.Namespace) -> list[str]:
+    """Select overrides for the first config: all, but in a sweep only those of places.
 
-    In a sweep another shared one may need a swept one (refine.iterations a refine): the jobs'.
+    In a sweep another may need a swept one, as refine.iterations a refine: only jobs have both.
     """
     if not options.multirun:
         return list(options.overrides)
@@ -183,36 +183,36 @@ def _show_config(config: "DictConfig", options: argparse.Namespace) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     names = [str(name) for name in config]
-    keys = [n for n in names if options.cfg in ("all", "hydra" if n == "hydra" else "job")]
-    shown = OmegaConf.masked_copy(config, keys)
+    keys = [name for name in names if options.cfg in ("all", "hydra" if name == "hydra" else "job")]
+    selection = OmegaConf.masked_copy(config, keys)
     try:
-        print(OmegaConf.to_yaml(shown, resolve=options.resolve), end="")
+        print(OmegaConf.to_yaml(selection, resolve=options.resolve), end="")
     except OmegaConfBaseException as error:
         raise UserError(" ".join(str(error).split())) from error
 
 
-def _overview() -> str:
-    lines = [f"  {name:<8} {what}" for name, what in COMMANDS.items()]
+def _list_commands() -> str:
+    lines = [f"  {name:<8} {purpose}" for name, purpose in COMMANDS.items()]
     return "\n".join(
         ["bgexp COMMAND KEY=VALUE …", "", *lines, "", "bgexp COMMAND --help tells the settings."]
     )
 
 
-def _help(command: str) -> str:
-    """Return the command's config and those of the groups in its defaults, comments included."""
+def _describe_command(command: str) -> str:
+    """Return a command's help: its config and the groups of its defaults, with their comments."""
     import yaml
 
     from bgexp.config.compose import conf_dir
 
     config = (conf_dir() / f"{command}.yaml").read_text()
-    text = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", "", config]
+    parts = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", "", config]
     for default in yaml.safe_load(config)["defaults"]:
         for group in default if isinstance(default, dict) else ():
             for path in sorted((conf_dir() / group).glob("*.yaml")):
-                text += [f"# -- {group}={path.stem} " + "-" * 40, path.read_text()]
-    own = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
-    text += [f"Flags: {own}--cfg job (shows the composed settings)  --config-dir DIR"]
-    return "\n".join(text)
+                parts += [f"# -- {group}={path.stem} " + "-" * 40, path.read_text()]
+    flags = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
+    parts += [f"Flags: {flags}--cfg job (shows the composed settings)  --config-dir DIR"]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One real detection on each device, and whether the GPUs find what the CPU finds."""
+"""One real detection on each device, and whether the GPUs' equal the CPU's."""
 
 import shlex
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ if TYPE_CHECKING:  # these need torch or OpenCV, which may be what is broken
 
 PACKAGE = Path(bgexp.__file__).parent
 PICTURE = PACKAGE / "sample" / "images" / "animals" / "cat.jpg"
-BOX_PX, SCORE = 2.0, 0.02  # how far two devices may differ
+BOX_PX, SCORE = 2.0, 0.02  # largest differences of two devices: box corners (pixels), scores
 
 
 def look_at_detection(settings: DetectorSettings) -> Iterator[Finding]:
-    """The weights, a detection on the CPU, and one on each GPU compared with it."""
+    """Check the weights, a detection on the CPU, and one on each GPU compared with it."""
     import torch
 
     from bgexp.detect.build import find_weights
@@ -35,7 +35,7 @@ def look_at_detection(settings: DetectorSettings) -> Iterator[Finding]:
         image = load_image(PICTURE)
         expected, milliseconds = _detect(settings, "cpu", image)
     except UserError as error:
-        yield Finding("weights", "problem", str(error), _mend_weights(settings))
+        yield Finding("weights", "problem", str(error), _suggest_command(settings))
         return
     yield Finding("weights", "ok", f"{weights.path}, SHA-256 {weights.sha256[:16]}")
     if isinstance(expected, SoftMask):  # computed on the CPU, whatever GPUs there are
@@ -44,25 +44,25 @@ def look_at_detection(settings: DetectorSettings) -> Iterator[Finding]:
     yield check_found("detection on cpu", len(expected), milliseconds)
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         name = f"detection on cuda:{number}"
-        yield from guarded(name, lambda n=name: _compare(settings, n, image, expected))  # type: ignore[misc]
+        yield from guarded(name, lambda n=name: _compare_with_cpu(settings, n, image, expected))  # type: ignore[misc]
 
 
-def _compare(
+def _compare_with_cpu(
     settings: DetectorSettings, name: str, image: "NDArray[np.uint8]", expected: "Detections"
 ) -> list[Finding]:
     from bgexp.detect.detections import Detections
 
-    got, milliseconds = _detect(settings, name.rpartition(" ")[2], image)
-    assert isinstance(got, Detections)  # as the CPU's
-    if odd := disagreement(expected, got, settings.floor):
-        return [Finding(name, "problem", f"unlike the CPU's: {odd}", "bgexp run device=cpu")]
-    return [check_found(name, len(got), milliseconds)]
+    detections, milliseconds = _detect(settings, name.rpartition(" ")[2], image)
+    assert isinstance(detections, Detections)  # as the CPU's
+    if difference := disagreement(expected, detections, settings.floor):
+        return [Finding(name, "problem", f"unlike the CPU's: {difference}", "bgexp run device=cpu")]
+    return [check_found(name, len(detections), milliseconds)]
 
 
 def _detect(
     settings: DetectorSettings, device: str, image: "NDArray[np.uint8]"
 ) -> tuple["DetectorOutput", float]:
-    """The detections and the time of the second call in ms: the first one also warms up."""
+    """Return the detections and the second call's time in ms: the first one also warms up."""
     import torch
 
     from bgexp.detect.build import build_detector
@@ -70,11 +70,11 @@ def _detect(
     detector = build_detector(settings, torch.device(device))
     detector.detect(image)
     start = perf_counter()
-    found = detector.detect(image)
-    return found, (perf_counter() - start) * 1000
+    output = detector.detect(image)
+    return output, (perf_counter() - start) * 1000
 
 
-def _mend_weights(settings: DetectorSettings) -> str:
+def _suggest_command(settings: DetectorSettings) -> str:
     if isinstance(settings, Rembg):
         return "bgexp doctor detector=rembg detector.model=FILE.onnx"
     if settings.weights is None:  # the shipped file
@@ -95,30 +95,35 @@ def _mend_weights(settings: DetectorSettings) -> str:
 
 
 def check_mask(name: str, coverage: float, milliseconds: float) -> Finding:
-    """A soft mask of the sample's cat has to keep some of it and not all."""
-    found = f"{coverage:.0%} of the sample's cat.jpg kept, {milliseconds:.0f} ms"
+    """Check that a soft mask of the sample's cat keeps some of it and not all."""
+    text = f"{coverage:.0%} of the sample's cat.jpg kept, {milliseconds:.0f} ms"
     if not 0 < coverage < 1:
-        return Finding(name, "warning", found, "bgexp doctor detector=demo")
-    return Finding(name, "ok", found)
+        return Finding(name, "warning", text, "bgexp doctor detector=demo")
+    return Finding(name, "ok", text)
 
 
-def check_found(name: str, n: int, milliseconds: float) -> Finding:
-    """A detection on the sample's cat has to find something."""
-    found = f"{n} found in the sample's cat.jpg, {milliseconds:.0f} ms"
-    if n == 0:
-        return Finding(name, "warning", found, "bgexp doctor detector.score_threshold=0.3")
-    return Finding(name, "ok", found)
+def check_found(name: str, count: int, milliseconds: float) -> Finding:
+    """Check that a detection on the sample's cat finds something."""
+    text = f"{count} found in the sample's cat.jpg, {milliseconds:.0f} ms"
+    if count == 0:
+        return Finding(name, "warning", text, "bgexp doctor detector.score_threshold=0.3")
+    return Finding(name, "ok", text)
 
 
-def disagreement(expected: "Detections", got: "Detections", threshold: float) -> str:
-    """What is in one and has no like in the other; empty where both agree.
+def disagreement(expected: "Detections", detections: "Detections", threshold: float) -> str:
+    """Describe the first detection that only one device has; empty where both agree.
 
     Scores within the tolerance of the threshold may lie on either side of it.
     """
-    for these, others, what in ((expected, got, "not found"), (got, expected, "found besides")):
+    for these, others, difference in (
+        (expected, detections, "not found"),
+        (detections, expected, "found besides"),
+    ):
         for box, label, score in zip(these.boxes, these.labels, these.scores, strict=True):
-            near = abs(others.boxes - box).max(axis=1) <= BOX_PX
-            alike = near & (others.labels == label) & (abs(others.scores - score) <= SCORE)
-            if score > threshold + SCORE and not alike.any():
-                return f"{what}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
+            is_near = abs(others.boxes - box).max(axis=1) <= BOX_PX
+            is_alike = is_near & (others.labels == label) & (abs(others.scores - score) <= SCORE)
+            if score > threshold + SCORE and not is_alike.any():
+                return (
+                    f"{difference}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
+                )
     return ""

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
-    """The store's schema, then its runs; a store that is not there yet is not made."""
+    """Check the store's schema, then its runs; a missing store is not made."""
     uri, database = settings.tracking.uri, settings.runs_dir.resolve() / "mlflow.db"
     if uri is None and not database.exists():
         yield Finding("store", "ok", f"none yet: the first run makes {database}")
         return
     if uri is None:
-        schema = check_schema(database, _migrations())
+        schema = check_schema(database, _find_migrations())
         if schema.status != "ok":
             yield schema
             return
@@ -38,24 +38,26 @@ def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
     try:
         client, experiment = open_store(common)
     except UserError as error:
-        yield Finding("store", "problem", str(error), _mend_store(uri, database))
+        yield Finding("store", "problem", str(error), _suggest_command(uri, database))
         return
-    yield schema if uri is None else Finding("store", "ok", _shown(uri))
-    yield check_runs(*_runs(client, experiment), _shown(uri or f"sqlite:///{database}"))
+    yield schema if uri is None else Finding("store", "ok", _hide_credentials(uri))
+    yield check_runs(
+        *_count_runs(client, experiment), _hide_credentials(uri or f"sqlite:///{database}")
+    )
 
 
-def _migrations() -> Path:
+def _find_migrations() -> Path:
     spec = importlib.util.find_spec("mlflow")
     if spec is None or spec.origin is None:
         raise UserError("MLflow is not installed")
     return Path(spec.origin).parent / "store" / "db_migrations" / "versions"
 
 
-def _mend_store(uri: str | None, database: Path) -> str:
-    if uri is None:  # only an older schema is left as a reason
+def _suggest_command(uri: str | None, database: Path) -> str:
+    if uri is None:  # the schema was checked before: only an older one can be the reason
         place = shlex.quote(str(database))
         return f"cp {place} {place}.backup && mlflow db upgrade sqlite:///{place}"
-    address = shlex.quote(_shown(uri))
+    address = shlex.quote(_hide_credentials(uri))
     return (
         f"curl --fail {address}/health"
         if uri.startswith("http")
@@ -63,56 +65,56 @@ def _mend_store(uri: str | None, database: Path) -> str:
     )
 
 
-def _shown(uri: str) -> str:
-    # The address of a file has no host and would come back with a slash less.
+def _hide_credentials(uri: str) -> str:
+    # A file's address has no host and would lose a slash.
     return without_credentials(uri) if "@" in uri else uri
 
 
-def _runs(client: "MlflowClient", experiment: str) -> tuple[int, dict[str, dict[str, str]]]:
-    """The number of runs, and the tags of those that are RUNNING."""
+def _count_runs(client: "MlflowClient", experiment: str) -> tuple[int, dict[str, dict[str, str]]]:
+    """Return the number of runs, and the tags of those that are RUNNING."""
     running: dict[str, dict[str, str]] = {}
     total, token = 0, None
     while True:
         page = client.search_runs([experiment], max_results=1000, page_token=token)
         total += len(page)
-        running |= {r.info.run_id: r.data.tags for r in page if r.info.status == "RUNNING"}
+        running |= {run.info.run_id: run.data.tags for run in page if run.info.status == "RUNNING"}
         if not (token := page.token):
             return total, running
 
 
 def check_schema(database: Path, migrations: Path) -> Finding:
-    """An SQLite store that the installed MLflow knows; `migrations` holds the ones it knows."""
-    place = shlex.quote(str(database))
+    """Check that the installed MLflow knows an SQLite store's schema, from its `migrations`."""
+    path = shlex.quote(str(database))
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", 1, uri=True)) as connection:
             (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):
-            raise  # locked, or not to be opened: nothing is known about what is in it
-        found = f"{database} is no MLflow store ({error})"
-        return Finding("store", "problem", found, f"mv {place} {place}.broken")
+            raise  # locked, or not readable: nothing is known about its content
+        text = f"{database} is no MLflow store ({error})"
+        return Finding("store", "problem", text, f"mv {path} {path}.broken")
     if not any(migrations.glob(f"{revision}_*.py")):
-        found = f"{database}: schema {revision} is of a newer MLflow"
-        return Finding("store", "problem", found, "pip install --upgrade mlflow")
+        text = f"{database}: schema {revision} is of a newer MLflow"
+        return Finding("store", "problem", text, "pip install --upgrade mlflow")
     return Finding("store", "ok", f"{database}, schema {revision}")
 
 
 def check_runs(total: int, running: Mapping[str, Mapping[str, str]], uri: str) -> Finding:
-    """Runs still RUNNING whose process is gone; `running` has the tags by run id."""
-    left = [run_id for run_id, tags in running.items() if owner_gone(tags)]
-    found = f"{total} runs, {len(running) - len(left)} at work, {len(left)} left RUNNING"
-    if not left:
-        return Finding("runs", "ok", found)
+    """Look for runs still RUNNING whose process is gone; `running` has the tags by run id."""
+    orphans = [run_id for run_id, tags in running.items() if owner_gone(tags)]
+    text = f"{total} runs, {len(running) - len(orphans)} at work, {len(orphans)} left RUNNING"
+    if not orphans:
+        return Finding("runs", "ok", text)
     script = (
         f"import mlflow; c = mlflow.MlflowClient({json.dumps(uri)}); "
-        f'[c.set_terminated(r, "KILLED") for r in {json.dumps(left)}]'
+        f'[c.set_terminated(r, "KILLED") for r in {json.dumps(orphans)}]'
     )
     mend = f"python -c {shlex.quote(script)}"
-    return Finding("runs", "warning", f"{found} by a dead process", mend)
+    return Finding("runs", "warning", f"{text} by a dead process", mend)
 
 
 def owner_gone(tags: Mapping[str, str]) -> bool:
-    """Whether the process that these tags name was on this machine and is no more."""
+    """Return whether the process that these tags name was on this machine and is gone."""
     if tags.get("bgexp.host") != socket.gethostname():
         return False
     try:

@@ -20,13 +20,13 @@ from bgexp.system.workers import preload
 
 
 def run(config: DictConfig, options: argparse.Namespace) -> int:
-    """Runs a job or a sweep; returns the exit code."""
+    """Run a job or a sweep; return the exit code."""
     sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
     if config.get("sweep") is not None:
         return _optimize(config, options, sweep)
     jobs = combinations(config, options.overrides) if sweep else [options.overrides]
-    checked = [_run_settings(job, options) for job in jobs]
-    _expect_workers(checked)
+    job_settings = [_compose_job(job, options) for job in jobs]
+    _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import show_results
     from bgexp.sweep.jobs import run_sweep
@@ -35,32 +35,32 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     folder = Path(OmegaConf.select(config, key)).resolve()
     if any((folder / name).exists() for name in ("summary.json", "sweep.json")):
         raise UserError(f"{key}: {folder} holds the results of an earlier run")
-    check_ready(checked)
-    # What the configs say of these was read already: an address without its credentials.
-    given = {key: str(folder)}
-    if checked[0].tracking.uri is not None:
-        given["tracking.uri"] = checked[0].tracking.uri
+    check_ready(job_settings)
+    # These were read already; the address goes on without its credentials.
+    fixed = {key: str(folder)}
+    if job_settings[0].tracking.uri is not None:
+        fixed["tracking.uri"] = job_settings[0].tracking.uri
     if sweep:
-        folders = run_sweep(checked, folder, lambda: _hydra(options, given))
+        folders = run_sweep(job_settings, folder, lambda: _run_hydra(options, fixed))
     else:
-        _hydra(options, given)
+        _run_hydra(options, fixed)
         folders = [folder]
-    return 0 if show_results(folders, checked[0]) else 1
+    return 0 if show_results(folders, job_settings[0]) else 1
 
 
-def _expect_workers(jobs: Sequence[RunSettings]) -> None:
-    """Lets them import what they need while this process imports the rest."""
+def _preload_workers(jobs: Sequence[RunSettings]) -> None:
+    """Let workers import what they need while this process imports the rest."""
     if any((job.workers or share_of_cores()) > 1 for job in jobs):
         preload("bgexp.experiment.evaluate_dataset")
 
 
-def _run_settings(overrides: Sequence[str], options: argparse.Namespace) -> RunSettings:
-    """The settings of one job; `sweep` is none of them."""
-    return _checked_run(compose_config("run", overrides, options.config_dir), overrides)
+def _compose_job(overrides: Sequence[str], options: argparse.Namespace) -> RunSettings:
+    """Compose the settings of one job; `sweep` is none of them."""
+    return _check_run(compose_config("run", overrides, options.config_dir), overrides)
 
 
-def _checked_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:
-    """The settings of a composed config, those of a promoted model put in."""
+def _check_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:
+    """Return the settings of a composed config, with those of a promoted model."""
     values = {key: value for key, value in plain(composed).items() if key != "sweep"}
     settings = check_settings(RunSettings, values)
     if settings.model is None:
@@ -72,15 +72,15 @@ def _checked_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:
 
 
 def refuse_beside_model(overrides: Sequence[str]) -> None:
-    """Looks that a promoted model is run as it was promoted.
+    """Check that a promoted model is run as it was promoted.
 
     Raises:
-        UserError: other settings for what it brings itself.
+        UserError: An override of settings that the model brings.
     """
-    own = ("detector", "combine", "refine", "seed", "experiment")
+    model_keys = ("detector", "combine", "refine", "seed", "experiment")
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
-        if key.partition(".")[0] in own:
+        if key.partition(".")[0] in model_keys:
             raise UserError(f"{key}: model=… brings its own (leave one of the two out)")
 
 
@@ -94,27 +94,35 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
     from bgexp.sweep.optuna_trials import optimize
 
     space = read_space(config, options.overrides)
-    corners = [_run_settings(corner, options) for corner in space.corners()]
-    _expect_workers(corners)
+    corners = [_compose_job(corner, options) for corner in space.corners()]
+    _preload_workers(corners)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import show_results
 
     check_ready(corners)
     folder = Path(config.hydra.sweep.dir).resolve()
-    jobs, best = optimize(settings, space, corners, folder, lambda job: _run_settings(job, options))
+    jobs, best = optimize(settings, space, corners, folder, lambda job: _compose_job(job, options))
     return 0 if show_results(jobs, corners[0], best) else 1
 
 
-def _hydra(options: argparse.Namespace, given: dict[str, str]) -> None:
-    """Lets Hydra run the job or, by its launcher, the jobs; `given` overrides what was given."""
-    kept = [o for o in options.overrides if o.partition("=")[0].lstrip("+") not in given]
-    sys.argv = ["bgexp run", *kept, *(f"{key}={quoted(value)}" for key, value in given.items())]
+def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
+    """Let Hydra run the job or, by its launcher, the jobs, with `fixed` in place of overrides."""
+    overrides = [
+        override
+        for override in options.overrides
+        if override.partition("=")[0].lstrip("+") not in fixed
+    ]
+    sys.argv = [
+        "bgexp run",
+        *overrides,
+        *(f"{key}={quoted(value)}" for key, value in fixed.items()),
+    ]
     sys.argv += ["--multirun"] * options.multirun
     sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_job)()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_run_job)()
 
 
-def _job(composed: DictConfig) -> None:
+def _run_job(composed: DictConfig) -> None:
     from bgexp.detect.device import limit_threads
     from bgexp.sweep.jobs import run_job
 
@@ -122,5 +130,5 @@ def _job(composed: DictConfig) -> None:
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
     overrides = list(hydra_config.overrides.task)
-    settings = _checked_run(composed, overrides)
+    settings = _check_run(composed, overrides)
     run_job(settings, Path(hydra_config.runtime.output_dir), overrides, sweep)

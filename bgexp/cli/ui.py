@@ -19,26 +19,26 @@ from bgexp.config.credentials import without_credentials
 from bgexp.config.doctor import UiSettings
 from bgexp.errors import UserError
 
-START_S = 180  # MLflow takes seconds to import, and much longer on a busy machine
-STOP_S = 10
-# Without the jobs and with one worker it has 2 processes instead of 11.
+START_S = 180  # seconds; MLflow takes long to import on a busy machine
+STOP_S = 10  # seconds
+# Without the jobs and with one worker MLflow has 2 processes instead of 11.
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def serve_ui(settings: UiSettings) -> int:
-    """Serves the user interface and returns 0 once a signal stopped it with all its processes.
+    """Serve the user interface; return 0 once a signal stopped it with all its processes.
 
     Raises:
-        UserError: there is no local store, the port is taken, or the server failed.
+        UserError: There is no local store, the port is taken, or the server failed.
     """
     runs = settings.runs_dir.resolve()
     _check_store(settings, runs)
     _check_port(settings.host, settings.port)
     log = runs / "ui.log"
-    with _stop_signals() as stop, _server(settings, runs, log) as server:
+    with _catch_signals() as stop, _start_server(settings, runs, log) as server:
         _wait_until_up(server, stop, settings, log)
         if not stop.is_set():
-            print(f"open {_address(settings)} (Ctrl-C stops)", flush=True)
+            print(f"open {_format_address(settings)} (Ctrl-C stops)", flush=True)
         while not stop.wait(0.2):
             _check_alive(server, log)
     return 0
@@ -63,7 +63,9 @@ def _check_port(host: str, port: int) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise UserError(f"host: cannot listen on {host}: {error.strerror}") from error
-        free = next(other for other in range(port + 1, port + 1000) if _is_free(host, other))
+        free = next(
+            candidate for candidate in range(port + 1, port + 1000) if _is_free(host, candidate)
+        )
         raise UserError(f"port: {port} is in use (try port={free})") from error
 
 
@@ -83,21 +85,23 @@ def _listen(host: str, port: int) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Event]:
-    """An event that Ctrl-C and SIGTERM set: nothing is interrupted half-way."""
+def _catch_signals() -> Iterator[Event]:
+    """Yield an event that Ctrl-C and SIGTERM set: nothing is interrupted half-way."""
     stop = Event()
-    wanted = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: stop.set()) for number in wanted]
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
     try:
         yield stop
     finally:
-        for number, handler in zip(wanted, before, strict=True):
+        for number, handler in zip(numbers, handlers, strict=True):
             signal.signal(number, handler)
 
 
 @contextmanager
-def _server(settings: UiSettings, runs: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """The server in a process group of its own, which is gone afterwards."""
+def _start_server(
+    settings: UiSettings, runs: Path, log: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Yield the server in a process group of its own, which is gone afterwards."""
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{runs / 'mlflow.db'}"]
     # The server reads the artifacts of local runs itself and needs no store for uploads.
@@ -116,10 +120,10 @@ def _server(settings: UiSettings, runs: Path, log: Path) -> Iterator["subprocess
     try:
         yield server
     finally:
-        _stop(server)
+        _stop_server(server)
 
 
-def _stop(server: "subprocess.Popen[bytes]") -> None:
+def _stop_server(server: "subprocess.Popen[bytes]") -> None:
     # A child may have left the group, hence both ways.
     family = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -147,7 +151,7 @@ def _wait_until_up(
 
 def _is_up(settings: UiSettings) -> bool:
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-    # Not by urllib: it would ask a proxy.
+    # Not by urllib, which would ask a proxy.
     connection = HTTPConnection(
         everywhere.get(settings.host, settings.host), settings.port, timeout=5
     )
@@ -167,6 +171,6 @@ def _check_alive(server: "subprocess.Popen[bytes]", log: Path) -> None:
         raise UserError(f"the server stopped ({server.returncode}): {last[:200]}; see {log}")
 
 
-def _address(settings: UiSettings) -> str:
+def _format_address(settings: UiSettings) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{settings.port}"

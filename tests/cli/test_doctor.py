@@ -238,7 +238,7 @@ def test_a_locked_store_is_not_moved_away(tmp_path):
 
 
 def test_a_store_of_an_older_mlflow(tmp_path, monkeypatch):
-    (revision,) = store._migrations().glob("0c779009ac13_*.py")
+    (revision,) = store._find_migrations().glob("0c779009ac13_*.py")
     a_database(
         tmp_path / "mlflow.db",
         "CREATE TABLE alembic_version (version_num)",
@@ -285,7 +285,7 @@ def test_runs_are_counted_over_all_pages():
         return page
 
     client = SimpleNamespace(search_runs=search_runs)
-    assert store._runs(client, "0") == (2, {"2": {"n": "2"}})
+    assert store._count_runs(client, "0") == (2, {"2": {"n": "2"}})
 
 
 def test_the_report(tmp_path, monkeypatch, capsys):
@@ -321,12 +321,12 @@ def test_missing_weights(tmp_path):
 def test_how_weights_are_had(tmp_path, monkeypatch):
     shipped = settings_for(tmp_path).detector
     monkeypatch.setattr(detection, "PACKAGE", tmp_path / "site-packages" / "bgexp")
-    assert detection._mend_weights(shipped).endswith("-py3-none-any.whl")
+    assert detection._suggest_command(shipped).endswith("-py3-none-any.whl")
     (tmp_path / "site-packages" / ".git").mkdir(parents=True)
-    assert detection._mend_weights(shipped).startswith("git -C ")
+    assert detection._suggest_command(shipped).startswith("git -C ")
     coco = settings_for(tmp_path, "detector=maskrcnn_resnet50_fpn").detector
-    assert detection._mend_weights(coco).startswith("curl --fail --create-dirs -o /")
-    assert detection._mend_weights(coco).endswith(".pth")
+    assert detection._suggest_command(coco).startswith("curl --fail --create-dirs -o /")
+    assert detection._suggest_command(coco).endswith(".pth")
 
 
 @pytest.mark.slow
