@@ -27,7 +27,7 @@ def output_paths(tops: Mapping[str, str], suffix: str) -> dict[str, str]:
     folders = {
         _fold_name(folder) for path, top in tops.items() for folder in _list_folders(path, top)
     }
-    taken = set(folders)
+    used_keys = set(folders)
     unnamed = list(tops)
     for make_name in (_name_by_stem, _name_in_full, _name_with_hash):
         names = {path: _join_path(path, tops[path], make_name(path, suffix)) for path in unnamed}
@@ -35,10 +35,10 @@ def output_paths(tops: Mapping[str, str], suffix: str) -> dict[str, str]:
         unique = {
             path: name
             for path, name in names.items()
-            if name and uses[_fold_name(name)] == 1 and _fold_name(name) not in taken
+            if name and uses[_fold_name(name)] == 1 and _fold_name(name) not in used_keys
         }
         outputs |= unique
-        taken |= {_fold_name(name) for name in unique.values()}
+        used_keys |= {_fold_name(name) for name in unique.values()}
         unnamed = [path for path in unnamed if path not in unique]
     if unnamed:
         raise ValueError(f"no free output name for {unnamed[:3]}")

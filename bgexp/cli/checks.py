@@ -99,11 +99,9 @@ def check_devices(device: str, cpu: str, gpus: Sequence[Gpu], complaint: str) ->
     findings = [Finding("cpu", "ok", cpu)]
     for number, gpu in enumerate(gpus):
         text = f"{gpu.name}, {gpu.free / GB:.1f} of {gpu.total / GB:.1f} GB free"
-        is_short = gpu.free < 2 * GB
-        mend = (
-            "nvidia-smi --query-compute-apps=pid,name,used_memory --format=csv" if is_short else ""
-        )
-        findings.append(Finding(f"cuda:{number}", "warning" if is_short else "ok", text, mend))
+        short = gpu.free < 2 * GB
+        mend = "nvidia-smi --query-compute-apps=pid,name,used_memory --format=csv" if short else ""
+        findings.append(Finding(f"cuda:{number}", "warning" if short else "ok", text, mend))
     if not gpus and device == "cuda":
         text = f"none, and device=cuda. {complaint}".strip()
         findings.append(Finding("cuda", "problem", text, "bgexp run device=cpu"))

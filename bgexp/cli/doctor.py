@@ -68,10 +68,7 @@ def diagnose(settings: DoctorSettings) -> list[Finding]:
 
 
 def _find_versions(*names: str) -> Mapping[str, str]:
-    installed = {
-        str(distribution.metadata["Name"]).lower(): distribution.version
-        for distribution in metadata.distributions()
-    }
+    installed = {str(d.metadata["Name"]).lower(): d.version for d in metadata.distributions()}
     return {name: installed[name] for name in names if name in installed}
 
 
@@ -94,10 +91,7 @@ def _check_devices(device: str) -> list[Finding]:
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")  # torch only warns of a driver that is too old
         numbers = range(_count_gpus())
-    gpus = [
-        Gpu(torch.cuda.get_device_name(number), *torch.cuda.mem_get_info(number))
-        for number in numbers
-    ]
+    gpus = [Gpu(torch.cuda.get_device_name(n), *torch.cuda.mem_get_info(n)) for n in numbers]
     return check_devices(device, cpu, gpus, str(complaints[0].message) if complaints else "")
 
 

@@ -115,15 +115,13 @@ def disagreement(expected: "Detections", detections: "Detections", threshold: fl
 
     Scores within the tolerance of the threshold may lie on either side of it.
     """
-    for these, others, difference in (
+    for first, second, what in (
         (expected, detections, "not found"),
         (detections, expected, "found besides"),
     ):
-        for box, label, score in zip(these.boxes, these.labels, these.scores, strict=True):
-            is_near = abs(others.boxes - box).max(axis=1) <= BOX_PX
-            is_alike = is_near & (others.labels == label) & (abs(others.scores - score) <= SCORE)
+        for box, label, score in zip(first.boxes, first.labels, first.scores, strict=True):
+            is_near = abs(second.boxes - box).max(axis=1) <= BOX_PX
+            is_alike = is_near & (second.labels == label) & (abs(second.scores - score) <= SCORE)
             if score > threshold + SCORE and not is_alike.any():
-                return (
-                    f"{difference}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
-                )
+                return f"{what}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
     return ""

@@ -107,16 +107,8 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
 
 def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
     """Let Hydra run the job or, by its launcher, the jobs, with `fixed` in place of overrides."""
-    overrides = [
-        override
-        for override in options.overrides
-        if override.partition("=")[0].lstrip("+") not in fixed
-    ]
-    sys.argv = [
-        "bgexp run",
-        *overrides,
-        *(f"{key}={quoted(value)}" for key, value in fixed.items()),
-    ]
+    others = [o for o in options.overrides if o.partition("=")[0].lstrip("+") not in fixed]
+    sys.argv = ["bgexp run", *others, *(f"{key}={quoted(value)}" for key, value in fixed.items())]
     sys.argv += ["--multirun"] * options.multirun
     sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_run_job)()

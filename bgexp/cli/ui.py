@@ -63,9 +63,7 @@ def _check_port(host: str, port: int) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise UserError(f"host: cannot listen on {host}: {error.strerror}") from error
-        free = next(
-            candidate for candidate in range(port + 1, port + 1000) if _is_free(host, candidate)
-        )
+        free = next(p for p in range(port + 1, port + 1000) if _is_free(host, p))
         raise UserError(f"port: {port} is in use (try port={free})") from error
 
 

@@ -128,20 +128,12 @@ def _check_content(content: _File, names: Mapping[int, str], root: Path) -> list
     ids = [image.id for image in images]
     _raise_if_any("two images of one file_name", _find_repeated(paths))
     _raise_if_any("two images of one id", _find_repeated(ids))
-    _raise_if_any(
-        "two categories of one id", _find_repeated(category.id for category in content.categories)
-    )
-    _raise_if_any(
-        "two annotations of one id", _find_repeated(annotation.id for annotation in annotations)
-    )
+    _raise_if_any("two categories of one id", _find_repeated(c.id for c in content.categories))
+    _raise_if_any("two annotations of one id", _find_repeated(a.id for a in annotations))
     known_ids = set(ids)
-    unknown = [
-        annotation.image_id for annotation in annotations if annotation.image_id not in known_ids
-    ]
+    unknown = [a.image_id for a in annotations if a.image_id not in known_ids]
     _raise_if_any("an annotation's image_id that no image has", unknown)
-    unknown = [
-        annotation.category_id for annotation in annotations if annotation.category_id not in names
-    ]
+    unknown = [a.category_id for a in annotations if a.category_id not in names]
     _raise_if_any("an annotation's category_id that no category has", unknown)
     return paths
 
@@ -186,9 +178,9 @@ def _select_categories(names: Mapping[int, str], chosen: Collection[str | int] |
     """Return the ids of the chosen categories."""
     if chosen is None:
         return set(names)
-    known = {*names, *names.values()}
-    if not chosen or not set(chosen) <= known:
-        unknown = ", ".join(str(value) for value in chosen if value not in known) or "none"
+    allowed_values = {*names, *names.values()}
+    if not chosen or not set(chosen) <= allowed_values:
+        unknown = ", ".join(str(value) for value in chosen if value not in allowed_values) or "none"
         allowed = ", ".join(f"{name} ({number})" for number, name in names.items())
         raise UserError(f"dataset.categories: unknown (got {unknown}; allowed: {allowed})")
     return {number for number, name in names.items() if number in chosen or name in chosen}

@@ -41,11 +41,7 @@ def instance_masks(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray
     Arguments and errors as in `truth_mask`.
     """
     masks = zip(image.annotations, encoded_masks(image, size), strict=True)
-    return {
-        annotation.id: _decode_runs(runs, size)
-        for annotation, runs in masks
-        if not annotation.iscrowd
-    }
+    return {a.id: _decode_runs(runs, size) for a, runs in masks if not a.iscrowd}
 
 
 def encoded_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
@@ -79,13 +75,10 @@ def _decode_runs(runs: Runs, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _encode_annotation(annotation: Annotation, size: tuple[int, int]) -> Runs:
-    segmentation = from_json(annotation.segmentation)
+    content = from_json(annotation.segmentation)
     try:
-        return (
-            _encode_runs(segmentation, size)
-            if isinstance(segmentation, dict)
-            else _encode_polygons(segmentation, size)
-        )
+        encode = _encode_runs if isinstance(content, dict) else _encode_polygons
+        return encode(content, size)
     except ValueError as error:
         raise ImageError(f"its annotation {annotation.id}: {error}") from error
 

@@ -34,8 +34,6 @@ def _load_truth(item: Item, image: NDArray[np.uint8]) -> NDArray[np.bool_] | Non
     except ImageError as error:
         raise ImageError(f"its mask: {error}") from error
     if truth.shape != image.shape[:2]:
-        (mask_height, mask_width), (height, width) = truth.shape, image.shape[:2]
-        raise ImageError(
-            f"its mask has {mask_width}x{mask_height} pixels, the upright image {width}x{height}"
-        )
+        (h, w), (height, width) = truth.shape, image.shape[:2]
+        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
     return truth

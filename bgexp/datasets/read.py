@@ -54,7 +54,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 over path, image hash and mask hash of every item; the root is left out."""
+        """Return the SHA-256 over each item's path, image hash and mask hash, but not the root."""
         rows = [[item.path, item.sha256, item.mask_sha256] for item in self.items]
         return sha256_bytes(json.dumps(rows).encode())
 
@@ -121,21 +121,21 @@ def _read_annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
     except OSError as error:
         raise _describe_os_error("dataset.images", error) from error
     except UserError as error:  # its message may quote names from the file
-        raise _make_error(str(error)) from error
+        raise _user_error(str(error)) from error
     if not any(os.path.exists(root / path) for path in images):  # noqa: PTH110  # never raises
-        raise _make_error(f"dataset.images: no image of {settings.annotations} is in {root}")
+        raise _user_error(f"dataset.images: no image of {settings.annotations} is in {root}")
     return images
 
 
 def _list_pairs(root: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return images and masks, both by the image's path; one folder may lie in the other."""
     if root == truth:
-        raise _make_error(f"dataset.masks: the same folder as dataset.images: {truth}")
+        raise _user_error(f"dataset.masks: the same folder as dataset.images: {truth}")
     images = _list_images("dataset.images", root, without=truth)
     masks = _list_images("dataset.masks", truth, without=root)
     if not (owners := _match_masks(images, masks)):
         hint = f"that of {min(images)} is {min(images)}.png or has the same stem"
-        raise _make_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
+        raise _user_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
     return images, {image: masks[mask] for mask, image in owners.items()}
 
 
@@ -149,10 +149,10 @@ def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
         full = f"{image}.png"
         matches = [full] if full in by_stem[image] else by_stem[image.rpartition(".")[0]]
         matches = [mask for mask in matches if mask.lower().endswith(".png")] or matches
-        claimants = [owners[mask] for mask in matches if mask in owners] + [image]
-        if len(matches) > 1 or len(claimants) > 1:
-            clash = f"{', '.join(matches)} for {', '.join(claimants)}"
-            raise _make_error(
+        rivals = [owners[mask] for mask in matches if mask in owners] + [image]
+        if len(matches) > 1 or len(rivals) > 1:
+            clash = f"{', '.join(matches)} for {', '.join(rivals)}"
+            raise _user_error(
                 f"dataset.masks: ambiguous: {clash}; a mask named {full} would be clear"
             )
         owners |= dict.fromkeys(matches, image)
@@ -168,12 +168,12 @@ def _list_images(key: str, root: Path, without: Path | None = None) -> dict[str,
         raise _describe_os_error(key, error) from error
     for entry in files:
         if entry.closed.startswith("unreadable"):
-            raise _make_error(f"{key}: {entry.closed}: {entry.file}")
+            raise _user_error(f"{key}: {entry.closed}: {entry.file}")
         if not entry.closed and entry.file.suffix.lower() in SUFFIXES:
             images[entry.path] = entry.file
     if not images:
         suffixes = " ".join(sorted(SUFFIXES))
-        raise _make_error(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
+        raise _user_error(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
     return images
 
 
@@ -183,9 +183,9 @@ def _resolve(path: Path) -> Path:
 
 def _describe_os_error(key: str, error: OSError) -> UserError:
     reason = _REASONS.get(type(error), error.strerror)
-    return _make_error(f"{key}: {reason}: {error.filename}")
+    return _user_error(f"{key}: {reason}: {error.filename}")
 
 
-def _make_error(message: str) -> UserError:
+def _user_error(message: str) -> UserError:
     """Return the error as one line, whatever a name holds: a newline, a terminal escape."""
     return UserError("".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped(message)))

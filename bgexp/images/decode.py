@@ -210,11 +210,9 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 def _refuse_large_avif(head: bytes) -> None:
     """Raise for an AVIF over the decoder's own limit, which the decoder calls broken."""
-    position = head.find(b"ispe") + 8  # a box of ISO 23008-12: version, width and height follow
-    if head[4:12] == b"ftypavif" and position > 8 and len(head) >= position + 8:
-        width, height = (
-            int.from_bytes(head[position + offset : position + offset + 4]) for offset in (0, 4)
-        )
+    start = head.find(b"ispe") + 8  # a box of ISO 23008-12: version, width and height follow
+    if head[4:12] == b"ftypavif" and start > 8 and len(head) >= start + 8:
+        width, height = (int.from_bytes(head[start + n : start + n + 4]) for n in (0, 4))
         if (area := width * height / 1e6) > AVIF_MEGAPIXELS:
             size = f"{width}x{height} = {area:.4g} megapixels"
             raise ImageError(f"{TOO_LARGE}: {size}, an AVIF may have {AVIF_MEGAPIXELS}")

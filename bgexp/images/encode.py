@@ -68,15 +68,13 @@ def decode_photo(data: bytes, max_megapixels: float, keep: Keep) -> Photo:
 def _select_exif(image: Image.Image, gps: bool) -> bytes:
     """Return the EXIF without orientation (the result is upright), thumbnail and maker's notes."""
     try:
-        exif, selection = image.getexif(), Image.Exif()
-        selection.update({tag: value for tag, value in exif.items() if tag not in _NOT_KEPT})
+        exif, copy = image.getexif(), Image.Exif()
+        copy.update({tag: value for tag, value in exif.items() if tag not in _NOT_KEPT})
         for ifd in (ExifTags.IFD.Exif, *([ExifTags.IFD.GPSInfo] if gps else [])):
             tags = exif.get_ifd(ifd).items()
-            selection.get_ifd(ifd).update(
-                {tag: value for tag, value in tags if tag not in _NOT_KEPT}
-            )
+            copy.get_ifd(ifd).update({tag: value for tag, value in tags if tag not in _NOT_KEPT})
         ifds = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-        return selection.tobytes() if len(selection) or any(map(selection.get_ifd, ifds)) else b""
+        return copy.tobytes() if len(copy) or any(map(copy.get_ifd, ifds)) else b""
     except Exception:  # broken EXIF is not kept
         return b""
 

@@ -140,11 +140,11 @@ def _describe_flaws(row: Any) -> list[str]:  # noqa: ANN401
 
 def _build_cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
     counts = summary["findings"]
-    others = len(rows) - counts["images"]
+    other_files = len(rows) - counts["images"]
     gigabytes = rows["bytes"].sum() / 1e9
     missing = ", ".join(f"{name} {count:,}" for name, count in list(summary["missing"].items())[:3])
     return [
-        Card("Images", f"{counts['images']:,}", "", [f"{others:,} other files"]),
+        Card("Images", f"{counts['images']:,}", "", [f"{other_files:,} other files"]),
         Card("Categories", f"{counts['categories']:,}", "", [f"{number(gigabytes, 2)} GB"]),
         Card("Corrupt", f"{counts['corrupt']:,}", "", ["do not decode in full"]),
         Card("Missing values", f"{counts['missing_values']:,}", "", [missing or "none asked for"]),

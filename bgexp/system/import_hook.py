@@ -51,11 +51,7 @@ class _Loader(SourceFileLoader):
 def _replace_compiler() -> Iterator[None]:
     """Let a stub stand for the compiler in whatever is imported meanwhile."""
     module = ModuleType(_COMPILER)
-    setattr(
-        module,
-        _FUNCTION,
-        lambda *arguments: getattr(import_module(_COMPILER), _FUNCTION)(*arguments),
-    )
+    setattr(module, _FUNCTION, lambda *args: getattr(import_module(_COMPILER), _FUNCTION)(*args))
     sys.modules[_COMPILER] = module
     try:
         yield

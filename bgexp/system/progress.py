@@ -57,20 +57,18 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 class _Lines:
     def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._completed = what, total, 0
+        self._what, self._total, self._count = what, total, 0
         self._start = self._last_line = monotonic()
 
     def step(self, failed: int) -> None:
-        self._completed += 1
+        self._count += 1
         now = monotonic()
-        tenth = self._completed * 10 // self._total > (self._completed - 1) * 10 // self._total
+        tenth = self._count * 10 // self._total > (self._count - 1) * 10 // self._total
         due = now - self._last_line > (1 if tenth else _LINE_SECONDS)
-        if due or self._completed == self._total:
+        if due or self._count == self._total:
             self._last_line = now
-            rate = self._completed / max(1e-9, now - self._start)
-            left = (self._total - self._completed) / rate
+            rate = self._count / max(1e-9, now - self._start)
+            left = (self._total - self._count) / rate
             bad = f", {failed} failed" if failed else ""
-            line = (
-                f"{self._what}: {self._completed} of {self._total}, {rate:.1f}/s, {left:.0f} s left"
-            )
+            line = f"{self._what}: {self._count} of {self._total}, {rate:.1f}/s, {left:.0f} s left"
             print(f"{line}{bad}", file=sys.stderr, flush=True)
