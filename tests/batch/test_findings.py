@@ -8,50 +8,54 @@ from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 
 
-def done(number, *flags, confidence=0.9, **values):
+def make_done(number, *flags, confidence=0.9, **values):
     values = {"coverage": 0.3, "confidence": confidence, "kind": "regular"} | values
     return Record(f"{number:02}.jpg", ".", "done", flags=flags, **values)
 
 
-def skipped(path, reason):
+def make_skipped(path, reason):
     return Record(path, ".", "skipped", reason)
 
 
-def find(records, **summary):
+def find_findings(records, **summary):
     return batch_findings(manifest_table(records), {"status": "finished", **summary})
 
 
 def test_a_good_batch_and_an_empty_one_say_nothing():
-    assert find([done(n) for n in range(8)]) == []
-    assert find([]) == []
-    assert find([skipped("x.txt", "not an image")]) == []
+    assert find_findings([make_done(n) for n in range(8)]) == []
+    assert find_findings([]) == []
+    assert find_findings([make_skipped("x.txt", "not an image")]) == []
 
 
 def test_failed_images():
-    records = [done(n) for n in range(5)]
+    records = [make_done(n) for n in range(5)]
     records += [Record(f"f{n}.jpg", ".", "failed", "ValueError: x") for n in range(2)]
     records += [Record("f2.jpg", ".", "failed", "timed out")]
-    [finding] = find(records)
+    [finding] = find_findings(records)
     assert (finding.severity, finding.title) == ("warning", "3 images failed")
     assert finding.evidence.startswith("ValueError: x (2); timed out (1). Run the same command")
     assert finding.paths == ("f0.jpg", "f1.jpg", "f2.jpg")
     assert finding.weight == 3 / 8
-    assert find(records, status="failed")[0].severity == "problem"
+    assert find_findings(records, status="failed")[0].severity == "problem"
 
 
 def test_damaged_files():
-    records = [done(0), skipped("a.jpg", "corrupt: truncated"), skipped("b.txt", "not an image")]
-    [finding] = find(records)
+    records = [
+        make_done(0),
+        make_skipped("a.jpg", "corrupt: truncated"),
+        make_skipped("b.txt", "not an image"),
+    ]
+    [finding] = find_findings(records)
     assert (finding.title, finding.paths) == ("1 file is damaged", ("a.jpg",))
-    records.append(skipped("c.jpg", "corrupt: empty: no bytes"))
-    assert find(records)[0].title == "2 files are damaged"
+    records.append(make_skipped("c.jpg", "corrupt: empty: no bytes"))
+    assert find_findings(records)[0].title == "2 files are damaged"
 
 
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_flag(flag):
-    records = [done(n) for n in range(6)] + [done(7, flag, confidence=0.9)]
-    records += [done(8, "other", flag, confidence=0.2), done(9, flag, confidence=None)]
-    [finding] = find(records)
+    records = [make_done(n) for n in range(6)] + [make_done(7, flag, confidence=0.9)]
+    records += [make_done(8, "other", flag, confidence=0.2), make_done(9, flag, confidence=None)]
+    [finding] = find_findings(records)
     assert finding.title == f"3 results flagged {flag}"
     assert finding.evidence == f"33.3% of the results: {FLAGS[flag][0]}."
     assert finding.paths == ("09.jpg", "08.jpg", "07.jpg")  # no score, then the least sure
@@ -60,7 +64,7 @@ def test_each_flag(flag):
 
 
 def test_a_flag_is_known_by_its_whole_name():
-    assert find([done(0, "unsure_of_it")]) == []
+    assert find_findings([make_done(0, "unsure_of_it")]) == []
 
 
 def test_settings_to_try_are_ones_that_the_command_line_takes():
@@ -70,8 +74,10 @@ def test_settings_to_try_are_ones_that_the_command_line_takes():
 
 
 def test_missing_metadata_and_extensions():
-    records = [done(n) for n in range(3)] + [done(4, quality_issues=("tiny", "wrong_extension"))]
-    wrong, missing = find(records, missing_metadata={"make": 1200, "gps": 3})
+    records = [make_done(n) for n in range(3)] + [
+        make_done(4, quality_issues=("tiny", "wrong_extension"))
+    ]
+    wrong, missing = find_findings(records, missing_metadata={"make": 1200, "gps": 3})
     assert wrong.title == "1 image with the extension of another format"
     assert wrong.paths == ("04.jpg",)
     assert missing.title == "Metadata are missing"
@@ -79,8 +85,8 @@ def test_missing_metadata_and_extensions():
 
 
 def test_at_most_five_and_the_worst_first():
-    records = [done(n, *FLAGS) for n in range(4)] + [skipped("x.jpg", "corrupt: x")]
+    records = [make_done(n, *FLAGS) for n in range(4)] + [make_skipped("x.jpg", "corrupt: x")]
     records += [Record("f.jpg", ".", "failed", "x")]
-    findings = find(records, status="failed", missing_metadata={"make": 1})
+    findings = find_findings(records, status="failed", missing_metadata={"make": 1})
     assert [finding.severity for finding in findings] == ["problem"] + ["warning"] * 3 + ["note"]
     assert findings[0].title == "1 image failed"

@@ -102,14 +102,18 @@ def test_every_section(parse):
 
 
 def test_the_most_doubtful_come_first():
-    def done(path, *flags, confidence=0.9):
+    def make_done(path, *flags, confidence=0.9):
         return Record(path, ".", "done", flags=flags, confidence=confidence)
 
-    records = [done("sure"), done("less sure", confidence=0.5), done("unscored", confidence=None)]
+    records = [
+        make_done("sure"),
+        make_done("less sure", confidence=0.5),
+        make_done("unscored", confidence=None),
+    ]
     records += [
-        done("flagged", "low_confidence"),
-        done("grave", "unstable"),
-        done("many", "a", "b", "c"),
+        make_done("flagged", "low_confidence"),
+        make_done("grave", "unstable"),
+        make_done("many", "a", "b", "c"),
     ]
     records += [Record("failed", ".", "failed", flags=("unstable",))]
     rows = manifest_table(records)

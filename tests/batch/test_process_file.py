@@ -115,9 +115,9 @@ def test_what_is_there_and_whole_is_not_done_again(job, settings, tmp_path):
 def test_a_record_of_anything_else_counts_for_nothing(job, settings, tmp_path, change):
     record = run(job, settings, tmp_path)
     earlier = replace(record, **change)
-    again = run(replace(job, earlier=earlier), settings, tmp_path)
-    assert again.status == "done"
-    assert replace(again, timings_ms={}, memory=0) == replace(record, timings_ms={}, memory=0)
+    repeated = run(replace(job, earlier=earlier), settings, tmp_path)
+    assert repeated.status == "done"
+    assert replace(repeated, timings_ms={}, memory=0) == replace(record, timings_ms={}, memory=0)
 
 
 def test_an_input_that_changed_or_vanished_is_named(job, settings, tmp_path):

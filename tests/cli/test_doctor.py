@@ -65,19 +65,21 @@ def test_torch():
 @pytest.mark.parametrize("library", ["libGL.so.1", "libglib-2.0.so.0", "libgthread-2.0.so.0"])
 def test_opencv_without_a_system_library(library):
     error = ImportError(f"{library}: cannot open shared object file: No such file or directory")
-    found = findings.check_opencv({"opencv-python": "5.0"}, fail(error))
-    assert found.status == "problem"
-    assert library in found.found
-    assert found.mend == "apt-get install libgl1 libglib2.0-0 libxcb1"
+    finding = findings.check_opencv({"opencv-python": "5.0"}, fail(error))
+    assert finding.status == "problem"
+    assert library in finding.found
+    assert finding.mend == "apt-get install libgl1 libglib2.0-0 libxcb1"
 
 
 @pytest.mark.parametrize(
     ("action", "status"), [(lambda: None, "warning"), (fail(AttributeError("gapi")), "problem")]
 )
 def test_two_opencvs(action, status):
-    found = findings.check_opencv({"opencv-python": "5.0", "opencv-python-headless": "4.9"}, action)
-    assert found.status == status
-    assert found.mend == (
+    finding = findings.check_opencv(
+        {"opencv-python": "5.0", "opencv-python-headless": "4.9"}, action
+    )
+    assert finding.status == status
+    assert finding.mend == (
         "pip uninstall -y opencv-python opencv-python-headless"
         " && pip install --force-reinstall --no-deps opencv-python"
     )
@@ -97,8 +99,8 @@ def test_devices():
     assert statuses("cuda", "2 threads", [], "")[1] == ("cuda", "problem")
     assert statuses("auto", "2 threads", [], "driver too old")[1] == ("cuda", "warning")
     gpus = [Gpu("H200", 100 * GB, 140 * GB), Gpu("T4", GB, 16 * GB)]
-    found = statuses("cuda", "2 threads", gpus, "")
-    assert found == [("cpu", "ok"), ("cuda:0", "ok"), ("cuda:1", "warning")]
+    pairs = statuses("cuda", "2 threads", gpus, "")
+    assert pairs == [("cpu", "ok"), ("cuda:0", "ok"), ("cuda:1", "warning")]
 
 
 @pytest.mark.parametrize(
@@ -112,10 +114,10 @@ def test_devices():
     ],
 )
 def test_disk(free, refusal, status):
-    found = findings.check_disk(Path("/a b"), free, refusal)
-    assert found.status == status
-    assert (not found.mend) == (status == "ok")
-    assert not found.mend or "'/a b'" in found.mend
+    finding = findings.check_disk(Path("/a b"), free, refusal)
+    assert finding.status == status
+    assert (not finding.mend) == (status == "ok")
+    assert not finding.mend or "'/a b'" in finding.mend
 
 
 def test_memory():
@@ -134,7 +136,7 @@ def test_a_crash_keeps_what_was_found_before():
     ]
 
 
-def some_detections(boxes, scores):
+def make_detections(boxes, scores):
     n = len(boxes)
     return Detections(
         boxes=np.array(boxes, np.float32).reshape(n, 4),
@@ -150,7 +152,7 @@ A, B = [0, 0, 10, 10], [50, 50, 90, 90]
 
 
 @pytest.mark.parametrize(
-    ("boxes", "scores", "said"),
+    ("boxes", "scores", "start"),
     [
         ([B, A], [0.8, 0.79], ""),  # another order
         ([[0, 2, 10, 8], B], [0.81, 0.8], ""),  # within both tolerances
@@ -161,21 +163,21 @@ A, B = [0, 0, 10, 10], [50, 50, 90, 90]
         ([], [], "not found: box [0.0"),
     ],
 )
-def test_disagreement(boxes, scores, said):
-    expected, got = some_detections([A, B], [0.8, 0.8]), some_detections(boxes, scores)
-    found = detection.disagreement(expected, got, 0.5)
-    assert found.startswith(said)
-    assert bool(found) == bool(said)
+def test_disagreement(boxes, scores, start):
+    expected, got = make_detections([A, B], [0.8, 0.8]), make_detections(boxes, scores)
+    text = detection.disagreement(expected, got, 0.5)
+    assert text.startswith(start)
+    assert bool(text) == bool(start)
 
 
 def test_another_label_disagrees():
-    expected = some_detections([A], [0.8])
+    expected = make_detections([A], [0.8])
     assert "label 1" in detection.disagreement(
         expected, replace(expected, labels=expected.labels + 1), 0.5
     )
 
 
-def own_tags(**changes):
+def make_tags(**changes):
     process = psutil.Process()
     tags = {
         "bgexp.host": socket.gethostname(),
@@ -188,20 +190,20 @@ def own_tags(**changes):
 @pytest.mark.parametrize(
     ("tags", "gone"),
     [
-        (own_tags(), False),
-        (own_tags(pid="999999999"), True),
-        (own_tags(process_started="1000.0"), True),  # its number went to another process
-        (own_tags(host="elsewhere", pid="999999999"), False),
+        (make_tags(), False),
+        (make_tags(pid="999999999"), True),
+        (make_tags(process_started="1000.0"), True),  # its number went to another process
+        (make_tags(host="elsewhere", pid="999999999"), False),
         ({}, False),  # not a run of bgexp
     ],
 )
 def test_owner_gone(tags, gone):
     assert store.owner_gone(tags) is gone
-    found = store.check_runs(3, {"abc": tags}, "sqlite:////x.db")
-    assert found.status == ("warning" if gone else "ok")
+    finding = store.check_runs(3, {"abc": tags}, "sqlite:////x.db")
+    assert finding.status == ("warning" if gone else "ok")
 
 
-def a_database(path, *statements):
+def make_database(path, *statements):
     with sqlite3.connect(path) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -212,24 +214,24 @@ def a_database(path, *statements):
 def test_schema(tmp_path):
     (tmp_path / "abc_first.py").touch()
     table = "CREATE TABLE alembic_version (version_num)"
-    place = f"{tmp_path}/a b#.db"
-    known = a_database(place, table, "INSERT INTO alembic_version VALUES ('abc')")
-    found = store.check_schema(Path(known), tmp_path)
-    assert (found.status, found.found) == ("ok", f"{place}, schema abc")
-    a_database(place, "UPDATE alembic_version SET version_num = 'def'")
-    assert store.check_schema(Path(place), tmp_path).mend == "pip install --upgrade mlflow"
+    path = f"{tmp_path}/a b#.db"
+    database = make_database(path, table, "INSERT INTO alembic_version VALUES ('abc')")
+    finding = store.check_schema(Path(database), tmp_path)
+    assert (finding.status, finding.found) == ("ok", f"{path}, schema abc")
+    make_database(path, "UPDATE alembic_version SET version_num = 'def'")
+    assert store.check_schema(Path(path), tmp_path).mend == "pip install --upgrade mlflow"
 
 
 @pytest.mark.parametrize("content", [b"", b"no database at all" * 100])
 def test_no_store_in_the_file(tmp_path, content):
     path = tmp_path / "mlflow.db"
     path.write_bytes(content)
-    found = store.check_schema(path, tmp_path)
-    assert (found.status, found.mend) == ("problem", f"mv {path} {path}.broken")
+    finding = store.check_schema(path, tmp_path)
+    assert (finding.status, finding.mend) == ("problem", f"mv {path} {path}.broken")
 
 
 def test_a_locked_store_is_not_moved_away(tmp_path):
-    path = a_database(tmp_path / "mlflow.db", "CREATE TABLE alembic_version (version_num)")
+    path = make_database(tmp_path / "mlflow.db", "CREATE TABLE alembic_version (version_num)")
     with sqlite3.connect(path) as writer:
         writer.execute("BEGIN EXCLUSIVE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):
@@ -239,7 +241,7 @@ def test_a_locked_store_is_not_moved_away(tmp_path):
 
 def test_a_store_of_an_older_mlflow(tmp_path, monkeypatch):
     (revision,) = store._find_migrations().glob("0c779009ac13_*.py")
-    a_database(
+    make_database(
         tmp_path / "mlflow.db",
         "CREATE TABLE alembic_version (version_num)",
         f"INSERT INTO alembic_version VALUES ('{revision.name.partition('_')[0]}')",
@@ -290,32 +292,32 @@ def test_runs_are_counted_over_all_pages():
 
 def test_the_report(tmp_path, monkeypatch, capsys):
     long = "command " * 40
-    several = [Finding("disk", "ok", "[bold]fine"), Finding("weights", "warning", "old", long)]
-    monkeypatch.setattr(doctor, "diagnose", lambda _: several)
+    results = [Finding("disk", "ok", "[bold]fine"), Finding("weights", "warning", "old", long)]
+    monkeypatch.setattr(doctor, "diagnose", lambda _: results)
     assert doctor.run_doctor(settings_for(tmp_path)) == 0
-    said = capsys.readouterr().out
-    assert "[bold]fine" in said
-    assert f"\nweights: {long}\n" in said
-    several.append(Finding("memory", "problem", "none"))
+    output = capsys.readouterr().out
+    assert "[bold]fine" in output
+    assert f"\nweights: {long}\n" in output
+    results.append(Finding("memory", "problem", "none"))
     assert doctor.run_doctor(settings_for(tmp_path)) == 1
 
 
 def test_a_broken_check_does_not_keep_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "look_at_detection", fail(ImportError("libGL.so.1")))
     monkeypatch.setattr(doctor, "_run_operator", lambda: None)
-    found = {f.name: f.status for f in doctor.diagnose(settings_for(tmp_path / "not" / "yet"))}
-    assert found["detection"] == "problem"
-    assert found["store"] == "ok"
-    assert {"python", "torch", "opencv", "cpu", "cuda", "disk", "memory"} <= set(found)
+    statuses = {f.name: f.status for f in doctor.diagnose(settings_for(tmp_path / "not" / "yet"))}
+    assert statuses["detection"] == "problem"
+    assert statuses["store"] == "ok"
+    assert {"python", "torch", "opencv", "cpu", "cuda", "disk", "memory"} <= set(statuses)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_weights(tmp_path):
     settings = settings_for(tmp_path, f"detector.weights={tmp_path}/no.safetensors").detector
-    (found,) = detection.look_at_detection(settings)
-    assert found.status == "problem"
-    assert found.found.startswith("detector.weights: no such file")
-    assert found.mend == "bgexp doctor detector=demo detector.weights=null"
+    (finding,) = detection.look_at_detection(settings)
+    assert finding.status == "problem"
+    assert finding.found.startswith("detector.weights: no such file")
+    assert finding.mend == "bgexp doctor detector=demo detector.weights=null"
 
 
 def test_how_weights_are_had(tmp_path, monkeypatch):
@@ -346,11 +348,11 @@ def test_a_real_detection(tmp_path):
     save_state(build_demo_model(128).state_dict(), weights, {})
     size = "detector.image_size=128"
     settings = settings_for(tmp_path, f"detector.weights={weights}", size).detector
-    found = list(detection.look_at_detection(settings))
-    assert [f.name for f in found][:2] == ["weights", "detection on cpu"]
-    assert len(found) == 2 + torch.cuda.device_count()
-    assert found[0].status == "ok"
-    assert all("in the sample's cat.jpg" in f.found for f in found[1:])
+    results = list(detection.look_at_detection(settings))
+    assert [f.name for f in results][:2] == ["weights", "detection on cpu"]
+    assert len(results) == 2 + torch.cuda.device_count()
+    assert results[0].status == "ok"
+    assert all("in the sample's cat.jpg" in f.found for f in results[1:])
 
 
 @pytest.mark.slow
@@ -360,7 +362,7 @@ def test_a_real_store_and_the_command_that_mends_it(tmp_path):
     client, experiment = store.open_store(
         Common(runs_dir=tmp_path, tracking=settings.tracking, seed=0, device="cpu")
     )
-    client.create_run(experiment, tags=own_tags(pid="999999999"))
+    client.create_run(experiment, tags=make_tags(pid="999999999"))
     opened, runs = store.look_at_store(settings)
     assert opened.status == "ok"
     assert "1 left RUNNING" in runs.found

@@ -72,7 +72,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused(result, *words):
+def check_refusal(result, *words):
     code, out, err = result
     assert code == 2, err
     lines = err.splitlines()
@@ -86,44 +86,44 @@ def refused(result, *words):
 
 @pytest.mark.parametrize(("overrides", "words"), WRONG, ids=lambda value: " ".join(value)[:50])
 def test_wrong_settings(bgexp_cli, fast, place, overrides, words):
-    given = [o for o in fast if not any(o.split("=")[0] == w.split("=")[0] for w in overrides)]
+    defaults = [o for o in fast if not any(o.split("=")[0] == w.split("=")[0] for w in overrides)]
     if any(o.startswith("dataset=") for o in overrides):
-        given.remove("dataset.subset=2")
+        defaults.remove("dataset.subset=2")
     if "~detector" in overrides or any(o.startswith("detector=") for o in overrides):
-        given = [o for o in given if not o.startswith("detector")]
-    refused(bgexp_cli("run", *given, *overrides), *words)
+        defaults = [o for o in defaults if not o.startswith("detector")]
+    check_refusal(bgexp_cli("run", *defaults, *overrides), *words)
     # A store that cannot be is found last; all else leaves nothing behind.
-    left = {path.name for path in place.rglob("*")}
-    assert left <= ({"runs", ".mlflow.lock"} if "tracking.uri=nonsense://" in overrides else set())
+    names = {path.name for path in place.rglob("*")}
+    assert names <= ({"runs", ".mlflow.lock"} if "tracking.uri=nonsense://" in overrides else set())
 
 
 @pytest.mark.parametrize("overrides", CODE, ids=lambda value: value[0])
 def test_a_config_names_no_code(bgexp_cli, fast, place, overrides):
     key = overrides[0].lstrip("+").partition("=")[0].partition("._target_")[0]
-    refused(bgexp_cli("run", *fast, *overrides), key.rpartition(".")[0] or key)
+    check_refusal(bgexp_cli("run", *fast, *overrides), key.rpartition(".")[0] or key)
     assert not list(place.iterdir())
 
 
 @pytest.mark.parametrize("command", ["nosuch", "Run", "", "--nosuch"])
 def test_unknown_command(bgexp_cli, command):
-    refused(bgexp_cli(command), "no such command", "allowed: run, compare, ", "doctor, ui)")
+    check_refusal(bgexp_cli(command), "no such command", "allowed: run, compare, ", "doctor, ui)")
 
 
 @pytest.mark.usefixtures("place")
 def test_only_run_sweeps(bgexp_cli):
-    refused(bgexp_cli("doctor", "-m", "device=cpu,cuda"), "-m", "bgexp doctor")
+    check_refusal(bgexp_cli("doctor", "-m", "device=cpu,cuda"), "-m", "bgexp doctor")
 
 
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("digits", ["12345678", "123e4567"])
 def test_what_looks_like_a_number_names_a_run(bgexp_cli, digits):
-    refused(bgexp_cli("promote", f"run={digits}"), f"{digits}: no such run")
-    refused(bgexp_cli("compare", digits), f"{digits}: no such run")
+    check_refusal(bgexp_cli("promote", f"run={digits}"), f"{digits}: no such run")
+    check_refusal(bgexp_cli("compare", digits), f"{digits}: no such run")
 
 
 @pytest.mark.usefixtures("place")
 def test_a_number_names_a_version(bgexp_cli):
-    refused(bgexp_cli("run", "model=3", "device=cpu"), "nothing is registered as 3")
+    check_refusal(bgexp_cli("run", "model=3", "device=cpu"), "nothing is registered as 3")
 
 
 @pytest.mark.usefixtures("place")
@@ -131,15 +131,17 @@ def test_cuda_without_one(bgexp_cli, fast, monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    refused(bgexp_cli("run", *fast[:-1], "device=cuda"), "device", "no CUDA device", "auto or cpu")
+    check_refusal(
+        bgexp_cli("run", *fast[:-1], "device=cuda"), "device", "no CUDA device", "auto or cpu"
+    )
 
 
 def test_dataset_folders(bgexp_cli, fast, place):
     (place / "empty").mkdir()
     (place / "file").write_text("x")
-    given = ["run", *fast, "dataset=folder"]
-    refused(bgexp_cli(*given, "dataset.root=empty"), "dataset.root: no images", ".jpg")
-    refused(bgexp_cli(*given, "dataset.root=file"), "dataset.root: not a folder")
+    arguments = ["run", *fast, "dataset=folder"]
+    check_refusal(bgexp_cli(*arguments, "dataset.root=empty"), "dataset.root: no images", ".jpg")
+    check_refusal(bgexp_cli(*arguments, "dataset.root=file"), "dataset.root: not a folder")
 
 
 def test_weights_files(bgexp_cli, fast, place, weights):
@@ -149,14 +151,16 @@ def test_weights_files(bgexp_cli, fast, place, weights):
     (place / "text.safetensors").write_text("no weights")
     (place / "text.pth").write_text("no weights")
     save_file({"layer.weight": torch.zeros(2)}, place / "other.safetensors")
-    given = ["run", *fast[1:]]
+    arguments = ["run", *fast[1:]]
     for name in ("text.safetensors", "text.pth"):
-        text = refused(bgexp_cli(*given, f"detector.weights={name}"), name)
+        text = check_refusal(bgexp_cli(*arguments, f"detector.weights={name}"), name)
         assert "no file of weights" in text
-    refused(bgexp_cli(*given, "detector.weights=other.safetensors"), "belongs to another model")
+    check_refusal(
+        bgexp_cli(*arguments, "detector.weights=other.safetensors"), "belongs to another model"
+    )
     shutil.copy(weights, place / "renamed.pth")
-    refused(bgexp_cli(*given, "detector.weights=renamed.pth"), "renamed.pth")
-    refused(bgexp_cli(*given, "detector.weights=."), "no such file")
+    check_refusal(bgexp_cli(*arguments, "detector.weights=renamed.pth"), "renamed.pth")
+    check_refusal(bgexp_cli(*arguments, "detector.weights=."), "no such file")
     assert not (place / "runs").exists()
 
 
@@ -168,7 +172,7 @@ def test_published_weights_without_network(bgexp_cli, place, monkeypatch):
 
     monkeypatch.setenv("TORCH_HOME", str(place / "hub"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    text = refused(
+    text = check_refusal(
         bgexp_cli("run", "detector=maskrcnn_resnet50_fpn"),
         str(place / "hub"),
         "https://download.pytorch.org/",
@@ -180,22 +184,22 @@ def test_published_weights_without_network(bgexp_cli, place, monkeypatch):
 
 def test_one_bad_value_in_a_sweep_starts_nothing(bgexp_cli, fast, place):
     result = bgexp_cli("run", "-m", *fast, "detector.score_threshold=0.5,0.6,1.5")
-    refused(result, "detector.score_threshold", "1.5")
+    check_refusal(result, "detector.score_threshold", "1.5")
     assert not list(place.iterdir())
 
 
 def test_closed_port(bgexp_cli, fast, place, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     result = bgexp_cli("run", *fast, "tracking.uri=http://127.0.0.1:9")
-    refused(result, "tracking.uri: http://127.0.0.1:9")
+    check_refusal(result, "tracking.uri: http://127.0.0.1:9")
     assert not list(place.glob("runs/*/*"))
 
 
 @pytest.mark.parametrize("runs", ["file", "file/below", "/proc/nosuch", "/dev/null"])
 def test_runs_cannot_be(bgexp_cli, fast, place, runs):
     (place / "file").write_text("mine")
-    refused(bgexp_cli("run", *fast, f"runs_dir={runs}"), "runs_dir: ")
-    refused(bgexp_cli("run", "-m", *fast, f"runs_dir={runs}"), "runs_dir: ")
+    check_refusal(bgexp_cli("run", *fast, f"runs_dir={runs}"), "runs_dir: ")
+    check_refusal(bgexp_cli("run", "-m", *fast, f"runs_dir={runs}"), "runs_dir: ")
     assert (place / "file").read_text() == "mine"
 
 
@@ -203,7 +207,9 @@ def test_runs_cannot_be(bgexp_cli, fast, place, runs):
 def test_earlier_results_are_not_written_over(bgexp_cli, fast, place, flag, key):
     (place / "earlier").mkdir()
     (place / "earlier" / ("sweep.json" if flag else "summary.json")).write_text("{}")
-    refused(bgexp_cli("run", *filter(None, [flag]), *fast, f"{key}=earlier"), key, "earlier run")
+    check_refusal(
+        bgexp_cli("run", *filter(None, [flag]), *fast, f"{key}=earlier"), key, "earlier run"
+    )
     assert len(list((place / "earlier").iterdir())) == 1
 
 
@@ -223,8 +229,8 @@ def test_config_dir_is_read(bgexp_cli, place, name):
     folder = place / name / "experiment"
     folder.mkdir(parents=True)
     (folder / "own.yaml").write_text("# @package _global_\nseed: 77\n")
-    given = ["run", "experiment=own", "--cfg", "job", "--config-dir", str(place / name)]
-    code, out, err = bgexp_cli(*given)
+    arguments = ["run", "experiment=own", "--cfg", "job", "--config-dir", str(place / name)]
+    code, out, err = bgexp_cli(*arguments)
     assert code == 0, err
     assert "seed: 77" in out
 
@@ -236,7 +242,7 @@ def test_config_dir_is_read(bgexp_cli, place, name):
 def test_malformed_config(bgexp_cli, place, content):
     (place / "mine/experiment").mkdir(parents=True)
     (place / "mine/experiment/own.yaml").write_bytes(content)
-    text = refused(bgexp_cli("run", "experiment=own", "--config-dir", "mine"))
+    text = check_refusal(bgexp_cli("run", "experiment=own", "--config-dir", "mine"))
     assert "experiment" in text or "--config-dir" in text
 
 
@@ -245,14 +251,14 @@ def test_code_in_a_config_dir(bgexp_cli, fast, place, line):
     (place / "mine/experiment").mkdir(parents=True)
     text = f"# @package _global_\nhydra:\n  {line}\n"
     (place / "mine/experiment/own.yaml").write_text(text)
-    given = ["run", *fast, "experiment=own", "--config-dir", "mine"]
-    refused(bgexp_cli(*given), "hydra.", "names no code")
+    arguments = ["run", *fast, "experiment=own", "--config-dir", "mine"]
+    check_refusal(bgexp_cli(*arguments), "hydra.", "names no code")
 
 
 @pytest.mark.usefixtures("place")
 def test_options_on_both_sides_of_m(bgexp_cli):
     for order in (["-m", "seed=1", "samples=2"], ["seed=1", "-m", "samples=2"]):
-        refused(bgexp_cli("run", *order, "max_failed=2"), "max_failed", "got 2")
+        check_refusal(bgexp_cli("run", *order, "max_failed=2"), "max_failed", "got 2")
 
 
 def test_shows_config(bgexp_cli, place):
@@ -263,7 +269,7 @@ def test_shows_config(bgexp_cli, place):
     assert "hydra:" not in out
     code, out, _ = bgexp_cli("run", "--cfg", "job", "--resolve", "runs_dir=${oc.env:HOME}")
     assert (code, f"runs_dir: {os.environ['HOME']}" in out) == (0, True)
-    refused(bgexp_cli("run", "--cfg", "job", "--resolve", "seed=${nothing}"), "nothing")
+    check_refusal(bgexp_cli("run", "--cfg", "job", "--resolve", "seed=${nothing}"), "nothing")
     assert not list(place.iterdir())
 
 
@@ -290,11 +296,11 @@ def test_looking_is_quick_and_imports_nothing_heavy(tmp_path):
         "    main(a)\n"
         "print([m for m in ('torch', 'mlflow', 'cv2', 'pandas') if m in sys.modules])"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow
@@ -302,8 +308,8 @@ def test_as_a_program(tmp_path):
     script = Path(sys.executable).parent / "bgexp"
     wrong = [[str(script), "run", "device=tpu"], [sys.executable, "-m", "bgexp.cli.main", "nosuch"]]
     for arguments in wrong:
-        done = subprocess.run(
+        process = subprocess.run(
             arguments, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False
         )
-        refused((done.returncode, done.stdout, done.stderr))
+        check_refusal((process.returncode, process.stdout, process.stderr))
     assert not list(tmp_path.iterdir())

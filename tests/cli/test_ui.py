@@ -35,19 +35,19 @@ def settings_for(runs, port, **more):
     )
 
 
-def composed(*overrides):
+def compose_settings(*overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return dict(compose("ui", list(overrides)))
 
 
 def test_the_shipped_settings():
-    settings = check_settings(UiSettings, composed())
+    settings = check_settings(UiSettings, compose_settings())
     assert (settings.host, settings.port) == ("127.0.0.1", 5000)
 
 
 def test_a_port_out_of_range():
     with pytest.raises(UserError, match=r"^port: .*65535"):
-        check_settings(UiSettings, composed("port=65536"))
+        check_settings(UiSettings, compose_settings("port=65536"))
 
 
 def test_no_store_yet(tmp_path, free_port):
@@ -56,24 +56,26 @@ def test_no_store_yet(tmp_path, free_port):
 
 
 @pytest.mark.parametrize(
-    ("uri", "said"),
+    ("uri", "message"),
     [
         ("https://me:secret@example.org/x", "own user interface: open https://example.org/x$"),
         ("sqlite:////data/mlflow.db", "only the store in the runs folder"),
     ],
 )
-def test_another_store(tmp_path, free_port, uri, said):
-    with pytest.raises(UserError, match=said):
+def test_another_store(tmp_path, free_port, uri, message):
+    with pytest.raises(UserError, match=message):
         ui.serve_ui(settings_for(tmp_path, free_port, tracking={"uri": uri}))
 
 
 def test_a_port_in_use(tmp_path):
     (tmp_path / "mlflow.db").touch()
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        with pytest.raises(UserError, match=rf"^port: {port} is in use \(try port=\d+\)$") as told:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(
+            UserError, match=rf"^port: {port} is in use \(try port=\d+\)$"
+        ) as caught:
             ui.serve_ui(settings_for(tmp_path, port))
-        advice = int(str(told.value).rpartition("=")[2][:-1])
+        advice = int(str(caught.value).rpartition("=")[2][:-1])
         assert advice > port
         socket.create_server(("127.0.0.1", advice)).close()
 
@@ -84,8 +86,8 @@ def test_a_host_of_another_machine(tmp_path, free_port):
         ui.serve_ui(settings_for(tmp_path, free_port, host="203.0.113.1"))
 
 
-def stand_in(tmp_path, monkeypatch, script):
-    """A program in the place of Python with MLflow."""
+def replace_python(tmp_path, monkeypatch, script):
+    """Put a program in the place of Python with MLflow."""
     (tmp_path / "mlflow.db").touch()
     program = tmp_path / "server"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -94,17 +96,17 @@ def stand_in(tmp_path, monkeypatch, script):
 
 
 def test_a_server_that_stops_by_itself(tmp_path, monkeypatch, free_port):
-    stand_in(tmp_path, monkeypatch, "echo; echo no such table; exit 3")
-    before = signal.getsignal(signal.SIGTERM)
+    replace_python(tmp_path, monkeypatch, "echo; echo no such table; exit 3")
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(UserError, match=r"^the server stopped \(3\): no such table; see .*ui\.log"):
         ui.serve_ui(settings_for(tmp_path, free_port))
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_outlives_it(tmp_path, monkeypatch, free_port, number):
     stubborn = "trap '' TERM; setsid sleep 60 & sleep 60 & echo ready; while :; do wait; done"
-    stand_in(tmp_path, monkeypatch, stubborn)
+    replace_python(tmp_path, monkeypatch, stubborn)
     monkeypatch.setattr(ui, "STOP_S", 0.3)
     before = psutil.Process().children(recursive=True)
     Timer(0.7, os.kill, (os.getpid(), number)).start()
@@ -125,7 +127,7 @@ def working_folder(process):
 @pytest.mark.filterwarnings("ignore:The ``noload``")  # MLflow's own use of SQLAlchemy
 def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     runs = tmp_path / "runs with ü"
-    run_id = a_run_with_a_picture(runs)
+    run_id = log_picture(runs)
     code = (
         "import sys; from bgexp.cli.ui import serve_ui\n"
         "from bgexp.config.doctor import UiSettings\n"
@@ -134,12 +136,12 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     command = [sys.executable, "-c", code, str(runs), str(free_port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
-        said = process.stdout.readline()
-        assert said == f"open http://127.0.0.1:{free_port} (Ctrl-C stops)\n"
+        line = process.stdout.readline()
+        assert line == f"open http://127.0.0.1:{free_port} (Ctrl-C stops)\n"
         family = psutil.Process(process.pid).children(recursive=True)
-        assert asked(free_port, "/health") == (200, b"OK")
+        assert send_request(free_port, "/health") == (200, b"OK")
         path = f"/get-artifact?path=samples/a.png&run_uuid={run_id}"
-        assert asked(free_port, path) == (200, PNG)
+        assert send_request(free_port, path) == (200, PNG)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert process.stdout.read() == ""
@@ -148,7 +150,7 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     assert [p.name for p in tmp_path.iterdir()] == [runs.name]
 
 
-def a_run_with_a_picture(runs):
+def log_picture(runs):
     from bgexp.tracking.active_run import tracked_run
 
     common = Common(runs_dir=runs, tracking=Tracking(), seed=0, device="cpu")
@@ -160,10 +162,10 @@ def a_run_with_a_picture(runs):
     return run.run_id
 
 
-def asked(port, path):
+def send_request(port, path):
     connection = HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", path)
     answer = connection.getresponse()
-    found = answer.status, answer.read()
+    response = answer.status, answer.read()
     connection.close()
-    return found
+    return response

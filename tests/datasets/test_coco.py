@@ -22,48 +22,53 @@ SQUARE = [[1, 1, 4, 1, 4, 3, 1, 3]]
 CATEGORIES = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
 
 
-def picture(number, name, width=6, height=5):
+def make_image(number, name, width=6, height=5):
     return {"id": number, "file_name": name, "width": width, "height": height}
 
 
-def outline(number, image, category=1, segmentation=SQUARE, **more):
-    about = {"id": number, "image_id": image, "category_id": category, "segmentation": segmentation}
-    return about | more
+def make_annotation(number, image, category=1, segmentation=SQUARE, **changes):
+    values = {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": segmentation,
+    }
+    return values | changes
 
 
-def small():
-    """Three images: two objects and a crowd, one object, none."""
+def make_content():
+    """Make three images: two objects and a crowd, one object, none."""
     return {
         "info": {"year": 2026},
-        "images": [picture(7, "a.png"), picture(3, "c/b.png"), picture(5, "c/empty.png")],
+        "images": [make_image(7, "a.png"), make_image(3, "c/b.png"), make_image(5, "c/empty.png")],
         "annotations": [
-            outline(1, 7),
-            outline(2, 7, 18, [[0, 0, 2, 0, 2, 2, 0, 2]], area=4.5, iscrowd=0),
-            outline(3, 7, 1, {"size": [5, 6], "counts": [25, 5]}, iscrowd=1),
-            outline(4, 3, 18),
+            make_annotation(1, 7),
+            make_annotation(2, 7, 18, [[0, 0, 2, 0, 2, 2, 0, 2]], area=4.5, iscrowd=0),
+            make_annotation(3, 7, 1, {"size": [5, 6], "counts": [25, 5]}, iscrowd=1),
+            make_annotation(4, 3, 18),
         ],
         "categories": CATEGORIES,
     }
 
 
-def made(root, content, missing=()):
-    """A folder with the images that a file names and the file."""
+def write_dataset(root, content, missing=()):
+    """Write the annotation file and the images that it names."""
     for image in content["images"]:
         path = root / "images" / image["file_name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         if image["file_name"] not in missing:
             Image.new("RGB", (image["width"], image["height"]), "teal").save(path)
-    return written(root, content)
+    return write_annotations(root, content)
 
 
-def written(root, content):
+def write_annotations(root, content):
     (root / "images").mkdir(parents=True, exist_ok=True)
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
     (root / "truth.json").write_bytes(text)
     return root
 
 
-def read(root, categories=None, subset=None):
+def read_images(root, categories=None, subset=None):
     settings = Coco(
         name="coco",
         images=root / "images",
@@ -74,29 +79,29 @@ def read(root, categories=None, subset=None):
     return read_dataset(settings, 0)
 
 
-def line(root, **settings):
-    """The one line of the UserError that reading raises."""
+def read_error(root, **settings):
+    """Return the one line of the UserError that reading raises."""
     with pytest.raises(UserError) as caught:
-        read(root, **settings)
+        read_images(root, **settings)
     text = str(caught.value)
     assert text.isprintable()
     return text.replace(str(root), "ROOT")
 
 
-def truths(data):
-    """Rows of # and . for each image: its truth."""
-    drawn = {}
+def draw_truths(data):
+    """Draw the truth of each image as rows of # and ."""
+    rows = {}
     for item in data.items:
         _, truth = load_item(item, 1)
-        drawn[item.path] = ["".join(".#"[int(pixel)] for pixel in row) for row in truth]
-    return drawn
+        rows[item.path] = ["".join(".#"[int(pixel)] for pixel in row) for row in truth]
+    return rows
 
 
 # -- what is read ----------------------------------------------------------------------------
 
 
 def test_images_and_their_truth(tmp_path):
-    data = read(made(tmp_path, small()))
+    data = read_images(write_dataset(tmp_path, make_content()))
     assert (data.name, data.n_population, data.n_with_truth) == ("coco", 3, 3)
     assert [(item.path, item.category) for item in data.items] == [
         ("a.png", "."),
@@ -106,7 +111,7 @@ def test_images_and_their_truth(tmp_path):
     assert all(item.file == tmp_path / "images" / item.path for item in data.items)
     assert all(item.sha256 == sha256_bytes(item.file.read_bytes()) for item in data.items)
     assert all(item.mask is None for item in data.items)
-    assert truths(data) == {
+    assert draw_truths(data) == {
         # The crowd is the last column: it is no background.
         "a.png": ["##...#", "####.#", ".###.#", ".....#", ".....#"],
         "c/b.png": ["......", ".###..", ".###..", "......", "......"],
@@ -114,49 +119,56 @@ def test_images_and_their_truth(tmp_path):
     }
 
 
-@pytest.mark.parametrize("chosen", [("dog",), (18,), ("dog", 18)])
-def test_categories_that_count(tmp_path, chosen):
-    data = read(made(tmp_path, small()), chosen)
+@pytest.mark.parametrize("categories", [("dog",), (18,), ("dog", 18)])
+def test_categories_that_count(tmp_path, categories):
+    data = read_images(write_dataset(tmp_path, make_content()), categories)
     assert data.n_with_truth == 3
-    assert truths(data)["a.png"] == ["##....", "##....", "......", "......", "......"]
-    assert read(tmp_path, ("dog", "person")).digest == read(tmp_path).digest != data.digest
+    assert draw_truths(data)["a.png"] == ["##....", "##....", "......", "......", "......"]
+    assert (
+        read_images(tmp_path, ("dog", "person")).digest
+        == read_images(tmp_path).digest
+        != data.digest
+    )
 
 
-@pytest.mark.parametrize(("chosen", "got"), [(("cat", "dog", 2), "cat, 2"), ((), "none")])
-def test_unknown_categories(tmp_path, chosen, got):
-    expected = f"dataset.categories: unknown (got {got}; allowed: person (1), dog (18))"
-    assert line(made(tmp_path, small()), categories=chosen) == expected
+@pytest.mark.parametrize(("categories", "unknown"), [(("cat", "dog", 2), "cat, 2"), ((), "none")])
+def test_unknown_categories(tmp_path, categories, unknown):
+    expected = f"dataset.categories: unknown (got {unknown}; allowed: person (1), dog (18))"
+    assert read_error(write_dataset(tmp_path, make_content()), categories=categories) == expected
 
 
 def test_names_that_two_categories_share(tmp_path):
-    content = small()
+    content = make_content()
     content["categories"] = [{"id": 1, "name": "dog"}, {"id": 18, "name": "dog"}]
-    assert read(made(tmp_path, content), ("dog",)).digest == read(tmp_path).digest
-    assert read(tmp_path, (18,)).digest != read(tmp_path).digest
+    assert (
+        read_images(write_dataset(tmp_path, content), ("dog",)).digest
+        == read_images(tmp_path).digest
+    )
+    assert read_images(tmp_path, (18,)).digest != read_images(tmp_path).digest
 
 
 def test_what_other_programs_write_is_taken(tmp_path):
-    """Numbers as text or floats, true for 1, keys that are not known, absent ones that may be."""
-    content = small()
-    made(tmp_path, content)
+    """Accept numbers as text or floats, true for 1, unknown keys, absent optional ones."""
+    content = make_content()
+    write_dataset(tmp_path, content)
     content["images"][0] |= {"id": "7", "width": 6.0, "license": None}
     content["annotations"][2] |= {"iscrowd": True, "area": None, "attributes": {"occluded": 0}}
-    assert truths(read(written(tmp_path, content)))["a.png"][0] == "##...#"
+    assert draw_truths(read_images(write_annotations(tmp_path, content)))["a.png"][0] == "##...#"
 
 
 def test_a_subset(tmp_path):
-    data = read(made(tmp_path, small()), subset=2)
+    data = read_images(write_dataset(tmp_path, make_content()), subset=2)
     assert [item.category for item in data.items] == [".", "c"]
     assert (data.n_population, data.n_with_truth) == (3, 2)
 
 
 def test_names_are_those_of_the_files(tmp_path):
-    content = small()
+    content = make_content()
     for image, name in zip(
         content["images"], ["./é\n.png", "c//b.png", "50%/<x>.png"], strict=True
     ):
         image["file_name"] = name
-    data = read(made(tmp_path, content))
+    data = read_images(write_dataset(tmp_path, content))
     assert [item.path for item in data.items] == ["50%/<x>.png", "c/b.png", "é\n.png"]
     assert all(item.sha256 for item in data.items)
 
@@ -164,61 +176,63 @@ def test_names_are_those_of_the_files(tmp_path):
 # -- images that are not as listed -----------------------------------------------------------
 
 
-def reason(item):
+def load_error(item):
     with pytest.raises(ImageError) as caught:
         load_item(item, 1)
     return str(caught.value)
 
 
 def test_a_missing_image_stays_in_the_dataset(tmp_path):
-    data = read(made(tmp_path, small(), missing=["c/b.png"]))
+    data = read_images(write_dataset(tmp_path, make_content(), missing=["c/b.png"]))
     assert [item.sha256 == "" for item in data.items] == [False, True, False]
-    assert reason(data.items[1]) == "unreadable: 'No such file or directory'"
+    assert load_error(data.items[1]) == "unreadable: 'No such file or directory'"
     assert data.n_with_truth == 3
 
 
 def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
-    made(tmp_path, small(), missing=["a.png", "c/b.png"])
+    write_dataset(tmp_path, make_content(), missing=["a.png", "c/b.png"])
     os.mkfifo(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "c" / "b.png").mkdir()
-    hashed = []
-    monkeypatch.setattr(dataset, "sha256_file", lambda path: hashed.append(path.name) or "x")
-    data = read(tmp_path)
+    hashed_names = []
+    monkeypatch.setattr(dataset, "sha256_file", lambda path: hashed_names.append(path.name) or "x")
+    data = read_images(tmp_path)
     assert [item.sha256 for item in data.items] == ["", "", "x"]
-    assert hashed == ["empty.png"]
-    assert [reason(item) for item in data.items[:2]] == ["not a regular file"] * 2
+    assert hashed_names == ["empty.png"]
+    assert [load_error(item) for item in data.items[:2]] == ["not a regular file"] * 2
 
 
 def test_an_image_of_another_size_than_its_annotations(tmp_path):
-    data = read(made(tmp_path, small()))
+    data = read_images(write_dataset(tmp_path, make_content()))
     Image.new("RGB", (5, 6)).save(data.items[0].file)
     expected = "its annotations are of 6x5 pixels, the upright image 5x6"
-    assert reason(read(tmp_path).items[0]) == expected
+    assert load_error(read_images(tmp_path).items[0]) == expected
 
 
 def test_a_bad_mask_costs_its_own_image_only(tmp_path):
-    content = small()
+    content = make_content()
     content["annotations"][1]["segmentation"] = [[0, 0, 2, 0]]
-    data = read(made(tmp_path, content))
+    data = read_images(write_dataset(tmp_path, content))
     expected = "its annotation 2: a polygon that is no list of three or more x, y"
-    assert reason(data.items[0]) == expected
+    assert load_error(data.items[0]) == expected
     assert load_item(data.items[1], 1)[1].sum() == 6
 
 
 def test_folders_and_files_that_are_not_there(tmp_path):
-    made(tmp_path, small())
+    write_dataset(tmp_path, make_content())
     (tmp_path / "images").rename(tmp_path / "photos")
-    assert line(tmp_path) == "dataset.images: no such folder: ROOT/images"
+    assert read_error(tmp_path) == "dataset.images: no such folder: ROOT/images"
     (tmp_path / "images").write_bytes(b"PK")
-    assert line(tmp_path).startswith("dataset.images: not a folder (if it is a zip file, unzip it")
+    assert read_error(tmp_path).startswith(
+        "dataset.images: not a folder (if it is a zip file, unzip it"
+    )
     (tmp_path / "images").unlink()
     (tmp_path / "images").mkdir()
-    assert line(tmp_path) == "dataset.images: no image of ROOT/truth.json is in ROOT/images"
+    assert read_error(tmp_path) == "dataset.images: no image of ROOT/truth.json is in ROOT/images"
     (tmp_path / "truth.json").unlink()
     expected = "dataset.annotations: unreadable: 'No such file or directory': ROOT/truth.json"
-    assert line(tmp_path) == expected
+    assert read_error(tmp_path) == expected
     os.mkfifo(tmp_path / "truth.json")
-    assert line(tmp_path) == "dataset.annotations: not a regular file: ROOT/truth.json"
+    assert read_error(tmp_path) == "dataset.annotations: not a regular file: ROOT/truth.json"
 
 
 # -- names that lead out ---------------------------------------------------------------------
@@ -243,19 +257,22 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_name_that_leads_out_is_refused(tmp_path, name):
-    content = small()
+    content = make_content()
     content["images"][1]["file_name"] = name
     Image.new("RGB", (6, 5)).save(tmp_path / "secret.png")
     expected = f"a file_name that leads out of dataset.images: {name!r}"
-    assert line(written(tmp_path, content)) == f"dataset.annotations: {expected}: ROOT/truth.json"
+    assert (
+        read_error(write_annotations(tmp_path, content))
+        == f"dataset.annotations: {expected}: ROOT/truth.json"
+    )
 
 
 def test_names_that_lead_out_are_counted(tmp_path):
-    content = small()
-    content["images"] = [picture(n, name) for n, name in enumerate([*OUTSIDE, "a.png"])]
+    content = make_content()
+    content["images"] = [make_image(n, name) for n, name in enumerate([*OUTSIDE, "a.png"])]
     content["annotations"] = []
     expected = f"dataset.images: {OUTSIDE[0]!r} (and {len(OUTSIDE) - 1} more): ROOT/truth.json"
-    assert line(written(tmp_path, content)).endswith(expected)
+    assert read_error(write_annotations(tmp_path, content)).endswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -268,25 +285,25 @@ def test_names_that_lead_out_are_counted(tmp_path):
     ],
 )
 def test_links_that_lead_out_are_refused(tmp_path, link, target):
-    made(tmp_path, small())
-    for place in ("outside", "images-too"):
-        shutil.copytree(tmp_path / "images", tmp_path / place)
+    write_dataset(tmp_path, make_content())
+    for name in ("outside", "images-too"):
+        shutil.copytree(tmp_path / "images", tmp_path / name)
     path = tmp_path / link
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     path.symlink_to(tmp_path / target)
-    assert "a file_name that leads out of dataset.images: '" in line(tmp_path)
+    assert "a file_name that leads out of dataset.images: '" in read_error(tmp_path)
 
 
 def test_links_that_stay_inside_are_followed(tmp_path):
-    made(tmp_path, small(), missing=["a.png"])
+    write_dataset(tmp_path, make_content(), missing=["a.png"])
     (tmp_path / "images" / "a.png").symlink_to("c/b.png")
     (tmp_path / "images" / "c").rename(tmp_path / "images" / "real")
     (tmp_path / "images" / "c").symlink_to("real")
-    assert all(item.sha256 for item in read(tmp_path).items)
+    assert all(item.sha256 for item in read_images(tmp_path).items)
     # The root itself may be a link: it is what the user named.
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     (tmp_path / "images").symlink_to("elsewhere")
-    assert all(item.sha256 for item in read(tmp_path).items)
+    assert all(item.sha256 for item in read_images(tmp_path).items)
 
 
 # -- files that are no COCO files ------------------------------------------------------------
@@ -304,10 +321,13 @@ def test_links_that_stay_inside_are_followed(tmp_path):
     ],
 )
 def test_what_is_no_json_or_no_object(tmp_path, text, expected):
-    assert line(written(tmp_path, text)) == f"dataset.annotations: {expected}: ROOT/truth.json"
+    assert (
+        read_error(write_annotations(tmp_path, text))
+        == f"dataset.annotations: {expected}: ROOT/truth.json"
+    )
 
 
-def without(*path):
+def delete_key(*path):
     def change(content):
         for key in path[:-1]:
             content = content[key]
@@ -316,7 +336,7 @@ def without(*path):
     return change
 
 
-def put(value, *path):
+def set_value(value, *path):
     def change(content):
         for key in path[:-1]:
             content = content[key]
@@ -328,32 +348,32 @@ def put(value, *path):
 REQUIRED = "not a COCO file: {}: Field required"
 INTEGER = "unable to parse string as an integer"
 WRONG = [
-    (without("annotations"), REQUIRED.format("annotations")),
-    (without("categories"), REQUIRED.format("categories")),
-    (without("images", 1, "file_name"), REQUIRED.format("images.1.file_name")),
-    (without("images", 1, "height"), REQUIRED.format("images.1.height")),
-    (without("annotations", 2, "image_id"), REQUIRED.format("annotations.2.image_id")),
-    (without("annotations", 2, "id"), REQUIRED.format("annotations.2.id")),
+    (delete_key("annotations"), REQUIRED.format("annotations")),
+    (delete_key("categories"), REQUIRED.format("categories")),
+    (delete_key("images", 1, "file_name"), REQUIRED.format("images.1.file_name")),
+    (delete_key("images", 1, "height"), REQUIRED.format("images.1.height")),
+    (delete_key("annotations", 2, "image_id"), REQUIRED.format("annotations.2.image_id")),
+    (delete_key("annotations", 2, "id"), REQUIRED.format("annotations.2.id")),
     (
-        put({}, "annotations"),
+        set_value({}, "annotations"),
         "not a COCO file: annotations: Input should be a valid array",
     ),
     (
-        put("x", "images", 0, "id"),
+        set_value("x", "images", 0, "id"),
         f"not a COCO file: images.0.id: Input should be a valid integer, {INTEGER}",
     ),
     (
-        put(0, "images", 0, "width"),
+        set_value(0, "images", 0, "width"),
         "not a COCO file: images.0.width: Input should be greater than 0",
     ),
-    (put([], "images"), "no images"),
-    (put("c//b.png", "images", 0, "file_name"), "two images of one file_name: 'c/b.png'"),
-    (put(3, "images", 0, "id"), "two images of one id: 3"),
-    (put(1, "categories", 1, "id"), "two categories of one id: 1"),
-    (put(1, "annotations", 3, "id"), "two annotations of one id: 1"),
-    (put(4, "annotations", 3, "image_id"), "an annotation's image_id that no image has: 4"),
+    (set_value([], "images"), "no images"),
+    (set_value("c//b.png", "images", 0, "file_name"), "two images of one file_name: 'c/b.png'"),
+    (set_value(3, "images", 0, "id"), "two images of one id: 3"),
+    (set_value(1, "categories", 1, "id"), "two categories of one id: 1"),
+    (set_value(1, "annotations", 3, "id"), "two annotations of one id: 1"),
+    (set_value(4, "annotations", 3, "image_id"), "an annotation's image_id that no image has: 4"),
     (
-        put(5, "annotations", 3, "category_id"),
+        set_value(5, "annotations", 3, "category_id"),
         "an annotation's category_id that no category has: 5",
     ),
 ]
@@ -361,16 +381,19 @@ WRONG = [
 
 @pytest.mark.parametrize(("change", "expected"), WRONG, ids=[expected for _, expected in WRONG])
 def test_what_contradicts_the_format_or_itself(tmp_path, change, expected):
-    content = copy.deepcopy(small())
+    content = copy.deepcopy(make_content())
     change(content)
-    assert line(written(tmp_path, content)) == f"dataset.annotations: {expected}: ROOT/truth.json"
+    assert (
+        read_error(write_annotations(tmp_path, content))
+        == f"dataset.annotations: {expected}: ROOT/truth.json"
+    )
 
 
 def test_names_in_a_message_are_one_line(tmp_path):
-    content = small()
+    content = make_content()
     content["categories"] = [{"id": 1, "name": "a\n\x1b[31m"}, {"id": 18, "name": "dog"}]
     expected = r"dataset.categories: unknown (got x; allowed: a\n\x1b[31m (1), dog (18))"
-    assert line(written(tmp_path, content), categories=("x",)) == expected
+    assert read_error(write_annotations(tmp_path, content), categories=("x",)) == expected
 
 
 JSON = st.recursive(
@@ -380,89 +403,95 @@ JSON = st.recursive(
 )
 
 
-def places(value, path=()):
-    """The paths to all that lies in nested lists and dicts."""
+def list_paths(value, path=()):
+    """Yield the paths to all values in nested lists and dicts."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in pairs:
         yield (*path, key)
         if isinstance(inner, dict | list):
-            yield from places(inner, (*path, key))
+            yield from list_paths(inner, (*path, key))
 
 
-@given(st.sampled_from(list(places(small()))), JSON)
+@given(st.sampled_from(list(list_paths(make_content()))), JSON)
 def test_whatever_stands_in_the_file_there_is_an_answer(tmp_path_factory, path, value):
-    content = copy.deepcopy(small())
-    put(value, *path)(content)
+    content = copy.deepcopy(make_content())
+    set_value(value, *path)(content)
     root = tmp_path_factory.getbasetemp() / "anything"
     try:
-        found = read_coco(written(root, content) / "truth.json", root / "images", None)
+        images = read_coco(write_annotations(root, content) / "truth.json", root / "images", None)
     except UserError:
         return
-    assert len(found) == len(content["images"])
-    assert all(len(image.sha256) == 64 for image in found.values())
+    assert len(images) == len(content["images"])
+    assert all(len(image.sha256) == 64 for image in images.values())
 
 
 # -- digest ----------------------------------------------------------------------------------
 
 
-def renumbered(content):
+def renumber(content):
     for image in content["images"]:
         image["id"] += 100
-    for one in content["annotations"]:
-        one["image_id"] += 100
-        one["id"] += 50
-        one["category_id"] += 1
-    content["categories"] = [{**one, "id": one["id"] + 1} for one in content["categories"]]
+    for annotation in content["annotations"]:
+        annotation["image_id"] += 100
+        annotation["id"] += 50
+        annotation["category_id"] += 1
+    content["categories"] = [
+        {**category, "id": category["id"] + 1} for category in content["categories"]
+    ]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        renumbered,
-        put({"year": 2027}, "info"),
-        put([{"id": 9, "name": "unused"}, *CATEGORIES], "categories"),
-        put([1.0, 1.0], "annotations", 0, "bbox"),
-        put(0, "annotations", 0, "iscrowd"),  # absent before
+        renumber,
+        set_value({"year": 2027}, "info"),
+        set_value([{"id": 9, "name": "unused"}, *CATEGORIES], "categories"),
+        set_value([1.0, 1.0], "annotations", 0, "bbox"),
+        set_value(0, "annotations", 0, "iscrowd"),  # absent before
         lambda content: content["images"].reverse(),
     ],
 )
 def test_the_digest_is_not_of_numbers_and_what_has_no_say(tmp_path, change):
-    content = small()
-    digest = read(made(tmp_path / "one", content)).digest
+    content = make_content()
+    digest = read_images(write_dataset(tmp_path / "one", content)).digest
     change(content)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    assert read(written(tmp_path / "two", content)).digest == digest
+    assert read_images(write_annotations(tmp_path / "two", content)).digest == digest
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        put(4.001, "annotations", 0, "segmentation", 0, 2),
-        put([24, 6], "annotations", 2, "segmentation", "counts"),
-        put(0, "annotations", 2, "iscrowd"),
-        put(4.25, "annotations", 1, "area"),
-        put(18, "annotations", 0, "category_id"),
-        put("cat", "categories", 1, "name"),
-        put(3, "annotations", 0, "image_id"),
-        put(9, "images", 2, "width"),
-        without("annotations", 3),
-        without("images", 2),
+        set_value(4.001, "annotations", 0, "segmentation", 0, 2),
+        set_value([24, 6], "annotations", 2, "segmentation", "counts"),
+        set_value(0, "annotations", 2, "iscrowd"),
+        set_value(4.25, "annotations", 1, "area"),
+        set_value(18, "annotations", 0, "category_id"),
+        set_value("cat", "categories", 1, "name"),
+        set_value(3, "annotations", 0, "image_id"),
+        set_value(9, "images", 2, "width"),
+        delete_key("annotations", 3),
+        delete_key("images", 2),
     ],
 )
 def test_the_digest_is_of_all_that_truth_and_scores_depend_on(tmp_path, change):
-    content = small()
-    before = read(made(tmp_path, content))
+    content = make_content()
+    before = read_images(write_dataset(tmp_path, content))
     change(content)
-    after = read(written(tmp_path, content))
+    after = read_images(write_annotations(tmp_path, content))
     assert after.digest != before.digest
     assert {item.sha256 for item in after.items} <= {item.sha256 for item in before.items}
 
 
 def test_many_annotations_are_read_in_bounded_memory(tmp_path):
-    """Kept as text: Python's numbers would take 32 bytes each."""
+    """Expect text in memory: Python's numbers would take 32 bytes each."""
     numbers = np.random.default_rng(0).uniform(0, 99, (200, 400)).round(2).tolist()
-    content = small() | {"annotations": [outline(n, 7, 1, [p]) for n, p in enumerate(numbers)]}
-    image = read_coco(written(tmp_path, content) / "truth.json", tmp_path, None)["a.png"]
+    content = make_content() | {
+        "annotations": [
+            make_annotation(number, 7, 1, [polygon]) for number, polygon in enumerate(numbers)
+        ]
+    }
+    image = read_coco(write_annotations(tmp_path, content) / "truth.json", tmp_path, None)["a.png"]
     assert len(image.annotations) == 200
-    assert sum(len(one.segmentation) for one in image.annotations) < 200 * 400 * 7
-    assert [json.loads(one.segmentation)[0] for one in image.annotations] == numbers
+    assert sum(len(annotation.segmentation) for annotation in image.annotations) < 200 * 400 * 7
+    assert [json.loads(annotation.segmentation)[0] for annotation in image.annotations] == numbers

@@ -17,25 +17,25 @@ NOTHING = Photo(NOISE)
 BASE, GPS = ExifTags.Base, ExifTags.GPS
 
 
-def wide_profile():
-    """A matrix profile whose colours are far from sRGB: red and green are swapped."""
+def make_wide_profile():
+    """Make a matrix profile whose colours are far from sRGB: red and green are swapped."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, green = data.index(b"rXYZ"), data.index(b"gXYZ")
     data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
     return bytes(data)
 
 
-PROFILE = wide_profile()
+PROFILE = make_wide_profile()
 
 
-def exif():
-    """EXIF with all that may not be kept, and some that may."""
-    found = Image.Exif()
-    found.update({BASE.Make: "Canon", BASE.Orientation: 6, BASE.XPComment: b"c\0"})
-    found[0x02BC] = b"<xmp>secret</xmp>"
-    found[0x83BB] = b"iptc secret"
-    found[0x8649] = b"photoshop secret"
-    found.get_ifd(ExifTags.IFD.Exif).update(
+def make_exif():
+    """Make EXIF with all tags that must not be kept, and some that may be."""
+    exif = Image.Exif()
+    exif.update({BASE.Make: "Canon", BASE.Orientation: 6, BASE.XPComment: b"c\0"})
+    exif[0x02BC] = b"<xmp>secret</xmp>"
+    exif[0x83BB] = b"iptc secret"
+    exif[0x8649] = b"photoshop secret"
+    exif.get_ifd(ExifTags.IFD.Exif).update(
         {
             BASE.LensModel: "50mm",
             BASE.FNumber: IFDRational(28, 10),
@@ -45,57 +45,57 @@ def exif():
             BASE.ExifImageHeight: 24,
         }
     )
-    found.get_ifd(ExifTags.IFD.GPSInfo).update(
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update(
         {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (48.0, 8.0, 0.0)}
     )
-    found.get_ifd(ExifTags.IFD.IFD1).update({BASE.ImageDescription: "thumbnail secret"})
-    return found.tobytes()
+    exif.get_ifd(ExifTags.IFD.IFD1).update({BASE.ImageDescription: "thumbnail secret"})
+    return exif.tobytes()
 
 
-def encoded(image=SMOOTH, format="JPEG", **options):
+def encode(image=SMOOTH, format="JPEG", **options):
     file = io.BytesIO()
     Image.fromarray(image).save(file, format, **options)
     return file.getvalue()
 
 
-def opened(data):
+def open_result(data):
     return Image.open(io.BytesIO(data))
 
 
-def told(data):
-    """The tags of a file, of its exposure, and of its place."""
-    found = opened(data).getexif()
-    gps = dict(found.get_ifd(ExifTags.IFD.GPSInfo))
-    return dict(found), dict(found.get_ifd(ExifTags.IFD.Exif)), gps
+def read_exif(data):
+    """Return the tags of a file, of its exposure, and of its place."""
+    exif = open_result(data).getexif()
+    gps = dict(exif.get_ifd(ExifTags.IFD.GPSInfo))
+    return dict(exif), dict(exif.get_ifd(ExifTags.IFD.Exif)), gps
 
 
 # -- pixels --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("photo", [NOTHING, Photo(NOISE, PROFILE), Photo(NOISE, b"", exif())])
+@pytest.mark.parametrize("photo", [NOTHING, Photo(NOISE, PROFILE), Photo(NOISE, b"", make_exif())])
 @pytest.mark.parametrize("kind", ["png", "webp"])
 @pytest.mark.parametrize("image", [NOISE, ALPHA], ids=["RGB", "RGBA"])
 def test_png_and_webp_are_bit_equal(kind, image, photo):
     data = encode_result(image, kind, photo)
-    found = opened(data)
-    assert found.format == kind.upper()
-    assert np.array_equal(np.asarray(found), image)  # the colours of transparent pixels too
+    result = open_result(data)
+    assert result.format == kind.upper()
+    assert np.array_equal(np.asarray(result), image)  # the colours of transparent pixels too
     assert encode_result(image.copy(), kind, photo) == data
 
 
 def test_jpeg_is_close():
     data = encode_result(SMOOTH, "jpeg", NOTHING)
-    assert opened(data).format == "JPEG"
+    assert open_result(data).format == "JPEG"
     assert np.abs(decode_image(data).astype(int) - SMOOTH).max() <= 4
-    best = opened(encoded(quality=JPEG_QUALITY, subsampling=0))
-    assert opened(data).quantization == best.quantization
-    assert opened(data).layer == best.layer
+    best = open_result(encode(quality=JPEG_QUALITY, subsampling=0))
+    assert open_result(data).quantization == best.quantization
+    assert open_result(data).layer == best.layer
     assert encode_result(SMOOTH, "jpeg", NOTHING) == data
 
 
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_the_suffix_is_one_of_the_format(kind):
-    image = opened(encode_result(NOISE, kind, NOTHING))
+    image = open_result(encode_result(NOISE, kind, NOTHING))
     assert Image.registered_extensions()[SUFFIX[kind]] == image.format
 
 
@@ -105,35 +105,37 @@ def test_sides_that_a_format_cannot_hold(kind, longest):
         with pytest.raises(ValueError, match=f"{longest + 1} pixels: a {kind} file holds at most"):
             encode_result(np.zeros(shape, np.uint8), kind, NOTHING)
     most = encode_result(np.zeros((1, longest, 3), np.uint8), kind, NOTHING)
-    assert opened(most).size == (longest, 1)
+    assert open_result(most).size == (longest, 1)
 
 
 def test_a_png_holds_what_others_do_not():
-    assert opened(encode_result(np.zeros((1, 70000, 3), np.uint8), "png", NOTHING)).width == 70000
+    assert (
+        open_result(encode_result(np.zeros((1, 70000, 3), np.uint8), "png", NOTHING)).width == 70000
+    )
 
 
 # -- colour profiles -----------------------------------------------------------------------------
 
 
 def test_a_profile_is_not_kept_unless_asked_for():
-    data = encoded(NOISE, "PNG", icc_profile=PROFILE)
+    data = encode(NOISE, "PNG", icc_profile=PROFILE)
     photo = decode_photo(data, 200, Keep())
     assert (photo.icc, photo.exif) == (b"", b"")
     assert np.array_equal(photo.pixels, decode_image(data))
     assert not np.array_equal(photo.pixels, NOISE)
     for kind in SUFFIX:
-        assert "icc_profile" not in opened(encode_result(photo.pixels, kind, photo)).info
+        assert "icc_profile" not in open_result(encode_result(photo.pixels, kind, photo)).info
 
 
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_a_profile_is_kept_with_its_colours(kind):
-    photo = decode_photo(encoded(NOISE, "PNG", icc_profile=PROFILE), 200, Keep(icc=True))
+    photo = decode_photo(encode(NOISE, "PNG", icc_profile=PROFILE), 200, Keep(icc=True))
     assert np.array_equal(photo.pixels, NOISE)
-    assert opened(encode_result(photo.pixels, kind, photo)).info["icc_profile"] == PROFILE
+    assert open_result(encode_result(photo.pixels, kind, photo)).info["icc_profile"] == PROFILE
 
 
 def test_with_its_profile_a_result_looks_the_same():
-    data = encoded(NOISE, "PNG", icc_profile=PROFILE)
+    data = encode(NOISE, "PNG", icc_profile=PROFILE)
     photo = decode_photo(data, 200, Keep(icc=True))
     assert np.array_equal(
         decode_image(encode_result(photo.pixels, "png", photo)), decode_image(data)
@@ -153,10 +155,10 @@ def test_only_the_profile_of_rgb_is_kept(mode):
 @pytest.mark.parametrize("keep", [Keep(), Keep(icc=True), Keep(exif=True)])
 def test_what_cannot_be_decoded(keep):
     with pytest.raises(ImageError, match="truncated"):
-        decode_photo(encoded()[:-30], 200, keep)
+        decode_photo(encode()[:-30], 200, keep)
     with pytest.raises(ImageError, match="too large"):
-        decode_photo(encoded(), 24 * 24 / 1e6 - 1e-5, keep)
-    assert decode_photo(encoded(), 24 * 24 / 1e6, keep).pixels.shape == (24, 24, 3)
+        decode_photo(encode(), 24 * 24 / 1e6 - 1e-5, keep)
+    assert decode_photo(encode(), 24 * 24 / 1e6, keep).pixels.shape == (24, 24, 3)
 
 
 # -- EXIF ----------------------------------------------------------------------------------------
@@ -165,11 +167,11 @@ def test_what_cannot_be_decoded(keep):
 @pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_exif_is_kept_without_what_may_betray(source, kind):
-    data = encoded(SMOOTH[:, :16], source, exif=exif())
+    data = encode(SMOOTH[:, :16], source, exif=make_exif())
     photo = decode_photo(data, 200, Keep(exif=True))
     assert photo.pixels.shape == (16, 24, 3)  # upright
     result = encode_result(photo.pixels, kind, photo)
-    tags, exposure, place = told(result)
+    tags, exposure, place = read_exif(result)
     assert (tags[BASE.Make], exposure[BASE.LensModel]) == ("Canon", "50mm")
     assert float(exposure[BASE.FNumber]) == 2.8
     assert place == {}
@@ -181,15 +183,15 @@ def test_exif_is_kept_without_what_may_betray(source, kind):
 
 
 def test_exif_is_not_kept_unless_asked_for():
-    photo = decode_photo(encoded(exif=exif()), 200, Keep(gps=True))
+    photo = decode_photo(encode(exif=make_exif()), 200, Keep(gps=True))
     for kind in SUFFIX:
         assert b"Canon" not in encode_result(photo.pixels, kind, photo)
 
 
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_the_place_is_kept_where_asked_for(kind):
-    photo = decode_photo(encoded(exif=exif()), 200, Keep(exif=True, gps=True))
-    tags, _, place = told(encode_result(photo.pixels, kind, photo))
+    photo = decode_photo(encode(exif=make_exif()), 200, Keep(exif=True, gps=True))
+    tags, _, place = read_exif(encode_result(photo.pixels, kind, photo))
     assert tags[BASE.Make] == "Canon"
     assert place == {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (48.0, 8.0, 0.0)}
 
@@ -197,14 +199,14 @@ def test_the_place_is_kept_where_asked_for(kind):
 def test_the_place_is_kept_where_nothing_else_is_said():
     only = Image.Exif()
     only.get_ifd(ExifTags.IFD.GPSInfo)[GPS.GPSLatitudeRef] = "N"
-    data = encoded(exif=only.tobytes())
+    data = encode(exif=only.tobytes())
     assert decode_photo(data, 200, Keep(exif=True)).exif == b""
     photo = decode_photo(data, 200, Keep(exif=True, gps=True))
-    assert told(encode_result(photo.pixels, "png", photo))[2] == {GPS.GPSLatitudeRef: "N"}
+    assert read_exif(encode_result(photo.pixels, "png", photo))[2] == {GPS.GPSLatitudeRef: "N"}
 
 
 def test_without_exif_there_is_none_to_keep():
-    data = encoded()
+    data = encode()
     photo = decode_photo(data, 200, Keep(exif=True, icc=True))
     assert (photo.exif, photo.icc) == (b"", b"")
     assert np.array_equal(photo.pixels, decode_image(data))
@@ -214,8 +216,8 @@ def test_without_exif_there_is_none_to_keep():
 
 
 def test_broken_exif_is_not_kept():
-    assert decode_photo(encoded(exif=b"Exif\0\0no tags"), 200, Keep(exif=True)).exif == b""
-    rng, whole = np.random.default_rng(0), encoded(exif=exif())
+    assert decode_photo(encode(exif=b"Exif\0\0no tags"), 200, Keep(exif=True)).exif == b""
+    rng, whole = np.random.default_rng(0), encode(exif=make_exif())
     start = whole.index(b"Exif\0\0") + 6
     for _ in range(60):
         data = bytearray(whole)
@@ -223,4 +225,4 @@ def test_broken_exif_is_not_kept():
             data[place] = rng.integers(256)
         photo = decode_photo(bytes(data), 200, Keep(exif=True))
         result = encode_result(photo.pixels, "png", photo)
-        assert np.array_equal(np.asarray(opened(result)), photo.pixels)
+        assert np.array_equal(np.asarray(open_result(result)), photo.pixels)

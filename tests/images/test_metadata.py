@@ -16,30 +16,30 @@ NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)
 
 
-def encoded(image=PICTURE, format="PNG", **options):
+def encode(image=PICTURE, format="PNG", **options):
     file = io.BytesIO()
     image.copy().save(file, format, **options)  # saving leaves settings behind in it
     return file.getvalue()
 
 
-def said(data):
+def read(data):
     return read_metadata(io.BytesIO(data))
 
 
-def with_exif(tags, photo=(), gps=(), format="JPEG"):
+def encode_with_exif(tags, photo=(), gps=(), format="JPEG"):
     exif = Image.Exif()
     exif.update(tags)
     exif.get_ifd(ExifTags.IFD.Exif).update(dict(photo))
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(dict(gps))
-    return encoded(format=format, exif=exif.tobytes())
+    return encode(format=format, exif=exif.tobytes())
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF"])
 def test_formats(format):
-    found = said(encoded(format=format))
-    assert (found.format, found.width, found.height, found.frames) == (format, 13, 9, 1)
-    assert (found.bits, found.orientation, found.icc, found.turned) == (8, 1, "", False)
-    assert found.mode == ("P" if format == "GIF" else "RGB")
+    metadata = read(encode(format=format))
+    assert (metadata.format, metadata.width, metadata.height, metadata.frames) == (format, 13, 9, 1)
+    assert (metadata.bits, metadata.orientation, metadata.icc, metadata.turned) == (8, 1, "", False)
+    assert metadata.mode == ("P" if format == "GIF" else "RGB")
 
 
 DEEP = np.arange(0, 16 * 4096, 4096, dtype=np.uint16).reshape(4, 4)
@@ -64,7 +64,7 @@ DEPTHS = {
 @pytest.mark.parametrize("name", DEPTHS)
 def test_depth(name):
     image, format, options, expected = DEPTHS[name]
-    assert said(encoded(image, format, **options)).bits == expected
+    assert read(encode(image, format, **options)).bits == expected
 
 
 def test_sixteen_bits_of_colour():
@@ -76,47 +76,49 @@ def test_sixteen_bits_of_colour():
         header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, colour, 0, 0, 0))
         pixels = chunk(b"IDAT", zlib.compress(b"\0" + b"\x12\x34" * channels))
         data = b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
-        assert said(data).bits == 16
+        assert read(data).bits == 16
 
 
 def test_ten_bits_of_heif():
     file = io.BytesIO()
     pillow_heif.encode("RGB;16", (4, 4), np.repeat(DEEP[..., None], 3, -1).tobytes(), file)
-    assert said(file.getvalue()).bits == 10
+    assert read(file.getvalue()).bits == 10
 
 
 def test_frames():
     for format in ("GIF", "MPO", "TIFF", "WEBP"):
-        others = [Image.new("RGB", (13, 9), "lime"), PICTURE.copy()]
-        data = encoded(format=format, save_all=True, append_images=others)
-        assert (said(data).format, said(data).frames) == (format, 3)
+        images = [Image.new("RGB", (13, 9), "lime"), PICTURE.copy()]
+        data = encode(format=format, save_all=True, append_images=images)
+        assert (read(data).format, read(data).frames) == (format, 3)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "HEIF"])
 def test_the_orientation_is_the_one_that_pixels_are_turned_by(format, turn):
-    data = with_exif({ExifTags.Base.Orientation: turn}, format=format)
-    found, pixels = said(data), decode_image(data)
-    sides = (found.height, found.width) if found.turned else (found.width, found.height)
+    data = encode_with_exif({ExifTags.Base.Orientation: turn}, format=format)
+    metadata, pixels = read(data), decode_image(data)
+    sides = (
+        (metadata.height, metadata.width) if metadata.turned else (metadata.width, metadata.height)
+    )
     assert sides == pixels.shape[1::-1]
-    assert found.orientation == (1 if format == "HEIF" else turn)  # libheif has turned it
+    assert metadata.orientation == (1 if format == "HEIF" else turn)  # libheif has turned it
 
 
 @pytest.mark.parametrize("format", ["AVIF", "HEIF"])
 def test_xmp_alone_turns_neither_heif_nor_avif(format):
-    found = said(encoded(format=format, xmp=b'<x tiff:Orientation="6"/>'))
-    assert (found.orientation, found.turned) == (1, False)
+    metadata = read(encode(format=format, xmp=b'<x tiff:Orientation="6"/>'))
+    assert (metadata.orientation, metadata.turned) == (1, False)
 
 
 def test_an_orientation_that_is_none():
-    found = said(with_exif({ExifTags.Base.Orientation: 9, ExifTags.Base.Make: "x"}))
-    assert (found.orientation, found.fields["make"]) == (1, "x")
+    metadata = read(encode_with_exif({ExifTags.Base.Orientation: 9, ExifTags.Base.Make: "x"}))
+    assert (metadata.orientation, metadata.fields["make"]) == (1, "x")
 
 
 def test_the_name_of_a_profile():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    assert said(encoded(icc_profile=profile)).icc == "sRGB built-in"
-    assert said(encoded(icc_profile=b"no profile")).icc == "unreadable"
+    assert read(encode(icc_profile=profile)).icc == "sRGB built-in"
+    assert read(encode(icc_profile=b"no profile")).icc == "unreadable"
 
 
 # -- EXIF ----------------------------------------------------------------------------------------
@@ -143,8 +145,8 @@ WRITTEN = {
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_each_field(format, name):
     where, tag, value, expected = WRITTEN[name]
-    found = said(with_exif(**{"tags": {}, where: {tag: value}}, format=format)).fields
-    assert found == {name: expected}
+    metadata = read(encode_with_exif(**{"tags": {}, where: {tag: value}}, format=format)).fields
+    assert metadata == {name: expected}
 
 
 def test_all_fields_are_known():
@@ -154,21 +156,23 @@ def test_all_fields_are_known():
 
 def test_of_several_times_the_first_that_is_set_counts():
     times = {BASE.DateTimeOriginal: "0000:00:00 00:00:00", BASE.DateTimeDigitized: "2026:01:02"}
-    found = said(with_exif({BASE.DateTime: "2027:01:01"}, times)).fields
-    assert found["taken"] == "2026:01:02"
+    metadata = read(encode_with_exif({BASE.DateTime: "2027:01:01"}, times)).fields
+    assert metadata["taken"] == "2026:01:02"
     blank = {BASE.DateTimeOriginal: "    :  :     :  :  "}
-    assert "taken" not in said(with_exif({}, blank)).fields
+    assert "taken" not in read(encode_with_exif({}, blank)).fields
 
 
 @pytest.mark.parametrize("value", ["", "  ", "\0\0"])
 def test_blank_text_is_not_said(value):
-    assert said(with_exif({BASE.Make: value, BASE.Model: "m"})).fields == {"model": "m"}
+    assert read(encode_with_exif({BASE.Make: value, BASE.Model: "m"})).fields == {"model": "m"}
 
 
 def test_a_number_that_is_unknown_is_not_said():
     """EXIF has 0/0 for "unknown"."""
-    found = said(with_exif({}, {BASE.FNumber: IFDRational(0, 0), BASE.ISOSpeedRatings: 100}))
-    assert found.fields == {"iso": "100"}
+    metadata = read(
+        encode_with_exif({}, {BASE.FNumber: IFDRational(0, 0), BASE.ISOSpeedRatings: 100})
+    )
+    assert metadata.fields == {"iso": "100"}
 
 
 GPS = {
@@ -180,33 +184,33 @@ GPS = {
 
 
 def test_whether_the_place_is_said():
-    assert said(with_exif({}, gps=GPS)).fields == {"gps": "yes"}
-    assert said(with_exif({})).fields == {}
+    assert read(encode_with_exif({}, gps=GPS)).fields == {"gps": "yes"}
+    assert read(encode_with_exif({})).fields == {}
     # Cameras without a receiver write the version of the standard, and no place.
     version = {ExifTags.GPS.GPSVersionID: b"\2\3\0\0"}
-    assert said(with_exif({}, gps=version)).fields == {}
+    assert read(encode_with_exif({}, gps=version)).fields == {}
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP"])
 def test_dots_per_inch(format):
-    found = said(encoded(format=format, dpi=(300, 150))).fields["dpi"]
-    assert [round(float(side)) for side in found.split("x")] == [300, 150]
-    assert "dpi" not in said(encoded(format="WEBP")).fields
+    metadata = read(encode(format=format, dpi=(300, 150))).fields["dpi"]
+    assert [round(float(side)) for side in metadata.split("x")] == [300, 150]
+    assert "dpi" not in read(encode(format="WEBP")).fields
 
 
 def test_broken_exif_is_left_out():
     rng = np.random.default_rng(0)
-    whole = with_exif({BASE.Make: "Canon"}, {BASE.LensModel: "50mm"}, GPS)
+    whole = encode_with_exif({BASE.Make: "Canon"}, {BASE.LensModel: "50mm"}, GPS)
     start = whole.index(b"Exif\0\0") + 6
     for _ in range(60):
         data = bytearray(whole)
         for place in rng.integers(start, start + 120, 8):
             data[place] = rng.integers(256)
-        found = said(bytes(data))
-        assert (found.format, found.width, found.height) == ("JPEG", 13, 9)
-        assert all(isinstance(text, str) and "\n" not in text for text in found.fields.values())
-    broken = encoded(format="JPEG", exif=b"Exif\0\0no tags")
-    assert (said(broken).fields, said(broken).orientation) == ({}, 1)
+        metadata = read(bytes(data))
+        assert (metadata.format, metadata.width, metadata.height) == ("JPEG", 13, 9)
+        assert all(isinstance(text, str) and "\n" not in text for text in metadata.fields.values())
+    broken = encode(format="JPEG", exif=b"Exif\0\0no tags")
+    assert (read(broken).fields, read(broken).orientation) == ({}, 1)
 
 
 @pytest.mark.parametrize(
@@ -214,26 +218,31 @@ def test_broken_exif_is_left_out():
     [
         (b"", "empty: no bytes"),
         (b"text", "not an image"),
-        (encoded()[:20], "truncated"),
-        (encoded(format="TIFF")[:8], "broken header"),
-        (encoded(format="PPM"), "not an image of an accepted format"),
+        (encode()[:20], "truncated"),
+        (encode(format="TIFF")[:8], "broken header"),
+        (encode(format="PPM"), "not an image of an accepted format"),
     ],
 )
 def test_broken_headers(data, reason):
     with pytest.raises(ImageError, match=reason):
-        said(data)
+        read(data)
 
 
 def test_pixels_are_not_decoded(monkeypatch):
-    files = [encoded(), encoded(format="JPEG"), encoded(format="TIFF"), with_exif({}, format="PNG")]
+    files = [
+        encode(),
+        encode(format="JPEG"),
+        encode(format="TIFF"),
+        encode_with_exif({}, format="PNG"),
+    ]
 
     def fail(*_):
         raise AssertionError
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     for data in files:
-        assert said(data).width == 13
-    assert said(files[0][:-40]).width == said(files[1][:-40]).width == 13
+        assert read(data).width == 13
+    assert read(files[0][:-40]).width == read(files[1][:-40]).width == 13
 
 
 def test_exif_behind_the_pixels_of_a_png():
@@ -241,8 +250,8 @@ def test_exif_behind_the_pixels_of_a_png():
     exif[BASE.Orientation] = 6
     content = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
     chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
-    plain = encoded()
+    plain = encode()
     data = plain[:-12] + chunk + plain[-12:]
-    found = said(data)
-    assert (found.orientation, found.fields) == (6, {"orientation": "6"})
+    metadata = read(data)
+    assert (metadata.orientation, metadata.fields) == (6, {"orientation": "6"})
     assert decode_image(data).shape == (13, 9, 3)

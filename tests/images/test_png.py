@@ -20,8 +20,8 @@ PIXELS = st.one_of(
 )
 
 
-def decoded(data):
-    """By Pillow, which also looks at every checksum."""
+def decode(data):
+    """Decode with Pillow, which also checks every checksum."""
     Image.open(io.BytesIO(data)).verify()
     return np.asarray(Image.open(io.BytesIO(data)))
 
@@ -33,7 +33,7 @@ def test_it_is_lossless_and_deterministic(image, block):
         patch.setattr(bgexp.images.png, "_BLOCK", block)
         data = encode_png(image)
         assert encode_png(image.copy()) == data
-    assert np.array_equal(decoded(data), image)
+    assert np.array_equal(decode(data), image)
 
 
 def test_other_decoders_read_it():
@@ -46,13 +46,13 @@ def test_more_than_a_block():
     image = np.where(rng.random((1500, 1100, 1)) > 0.5, rng.integers(0, 256, (1, 1, 3)), 0)
     data = encode_png(image.astype(np.uint8))
     assert data.count(b"IDAT") > 3
-    assert np.array_equal(decoded(data), image)
+    assert np.array_equal(decode(data), image)
     assert len(data) < image[..., 0].size
 
 
 @pytest.mark.parametrize("view", [NOISE[::-2, ::3], NOISE.swapaxes(0, 1), NOISE[..., 1]])
 def test_a_view(view):
-    assert np.array_equal(decoded(encode_png(view)), view)
+    assert np.array_equal(decode(encode_png(view)), view)
 
 
 def test_profile_and_exif():
@@ -60,7 +60,7 @@ def test_profile_and_exif():
     exif = Image.Exif()
     exif[0x010F] = "a maker"
     data = encode_png(NOISE, profile, exif.tobytes())
-    assert np.array_equal(decoded(data), NOISE)
+    assert np.array_equal(decode(data), NOISE)
     image = Image.open(io.BytesIO(data))
     assert image.info["icc_profile"] == profile
     assert dict(image.getexif()) == {0x010F: "a maker"}

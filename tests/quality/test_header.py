@@ -98,7 +98,7 @@ def test_a_file_that_vanished(tmp_path):
     files = all_files(tmp_path)
     for entry in files:
         entry.file.unlink()
-    image, other = map(read_header, files)
-    assert (image.kind, other.kind) == ("image", "other")
+    image, text = map(read_header, files)
+    assert (image.kind, text.kind) == ("image", "other")
     assert "No such file" in image.reason
-    assert "No such file" in other.reason
+    assert "No such file" in text.reason

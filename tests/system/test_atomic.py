@@ -105,7 +105,7 @@ def test_a_folder_in_the_way(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def strict(text):
+def parse_strict(text):
     def refuse(constant):
         raise ValueError(constant)
 
@@ -117,8 +117,8 @@ def test_write_json_is_strict_and_keeps_the_order(tmp_path):
     write_json(tmp_path / "x.json", obj | {"name": "ü\udcff"})
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
     expected = {"z": None, "a": [None, None, 1.5], "t": [None, None, True, 3], "name": "ü\udcff"}
-    assert strict(text) == expected
-    assert list(strict(text)) == ["z", "a", "t", "name"]
+    assert parse_strict(text) == expected
+    assert list(parse_strict(text)) == ["z", "a", "t", "name"]
     assert text.startswith('{\n  "z": null')
     assert text.endswith("}\n")
 
@@ -132,18 +132,18 @@ def test_write_json_is_strict_and_keeps_the_order(tmp_path):
 )
 @settings(max_examples=50, deadline=None)
 def test_anything_comes_back_with_null_for_nan(obj):
-    def expected(value):
+    def replace_nan(value):
         if isinstance(value, float) and not math.isfinite(value):
             return None
         if isinstance(value, dict):
-            return {key: expected(item) for key, item in value.items()}
-        return [expected(item) for item in value] if isinstance(value, list) else value
+            return {key: replace_nan(item) for key, item in value.items()}
+        return [replace_nan(item) for item in value] if isinstance(value, list) else value
 
-    written = []
+    contents = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "write_whole", lambda _, data: written.append(data))
+        patch.setattr(files, "write_whole", lambda _, data: contents.append(data))
         write_json("x.json", obj)
-    assert strict(written[0]) == expected(obj)
+    assert parse_strict(contents[0]) == replace_nan(obj)
 
 
 def test_what_has_no_json_form_leaves_no_file(tmp_path):

@@ -11,8 +11,8 @@ from bgexp.system.listing import all_files, escaped, file_state
 from bgexp.system.terminal import printable
 
 
-def make(root, *names):
-    """Files by name or bytes; each holds its own name."""
+def make_files(root, *names):
+    """Write files by name or bytes; each holds its own name."""
     for name in names:
         path = root / os.fsdecode(name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -20,44 +20,44 @@ def make(root, *names):
     return root
 
 
-def closed(root):
-    return {one.path: one.closed for one in all_files(root)}
+def list_closed(root):
+    return {entry.path: entry.closed for entry in all_files(root)}
 
 
 def test_regular_files_by_path(tmp_path):
-    make(tmp_path, "b.txt", "a/c.jpg", "a/b/d.jpg", "a/empty/e.png", "a.jpg")
+    make_files(tmp_path, "b.txt", "a/c.jpg", "a/b/d.jpg", "a/empty/e.png", "a.jpg")
     (tmp_path / "nothing").mkdir()
-    found = all_files(tmp_path)
-    assert [one.path for one in found] == [
+    entries = all_files(tmp_path)
+    assert [entry.path for entry in entries] == [
         "a.jpg",
         "a/b/d.jpg",
         "a/c.jpg",
         "a/empty/e.png",
         "b.txt",
     ]
-    assert [one.category for one in found] == [".", "a/b", "a", "a/empty", "."]
-    for one in found:
-        assert one.file == tmp_path / one.path
-        assert one.closed == ""
-        assert one.size == len(one.path)
-        assert one.state == file_state(one.file.stat())
+    assert [entry.category for entry in entries] == [".", "a/b", "a", "a/empty", "."]
+    for entry in entries:
+        assert entry.file == tmp_path / entry.path
+        assert entry.closed == ""
+        assert entry.size == len(entry.path)
+        assert entry.state == file_state(entry.file.stat())
     assert all_files(tmp_path / "nothing") == []
 
 
 def test_the_state_changes_with_the_file(tmp_path):
-    make(tmp_path, "a.jpg", "b.jpg")
-    before = {one.path: one.state for one in all_files(tmp_path)}
+    make_files(tmp_path, "a.jpg", "b.jpg")
+    before = {entry.path: entry.state for entry in all_files(tmp_path)}
     os.utime(tmp_path / "a.jpg", ns=(1, 1))
     (tmp_path / "b.jpg").replace(tmp_path / "c.jpg")
     (tmp_path / "c.jpg").with_name("b.jpg").write_bytes(b"b.jpg")
-    after = {one.path: one.state for one in all_files(tmp_path)}
+    after = {entry.path: entry.state for entry in all_files(tmp_path)}
     assert after["a.jpg"] == (5, 1, before["a.jpg"][2])
     assert after["b.jpg"] != before["b.jpg"]
     assert after["c.jpg"] == before["b.jpg"]
 
 
 def test_links_are_told_and_not_followed(tmp_path):
-    make(tmp_path, "in/a.jpg", "out/b.jpg")
+    make_files(tmp_path, "in/a.jpg", "out/b.jpg")
     inside = tmp_path / "in"
     (inside / "file.jpg").symlink_to(tmp_path / "out" / "b.jpg")
     (inside / "folder").symlink_to(tmp_path / "out")
@@ -66,33 +66,33 @@ def test_links_are_told_and_not_followed(tmp_path):
     (inside / "up").symlink_to(tmp_path / "in")
     (inside / ".hidden").symlink_to("a.jpg")
     links = ("file.jpg", "folder", "dangling.jpg", "itself", "up", ".hidden")
-    assert closed(inside) == {"a.jpg": "", **dict.fromkeys(links, "a link")}
+    assert list_closed(inside) == {"a.jpg": "", **dict.fromkeys(links, "a link")}
 
 
 def test_what_is_no_file_is_told(tmp_path, monkeypatch):
-    make(tmp_path, "folder.jpg/in.txt")
+    make_files(tmp_path, "folder.jpg/in.txt")
     os.mkfifo(tmp_path / "fifo.jpg")
     monkeypatch.chdir(tmp_path)  # the path of a socket is short
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket.jpg")
         expected = {"fifo.jpg": "a FIFO", "folder.jpg/in.txt": "", "socket.jpg": "a socket"}
-        assert closed(tmp_path) == expected
-    assert closed(Path("/dev"))["null"] == "a device"
+        assert list_closed(tmp_path) == expected
+    assert list_closed(Path("/dev"))["null"] == "a device"
 
 
 def test_a_hidden_folder_stands_for_what_is_in_it(tmp_path):
-    make(tmp_path, ".git/config", ".git/objects/a.jpg", "a/.hidden.jpg", "a/b.jpg")
-    assert closed(tmp_path) == {".git": "hidden", "a/.hidden.jpg": "hidden", "a/b.jpg": ""}
+    make_files(tmp_path, ".git/config", ".git/objects/a.jpg", "a/.hidden.jpg", "a/b.jpg")
+    assert list_closed(tmp_path) == {".git": "hidden", "a/.hidden.jpg": "hidden", "a/b.jpg": ""}
 
 
 def test_folders_that_are_passed_over(tmp_path):
-    make(tmp_path, "a.jpg", "out/b.jpg", "in/out/c.jpg", "outer/d.jpg")
-    found = all_files(tmp_path, [tmp_path / "out"])
-    assert [one.path for one in found] == ["a.jpg", "in/out/c.jpg", "outer/d.jpg"]
+    make_files(tmp_path, "a.jpg", "out/b.jpg", "in/out/c.jpg", "outer/d.jpg")
+    entries = all_files(tmp_path, [tmp_path / "out"])
+    assert [entry.path for entry in entries] == ["a.jpg", "in/out/c.jpg", "outer/d.jpg"]
 
 
 def test_an_unreadable_folder_is_told_of(tmp_path, monkeypatch):
-    make(tmp_path, "a.jpg", "b/c.jpg", "d/e.jpg")
+    make_files(tmp_path, "a.jpg", "b/c.jpg", "d/e.jpg")
     scandir = os.scandir
 
     def fail(path):
@@ -101,8 +101,8 @@ def test_an_unreadable_folder_is_told_of(tmp_path, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", fail)
-    found = closed(tmp_path)
-    assert found == {"a.jpg": "", "b": "unreadable: Permission denied", "d/e.jpg": ""}
+    reasons = list_closed(tmp_path)
+    assert reasons == {"a.jpg": "", "b": "unreadable: Permission denied", "d/e.jpg": ""}
     with pytest.raises(PermissionError):
         all_files(tmp_path / "none")
     with pytest.raises(FileNotFoundError):
@@ -110,10 +110,10 @@ def test_an_unreadable_folder_is_told_of(tmp_path, monkeypatch):
 
 
 def test_names_that_are_not_utf8(tmp_path):
-    make(tmp_path, b"caf\xe9.jpg", b"\xfe/in.jpg", "50%.jpg", "\u00e4\n.jpg")
-    found = {one.path: one.file for one in all_files(tmp_path)}
-    assert set(found) == {"caf%E9.jpg", "%FE/in.jpg", "50%.jpg", "\u00e4\n.jpg"}
-    assert found["caf%E9.jpg"].read_bytes() == b"caf\xe9.jpg"
+    make_files(tmp_path, b"caf\xe9.jpg", b"\xfe/in.jpg", "50%.jpg", "\u00e4\n.jpg")
+    files = {entry.path: entry.file for entry in all_files(tmp_path)}
+    assert set(files) == {"caf%E9.jpg", "%FE/in.jpg", "50%.jpg", "\u00e4\n.jpg"}
+    assert files["caf%E9.jpg"].read_bytes() == b"caf\xe9.jpg"
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_names_that_are_not_utf8(tmp_path):
     ],
 )
 def test_names_that_would_become_the_same(tmp_path, names, expected):
-    make(tmp_path, *names)
-    assert {one.path: one.file.read_bytes() for one in all_files(tmp_path)} == expected
+    make_files(tmp_path, *names)
+    assert {entry.path: entry.file.read_bytes() for entry in all_files(tmp_path)} == expected
 
 
 PART = st.binary(min_size=1, max_size=4).filter(lambda name: not {0, 0x2F} & set(name))
@@ -144,7 +144,7 @@ PATHS = st.sets(st.lists(PART, min_size=1, max_size=3).map(b"/".join), min_size=
 @given(PATHS)
 def test_each_regular_file_appears_once(paths):
     with tempfile.TemporaryDirectory() as folder:
-        root, made = Path(folder), set()
+        root, files = Path(folder), set()
         for name in sorted(paths):
             path = root / os.fsdecode(name)
             if any(part in (b".", b"..") for part in name.split(b"/")):
@@ -155,12 +155,12 @@ def test_each_regular_file_appears_once(paths):
             except OSError:  # a file where another name has its folder
                 continue
             if not any(part.startswith(b".") for part in name.split(b"/")):
-                made.add(path)
-        found = all_files(root)
-        assert {one.file for one in found if not one.closed} == made
-        assert len({one.path for one in found}) == len(found)
-        assert [one.path for one in found] == sorted(one.path for one in found)
-        assert all(one.path.encode().decode() == one.path for one in found)
+                files.add(path)
+        entries = all_files(root)
+        assert {entry.file for entry in entries if not entry.closed} == files
+        assert len({entry.path for entry in entries}) == len(entries)
+        assert [entry.path for entry in entries] == sorted(entry.path for entry in entries)
+        assert all(entry.path.encode().decode() == entry.path for entry in entries)
 
 
 @given(st.binary(max_size=20).filter(lambda name: 0 not in name))
@@ -172,11 +172,11 @@ def test_escaped_is_text_and_stays(name):
 
 @given(st.text(st.characters()))
 def test_shown_is_one_line_that_prints(text):
-    found = printable(text)
-    assert all(c.isprintable() or c == "\u200d" for c in found)
-    assert found.encode().decode() == found
+    line = printable(text)
+    assert all(c.isprintable() or c == "\u200d" for c in line)
+    assert line.encode().decode() == line
     if text.isprintable():
-        assert found == text
+        assert line == text
 
 
 def test_shown_by_hand():

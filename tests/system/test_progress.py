@@ -10,7 +10,7 @@ from bgexp.system.progress import progress, tell
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only where a test says so; standard error is no terminal."""
+    """Replace the clock by seconds that a test sets; standard error is no terminal."""
     now = [100.0]
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
     monkeypatch.setattr(module, "_CONSOLE", Console(stderr=True, force_terminal=False, width=200))

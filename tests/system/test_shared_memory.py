@@ -1,4 +1,4 @@
-"""Memory that two processes see."""
+"""Memory shared by two processes."""
 
 import mmap
 import os
@@ -22,15 +22,15 @@ def double(connection):
 
 def test_each_sees_what_the_other_writes():
     ours, theirs = CONTEXT.Pipe()
-    other = CONTEXT.Process(target=double, args=(theirs,))
-    other.start()
+    process = CONTEXT.Process(target=double, args=(theirs,))
+    process.start()
     numbers = allocate(ours, 5)
     np.testing.assert_array_equal(numbers, np.zeros(5, np.float32))
     numbers[:] = range(5)
     ours.send(None)
     assert ours.recv() == 5
     np.testing.assert_array_equal(numbers, [0, 2, 4, 6, 8])
-    other.join()
+    process.join()
 
 
 def open_files():

@@ -22,7 +22,7 @@ MANY = 64 * 2**20  # bytes; glibc by itself returns as many at once
 # What workers start with; they are pickled, so they stand at the top level.
 
 
-def squares():
+def make_square():
     return square
 
 
@@ -30,12 +30,12 @@ def square(number):
     return number * number
 
 
-def ill_tempered(folder):
+def make_behave(folder):
     return partial(behave, folder=folder)
 
 
 def behave(task, folder):
-    """Does what the task says; leaves a file for each call."""
+    """Do what the task says; leave a file for each call."""
     name, what = task
     count = len(list(folder.glob(f"{name}-*"))) + 1
     (folder / f"{name}-{count}-{os.getpid()}").touch()
@@ -50,57 +50,57 @@ def behave(task, folder):
     return f"{name} done"
 
 
-def faults():
+def make_count_faults():
     return count_faults
 
 
 def count_faults(times):
-    """Pages that this process touches for the first time, for the last of several large arrays."""
+    """Count pages that this process touches first, for the last of several large arrays."""
     for _ in range(times):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         b"x" * MANY
-        found = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-    return found
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    return faults
 
 
-def no_start():
+def fail_start():
     raise ValueError("detector.weights: no such file: x")
 
 
-def dead_start():
+def die_at_start():
     os._exit(3)
 
 
-def run(tasks, start, processes=2, seconds=SECONDS, stop=None):
+def collect_results(tasks, start, processes=2, seconds=SECONDS, stop=None):
     return dict(run_tasks(tasks, start, processes, seconds, stop or StopRequest()))
 
 
 def test_every_task_has_its_result():
-    assert run(range(20), squares) == {n: n * n for n in range(20)}
+    assert collect_results(range(20), make_square) == {n: n * n for n in range(20)}
 
 
 def test_no_tasks_start_no_worker():
-    assert run([], dead_start) == {}
+    assert collect_results([], die_at_start) == {}
 
 
 def test_tasks_are_taken_only_as_workers_become_free():
-    taken = []
+    numbers = []
 
     def tasks():
         for number in range(50):
-            taken.append(number)
+            numbers.append(number)
             yield number
 
-    results = run_tasks(tasks(), squares, 2, SECONDS, StopRequest())
+    results = run_tasks(tasks(), make_square, 2, SECONDS, StopRequest())
     next(results)
-    assert len(taken) <= 4
+    assert len(numbers) <= 4
     results.close()
 
 
 def test_a_worker_that_dies_costs_its_task_one_retry(tmp_path):
     tasks = [("a", ""), ("b", "die once"), ("c", ""), ("d", "")]
-    found = run(tasks, partial(ill_tempered, tmp_path))
-    assert found == {(name, what): f"{name} done" for name, what in tasks}
+    results = collect_results(tasks, partial(make_behave, tmp_path))
+    assert results == {(name, what): f"{name} done" for name, what in tasks}
     assert sorted(path.name[:3] for path in tmp_path.iterdir()) == [
         "a-1",
         "b-1",
@@ -112,46 +112,50 @@ def test_a_worker_that_dies_costs_its_task_one_retry(tmp_path):
 
 def test_one_that_dies_twice_is_lost_and_the_others_are_done(tmp_path):
     tasks = [("a", "die"), ("b", ""), ("c", "")]
-    found = run(tasks, partial(ill_tempered, tmp_path))
-    assert found[tasks[0]] == TaskFailure("its process died (SIGKILL, perhaps for want of memory)")
-    assert found[tasks[1]] == "b done"
-    assert found[tasks[2]] == "c done"
+    results = collect_results(tasks, partial(make_behave, tmp_path))
+    assert results[tasks[0]] == TaskFailure(
+        "its process died (SIGKILL, perhaps for want of memory)"
+    )
+    assert results[tasks[1]] == "b done"
+    assert results[tasks[2]] == "c done"
     # The second try was alone, after all others.
     newest = max(tmp_path.iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert newest.name.startswith("a-2")
 
 
 def test_one_that_hangs_is_given_up(tmp_path):
-    found = run([("a", "hang"), ("b", "")], partial(ill_tempered, tmp_path), seconds=1.0)
-    assert found[("a", "hang")] == TaskFailure("took longer than 1 s")
-    assert found[("b", "")] == "b done"
+    results = collect_results(
+        [("a", "hang"), ("b", "")], partial(make_behave, tmp_path), seconds=1.0
+    )
+    assert results[("a", "hang")] == TaskFailure("took longer than 1 s")
+    assert results[("b", "")] == "b done"
 
 
 def test_want_of_memory_is_tried_again_alone(tmp_path):
-    found = run([("a", "no memory")], partial(ill_tempered, tmp_path))
-    assert found[("a", "no memory")] == TaskFailure("its process ran out of memory")
+    results = collect_results([("a", "no memory")], partial(make_behave, tmp_path))
+    assert results[("a", "no memory")] == TaskFailure("its process ran out of memory")
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_start_that_fails_is_told():
     with pytest.raises(UserError, match=r"^detector.weights: no such file: x$"):
-        run([1], no_start)
+        collect_results([1], fail_start)
 
 
 def test_a_start_that_dies_is_told():
     with pytest.raises(UserError, match=r"^workers: a worker could not start: .*exit code 3"):
-        run([1], dead_start)
+        collect_results([1], die_at_start)
 
 
 def test_after_a_signal_what_is_in_flight_is_finished_and_no_more_begun(tmp_path):
     stop = StopRequest()
-    found = []
+    finished_tasks = []
     tasks = [(str(n), "wait") for n in range(20)]
-    for task, _ in run_tasks(tasks, partial(ill_tempered, tmp_path), 2, SECONDS, stop):
-        found.append(task)
+    for task, _ in run_tasks(tasks, partial(make_behave, tmp_path), 2, SECONDS, stop):
+        finished_tasks.append(task)
         stop.exit_code = 130
-    assert 1 <= len(found) <= 3
-    assert len(list(tmp_path.iterdir())) == len(found)
+    assert 1 <= len(finished_tasks) <= 3
+    assert len(list(tmp_path.iterdir())) == len(finished_tasks)
 
 
 def test_a_signal_becomes_a_wish_and_handlers_come_back():
@@ -169,11 +173,11 @@ def test_a_signal_becomes_a_wish_and_handlers_come_back():
 def test_no_worker_outlives_its_parent(tmp_path):
     script = (
         "from functools import partial; from pathlib import Path\n"
-        "from tests.system.test_workers import ill_tempered\n"
+        "from tests.system.test_workers import make_behave\n"
         "from bgexp.system.signals import StopRequest\n"
         "from bgexp.system.workers import run_tasks\n"
         "if __name__ == '__main__':\n"
-        f"    start = partial(ill_tempered, Path({str(tmp_path)!r}))\n"
+        f"    start = partial(make_behave, Path({str(tmp_path)!r}))\n"
         "    list(run_tasks([('a', 'hang'), ('b', 'hang')], start, 2, 600, StopRequest()))\n"
     )
     file = tmp_path.parent / "parent.py"
@@ -206,9 +210,9 @@ def _ends(pid):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
 def test_a_workers_memory_serves_again():
-    """What a worker has freed it does not ask the system for once more."""
-    ((_, once),) = run_tasks([1], faults, 1, SECONDS, StopRequest())
-    ((_, again),) = run_tasks([3], faults, 1, SECONDS, StopRequest())
+    """Expect that a worker does not ask the system again for memory that it has freed."""
+    ((_, once),) = run_tasks([1], make_count_faults, 1, SECONDS, StopRequest())
+    ((_, faults),) = run_tasks([3], make_count_faults, 1, SECONDS, StopRequest())
     pages = MANY // resource.getpagesize()
     assert once >= pages // 2
-    assert again <= pages // 100
+    assert faults <= pages // 100
