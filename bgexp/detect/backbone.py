@@ -22,7 +22,7 @@ class FoldedSequential(nn.Sequential):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """NxCxHxW float32 to NxCxHxW float32."""
+        """Run the layers: NxCxHxW float32 to NxCxHxW float32."""
         layers = list(self)
         for layer, following in zip(layers, [*layers[1:], None], strict=True):
             if isinstance(following, FrozenBatchNorm2d):
@@ -33,30 +33,30 @@ class FoldedSequential(nn.Sequential):
 
 
 def mobilenet_blocks(last: int) -> FoldedSequential:
-    """MobileNetV2's blocks 0 to `last` with frozen norms, the first ones not to be trained."""
+    """Build MobileNetV2's blocks 0 to `last` with frozen norms, the first ones not trainable."""
     plain = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
-    blocks = _folded(plain[: last + 1])
+    blocks = _fold_sequentials(plain[: last + 1])
     for block in blocks[:FROZEN_BLOCKS]:
         block.requires_grad_(False)
     return blocks
 
 
 def load_imagenet(body: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Puts torchvision's ImageNet weights of a MobileNetV2 or a ResNet into a backbone made of it.
+    """Load torchvision's ImageNet weights of a MobileNetV2 or a ResNet into a backbone made of it.
 
     Raises:
         KeyError: The state is of another network.
         RuntimeError: It is of the same kind in another size.
     """
     prefix = "features." if any(name.startswith("features.") for name in state) else ""
-    wanted = [name for name in body.state_dict() if not name.endswith("num_batches_tracked")]
-    body.load_state_dict({name: state[prefix + name] for name in wanted}, strict=False)
+    names = [name for name in body.state_dict() if not name.endswith("num_batches_tracked")]
+    body.load_state_dict({name: state[prefix + name] for name in names}, strict=False)
 
 
 def fold_norms(module: nn.Module) -> None:
-    """Puts every norm's fixed scale and shift into the convolution before it, in place.
+    """Fold every norm's fixed scale and shift into the convolution before it, in place.
 
-    The same function up to the last digits, for evaluation only.
+    Outputs stay the same up to the last digits; for evaluation only.
     """
     children = list(module.named_children())
     for (_, conv), (name, norm) in pairwise(children):
@@ -74,7 +74,7 @@ def fold_norms(module: nn.Module) -> None:
 
 
 def freeze_norms(module: nn.Module) -> None:
-    """Replaces every batch norm by a frozen one: a few pictures at a time teach it nothing good."""
+    """Replace every batch norm by a frozen one: small batches give it poor statistics."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             frozen = FrozenBatchNorm2d(child.num_features, child.eps)
@@ -97,13 +97,13 @@ def _convolve(x: torch.Tensor, conv: nn.Conv2d, norm: FrozenBatchNorm2d) -> torc
     )
 
 
-def _folded(blocks: Iterable[nn.Module]) -> FoldedSequential:
-    """Blocks with every Sequential in them replaced by a folded one."""
+def _fold_sequentials(blocks: Iterable[nn.Module]) -> FoldedSequential:
+    """Replace every Sequential in the blocks by a folded one."""
     blocks = list(blocks)
     for block in blocks:
         for name, child in block.named_children():
             if isinstance(child, nn.Sequential):
-                setattr(block, name, _folded(child))
+                setattr(block, name, _fold_sequentials(child))
     return FoldedSequential(
         *(
             FoldedSequential(*block) if isinstance(block, nn.Sequential) else block

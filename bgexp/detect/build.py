@@ -33,10 +33,16 @@ from bgexp.detect.inference_server import (
     SharedDetector,
     shared_network,
 )
-from bgexp.detect.maskrcnn import MaskRCNNDetector, as_input, as_picture, limits_of
+from bgexp.detect.maskrcnn import MaskRCNNDetector, make_batch, make_picture, read_limits
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
 from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet50_v2_model
-from bgexp.detect.weights import Weights, downloaded, load_into, local_file, read_classes
+from bgexp.detect.weights import (
+    Weights,
+    download_weights,
+    load_weights,
+    locate_weights,
+    read_classes,
+)
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
 from bgexp.system.provenance import package_versions, source_hash
@@ -47,57 +53,57 @@ COCO: dict[str, WeightsEnum] = {
 }
 # The classes of a detector that knows none.
 OBJECT = ("background", "object")
-# int8 needs none: only the dense part is in it.
+# The images that int8 is calibrated on; masks are not needed, since only the dense part is int8.
 SAMPLE = Path(__file__).parents[1] / "sample"
-CALIBRATED_ON_EVERY = 3  # of the sample's images
+CALIBRATION_STEP = 3  # every third image of the sample
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
-# The sources that make pictures of images and run the network.
+# The sources that scale images to pictures and run the network.
 LOADER_AND_NETWORK = ("detect", "images/color_profile.py", "images/decode.py")
-# What is chosen from the network's output, or where its weights lie, is no part of what it finds.
+# Settings that choose from the network's output or say where its weights lie; no part of a key.
 NOT_NETWORK = {"weights", "model", "score_threshold", "score_fallback", "score_floor", "labels"}
 
 
 def build_detector(
-    settings: DetectorSettings, device: torch.device, network: ServerAddress | None = None
+    settings: DetectorSettings, device: torch.device, address: ServerAddress | None = None
 ) -> Detector:
-    """The configured detector with its verified weights, on the device; rembg's on the processor.
+    """Build the configured detector with its verified weights on the device; rembg's on the CPU.
 
     Args:
-        settings: Of the detector.
-        device: Where it computes, if there is no network.
-        network: Of another process, which is asked in place of one of its own.
+        settings: The detector's settings.
+        device: Where it computes, if there is no inference server.
+        address: Of the inference server that computes in its place; None: it has its own network.
 
     Raises:
         UserError: the weights are missing, damaged or of another model; an unknown label.
     """
     if isinstance(settings, Rembg):
         return build_rembg(find_weights(settings))
-    if network is not None:
-        return SharedDetector(network, selected(settings))
+    if address is not None:
+        return SharedDetector(address, build_selection(settings))
     return build_maskrcnn(settings, device)
 
 
 def build_maskrcnn(settings: ObjectDetectorSettings, device: torch.device) -> MaskRCNNDetector:
-    """As `build_detector`, of those that find objects."""
-    selection = selected(settings)
+    """Build a detector of objects, as `build_detector` does."""
+    selection = build_selection(settings)
     weights = find_weights(settings)
     check_device(settings, device)
     model = build_model(settings, len(read_classes(weights.path) or ()) or N_CLASSES)
-    load_into(model, weights)
+    load_weights(model, weights)
     return MaskRCNNDetector(
         model,
         device,
         score_floor=settings.floor,
         selection=selection,
         dtype=DTYPES.get(settings.precision, torch.float32),
-        dense=_openvino(settings, model, weights) if settings.backend == "openvino" else None,
+        dense=_build_openvino(settings, model, weights) if settings.backend == "openvino" else None,
     )
 
 
 def wants_one_process(device: torch.device) -> bool:
-    """Whether one network serves a device better than one for each worker."""
+    """Return whether one network serves a device better than one for each worker."""
     return device.type != "cpu"
 
 
@@ -105,16 +111,16 @@ def wants_one_process(device: torch.device) -> bool:
 def common_network(
     settings: DetectorSettings, device: torch.device
 ) -> Iterator[InferenceServer | None]:
-    """The one network of all workers, where the device wants that; rembg's is for processors."""
+    """Start the workers' inference server where the device wants one; rembg runs on CPUs only."""
     if isinstance(settings, Rembg) or not wants_one_process(device):
         yield None
         return
-    with shared_network(partial(build_maskrcnn, settings, device)) as network:
-        yield network
+    with shared_network(partial(build_maskrcnn, settings, device)) as server:
+        yield server
 
 
 def check_device(settings: ObjectDetectorSettings, device: torch.device) -> None:
-    """Looks whether the device can run the detector's backend and precision.
+    """Check that the device can run the detector's backend and precision.
 
     Raises:
         UserError: it cannot.
@@ -125,8 +131,8 @@ def check_device(settings: ObjectDetectorSettings, device: torch.device) -> None
         raise UserError("detector.precision: fp16 is for GPUs (allowed here: fp32, bf16)")
 
 
-def _openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: Weights) -> Dense:
-    from bgexp.detect.openvino import openvino_dense
+def _build_openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: Weights) -> Dense:
+    from bgexp.detect.openvino import build_openvino_dense
 
     identity = {
         "weights": weights.sha256,
@@ -134,12 +140,12 @@ def _openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: Weight
         "network": source_hash("detect"),
     }
 
-    def calibration() -> Iterator[torch.Tensor]:
-        for path in sorted(SAMPLE.glob("images/*/*"))[::CALIBRATED_ON_EVERY]:
-            picture = as_picture(load_image(path), limits_of(model.transform))
-            yield as_input([picture], model.transform, CPU)
+    def read_pictures() -> Iterator[torch.Tensor]:
+        for path in sorted(SAMPLE.glob("images/*/*"))[::CALIBRATION_STEP]:
+            picture = make_picture(load_image(path), read_limits(model.transform))
+            yield make_batch([picture], model.transform, CPU)
 
-    return openvino_dense(model, settings.precision, identity, calibration)
+    return build_openvino_dense(model, settings.precision, identity, read_pictures)
 
 
 def cached_detector(
@@ -147,11 +153,11 @@ def cached_detector(
     device: torch.device,
     weights: Weights,
     cache: DetectionCache | None,
-    network: ServerAddress | None = None,
+    address: ServerAddress | None = None,
 ) -> CachedDetector:
-    """The configured detector behind a cache.
+    """Build the configured detector behind a cache.
 
-    The network is built when it is needed, if it is not another process's.
+    The network is built when it is needed, or asked at the address of an inference server.
     """
     identity: dict[str, Any] = {
         "architecture": settings.model_dump(mode="json", exclude=NOT_NETWORK),
@@ -159,19 +165,19 @@ def cached_detector(
         "device": device.type,
         "loader and network": source_hash(*LOADER_AND_NETWORK),
         "versions": runtime_versions(settings)
-        | {name: found for name, found in package_versions().items() if name in PACKAGES},
+        | {name: version for name, version in package_versions().items() if name in PACKAGES},
     }
     return CachedDetector(
-        lambda: build_detector(settings, device, network),
+        lambda: build_detector(settings, device, address),
         cache,
         identity,
         floor=settings.floor,
-        selection=Selection(0.0) if isinstance(settings, Rembg) else selected(settings),
+        selection=Selection(0.0) if isinstance(settings, Rembg) else build_selection(settings),
     )
 
 
 def runtime_versions(settings: DetectorSettings) -> dict[str, str]:
-    """The versions of the packages that only this detector computes with."""
+    """Return the versions of the packages that only this detector computes with."""
     if isinstance(settings, Rembg):
         return {"onnxruntime": load_runtime().__version__}
     if settings.backend == "openvino":
@@ -182,7 +188,7 @@ def runtime_versions(settings: DetectorSettings) -> dict[str, str]:
 
 
 def build_model(settings: ObjectDetectorSettings, n_classes: int) -> MaskRCNN:
-    """The configured architecture with random weights; the background is one of the classes."""
+    """Build the configured architecture with random weights; the background counts as a class."""
     if isinstance(settings, Demo):
         return build_demo_model(settings.image_size)
     if isinstance(settings, MaskRcnnResnet50Fpn):
@@ -191,56 +197,58 @@ def build_model(settings: ObjectDetectorSettings, n_classes: int) -> MaskRCNN:
 
 
 def find_weights(settings: DetectorSettings) -> Weights:
-    """The file of weights that the settings mean, verified by its SHA-256 where one is known.
+    """Find the file of weights that the settings name, verified by its SHA-256 where one is known.
 
     Raises:
-        UserError: there is none, it cannot be had, or it is not the one expected.
+        UserError: it is missing and cannot be downloaded, or it is not the one expected.
     """
     if isinstance(settings, Rembg):
         return find_model(settings)
     if isinstance(settings, Demo):
         if settings.weights is None:
-            return local_file(WEIGHTS, "demo", WEIGHTS_SHA256)
-        return local_file(settings.weights)
+            return locate_weights(WEIGHTS, "demo", WEIGHTS_SHA256)
+        return locate_weights(settings.weights)
     if settings.weights == "COCO_V1":
-        return downloaded(COCO[settings.name].url, "COCO_V1")
-    return local_file(settings.weights)
+        return download_weights(COCO[settings.name].url, "COCO_V1")
+    return locate_weights(settings.weights)
 
 
 def class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
-    """The detector's classes by id; None where it knows no classes, only objects."""
+    """Return the detector's class names by id; None where it knows no classes, only objects."""
     if isinstance(settings, Demo | Rembg):
         return None
-    trained = None if settings.weights == "COCO_V1" else read_classes(Path(settings.weights))
-    return None if trained == OBJECT else trained or tuple(COCO[settings.name].meta["categories"])
+    names = None if settings.weights == "COCO_V1" else read_classes(Path(settings.weights))
+    return None if names == OBJECT else names or tuple(COCO[settings.name].meta["categories"])
 
 
-def selected(settings: ObjectDetectorSettings) -> Selection:
-    """Which of its detections count.
-
-    Raises:
-        UserError: the detector has no such label.
-    """
-    return Selection(settings.score_threshold, settings.score_fallback, label_ids(settings))
-
-
-def label_ids(settings: ObjectDetectorSettings) -> frozenset[int] | None:
-    """The class ids that count; None for all.
+def build_selection(settings: ObjectDetectorSettings) -> Selection:
+    """Build the selection of the detections that count.
 
     Raises:
         UserError: the detector has no such label.
     """
-    wanted: Sequence[str | int] | None = settings.labels
-    if wanted is None:
+    return Selection(settings.score_threshold, settings.score_fallback, find_label_ids(settings))
+
+
+def find_label_ids(settings: ObjectDetectorSettings) -> frozenset[int] | None:
+    """Return the class ids that count; None for all.
+
+    Raises:
+        UserError: the detector has no such label.
+    """
+    labels: Sequence[str | int] | None = settings.labels
+    if labels is None:
         return None
     names = class_names(settings) or OBJECT
-    known = {
+    ids_by_name = {
         name: number
         for number, name in enumerate(names)
         if name not in ("N/A", "background", "__background__")
     }
-    ids = {label if isinstance(label, int) else known.get(label, -1) for label in wanted}
-    if not wanted or not ids <= set(known.values()):
-        got = ", ".join(map(str, wanted)) or "none"
-        raise UserError(f"detector.labels: unknown (got {got}; allowed: {', '.join(known)})")
+    ids = {label if isinstance(label, int) else ids_by_name.get(label, -1) for label in labels}
+    if not labels or not ids <= set(ids_by_name.values()):
+        given_labels = ", ".join(map(str, labels)) or "none"
+        raise UserError(
+            f"detector.labels: unknown (got {given_labels}; allowed: {', '.join(ids_by_name)})"
+        )
     return frozenset(ids)

@@ -1,6 +1,6 @@
-"""What detectors found, kept on disk, so that a sweep runs the network once for each image.
+"""Detectors' outputs kept on disk, so that a sweep runs the network once for each image.
 
-An entry is what the network found above its score floor; whatever is chosen from it later (scores,
+An entry holds the network's output above its score floor; what is chosen from it later (scores,
 labels, instances, thresholds) is no part of it.
 """
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """What was found, detections above a score floor, and how many ms the network took for it."""
+    """A detector's output, all above a score floor, and how many ms the network took for it."""
 
     found: DetectorOutput
     network_ms: float
@@ -41,22 +41,22 @@ class Entry:
 class DetectionCache:
     """Entries by key in a folder, the longest unused ones deleted beyond a number of bytes.
 
-    Any number of processes may use one folder: an entry is written whole or not at all, and one
-    that cannot be read is none. Nothing in it can run code.
+    Any number of processes may use one folder: an entry is written atomically, and one
+    that cannot be read counts as missing. Nothing in it can run code.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
-        self._unseen = math.inf  # bytes written since the folder was looked at
+        self._bytes_since_trim = math.inf  # the first write trims what earlier runs left
 
     def get(self, key: str, floor: float) -> Entry | None:
-        """The entry, if its floor is at or below this one; what lies between is left out."""
+        """Return the entry if its floor is at or below this one, without the scores between."""
         path = self._path(key)
         try:
-            entry, lowest = _decoded(path.read_bytes(), key)
+            entry, lowest = _decode(path.read_bytes(), key)
         except FileNotFoundError:
             return None
-        except Exception:  # the type says nothing: damaged bytes raise nearly every one
+        except Exception:  # damaged bytes raise nearly every type
             log.debug("damaged cache entry %s", path, exc_info=True)
             return None
         if lowest > floor:
@@ -68,12 +68,12 @@ class DetectionCache:
         return Entry(entry.found.select(entry.found.scores > floor), entry.network_ms)
 
     def put(self, key: str, floor: float, entry: Entry) -> None:
-        """Keeps an entry; where the disk refuses, the work goes on without it."""
-        data = _encoded(key, floor, entry)
+        """Write an entry; where the disk refuses, only log it: a run needs no cache."""
+        data = _encode(key, floor, entry)
         try:
             write_whole(self._path(key), data)
-            self._unseen += len(data)
-            if self._unseen > self._max_bytes / 20:
+            self._bytes_since_trim += len(data)
+            if self._bytes_since_trim > self._max_bytes / 20:
                 self._trim()
         except OSError as error:
             log.warning("the detection cache in %s cannot be written: %s", self._folder, error)
@@ -82,12 +82,12 @@ class DetectionCache:
         return self._folder / key[:2] / f"{key}.npz"
 
     def _trim(self) -> None:
-        """Deletes the longest unused entries until a tenth of the room is free."""
-        self._unseen = 0
-        for path, stat in self._files(TEMPORARY):
+        """Delete the longest unused entries until a tenth of the room is free."""
+        self._bytes_since_trim = 0
+        for path, stat in self._list_files(TEMPORARY):
             if time() - stat.st_mtime > _ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
-        entries = self._files("*.npz")
+        entries = self._list_files("*.npz")
         total = sum(stat.st_size for _, stat in entries)
         aim = total if total <= self._max_bytes else 0.9 * self._max_bytes
         for path, stat in sorted(entries, key=lambda entry: entry[1].st_mtime_ns):
@@ -96,18 +96,18 @@ class DetectionCache:
             path.unlink(missing_ok=True)
             total -= stat.st_size
 
-    def _files(self, pattern: str) -> list[tuple[Path, os.stat_result]]:
-        found = []
+    def _list_files(self, pattern: str) -> list[tuple[Path, os.stat_result]]:
+        files = []
         for path in self._folder.glob(f"*/{pattern}"):
             with suppress(FileNotFoundError):  # another process may trim at the same time
-                found.append((path, path.stat()))
-        return found
+                files.append((path, path.stat()))
+        return files
 
 
 class CachedDetector:
-    """Decorates a detector: what is known of a file is not computed again.
+    """Decorates a detector: a file that is in the cache is not computed again.
 
-    The network is built when the first file is not known.
+    The network is built for the first file that is not in the cache.
     """
 
     def __init__(
@@ -125,11 +125,11 @@ class CachedDetector:
         self.selection = selection
 
     def of_file(self, sha256: str) -> "FileDetector":
-        """The detector for the image that a file of this hash holds."""
+        """Return a detector for the image in the file of this hash."""
         return FileDetector(self, sha256)
 
-    def look(self, image: NDArray[np.uint8], sha256: str) -> tuple[Entry, bool]:
-        """What is in a file's image, HxWx3 uint8 RGB, and whether it was known."""
+    def detect_file(self, image: NDArray[np.uint8], sha256: str) -> tuple[Entry, bool]:
+        """Detect in a file's image, HxWx3 uint8 RGB; return the entry and whether it was cached."""
         key = sha256_bytes(json.dumps([sha256, self._identity], sort_keys=True).encode())
         entry = self._cache.get(key, self._floor) if self._cache is not None else None
         size = image.shape[:2]
@@ -138,8 +138,8 @@ class CachedDetector:
         if self._network is None:
             self._network = self._build()
         started = perf_counter()
-        found = self._network.detect(image)
-        entry = Entry(found, 1000 * (perf_counter() - started))
+        detections = self._network.detect(image)
+        entry = Entry(detections, 1000 * (perf_counter() - started))
         if self._cache is not None:
             self._cache.put(key, self._floor, entry)
         return entry, False
@@ -149,8 +149,8 @@ class FileDetector:
     """A detector for the image of one file.
 
     Attributes:
-        cached: Whether what it found was known; None before it was asked.
-        network_ms: Milliseconds that the network took, now or when it ran.
+        cached: Whether its output came from the cache; None before `detect`.
+        network_ms: Milliseconds that the network took, now or when the entry was made.
     """
 
     def __init__(self, detector: CachedDetector, sha256: str) -> None:
@@ -160,33 +160,35 @@ class FileDetector:
         self.network_ms = math.nan
 
     def detect(self, image: NDArray[np.uint8]) -> DetectorOutput:
-        """What is in the file's image, HxWx3 uint8 RGB."""
-        entry, self.cached = self._detector.look(image, self._sha256)
+        """Detect in the file's image, HxWx3 uint8 RGB."""
+        entry, self.cached = self._detector.detect_file(image, self._sha256)
         self.network_ms = entry.network_ms
         return entry.found
 
 
-def _encoded(key: str, floor: float, entry: Entry) -> bytes:
-    found = entry.found
-    names = _ARRAYS if isinstance(found, Detections) else ("mask",)
+def _encode(key: str, floor: float, entry: Entry) -> bytes:
+    detections = entry.found
+    names = _ARRAYS if isinstance(detections, Detections) else ("mask",)
     file = BytesIO()
     np.savez_compressed(
         file,
         key=np.array(key),
-        numbers=np.array([floor, entry.network_ms, found.height, found.width], np.float64),
-        **{name: getattr(found, name) for name in names},
+        numbers=np.array(
+            [floor, entry.network_ms, detections.height, detections.width], np.float64
+        ),
+        **{name: getattr(detections, name) for name in names},
     )
     return file.getvalue()
 
 
-def _decoded(data: bytes, key: str) -> tuple[Entry, float]:
-    """The entry and its floor; raises whatever for bytes that are not those of `_encoded`."""
-    with np.load(BytesIO(data), allow_pickle=False) as stored:
-        if str(stored["key"]) != key:
+def _decode(data: bytes, key: str) -> tuple[Entry, float]:
+    """Return the entry and its floor; bytes not written by `_encode` raise any exception."""
+    with np.load(BytesIO(data), allow_pickle=False) as archive:
+        if str(archive["key"]) != key:
             raise ValueError("the entry of another key")
-        floor, network_ms, height, width = stored["numbers"].tolist()
-        if "mask" in stored:
-            return Entry(SoftMask(stored["mask"]), network_ms), floor
-        arrays = {name: stored[name] for name in _ARRAYS}
-    found = Detections(**arrays, height=int(height), width=int(width))
-    return Entry(found, network_ms), floor
+        floor, network_ms, height, width = archive["numbers"].tolist()
+        if "mask" in archive:
+            return Entry(SoftMask(archive["mask"]), network_ms), floor
+        arrays = {name: archive[name] for name in _ARRAYS}
+    detections = Detections(**arrays, height=int(height), width=int(width))
+    return Entry(detections, network_ms), floor

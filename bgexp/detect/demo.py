@@ -30,7 +30,7 @@ ASPECT_RATIOS = ((0.5, 1.0, 2.0),) * len(ANCHOR_SIZES)
 
 
 def build_demo_model(image_size: int = 352) -> MaskRCNN:
-    """The model with random weights; pictures are scaled to a longer side of image_size pixels."""
+    """Build the model with random weights; it scales images to a longer side of image_size."""
     levels = [str(number) for number in range(len(BLOCKS))]
     backbone = BackboneWithFPN(
         mobilenet_blocks(max(BLOCKS)),

@@ -1,6 +1,6 @@
 """The dense part of a Mask R-CNN: backbone, FPN and the RPN's head, which see the whole picture.
 
-Nearly all of the arithmetic is here, and nothing of it depends on what is found.
+Nearly all of the arithmetic is here, and none of it depends on the objects in the image.
 """
 
 from collections import OrderedDict
@@ -15,11 +15,11 @@ from torchvision.ops import FeaturePyramidNetwork
 
 
 class DenseOutput(NamedTuple):
-    """What the dense part says of B pictures, a tensor a level of the pyramid.
+    """The dense part's outputs for B pictures, one tensor for each level of the pyramid.
 
     Attributes:
         features: BxHxWxC.
-        objectness: BxAxHxW, a logit an anchor.
+        objectness: BxAxHxW, one logit for each anchor.
         deltas: Bx4AxHxW, from anchors to proposals.
     """
 
@@ -40,15 +40,15 @@ class DenseNetwork(nn.Module):
         self.backbone, self.head = model.backbone, model.rpn.head
 
     def forward(self, x: Tensor) -> DenseOutput:
-        """Bx3xHxW, H and W multiples of 32."""
+        """Run the dense part on Bx3xHxW float32, normalised; H and W are multiples of 32."""
         features = list(self.backbone(x).values())
         objectness, deltas = self.head(features)
-        channels_last = tuple(one.permute(0, 2, 3, 1) for one in features)
+        channels_last = tuple(feature.permute(0, 2, 3, 1) for feature in features)
         return DenseOutput(channels_last, tuple(objectness), tuple(deltas))
 
 
 class Pyramid(nn.Module):
-    """Gives what an FPN gives whose levels halve exactly, without copies as large as its levels.
+    """An FPN whose levels halve exactly, without copies as large as its levels.
 
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017.
     """
@@ -62,29 +62,29 @@ class Pyramid(nn.Module):
         )
 
     def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The backbone's maps, BxCxHxW by name from fine to coarse, to the pyramid's."""
-        levels = [inner(one) for inner, one in zip(self._inner, x.values(), strict=True)]
+        """Turn the backbone's maps, BxCxHxW by name from fine to coarse, into the pyramid's."""
+        levels = [inner(feature) for inner, feature in zip(self._inner, x.values(), strict=True)]
         for coarse, fine in pairwise(reversed(levels)):
             height, width = coarse.shape[2:]
             cells = fine.unflatten(3, (width, 2)).unflatten(2, (height, 2))
             cells += coarse[:, :, :, None, :, None]
-        found = [layer(one) for layer, one in zip(self._layers, levels, strict=True)]
+        outputs = [layer(level) for layer, level in zip(self._layers, levels, strict=True)]
         names = list(x)
         if self._extra is not None:
-            found, names = self._extra(found, list(x.values()), names)
-        return OrderedDict(zip(names, found, strict=True))
+            outputs, names = self._extra(outputs, list(x.values()), names)
+        return OrderedDict(zip(names, outputs, strict=True))
 
 
-def eager_dense(model: MaskRCNN, dtype: torch.dtype) -> Dense:
-    """The dense part by torch itself."""
+def build_eager_dense(model: MaskRCNN, dtype: torch.dtype) -> Dense:
+    """Build the dense part that torch computes."""
     model.backbone.fpn = Pyramid(model.backbone.fpn)
-    # Half of the backbone's time on a processor.
+    # Channels-last takes half of the backbone's time on a CPU.
     network = DenseNetwork(model).to(dtype).to(memory_format=torch.channels_last)
 
     def run(x: Tensor) -> DenseOutput:
         x = x.to(dtype, memory_format=torch.channels_last)
         features, objectness, deltas = network(x)
-        floats = [tuple(one.float() for one in levels) for levels in (objectness, deltas)]
+        floats = [tuple(level.float() for level in levels) for levels in (objectness, deltas)]
         return DenseOutput(features, *floats)
 
     return run

@@ -31,7 +31,7 @@ class Detections:
         labels: (N,) int64; the detector's class ids.
         scores: (N,) float32 in [0, 1].
         masks: (N, M, M) uint8; soft masks, 0 to 255 for 0 to 1, each relative to its own box.
-            Rounded so that what kernels do to the last digits shows in no result.
+            Rounded to 8 bits, so that kernels that differ in the last digits give the same masks.
         height: Of the original image, in pixels.
         width: Of the original image, in pixels.
 
@@ -64,7 +64,7 @@ class Detections:
     def select(
         self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int] | Sequence[bool]
     ) -> "Detections":
-        """Returns only the detections that an index array or an (N,) bool array names."""
+        """Return only the detections that an index array or an (N,) bool array names."""
         rows = np.asarray(which)
         if rows.dtype != np.bool_:
             rows = rows.astype(np.int64)  # an empty list comes as float64
@@ -79,7 +79,7 @@ class Detections:
 
 @dataclass(frozen=True, eq=False)
 class SoftMask:
-    """One soft mask of a whole image, by a network that tells no objects apart.
+    """One soft mask of a whole image, by a network that does not separate objects.
 
     Attributes:
         mask: HxW uint8 at the size of the original image, 0 to 255 for 0 to 1.
@@ -98,12 +98,12 @@ class SoftMask:
 
     @property
     def height(self) -> int:
-        """Of the original image, in pixels."""
+        """Return the height of the original image in pixels."""
         return int(self.mask.shape[0])
 
     @property
     def width(self) -> int:
-        """Of the original image, in pixels."""
+        """Return the width of the original image in pixels."""
         return int(self.mask.shape[1])
 
 

@@ -18,4 +18,4 @@ class Detector(Protocol):
     selection: Selection
 
     def detect(self, image: NDArray[np.uint8]) -> DetectorOutput:
-        """What is in an image, HxWx3 uint8 RGB: at least all that counts, best score first."""
+        """Detect in an image, HxWx3 uint8 RGB: at least all that counts, best score first."""

@@ -10,27 +10,27 @@ Device = torch.device
 CPU = Device("cpu")
 
 
-def pick_device(wanted: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`.
+def pick_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu` or `cuda`.
 
     Raises:
         UserError: CUDA was asked for and there is none.
     """
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: this machine has no CUDA device (got 'cuda'; use auto or cpu)")
-    use_cuda = wanted != "cpu" and torch.cuda.is_available()
+    use_cuda = name != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if use_cuda else "cpu")
 
 
 def device_name(device: torch.device) -> str:
-    """What people call it: the GPU's name, or the instruction set of the CPU's kernels."""
+    """Return the GPU's name, or the instruction set of the CPU's kernels."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"CPU {torch.backends.cpu.get_cpu_capability()}"
 
 
 def limit_threads() -> None:
-    """Holds OpenCV to this process's share of the cores, which torch obeys by itself.
+    """Limit OpenCV to this process's share of the cores, as torch limits itself.
 
     A launcher that starts several jobs at once gives each its share.
     """
@@ -38,13 +38,13 @@ def limit_threads() -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Holds torch and OpenCV to so many threads."""
+    """Limit torch and OpenCV to this number of threads."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 
 
 def has_bf16(device: Device) -> bool:
-    """Whether the device computes in bf16 itself: any processor can imitate it, slowly."""
+    """Return whether the device has bf16 instructions; any CPU can emulate them, slowly."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

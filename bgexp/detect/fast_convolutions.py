@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-NARROWEST = 256  # channels; with fewer the transforms take what the products save
+NARROWEST = 256  # channels; with fewer the transforms cost as much as the products save
 INPUTS, OUTPUTS = 6, 4  # sides of a tile
-TILES = 256  # at once: what lies between the steps stays in the cache
+TILES = 256  # at once: so that the intermediate results fit the processor's cache
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
-# Lavin and Gray's B^T, 24 G and A^T: what is done to columns of inputs, of kernels, of products.
-_OF_INPUTS = [
+# Lavin and Gray's B^T, 24 G and A^T, for the columns of inputs, kernels and products.
+_INPUT_TRANSFORM = [
     [4, 0, -5, 0, 1, 0],
     [0, -4, -4, 1, 1, 0],
     [0, 4, -4, -1, 1, 0],
@@ -22,23 +22,28 @@ _OF_INPUTS = [
     [0, 2, -1, -2, 1, 0],
     [0, 4, 0, -5, 0, 1],
 ]
-_OF_KERNEL_24 = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
-_OF_PRODUCTS = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
+_KERNEL_TRANSFORM_24 = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
+_OUTPUT_TRANSFORM = [
+    [1, 1, 1, 1, 1, 0],
+    [0, 1, -1, 2, -2, 0],
+    [0, 1, 1, 4, 4, 0],
+    [0, 1, -1, 8, -8, 1],
+]
 
 
 def optimize_convolutions(module: nn.Module) -> None:
-    """Replaces the convolutions within a module that are computed faster here.
+    """Replace the convolutions within a module that are computed faster here.
 
     For evaluation, after the norms were folded.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.Conv2d):
-            setattr(module, name, _quicker(child))
+            setattr(module, name, _choose_faster(child))
         else:
             optimize_convolutions(child)
 
 
-def _quicker(conv: nn.Conv2d) -> nn.Module:
+def _choose_faster(conv: nn.Conv2d) -> nn.Module:
     form = conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups
     if form == ((1, 1), (0, 0), (1, 1), (1, 1), 1) and _HAS_ONEDNN:
         return OneDnnConv2d(conv)
@@ -56,7 +61,7 @@ class OneDnnConv2d(nn.Module):
         self._weight, self._bias = conv.weight, conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """BxCxHxW float32 to BxOxHxW float32."""
+        """Convolve BxCxHxW float32 to BxOxHxW float32."""
         return torch.mkldnn_convolution(x, self._weight, self._bias, (0, 0), (1, 1), (1, 1), 1)
 
 
@@ -70,42 +75,44 @@ class WinogradConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        of_inputs, of_kernel, of_products = (
+        input_transform, kernel_transform, output_transform = (
             torch.tensor(rows, dtype=torch.float64)
-            for rows in (_OF_INPUTS, _OF_KERNEL_24, _OF_PRODUCTS)
+            for rows in (_INPUT_TRANSFORM, _KERNEL_TRANSFORM_24, _OUTPUT_TRANSFORM)
         )
         kernel = torch.einsum(
-            "ya,ocab,xb->yxco", of_kernel, conv.weight.detach().double(), of_kernel
+            "ya,ocab,xb->yxco", kernel_transform, conv.weight.detach().double(), kernel_transform
         )
         self._kernel = (kernel / 24**2).flatten(0, 1).float().contiguous()  # 36xCxO
         self._bias = torch.zeros(()) if conv.bias is None else conv.bias.detach()
-        self._of_inputs = torch.kron(of_inputs, of_inputs).float()
-        self._of_products = torch.kron(of_products, of_products).float()
+        self._input_transform = torch.kron(input_transform, input_transform).float()
+        self._output_transform = torch.kron(output_transform, output_transform).float()
 
     def forward(self, x: Tensor) -> Tensor:
-        """BxCxHxW float32 to BxOxHxW float32; best in channels-last memory."""
+        """Convolve BxCxHxW float32 to BxOxHxW float32; fastest in channels-last memory."""
         batch, _, height, width = x.shape
         rows, columns = -(-height // OUTPUTS), -(-width // OUTPUTS)
-        found = x.new_empty(batch, rows, OUTPUTS, columns, OUTPUTS, self._kernel.shape[2])
-        pictures, step = max(1, TILES // (rows * columns)), max(1, TILES // columns)
+        output = x.new_empty(batch, rows, OUTPUTS, columns, OUTPUTS, self._kernel.shape[2])
+        n_pictures, step = max(1, TILES // (rows * columns)), max(1, TILES // columns)
         x = x.permute(0, 2, 3, 1)
-        for some, targets in zip(
-            torch.split(x, pictures), torch.split(found, pictures), strict=True
+        for pictures, targets in zip(
+            torch.split(x, n_pictures), torch.split(output, n_pictures), strict=True
         ):
             for top in range(0, rows, step):
                 target = targets[:, top : top + step]
                 first, last = OUTPUTS * top - 1, OUTPUTS * (top + target.shape[1]) + 1
                 ends = 0, 0, 1, OUTPUTS * columns + 1 - width, int(top == 0), max(0, last - height)
-                self._strip(functional.pad(some[:, max(0, first) : last], ends), target)
-        whole = found.flatten(3, 4).flatten(1, 2)
-        return whole[:, :height, :width].permute(0, 3, 1, 2)
+                self._convolve_strip(
+                    functional.pad(pictures[:, max(0, first) : last], ends), target
+                )
+        joined = output.flatten(3, 4).flatten(1, 2)
+        return joined[:, :height, :width].permute(0, 3, 1, 2)
 
-    def _strip(self, padded: Tensor, target: Tensor) -> None:
-        """Some rows of tiles: from their inputs, BxHxWxC, to their outputs, BxRx4xTx4xO."""
+    def _convolve_strip(self, padded: Tensor, target: Tensor) -> None:
+        """Convolve some rows of tiles: inputs BxHxWxC, outputs into the target, BxRx4xTx4xO."""
         tiles = padded.unfold(1, INPUTS, OUTPUTS).unfold(2, INPUTS, OUTPUTS)
         inputs = tiles.permute(0, 1, 2, 4, 5, 3).flatten(3, 4).flatten(0, 2)
-        inputs = self._of_inputs @ inputs
+        inputs = self._input_transform @ inputs
         products = inputs.new_empty(len(inputs), INPUTS**2, target.shape[-1])
         torch.bmm(inputs.transpose(0, 1), self._kernel, out=products.transpose(0, 1))
-        outputs = (self._of_products @ products).view(target.transpose(2, 3).shape)
+        outputs = (self._output_transform @ products).view(target.transpose(2, 3).shape)
         torch.add(outputs.transpose(2, 3), self._bias, out=target)

@@ -2,8 +2,8 @@
 
 For a GPU, which wants one process and many pictures at once, while reading, refining and writing
 want many cores. A worker asks for one image at a time; what has piled up while the network
-computed is its next batch, so nobody ever waits for a batch to fill. A worker's picture lies in
-memory that the network's process sees too; what was found travels through a pipe.
+computed is its next batch, so no worker waits for a batch to fill. A worker's picture lies in
+memory that the network's process sees too; detections travel through a pipe.
 """
 
 import os
@@ -33,12 +33,12 @@ from numpy.typing import NDArray
 
 from bgexp.detect.detections import Detections, Selection
 from bgexp.detect.device import use_threads
-from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, Picture, as_picture
+from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, Picture, make_picture
 from bgexp.errors import UserError
 from bgexp.system.shared_memory import allocate, attach
 from bgexp.system.workers import CONTEXT, TaskFailure, begin_service
 
-MOST_AT_ONCE = 8  # pictures a batch
+MOST_AT_ONCE = 8  # pictures in a batch
 _DIED = "the process of the network died"
 _ANSWER_SECONDS = 5.0
 _LOADING_SECONDS = 600.0
@@ -51,7 +51,7 @@ Build = Callable[[], MaskRCNNDetector]
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where the network is asked, and the word that lets one in."""
+    """Where the inference server listens, and the key that authenticates a worker."""
 
     where: str | tuple[str, int]
     key: bytes
@@ -59,13 +59,13 @@ class ServerAddress:
 
 @dataclass(frozen=True)
 class ServerStats:
-    """What a network had to do, from the first picture it was asked about to the last.
+    """An inference server's work, from the first picture it received to the last.
 
     Attributes:
-        pictures: How many it looked at.
+        pictures: How many it processed.
         batches: In how many batches.
-        seconds: How long it looked.
-        span: Seconds from the first question to the last answer.
+        seconds: How long the network computed.
+        span: Seconds from the first request to the last reply.
     """
 
     pictures: int = 0
@@ -76,23 +76,23 @@ class ServerStats:
 
 @dataclass(frozen=True)
 class InferenceServer:
-    """The network's process, as the one that started it has it."""
+    """A handle on the network's process, for the process that started it."""
 
     address: ServerAddress
     _pipe: Connection
 
     def load(self) -> ServerStats:
-        """What it had to do until now; nothing, if it is dead."""
+        """Return its statistics so far; zeros if it is dead."""
         with suppress(EOFError, OSError):
             self._pipe.send(None)
             if self._pipe.poll(_ANSWER_SECONDS):
-                found: ServerStats = self._pipe.recv()
-                return found
+                stats: ServerStats = self._pipe.recv()
+                return stats
         return ServerStats()
 
 
 class NetworkLostError(Exception):
-    """The network's process is gone, so no image can be worked on."""
+    """The network's process is gone, so no image can be processed."""
 
 
 class SharedDetector:
@@ -112,115 +112,115 @@ class SharedDetector:
             self._connection = Client(address.where, authkey=address.key)
             if not self._connection.poll(_LOADING_SECONDS):
                 raise NetworkLostError(f"the network was not loaded in {_LOADING_SECONDS:g} s")
-            said: Limits | TaskFailure = self._connection.recv()
-            if isinstance(said, TaskFailure):
-                raise UserError(said.reason)
-            self._limits = said
-            self._memory = allocate(self._connection, 3 * prod(said))  # enough for any picture
+            reply: Limits | TaskFailure = self._connection.recv()
+            if isinstance(reply, TaskFailure):
+                raise UserError(reply.reason)
+            self._limits = reply
+            self._memory = allocate(self._connection, 3 * prod(reply))  # enough for any picture
         except (EOFError, OSError) as error:
             raise NetworkLostError(_DIED) from error
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """What the network finds above its score floor in an image, HxWx3 uint8 RGB.
+        """Detect in an image, HxWx3 uint8 RGB; return all detections above the score floor.
 
         Raises:
             MemoryError: The GPU's memory does not hold it.
             RuntimeError: The network failed on it.
             NetworkLostError: There is no network any more.
         """
-        picture = as_picture(image, self._limits)
+        picture = make_picture(image, self._limits)
         shape = picture.pixels.shape
-        np.copyto(_as_pixels(self._memory, shape), picture.pixels)
+        np.copyto(_view_pixels(self._memory, shape), picture.pixels)
         try:
             self._connection.send((shape, picture.scale, picture.height, picture.width))
-            found: Detections | Exception = self._connection.recv()
+            reply: Detections | Exception = self._connection.recv()
         except (EOFError, OSError) as error:
             raise NetworkLostError(_DIED) from error
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
 
-def _as_pixels(memory: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _view_pixels(memory: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     return memory[: prod(shape)].reshape(shape)
 
 
 @contextmanager
 def shared_network(build: Build) -> Iterator[InferenceServer]:
-    """Starts the network's process, which lives as long as the context.
+    """Start the network's process, which lives as long as the context.
 
-    The network is loaded when the first worker comes: where all is known, none does.
+    The network is loaded when the first worker connects: where all is cached, none does.
 
     Raises:
         UserError: It died at once.
     """
-    ours, theirs = CONTEXT.Pipe()
+    pipe, theirs = CONTEXT.Pipe()
     process = CONTEXT.Process(target=_serve, args=(build, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
         try:
-            address: ServerAddress = ours.recv()
+            address: ServerAddress = pipe.recv()
         except (EOFError, OSError) as error:
             raise UserError(_DIED) from error
-        yield InferenceServer(address, ours)
+        yield InferenceServer(address, pipe)
     finally:
         process.kill()
         process.join()
-        ours.close()
+        pipe.close()
 
 
 Request = tuple[Picture, Connection]
 
 
 def _serve(build: Build, pipe: Connection) -> None:
-    """The life of the network's process."""
+    """Run the network's process until it is killed or its pipe closes."""
     begin_service()
     use_threads(1)  # the cores are the workers'
-    # An abstract address leaves no file behind, however this ends.
+    # An abstract address leaves no file behind, even if the process is killed.
     where = f"\0bgexp-{secrets.token_hex(16)}" if sys.platform == "linux" else None
     key = secrets.token_bytes(32)
     service = _Service(build, key)
     with Listener(where) as listener, suppress(OSError, EOFError):
         Thread(target=service.accept, args=(listener,), daemon=True).start()
-        Thread(target=service.run, daemon=True).start()
+        Thread(target=service.load_and_serve, daemon=True).start()
         pipe.send(ServerAddress(listener.address, key))
         while True:
             pipe.recv()
-            pipe.send(service.load)
+            pipe.send(service.stats)
 
 
 class _Service:
-    """Three kinds of threads: one lets workers in, one a worker hears it, one has the network."""
+    """Its threads: one accepts workers, one for each worker reads, one has the network."""
 
     def __init__(self, build: Build, key: bytes) -> None:
         self._build, self._key = build, key
-        self._asked = Event()
+        self._needed = Event()
         self._limits: Future[Limits | TaskFailure] = Future()
         self._requests: SimpleQueue[Request] = SimpleQueue()
-        self.load = ServerStats()
+        self.stats = ServerStats()
 
     def accept(self, listener: Listener) -> None:
         while True:
             try:
-                Thread(target=self._hear, args=(listener.accept(),), daemon=True).start()
+                Thread(target=self._serve_worker, args=(listener.accept(),), daemon=True).start()
             except OSError:  # too many files are open
                 sleep(_PAUSE_SECONDS)
 
-    def _hear(self, connection: Connection) -> None:
-        # Killed while it knocked, or a stranger; one that says nothing holds up no other.
+    def _serve_worker(self, connection: Connection) -> None:
+        # A worker killed while it connects, or a stranger; a silent one holds up no other.
         with suppress(OSError, EOFError, AuthenticationError):
             deliver_challenge(connection, self._key)
             answer_challenge(connection, self._key)
-            self._asked.set()
+            self._needed.set()
             connection.send(self._limits.result())
             memory = attach(connection)
             while True:
-                shape, *seen = connection.recv()
-                self._requests.put((Picture(_as_pixels(memory, shape), *seen), connection))
+                shape, *geometry = connection.recv()
+                self._requests.put((Picture(_view_pixels(memory, shape), *geometry), connection))
 
-    def run(self) -> None:
-        self._asked.wait()
+    def load_and_serve(self) -> None:
+        self._needed.wait()
         try:
             detector = self._build()
         except BaseException as error:
@@ -228,12 +228,12 @@ class _Service:
             return
         self._limits.set_result(detector.limits)
         try:
-            self._answer(detector)
+            self._serve_requests(detector)
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # or the workers would wait for ever
 
-    def _answer(self, detector: MaskRCNNDetector) -> None:
+    def _serve_requests(self, detector: MaskRCNNDetector) -> None:
         waiting = [self._requests.get()]
         began = perf_counter()
         while True:
@@ -242,42 +242,42 @@ class _Service:
             with suppress(Empty):
                 while True:
                     waiting.append(self._requests.get_nowait())
-            batch = alike([picture for picture, _ in waiting])
-            asked = [waiting[n] for n in batch]
-            waiting = [one for n, one in enumerate(waiting) if n not in batch]
+            batch = choose_batch([picture for picture, _ in waiting])
+            requests = [waiting[n] for n in batch]
+            waiting = [request for n, request in enumerate(waiting) if n not in batch]
             started = perf_counter()
-            found = look(detector, [picture for picture, _ in asked])
+            replies = detect_each(detector, [picture for picture, _ in requests])
             ended = perf_counter()
-            self.load = ServerStats(
-                self.load.pictures + len(asked),
-                self.load.batches + 1,
-                self.load.seconds + ended - started,
+            self.stats = ServerStats(
+                self.stats.pictures + len(requests),
+                self.stats.batches + 1,
+                self.stats.seconds + ended - started,
                 ended - began,
             )
-            for (_, connection), answer in zip(asked, found, strict=True):
+            for (_, connection), reply in zip(requests, replies, strict=True):
                 with suppress(OSError):  # the worker is dead
-                    connection.send(answer)
+                    connection.send(reply)
 
 
-def alike(pictures: Sequence[Picture]) -> list[int]:
-    """Which to look at together: the one that came first, and those that padding makes as large."""
-    first = _padded(pictures[0])
-    return [n for n, one in enumerate(pictures) if _padded(one) == first][:MOST_AT_ONCE]
+def choose_batch(pictures: Sequence[Picture]) -> list[int]:
+    """Return the indices of a batch: the first picture, and those that are padded to its size."""
+    first = _count_strides(pictures[0])
+    return [n for n, p in enumerate(pictures) if _count_strides(p) == first][:MOST_AT_ONCE]
 
 
-def _padded(picture: Picture, stride: int = 32) -> tuple[int, int]:
+def _count_strides(picture: Picture, stride: int = 32) -> tuple[int, int]:
     height, width = picture.pixels.shape[:2]
     return -(-height // stride), -(-width // stride)
 
 
-def look(
+def detect_each(
     detector: MaskRCNNDetector, pictures: Sequence[Picture]
 ) -> Sequence[Detections | Exception]:
-    """What is found in each of several pictures, or why it cannot be told of that one."""
+    """Detect in each of several pictures; return detections, or the exception of that picture."""
     failure: Exception
     try:
         return detector.detect_pictures(pictures)
-    except torch.AcceleratorError:  # nothing works on this device any more, in this process
+    except torch.AcceleratorError:  # after it, this process cannot use the device any more
         raise
     except torch.OutOfMemoryError:
         failure = MemoryError("the GPU's memory does not hold it")
@@ -285,4 +285,4 @@ def look(
         failure = RuntimeError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     if len(pictures) == 1:
         return [failure]
-    return [answer for one in pictures for answer in look(detector, [one])]
+    return [reply for picture in pictures for reply in detect_each(detector, [picture])]

@@ -17,20 +17,20 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops.poolers import initLevelMapper
 
 from bgexp.detect.backbone import fold_norms
-from bgexp.detect.dense import Dense, eager_dense
+from bgexp.detect.dense import Dense, build_eager_dense
 from bgexp.detect.detections import Detections, Selection
 from bgexp.detect.fast_convolutions import optimize_convolutions
 from bgexp.detect.roi_align import RoIAlign
 
 
 def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
-    """Tells the RoI poolers the strides of their feature maps; returns the model.
+    """Set the strides of the RoI poolers' feature maps; return the model.
 
-    By themselves they guess them from the first picture they see and keep that for all others: a
+    By default they guess them from the first picture they see and keep that for all others: a
     first picture of 40 pixels' height, padded to 64, would spoil every later one.
 
     Args:
-        model: Its feature maps have strides 2**finest to 2**coarsest, one each.
+        model: A model whose feature maps have strides 2**finest to 2**coarsest.
         finest: log2 of the smallest stride.
         coarsest: log2 of the largest stride.
     """
@@ -41,7 +41,7 @@ def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
 
 
 class Limits(NamedTuple):
-    """The sides at which a network sees an image, in pixels: what `min_size` and `max_size` say."""
+    """The sides to which a network scales an image, in pixels: its `min_size` and `max_size`."""
 
     shorter: int
     longer: int
@@ -49,10 +49,10 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An image as a network is to see it.
+    """An image scaled for a network.
 
     Attributes:
-        pixels: hxwx3 float32 RGB, 0 to 255: rounded to whole levels the masks would be others
+        pixels: hxwx3 float32 RGB, 0 to 255: rounding to whole levels would change the masks
             (IoU 0.99).
         scale: Of y and x: the image's pixels to one of these.
         height: Of the image, in pixels.
@@ -65,27 +65,27 @@ class Picture:
     width: int
 
 
-def as_picture(image: NDArray[np.uint8], limits: Limits) -> Picture:
-    """Scales an image, HxWx3 uint8 RGB; on the processor, so that every device sees the same."""
-    seen = _thickened(image, limits.longer)
-    height, width = seen.shape[:2]
+def make_picture(image: NDArray[np.uint8], limits: Limits) -> Picture:
+    """Scale an image, HxWx3 uint8 RGB, on the CPU, so that every device gets the same pixels."""
+    thick = _thicken(image, limits.longer)
+    height, width = thick.shape[:2]
     scale = min(limits.shorter / min(height, width), limits.longer / max(height, width))
     size = int(height * scale), int(width * scale)
-    pixels = np.asarray(cv2.resize(seen.astype(np.float32), size[::-1]), np.float32)
+    pixels = np.asarray(cv2.resize(thick.astype(np.float32), size[::-1]), np.float32)
     return Picture(pixels, (height / size[0], width / size[1]), *image.shape[:2])
 
 
-def limits_of(transform: GeneralizedRCNNTransform) -> Limits:
-    """As the model that it belongs to has them."""
+def read_limits(transform: GeneralizedRCNNTransform) -> Limits:
+    """Return the limits of the model that the transform belongs to."""
     return Limits(transform.min_size[-1], int(transform.max_size))
 
 
-def as_input(
+def make_batch(
     pictures: Sequence[Picture], transform: GeneralizedRCNNTransform, device: torch.device
 ) -> Tensor:
-    """Bx3xhxw float32 on the device, normalised, padded to multiples of the network's stride."""
-    tensors = [torch.from_numpy(one.pixels).to(device).permute(2, 0, 1) for one in pictures]
-    normalised = [transform.normalize(one / 255) for one in tensors]
+    """Return Bx3xhxw float32 on the device, normalised, padded to multiples of the stride."""
+    tensors = [torch.from_numpy(picture.pixels).to(device).permute(2, 0, 1) for picture in pictures]
+    normalised = [transform.normalize(tensor / 255) for tensor in tensors]
     batch: Tensor = transform.batch_images(normalised, transform.size_divisible)
     return batch
 
@@ -95,7 +95,7 @@ class MaskRCNNDetector:
 
     Attributes:
         selection: Which detections count.
-        limits: What it takes pictures of.
+        limits: The sides to which it scales images.
     """
 
     def __init__(  # what it is, and how it computes
@@ -108,65 +108,67 @@ class MaskRCNNDetector:
         dtype: torch.dtype = torch.float32,
         dense: Dense | None = None,
     ) -> None:
-        """Takes the model over.
+        """Set the model up for inference, in place.
 
         Args:
-            model: With its weights.
+            model: With its weights; not to be used by others afterwards.
             device: Where it computes.
-            score_floor: The mask head runs for what is above it only.
+            score_floor: The mask head runs only for detections above it.
             selection: As above.
             dtype: Of the arithmetic; scores, boxes and masks are finished in float32.
-            dense: The dense part where another program runs it; None: torch.
+            dense: The dense part where another runtime computes it; None: torch does.
         """
         fold_norms(model.eval().to(device))
         if dtype == torch.float32 and device.type == "cpu":
             optimize_convolutions(model.roi_heads if dense else model)
-        self._device, self._dense = device, dense or eager_dense(model, dtype)
+        self._device, self._dense = device, dense or build_eager_dense(model, dtype)
         self._transform, self._rpn, self._heads = model.transform, model.rpn, model.roi_heads
-        self.limits = limits_of(model.transform)
+        self.limits = read_limits(model.transform)
         self._rpn.head = _PrecomputedHead()
         self._heads.score_thresh = score_floor
-        _set_up(self._heads, dtype)
+        _set_up_heads(self._heads, dtype)
         self.selection = selection
 
     def detect(self, image: NDArray[np.uint8]) -> Detections:
-        """What the network finds above its score floor in an image, HxWx3 uint8 RGB."""
+        """Detect in an image, HxWx3 uint8 RGB; return all detections above the score floor."""
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """What it finds in each of several images, as `detect_pictures` does."""
-        return self.detect_pictures([as_picture(image, self.limits) for image in images])
+        """Detect in each of several images, as `detect_pictures` does."""
+        return self.detect_pictures([make_picture(image, self.limits) for image in images])
 
     @torch.inference_mode()
     def detect_pictures(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """What it finds in each of several pictures; best if they have one size.
+        """Detect in each of several pictures; fastest if they have one size.
 
-        Where a GPU's memory does not hold them, they are looked at in halves.
+        Where a GPU's memory does not hold them, they are processed in halves.
 
         Raises:
             torch.OutOfMemoryError: It does not hold a single one.
         """
         try:
-            return self._found(pictures)
+            return self._run_network(pictures)
         except torch.OutOfMemoryError:
             if len(pictures) == 1:
                 raise
         half = len(pictures) // 2  # outside of `except`: what it holds keeps the memory
         return self.detect_pictures(pictures[:half]) + self.detect_pictures(pictures[half:])
 
-    def _found(self, pictures: Sequence[Picture]) -> list[Detections]:
-        batch = as_input(pictures, self._transform, self._device)
-        sizes = [(one.pixels.shape[0], one.pixels.shape[1]) for one in pictures]
+    def _run_network(self, pictures: Sequence[Picture]) -> list[Detections]:
+        batch = make_batch(pictures, self._transform, self._device)
+        sizes = [(p.pixels.shape[0], p.pixels.shape[1]) for p in pictures]
         levels, self._rpn.head.objectness, self._rpn.head.deltas = self._dense(batch)
         names = map(str, range(len(levels)))
-        features = OrderedDict(zip(names, (one.permute(0, 3, 1, 2) for one in levels), strict=True))
+        features = OrderedDict(
+            zip(names, (level.permute(0, 3, 1, 2) for level in levels), strict=True)
+        )
         proposals, _ = self._rpn(ImageList(batch, sizes), features)
-        found, _ = self._heads(features, proposals, sizes)
-        return [_detections(*one) for one in zip(found, pictures, strict=True)]
+        outputs, _ = self._heads(features, proposals, sizes)
+        return [_make_detections(*pair) for pair in zip(outputs, pictures, strict=True)]
 
 
 class _PrecomputedHead(nn.Module):
-    """Stands for the RPN's head, whose outputs came with the dense part's."""
+    """Returns the outputs of the RPN's head that the dense part computed."""
 
     objectness: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
@@ -180,18 +182,18 @@ class _Float(nn.Module):
         return x.float()
 
 
-def _set_up(heads: RoIHeads, dtype: torch.dtype) -> None:
-    """Lets both heads compute in the type, on RoIs pooled fast; what they say is float32."""
+def _set_up_heads(heads: RoIHeads, dtype: torch.dtype) -> None:
+    """Let both heads compute in the type, on RoIs pooled fast; their outputs are float32."""
     heads.box_roi_pool = RoIAlign(heads.box_roi_pool, dtype)
     heads.mask_roi_pool = RoIAlign(heads.mask_roi_pool, dtype)
-    # The scores of single classes are too close to each other for a short type.
+    # The predictor stays float32: class scores are too close to each other for a short type.
     heads.box_head = nn.Sequential(heads.box_head.to(dtype), _Float())
     heads.mask_head = heads.mask_head.to(dtype)
     heads.mask_predictor = nn.Sequential(heads.mask_predictor.to(dtype), _Float())
 
 
-def _thickened(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """An image so thin that it would have no pixel left at the network's size, made thicker."""
+def _thicken(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Pad an image that is so thin that no pixel would be left of it at the network's size."""
     height, width = image.shape[:2]
     least = max(height, width) / longest
     if min(height, width) >= least:
@@ -201,10 +203,10 @@ def _thickened(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.copyMakeBorder(image, *ends, borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def _detections(found: dict[str, Tensor], picture: Picture) -> Detections:
-    """What the heads found, as torchvision's give it, in the pixels of the picture's image."""
-    masks = found["masks"][:, 0].mul(255).round().byte()
-    boxes, labels, scores = (found[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
+def _make_detections(output: dict[str, Tensor], picture: Picture) -> Detections:
+    """Convert the heads' output for a picture to detections in the pixels of its image."""
+    masks = output["masks"][:, 0].mul(255).round().byte()
+    boxes, labels, scores = (output[key].cpu().numpy() for key in ("boxes", "labels", "scores"))
     return Detections(
         boxes=(boxes * np.tile(picture.scale[::-1], 2)).astype(np.float32),
         labels=labels.astype(np.int64),

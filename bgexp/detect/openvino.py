@@ -30,7 +30,7 @@ _LARGEST = 8192  # pixels of a side
 
 
 def load_openvino() -> Any:  # noqa: ANN401
-    """The module openvino, which comes with the extra `openvino`.
+    """Import the module openvino, which comes with the extra `openvino`.
 
     Raises:
         UserError: It is not installed.
@@ -45,24 +45,24 @@ def load_openvino() -> Any:  # noqa: ANN401
 
 
 def runs_bf16() -> bool:
-    """Whether this processor computes in bf16 itself."""
+    """Return whether this CPU has bf16 instructions."""
     core = load_openvino().Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def openvino_dense(
+def build_openvino_dense(
     model: MaskRCNN,
     precision: str,
     identity: dict[str, str],
     pictures: Callable[[], Iterable[Tensor]],
 ) -> Dense:
-    """The dense part, on as many threads as torch has.
+    """Build the dense part, on as many threads as torch has.
 
     Args:
-        model: With its weights, on the processor.
+        model: With its weights, on the CPU.
         precision: fp32, bf16 or int8.
-        identity: What the network is made of; one that was translated before is taken.
-        pictures: What int8 is calibrated on, 1x3xHxW float32 each.
+        identity: What the network is made of; one that was translated before is reused.
+        pictures: Returns the pictures that int8 is calibrated on, 1x3xHxW float32 each.
 
     Raises:
         UserError: OpenVINO is not installed, or bf16 was asked for and the processor has none.
@@ -77,17 +77,17 @@ def openvino_dense(
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # or two processes would sit on one core
     }
-    fp32 = _kept({**identity, "precision": "fp32"}, lambda: _translated(model))
+    fp32 = _cache_network({**identity, "precision": "fp32"}, lambda: _translate(model))
     path = fp32
     if precision == "int8":
-        path = _kept(
-            {**identity, "precision": "int8"}, lambda: _quantised(core.read_model(fp32), pictures())
+        path = _cache_network(
+            {**identity, "precision": "int8"}, lambda: _quantise(core.read_model(fp32), pictures())
         )
     request = core.compile_model(core.read_model(path), "CPU", options).create_infer_request()
 
     def run(x: Tensor) -> DenseOutput:
-        found = request.infer([x.numpy()], share_inputs=True, share_outputs=False)
-        tensors = [torch.from_numpy(array) for array in found.values()]
+        outputs = request.infer([x.numpy()], share_inputs=True, share_outputs=False)
+        tensors = [torch.from_numpy(array) for array in outputs.values()]
         levels = len(tensors) // 3
         parts = (tuple(tensors[n * levels : (n + 1) * levels]) for n in range(3))
         return DenseOutput(*parts)
@@ -95,26 +95,26 @@ def openvino_dense(
     return run
 
 
-def _kept(identity: dict[str, str], make: "Callable[[], Model]") -> Path:
-    """The file of a network, made by the first process that needs it."""
+def _cache_network(identity: dict[str, str], make: "Callable[[], Model]") -> Path:
+    """Return the file of a network, made by the first process that needs it."""
     openvino = load_openvino()
-    said = {**identity, "openvino": openvino.__version__, "torch": torch.__version__}
-    key = sha256_bytes(json.dumps(said, sort_keys=True).encode())[:32]
+    key_parts = {**identity, "openvino": openvino.__version__, "torch": torch.__version__}
+    key = sha256_bytes(json.dumps(key_parts, sort_keys=True).encode())[:32]
     folder = Path(torch.hub.get_dir()) / "bgexp"
     target = folder / key
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{key}.lock"):
         if not target.is_dir():
             with TemporaryDirectory(dir=folder) as scratch:
-                whole = Path(scratch) / key
+                built = Path(scratch) / key
                 with patch.dict(os.environ, {"CI": "true"}):  # else it reports its use home
                     network = make()
-                openvino.save_model(network, whole / NETWORK, compress_to_fp16=False)
-                whole.rename(target)
+                openvino.save_model(network, built / NETWORK, compress_to_fp16=False)
+                built.rename(target)
     return target / NETWORK
 
 
-def _translated(model: MaskRCNN) -> "Model":
+def _translate(model: MaskRCNN) -> "Model":
     fold_norms(model.eval())
     sides = {n: 32 * torch.export.Dim(name, min=1, max=_LARGEST // 32) for n, name in _SIDES}
     example = (torch.zeros(1, 3, 256, 320),)
@@ -122,11 +122,11 @@ def _translated(model: MaskRCNN) -> "Model":
     return load_openvino().convert_model(exported)
 
 
-def _quantised(network: "Model", pictures: Iterable[Tensor]) -> "Model":
+def _quantise(network: "Model", pictures: Iterable[Tensor]) -> "Model":
     import nncf
 
-    shown = [picture.numpy() for picture in pictures]
-    return nncf.quantize(network, nncf.Dataset(shown), subset_size=len(shown))
+    arrays = [picture.numpy() for picture in pictures]
+    return nncf.quantize(network, nncf.Dataset(arrays), subset_size=len(arrays))
 
 
 _SIDES = ((2, "height"), (3, "width"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from bgexp.config.detectors import Rembg
 from bgexp.detect.detections import Selection, SoftMask
-from bgexp.detect.weights import Weights, local_file
+from bgexp.detect.weights import Weights, locate_weights
 from bgexp.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,23 +49,23 @@ class RembgDetector:
         self.selection = Selection(0.0)
 
     def detect(self, image: NDArray[np.uint8]) -> SoftMask:
-        """The soft mask of an image, HxWx3 uint8 RGB."""
-        [soft] = self._session.run([self._output], {self._input: normalised(image)})
-        small = Image.fromarray(stretched(np.asarray(soft)[0, 0]))
+        """Return the soft mask of an image, HxWx3 uint8 RGB."""
+        [soft] = self._session.run([self._output], {self._input: normalise(image)})
+        small = Image.fromarray(stretch_contrast(np.asarray(soft)[0, 0]))
         size = image.shape[1], image.shape[0]
         return SoftMask(np.asarray(small.resize(size, Image.Resampling.LANCZOS), np.uint8))
 
 
-def normalised(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """An image, HxWx3 uint8 RGB, as the network takes it: 1x3x320x320."""
+def normalise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale and normalise an image, HxWx3 uint8 RGB, for the network: 1x3x320x320 float32."""
     small = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     pixels = np.asarray(small, np.float64)
     pixels = (pixels / max(pixels.max(), 1e-6) - MEAN) / STD
     return np.asarray(pixels.transpose(2, 0, 1)[None], np.float32)
 
 
-def stretched(soft: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A map from its least value at 0 to its greatest at 255; one of a single value is all 0."""
+def stretch_contrast(soft: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Stretch a map from its least value at 0 to its greatest at 255; a constant one to 0."""
     low, high = soft.min(), soft.max()
     if not high > low:
         return np.zeros(soft.shape, np.uint8)
@@ -73,7 +73,7 @@ def stretched(soft: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def load_runtime() -> Any:  # noqa: ANN401
-    """The module onnxruntime, which comes with the extra `rembg`.
+    """Import the module onnxruntime, which comes with the extra `rembg`.
 
     Raises:
         UserError: it is not installed.
@@ -86,7 +86,7 @@ def load_runtime() -> Any:  # noqa: ANN401
 
 
 def build_rembg(weights: Weights) -> RembgDetector:
-    """The network in a file.
+    """Build a detector of the network in a file.
 
     Raises:
         UserError: onnxruntime is not installed, or the file is no such network.
@@ -108,23 +108,24 @@ def build_rembg(weights: Weights) -> RembgDetector:
 
 
 def _check_shapes(session: "InferenceSession", weights: Weights) -> None:
-    for found, wanted in (
+    for nodes, expected in (
         (session.get_inputs(), (1, 3, SIDE, SIDE)),
         (session.get_outputs(), (1, 1, SIDE, SIDE)),
     ):
-        shape = found[0].shape
+        shape = nodes[0].shape
         fits = len(shape) == 4 and all(  # a size that is open has a name or None
-            not isinstance(size, int) or size == w for size, w in zip(shape, wanted, strict=True)
+            not isinstance(size, int) or size == length
+            for size, length in zip(shape, expected, strict=True)
         )
-        if not fits or found[0].type != "tensor(float)":
+        if not fits or nodes[0].type != "tensor(float)":
             raise UserError(
                 f"{KEY}: {weights.path} is no network of the U2-Net family "
-                f"({found[0].name} is {shape}; expected {list(wanted)})"
+                f"({nodes[0].name} is {shape}; expected {list(expected)})"
             )
 
 
 def find_model(settings: Rembg) -> Weights:
-    """The file that the settings mean; one of rembg's own models is verified by rembg's MD5.
+    """Find the file that the settings name; one of rembg's own models is verified by its MD5.
 
     Raises:
         UserError: it is not there, or damaged.
@@ -134,23 +135,23 @@ def find_model(settings: Rembg) -> Weights:
             raise UserError(
                 f"{KEY}: no such model: {settings.model} (allowed: {', '.join(MODELS)}, FILE.onnx)"
             )
-        return local_file(Path(settings.model).expanduser(), key=KEY)
+        return locate_weights(Path(settings.model).expanduser(), key=KEY)
     name = f"{settings.model}.onnx"
-    places = _places(settings.model)
-    path = next((place / name for place in places if (place / name).is_file()), None)
+    folders = _model_folders(settings.model)
+    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
         raise UserError(
             f"{KEY}: {settings.model} is not on this machine: bring {RELEASE}/{name} to "
-            f"{places[0] / name}, or set {KEY}=FILE.onnx"
+            f"{folders[0] / name}, or set {KEY}=FILE.onnx"
         )
-    found = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-    if found != MODELS[settings.model]:
-        raise UserError(f"{KEY}: {path} is damaged: its MD5 is {found}; delete it and try again")
-    return local_file(path, settings.model, key=KEY)
+    md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if md5 != MODELS[settings.model]:
+        raise UserError(f"{KEY}: {path} is damaged: its MD5 is {md5}; delete it and try again")
+    return locate_weights(path, settings.model, key=KEY)
 
 
-def _places(model: str) -> list[Path]:
-    """The folders in which rembg looks, its present one and that of its earlier versions."""
+def _model_folders(model: str) -> list[Path]:
+    """Return the folders that rembg searches: its present one and that of its earlier versions."""
     data = os.environ.get("XDG_DATA_HOME")
     old = Path(os.environ.get("U2NET_HOME") or f"{data or '~'}/.u2net").expanduser()
     if os.environ.get("U2NET_HOME"):

@@ -17,7 +17,7 @@ NORMS = {"frozen_batch_norm": FrozenBatchNorm2d, "batch_norm": nn.BatchNorm2d}
 
 
 def build_resnet50_model(settings: MaskRcnnResnet50Fpn, n_classes: int = N_CLASSES) -> MaskRCNN:
-    """The model with random weights.
+    """Build the model with random weights.
 
     Torchvision's own builder picks norm type and epsilon by whether it is given its own weights;
     here they are settings, since a file with the same names loads into either and scores otherwise.
@@ -37,7 +37,7 @@ def build_resnet50_model(settings: MaskRcnnResnet50Fpn, n_classes: int = N_CLASS
 def build_resnet50_v2_model(
     settings: MaskRcnnResnet50FpnV2, n_classes: int = N_CLASSES
 ) -> MaskRCNN:
-    """The second version with random weights: norms also in FPN and heads, a deeper box head.
+    """Build version 2 with random weights: norms also in FPN and heads, a deeper box head.
 
     Li et al., "Benchmarking Detection Transfer Learning with Vision Transformers", 2021.
     """

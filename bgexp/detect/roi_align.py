@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 
 class RoIAlign(nn.Module):
-    """Gives what a torchvision pooler gives whose scales are fixed; without gradients."""
+    """Pools as a torchvision pooler does whose scales are fixed; without gradients."""
 
     def __init__(self, pooler: MultiScaleRoIAlign, dtype: torch.dtype) -> None:
         super().__init__()
@@ -26,53 +26,55 @@ class RoIAlign(nn.Module):
     def forward(
         self, features: dict[str, Tensor], boxes: list[Tensor], _shapes: list[tuple[int, int]]
     ) -> Tensor:
-        """The features in each box, NxCxPxP.
+        """Pool the features in each box to NxCxPxP.
 
         Args:
             features: BxCxHxW by level; best in channels-last memory.
             boxes: For each of the B pictures x1, y1, x2, y2 in its pixels, float32.
         """
         maps = [features[name] for name in self._names]
-        channels, sizes = maps[0].shape[1], [(one.shape[2], one.shape[3]) for one in maps]
-        rows = [one.permute(0, 2, 3, 1).reshape(-1, channels).to(self._dtype) for one in maps]
-        where, weights = self._gathered(boxes, [len(one) for one in rows], sizes)
-        if not len(where):
+        channels, sizes = maps[0].shape[1], [(level.shape[2], level.shape[3]) for level in maps]
+        rows = [m.permute(0, 2, 3, 1).reshape(-1, channels).to(self._dtype) for m in maps]
+        indices, weights = self._gather(boxes, [len(level) for level in rows], sizes)
+        if not len(indices):
             return rows[0].new_zeros(0, channels, self._cells, self._cells)
-        found = functional.embedding_bag(
-            where, torch.cat(rows), per_sample_weights=weights.to(self._dtype), mode="sum"
+        pooled = functional.embedding_bag(
+            indices, torch.cat(rows), per_sample_weights=weights.to(self._dtype), mode="sum"
         )
-        cells = found.reshape(-1, self._cells, self._cells, channels)
+        cells = pooled.reshape(-1, self._cells, self._cells, channels)
         return cells.permute(0, 3, 1, 2)
 
-    def _gathered(
+    def _gather(
         self, boxes: list[Tensor], lengths: list[int], sizes: list[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
-        """For each cell of each box the rows of the features and their weights, (NPP, K) each."""
-        every = torch.cat(boxes)
+        """Return each cell's rows of features and their weights for all boxes, (NPP, K) each."""
+        corners = torch.cat(boxes)
         level = self._levels(boxes)
-        shape = every.new_tensor(sizes)[level]
-        before = torch.tensor([0, *lengths[:-1]], device=every.device).cumsum(0)[level]
-        picture = torch.cat([torch.full_like(one[:, 0], n) for n, one in enumerate(boxes)])
-        before += (picture * shape.prod(1)).long()
-        corners = every * every.new_tensor(self._scales)[level, None]
-        y, y_weights = self._along(corners[:, 1], corners[:, 3], shape[:, 0, None])
-        x, x_weights = self._along(corners[:, 0], corners[:, 2], shape[:, 1, None])
-        y = y * shape[:, 1].long()[:, None, None] + before[:, None, None]
-        where = y[:, :, None, :, None] + x[:, None, :, None, :]
+        shape = corners.new_tensor(sizes)[level]
+        offset = torch.tensor([0, *lengths[:-1]], device=corners.device).cumsum(0)[level]
+        picture_index = torch.cat([torch.full_like(b[:, 0], n) for n, b in enumerate(boxes)])
+        offset += (picture_index * shape.prod(1)).long()
+        scaled = corners * corners.new_tensor(self._scales)[level, None]
+        y, y_weights = self._interpolate_axis(scaled[:, 1], scaled[:, 3], shape[:, 0, None])
+        x, x_weights = self._interpolate_axis(scaled[:, 0], scaled[:, 2], shape[:, 1, None])
+        y = y * shape[:, 1].long()[:, None, None] + offset[:, None, None]
+        indices = y[:, :, None, :, None] + x[:, None, :, None, :]
         weights = y_weights[:, :, None, :, None] * x_weights[:, None, :, None, :]
         terms = (2 * self._samples) ** 2
-        return where.reshape(-1, terms), weights.reshape(-1, terms)
+        return indices.reshape(-1, terms), weights.reshape(-1, terms)
 
-    def _along(self, first: Tensor, last: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """Along one axis, for each cell the features it is made of and their weights, NxPx2S."""
+    def _interpolate_axis(
+        self, first: Tensor, last: Tensor, length: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return for each cell the features it is made of on one axis and their weights, NxPx2S."""
         count = self._cells * self._samples
         step = (last - first).clamp(min=1)[:, None] / count
-        place = first[:, None] + step * (torch.arange(count, device=first.device) + 0.5)
-        inside = (place >= -1) & (place <= length)
-        place = torch.minimum(place.clamp(min=0), length - 1)
-        low = torch.minimum(place.floor(), (length - 2).clamp(min=0))
-        share = place - low
-        near = torch.stack([low, torch.minimum(low + 1, length - 1)], -1).long()
+        position = first[:, None] + step * (torch.arange(count, device=first.device) + 0.5)
+        inside = (position >= -1) & (position <= length)
+        position = torch.minimum(position.clamp(min=0), length - 1)
+        low = torch.minimum(position.floor(), (length - 2).clamp(min=0))
+        share = position - low
+        neighbours = torch.stack([low, torch.minimum(low + 1, length - 1)], -1).long()
         weights = torch.stack([1 - share, share], -1) * inside[..., None] / self._samples
         shape = len(first), self._cells, 2 * self._samples
-        return near.reshape(shape), cast(Tensor, weights.reshape(shape))
+        return neighbours.reshape(shape), cast(Tensor, weights.reshape(shape))

@@ -23,8 +23,8 @@ class Weights:
     Attributes:
         name: What it is called.
         path: Where it lies.
-        sha256: Of its bytes.
-        key: The setting that named it, for what is said about it.
+        sha256: The SHA-256 of its bytes.
+        key: The setting that names it, for error messages.
     """
 
     name: str
@@ -33,10 +33,10 @@ class Weights:
     key: str = "detector.weights"
 
 
-def local_file(
+def locate_weights(
     path: str | Path, name: str = "", sha256: str = "", key: str = "detector.weights"
 ) -> Weights:
-    """A file on this machine; `sha256`, where given, has to be the file's.
+    """Locate a file on this machine; `sha256`, where given, has to be the file's.
 
     Raises:
         UserError: no such file, or another one than expected.
@@ -44,23 +44,23 @@ def local_file(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{key}: no such file: {path}")
-    found = sha256_file(path)
-    if not found.startswith(sha256):
+    digest = sha256_file(path)
+    if not digest.startswith(sha256):
         raise UserError(
-            f"{key}: {path} is damaged: its SHA-256 begins with {found[:16]} and not "
+            f"{key}: {path} is damaged: its SHA-256 begins with {digest[:16]} and not "
             f"with {sha256[:16]}; delete it and try again"
         )
-    return Weights(name or path.name, path, found, key)
+    return Weights(name or path.name, path, digest, key)
 
 
-def downloaded(url: str, name: str) -> Weights:
-    """Torchvision's weights in torch's cache, fetched there at the first use.
+def download_weights(url: str, name: str) -> Weights:
+    """Return torchvision's weights in torch's cache, downloaded there at the first use.
 
     The published file name ends with the first 8 digits of its SHA-256, which is all that is
     known beforehand; they are checked at every load, not only while downloading.
 
     Raises:
-        UserError: it is not there and cannot be fetched, or it is damaged.
+        UserError: it is not there and cannot be downloaded, or it is damaged.
     """
     target = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     digits = target.stem.rpartition("-")[2]
@@ -73,24 +73,26 @@ def downloaded(url: str, name: str) -> Weights:
                 f"detector.weights: {name} is not at {target} and cannot be fetched ({error}). "
                 f"Bring {url} there, set detector.weights=FILE, or use detector=demo"
             ) from error
-    return local_file(target, name, digits)
+    return locate_weights(target, name, digits)
 
 
-def load_into(model: torch.nn.Module, weights: Weights) -> None:
-    """Puts the weights into the model, which has to have exactly these names and shapes.
+def load_weights(model: torch.nn.Module, weights: Weights) -> None:
+    """Load the weights into the model, which has to have exactly these names and shapes.
 
     Raises:
         UserError: the file is no state dict, or one of another model.
     """
     state = read_state(weights.path, weights.key)
     # Norms that are frozen count no batches; files written with ones that do still fit.
-    state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
-    wanted = {k for k in model.state_dict() if not k.endswith("num_batches_tracked")}
-    if state.keys() != wanted:
-        missing, unknown = len(wanted - state.keys()), len(state.keys() - wanted)
+    state = {
+        name: value for name, value in state.items() if not name.endswith("num_batches_tracked")
+    }
+    names = {name for name in model.state_dict() if not name.endswith("num_batches_tracked")}
+    if state.keys() != names:
+        missing, unknown = len(names - state.keys()), len(state.keys() - names)
         raise UserError(
             f"{weights.key}: {weights.path} belongs to another model "
-            f"({missing} of {len(wanted)} tensors missing, {unknown} unknown)"
+            f"({missing} of {len(names)} tensors missing, {unknown} unknown)"
         )
     try:
         model.load_state_dict(state, strict=False)
@@ -100,7 +102,7 @@ def load_into(model: torch.nn.Module, weights: Weights) -> None:
 
 
 def read_state(path: Path, key: str = "detector.weights") -> State:
-    """Reads a state dict from a `.safetensors` or a torch file (`weights_only=True`, always).
+    """Read a state dict from a `.safetensors` or a torch file (`weights_only=True`, always).
 
     Raises:
         UserError: it is no file of weights that can be read.
@@ -109,7 +111,7 @@ def read_state(path: Path, key: str = "detector.weights") -> State:
         if path.suffix == ".safetensors":
             return load(path.read_bytes())
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the type says nothing: on odd bytes the unpickler raises any
+    except Exception as error:  # on odd bytes the unpickler raises any type
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise UserError(f"{key}: {path} is no file of weights ({reason})") from error
     if not isinstance(state, dict) or not all(
@@ -119,8 +121,8 @@ def read_state(path: Path, key: str = "detector.weights") -> State:
     return state
 
 
-def as_safetensors(weights: Weights) -> bytes:
-    """The content of a .safetensors file, model card and all; of a torch file, its tensors in one.
+def encode_safetensors(weights: Weights) -> bytes:
+    """Return a .safetensors file's bytes with its model card; a torch file's tensors as such bytes.
 
     Raises:
         UserError: it is no file of weights that can be read.
@@ -132,16 +134,16 @@ def as_safetensors(weights: Weights) -> bytes:
 
 
 def read_card(path: Path) -> dict[str, str]:
-    """The model card in a .safetensors file; empty for any other file."""
+    """Read the model card in a .safetensors file; empty for any other file."""
     try:
-        with safe_open(path, "pt") as stored:
-            return dict(stored.metadata() or {})
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
     except (SafetensorError, OSError):
         return {}
 
 
 def read_classes(path: Path) -> tuple[str, ...] | None:
-    """The names of the classes by id that a file which bgexp train wrote says it knows, if any."""
+    """Read the class names by id from the card of a file that bgexp train wrote, if it has them."""
     try:
         names = json.loads(read_card(path).get("classes", "null"))
     except ValueError:  # someone else's card
@@ -150,15 +152,15 @@ def read_classes(path: Path) -> tuple[str, ...] | None:
 
 
 def save_state(state: State, path: Path, metadata: dict[str, str]) -> str:
-    """Writes weights as fp16 and norm statistics as fp32, whole; returns the file's SHA-256.
+    """Write weights as fp16 and norm statistics as fp32, atomically; return the file's SHA-256.
 
     Running variances reach below fp16's smallest number, so every norm entry stays fp32.
     """
     norms = {name.rpartition(".")[0] for name in state if name.endswith("running_var")}
-    stored = {
+    tensors = {
         name: (value.float() if name.rpartition(".")[0] in norms else value.half()).contiguous()
         for name, value in state.items()
     }
-    data = save(stored, metadata)
+    data = save(tensors, metadata)
     write_whole(path, data)
     return sha256_bytes(data)

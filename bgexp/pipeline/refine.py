@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from bgexp.config.stages import GuidedFilter, NoRefinement, Refine, UNet
 from bgexp.detect.device import CPU
-from bgexp.detect.weights import Weights, load_into, local_file
+from bgexp.detect.weights import Weights, load_weights, locate_weights
 from bgexp.pipeline.grabcut import refine_mask_grabcut
 from bgexp.pipeline.guided import refine_mask_guided
 from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement
@@ -47,8 +47,8 @@ def find_network(settings: UNet) -> Weights:
         UserError: There is none, or it is not the one expected.
     """
     if settings.weights is None:
-        return local_file(WEIGHTS, "mask network", WEIGHTS_SHA256, key="refine.weights")
-    return local_file(settings.weights, key="refine.weights")
+        return locate_weights(WEIGHTS, "mask network", WEIGHTS_SHA256, key="refine.weights")
+    return locate_weights(settings.weights, key="refine.weights")
 
 
 @lru_cache(maxsize=4)
@@ -62,5 +62,5 @@ def load_network(settings: UNet) -> MaskNetworkPredictor:
         UserError: The weights are missing, damaged or of another network.
     """
     network = MaskNetwork()
-    load_into(network, find_network(settings))
+    load_weights(network, find_network(settings))
     return MaskNetworkPredictor(network, CPU)

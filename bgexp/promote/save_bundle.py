@@ -6,7 +6,7 @@ from pathlib import Path
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import UNet
 from bgexp.detect.build import find_weights
-from bgexp.detect.weights import Weights, as_safetensors
+from bgexp.detect.weights import Weights, encode_safetensors
 from bgexp.pipeline.refine import find_network
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.hashing import sha256_bytes
@@ -41,7 +41,7 @@ def save_bundle(settings: RunSettings, folder: Path, source: Mapping[str, str]) 
     """
     hashes = {}
     for name, weights in weights_of(settings).items():
-        data = as_safetensors(weights)
+        data = encode_safetensors(weights)
         write_whole(folder / name, data)
         hashes[name] = sha256_bytes(data)
     stages = stages_of(settings)

@@ -13,7 +13,7 @@ from bgexp.datasets.read import Dataset
 from bgexp.detect.backbone import freeze_norms, load_imagenet
 from bgexp.detect.build import OBJECT, build_model, class_names, find_weights
 from bgexp.detect.detections import Selection
-from bgexp.detect.weights import load_into, read_state
+from bgexp.detect.weights import load_weights, read_state
 from bgexp.errors import UserError
 from bgexp.pipeline.refine import find_network
 from bgexp.pipeline.unet import MaskNetwork
@@ -44,7 +44,7 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
 def _refiner(settings: TrainSettings) -> MaskNetwork:
     network = MaskNetwork()
     if settings.init == "weights":
-        load_into(network, find_network(settings.refine))
+        load_weights(network, find_network(settings.refine))
     if settings.backbone is not None and settings.init != "random":
         _load_backbone(network.body, settings)
     return network
@@ -70,10 +70,10 @@ def _load_weights(
     """All of a file's weights, or all but the heads where it knows other classes."""
     weights, known = find_weights(detector), class_names(detector) or OBJECT
     if known == classes:
-        load_into(model, weights)
+        load_weights(model, weights)
         return
     trained = build_model(detector, len(known))
-    load_into(trained, weights)
+    load_weights(trained, weights)
     kept = {k: v for k, v in trained.state_dict().items() if not k.startswith(CLASS_HEADS)}
     model.load_state_dict(kept, strict=False)
 

@@ -16,21 +16,21 @@ from bgexp.detect.weights import save_state
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    """Several threads on a busy machine wait for each other."""
-    before = torch.get_num_threads()
+    """Use one thread: several on a busy machine wait for each other."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
 def few_proposals(monkeypatch):
-    """50 proposals an image and not 1000: a twentieth of the work, for us and torchvision alike."""
+    """Limit proposals to 50 an image, not 1000: a twentieth of the work, for torchvision too."""
     monkeypatch.setattr(RegionProposalNetwork, "post_nms_top_n", lambda _: 50)
 
 
 def fixed_state(model, class_scale, seed):
-    """Kaiming weights; the last layers are damped so that scores spread and boxes stay large.
+    """Make Kaiming weights; the last layers are damped so that scores spread and boxes stay large.
 
     Saturated masks would have pixels at exactly 0.5 halfway between a 0 and a 1.
     """
@@ -56,7 +56,7 @@ def fixed_state(model, class_scale, seed):
 
 
 def noise_picture(height, width, seed=0):
-    """Clouds of colour, HxWx3 uint8."""
+    """Make clouds of colour, HxWx3 uint8."""
     clouds = np.random.default_rng(seed).integers(0, 256, (8, 12, 3), np.uint8)
     return np.asarray(cv2.resize(clouds, (width, height)), np.uint8)
 
@@ -93,16 +93,16 @@ def resnet_settings():
 
 @pytest.fixture(scope="session")
 def uninitialised():
-    """A context in which layers are made without the seconds of drawing their first weights."""
+    """Give a context in which layers are made without the seconds of drawing their weights."""
 
     @contextmanager
-    def quick():
+    def skip_initialisation():
         with pytest.MonkeyPatch.context() as patch:
             for name in ("kaiming_uniform_", "kaiming_normal_", "normal_", "uniform_"):
                 patch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
             yield
 
-    return quick
+    return skip_initialisation
 
 
 @pytest.fixture(scope="session")

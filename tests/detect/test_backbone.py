@@ -14,8 +14,8 @@ from bgexp.detect.backbone import (
 )
 
 
-def lively(network):
-    """The network with norms that do something, in evaluation mode."""
+def randomise_norms(network):
+    """Randomise the norms of a network, so that they matter; return it in evaluation mode."""
     generator = torch.Generator().manual_seed(0)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d | FrozenBatchNorm2d):
@@ -28,7 +28,7 @@ def lively(network):
 @pytest.fixture(scope="module")
 def plain():
     torch.manual_seed(0)
-    return lively(mobilenet_v2(weights=None))
+    return randomise_norms(mobilenet_v2(weights=None))
 
 
 def test_the_folded_blocks_compute_what_torchvisions_mobilenet_does(plain):
@@ -54,17 +54,17 @@ def test_gradients_reach_weights_through_the_fold():
 
 
 def test_the_first_blocks_are_not_trained():
-    trained = [
+    is_trained = [
         any(weight.requires_grad for weight in block.parameters()) for block in mobilenet_blocks(9)
     ]
-    assert trained == [False] * FROZEN_BLOCKS + [True] * (10 - FROZEN_BLOCKS)
+    assert is_trained == [False] * FROZEN_BLOCKS + [True] * (10 - FROZEN_BLOCKS)
 
 
 # -- weights of ImageNet -----------------------------------------------------------------------
 
 
 def test_imagenets_weights_of_a_resnet_without_its_head():
-    theirs, body = lively(resnet18()), resnet18(norm_layer=FrozenBatchNorm2d)
+    theirs, body = randomise_norms(resnet18()), resnet18(norm_layer=FrozenBatchNorm2d)
     del body.fc
     load_imagenet(body, theirs.state_dict())
     state = theirs.state_dict()
@@ -96,7 +96,7 @@ def test_folded_norms_compute_the_same_in_one_convolution(norm, bias):
         nn.ReLU(),
         nn.Sequential(nn.Conv2d(4, 4, 3, stride=2, groups=2, bias=bias), norm(4)),
     )
-    lively(network)
+    randomise_norms(network)
     image = torch.rand(2, 3, 16, 16)
     with torch.inference_mode():
         expected = network(image)
@@ -107,7 +107,7 @@ def test_folded_norms_compute_the_same_in_one_convolution(norm, bias):
 
 def test_a_whole_resnet_computes_the_same_with_its_norms_folded():
     torch.manual_seed(0)
-    network, image = lively(resnet18()), torch.rand(1, 3, 64, 64)
+    network, image = randomise_norms(resnet18()), torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(image)
         fold_norms(network)
@@ -124,7 +124,7 @@ def test_a_norm_that_follows_no_convolution_stays():
 def test_frozen_norms_compute_the_same_and_do_not_learn():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4, eps=0.1)))
-    lively(network)
+    randomise_norms(network)
     image = torch.rand(2, 3, 8, 8)
     expected = network(image)
     freeze_norms(network)

@@ -45,8 +45,8 @@ def demo_settings(**changes):
 
 @pytest.mark.slow
 def test_labels_by_name_and_number(resnet_settings, resnet_file):
-    wanted = {"weights": str(resnet_file), "labels": ("person", 18, "toothbrush")}
-    detector = build_detector(resnet_settings.model_copy(update=wanted), CPU)
+    changes = {"weights": str(resnet_file), "labels": ("person", 18, "toothbrush")}
+    detector = build_detector(resnet_settings.model_copy(update=changes), CPU)
     assert detector.selection == Selection(0.2, labels=frozenset({1, 18, 90}))
     assert class_names(resnet_settings)[18] == "dog"
 
@@ -112,13 +112,13 @@ def test_norm_and_epsilon_are_those_of_torchvisions_own_builder(
     frozen = maskrcnn_resnet50_fpn(weights="COCO_V1", **size)
     plain = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, **size)
     plain.load_state_dict(state, strict=False)
-    changed = {
+    changes = {
         "weights": str(resnet_file),
         "detections_per_image": 3,
         "min_size": 64,
         "max_size": 64,
     }
-    ours = resnet_settings.model_copy(update=changed)
+    ours = resnet_settings.model_copy(update=changes)
 
     def scores_of(model):
         with torch.inference_mode():
@@ -142,8 +142,8 @@ def test_the_shipped_weights_are_the_ones_that_the_code_names():
     assert WEIGHTS.is_file()
     assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == WEIGHTS_SHA256
     assert WEIGHTS.stat().st_size < 16_000_000
-    found = find_weights(demo_settings())
-    assert (found.name, found.sha256) == ("demo", WEIGHTS_SHA256)
+    weights = find_weights(demo_settings())
+    assert (weights.name, weights.sha256) == ("demo", WEIGHTS_SHA256)
 
 
 def test_the_shipped_weights_are_of_16_bits_and_their_norms_of_32():
@@ -151,8 +151,8 @@ def test_the_shipped_weights_are_of_16_bits_and_their_norms_of_32():
     norms = {name.rpartition(".")[0] for name in state if name.endswith("running_var")}
     assert norms
     for name, value in state.items():
-        expected = torch.float32 if name.rpartition(".")[0] in norms else torch.float16
-        assert value.dtype == expected, name
+        dtype = torch.float32 if name.rpartition(".")[0] in norms else torch.float16
+        assert value.dtype == dtype, name
         assert torch.isfinite(value).all(), name
     build_detector(demo_settings(), CPU)
 
@@ -182,6 +182,6 @@ def test_fp16_is_refused_on_a_processor():
 
 @pytest.mark.parametrize(("backend", "precision"), [("torch", "int8"), ("openvino", "fp16")])
 def test_a_backend_without_the_precision(backend, precision):
-    given = demo_settings().model_dump() | {"backend": backend, "precision": precision}
+    values = demo_settings().model_dump() | {"backend": backend, "precision": precision}
     with pytest.raises(ValidationError, match=f"{backend} has no {precision} .allowed: fp32, bf16"):
-        Demo.model_validate(given)
+        Demo.model_validate(values)

@@ -28,7 +28,7 @@ IMAGE = np.zeros((20, 30, 3), np.uint8)
 KEY = "ab" * 32
 
 
-def made(seed=0, n=5):
+def make_detections(seed=0, n=5):
     rng = np.random.default_rng(seed)
     corner = rng.random((n, 2), np.float32) * 10
     return Detections(
@@ -41,8 +41,8 @@ def made(seed=0, n=5):
     )
 
 
-def equal(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(astuple(one), astuple(other), strict=True))
+def equal(first, second):
+    return all(np.array_equal(a, b) for a, b in zip(astuple(first), astuple(second), strict=True))
 
 
 def files(folder):
@@ -50,15 +50,15 @@ def files(folder):
 
 
 class Counting:
-    """A detector that counts how often it looks."""
+    """A detector that counts its calls."""
 
     def __init__(self, floor=0.0):
         self.selection, self.floor, self.calls = Selection(0.5), floor, 0
 
     def detect(self, image):
         self.calls += 1
-        found = made(int(image[0, 0, 0]))
-        return select_detections(found, Selection(self.floor))
+        detections = make_detections(int(image[0, 0, 0]))
+        return select_detections(detections, Selection(self.floor))
 
 
 def cached(cache, network, identity=(), floor=0.0):
@@ -78,51 +78,51 @@ def cache(tmp_path):
 @given(st.integers(0, 60_000), st.integers(0, 40), st.floats(0, 1), st.floats(0, 1e6))
 def test_what_goes_in_comes_out(tmp_path_factory, seed, n, floor, milliseconds):
     cache = DetectionCache(tmp_path_factory.mktemp("cache"), 10**9)
-    found = select_detections(made(seed, n), Selection(floor))
-    cache.put(KEY, floor, Entry(found, milliseconds))
-    back = cache.get(KEY, floor)
-    assert equal(back.found, found)
-    assert back.network_ms == milliseconds
+    detections = select_detections(make_detections(seed, n), Selection(floor))
+    cache.put(KEY, floor, Entry(detections, milliseconds))
+    entry = cache.get(KEY, floor)
+    assert equal(entry.found, detections)
+    assert entry.network_ms == milliseconds
     assert cache.get("cd" * 32, floor) is None
 
 
 def test_an_entry_serves_its_floor_and_what_lies_above(cache):
-    found = select_detections(made(n=30), Selection(0.3))
-    cache.put(KEY, 0.3, Entry(found, 1.0))
+    detections = select_detections(make_detections(n=30), Selection(0.3))
+    cache.put(KEY, 0.3, Entry(detections, 1.0))
     assert cache.get(KEY, 0.29) is None
     for threshold in (0.3, 0.5, 0.9):
         assert equal(
-            cache.get(KEY, threshold).found, select_detections(found, Selection(threshold))
+            cache.get(KEY, threshold).found, select_detections(detections, Selection(threshold))
         )
-    everything = select_detections(made(n=30), Selection(0.1))
+    everything = select_detections(make_detections(n=30), Selection(0.1))
     cache.put(KEY, 0.1, Entry(everything, 1.0))
-    assert len(cache.get(KEY, 0.1).found) > len(found)
+    assert len(cache.get(KEY, 0.1).found) > len(detections)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.9, -1])
-def test_a_cut_entry_is_none(cache, tmp_path, kept):
-    cache.put(KEY, 0.0, Entry(made(), 1.0))
+@pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.9, -1])
+def test_a_cut_entry_is_none(cache, tmp_path, length):
+    cache.put(KEY, 0.0, Entry(make_detections(), 1.0))
     [path] = files(tmp_path)
     data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
+    path.write_bytes(data[: int(length * len(data)) if isinstance(length, float) else length])
     assert cache.get(KEY, 0.0) is None
 
 
 def test_a_flipped_byte_is_none_or_harmless(cache, tmp_path):
-    found = made()
-    cache.put(KEY, 0.0, Entry(found, 1.0))
+    detections = make_detections()
+    cache.put(KEY, 0.0, Entry(detections, 1.0))
     [path] = files(tmp_path)
     data, damaged = path.read_bytes(), 0
     for place in range(0, len(data), 37):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
-        back = cache.get(KEY, 0.0)
-        assert back is None or equal(back.found, found)
-        damaged += back is None
+        entry = cache.get(KEY, 0.0)
+        assert entry is None or equal(entry.found, detections)
+        damaged += entry is None
     assert damaged > 50
 
 
 def test_a_file_under_another_key_is_none(cache, tmp_path):
-    cache.put(KEY, 0.0, Entry(made(), 1.0))
+    cache.put(KEY, 0.0, Entry(make_detections(), 1.0))
     [path] = files(tmp_path)
     path.rename(path.with_name(f"ab{'0' * 62}.npz"))
     assert cache.get(f"ab{'0' * 62}", 0.0) is None
@@ -135,10 +135,10 @@ class Bomb:
 
 def test_no_code_is_loaded(cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cache.put(KEY, 0.0, Entry(made(), 1.0))
+    cache.put(KEY, 0.0, Entry(make_detections(), 1.0))
     [path] = files(tmp_path)
-    with np.load(path) as stored:
-        arrays = dict(stored)
+    with np.load(path) as archive:
+        arrays = dict(archive)
     evil = io.BytesIO()
     np.savez(evil, **arrays | {"labels": np.array([Bomb()], object)})
     for data in (evil.getvalue(), pickle.dumps(Bomb())):
@@ -152,7 +152,7 @@ def test_no_code_is_loaded(cache, tmp_path, monkeypatch):
 
 def fill(cache, names):
     for name in names:
-        cache.put(name, 0.0, Entry(made(), 1.0))
+        cache.put(name, 0.0, Entry(make_detections(), 1.0))
 
 
 def names(n):
@@ -177,7 +177,7 @@ def test_it_stays_within_its_bounds(tmp_path):
     size = files(tmp_path)[0].stat().st_size
     cache = DetectionCache(tmp_path, 40 * size)
     for name in names(200):
-        cache.put(name, 0.0, Entry(made(), 1.0))
+        cache.put(name, 0.0, Entry(make_detections(), 1.0))
         assert len(files(tmp_path)) <= 43  # a twentieth more, and the one just written
 
 
@@ -209,30 +209,30 @@ def test_the_network_runs_once_for_each_file(cache):
     network = Counting()
     detector = cached(cache, network)
     first = detector.of_file("1")
-    found = first.detect(IMAGE)
+    detections = first.detect(IMAGE)
     assert (first.cached, network.calls) == (False, 1)
-    again = detector.of_file("1")
-    assert equal(again.detect(IMAGE), found)
-    assert (again.cached, network.calls) == (True, 1)
-    assert again.network_ms == first.network_ms > 0
+    second = detector.of_file("1")
+    assert equal(second.detect(IMAGE), detections)
+    assert (second.cached, network.calls) == (True, 1)
+    assert second.network_ms == first.network_ms > 0
     assert len(cached(cache, network).of_file("2").detect(IMAGE)) == 5
     assert network.calls == 2
-    for other in (cached(cache, network, {"weights": "x"}), cached(None, network)):
-        before = network.calls
-        assert equal(other.of_file("1").detect(IMAGE), found)
-        assert network.calls == before + 1
+    for uncached in (cached(cache, network, {"weights": "x"}), cached(None, network)):
+        calls = network.calls
+        assert equal(uncached.of_file("1").detect(IMAGE), detections)
+        assert network.calls == calls + 1
 
 
 def test_a_known_image_needs_no_network(cache):
     cached(cache, Counting()).of_file("1").detect(IMAGE)
 
-    def never():
+    def fail_to_build():
         raise AssertionError("built")
 
-    known = CachedDetector(never, cache, {}, floor=0.5, selection=Selection(0.5))
-    assert (known.of_file("1").detect(IMAGE).scores > 0.5).all()
+    detector = CachedDetector(fail_to_build, cache, {}, floor=0.5, selection=Selection(0.5))
+    assert (detector.of_file("1").detect(IMAGE).scores > 0.5).all()
     with pytest.raises(AssertionError, match="built"):
-        known.of_file("2").detect(IMAGE)
+        detector.of_file("2").detect(IMAGE)
 
 
 def test_an_entry_of_another_size_is_not_this_images(cache):
@@ -275,9 +275,9 @@ def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
     def is_known(settings, digest=sha256, device=CPU):
         detector = cached_detector(settings, device, Weights("w", path, digest), cache)
         monkeypatch.setattr(detector, "_build", Counting)
-        looked = detector.of_file("1")
-        looked.detect(IMAGE)
-        return looked.cached
+        file_detector = detector.of_file("1")
+        file_detector.detect(IMAGE)
+        return file_detector.cached
 
     assert not is_known(demo(path))
     assert is_known(demo(path))
@@ -313,8 +313,8 @@ def test_every_setting_of_the_network_counts(resnet_settings, change):
     assert isinstance(resnet_settings, MaskRcnnResnet50Fpn)
     changed = identity(resnet_settings.model_copy(update=change))
     assert changed != identity(resnet_settings)
-    chosen = {"score_threshold": 0.9, "labels": ("dog",), "weights": "elsewhere"}
-    assert identity(resnet_settings.model_copy(update=chosen)) == identity(resnet_settings)
+    choices = {"score_threshold": 0.9, "labels": ("dog",), "weights": "elsewhere"}
+    assert identity(resnet_settings.model_copy(update=choices)) == identity(resnet_settings)
 
 
 # -- several processes -----------------------------------------------------------------------
@@ -322,13 +322,13 @@ def test_every_setting_of_the_network_counts(resnet_settings, change):
 WRITER = """
 import sys
 from pathlib import Path
-from tests_cache import DetectionCache, Entry, made, names
+from tests_cache import DetectionCache, Entry, make_detections, names
 cache = DetectionCache(Path(sys.argv[1]), 60_000)
 print("ready", flush=True)
 for number in range(100_000):
     key = names(20)[number % 20]
     floor = (number % 3) / 10
-    cache.put(key, floor, Entry(made(int(key[:2], 16)), 1.0))
+    cache.put(key, floor, Entry(make_detections(int(key[:2], 16)), 1.0))
 """
 
 
@@ -347,24 +347,24 @@ def test_killed_writers_leave_no_wrong_entry(tmp_path):
     try:
         for writer in writers:
             assert writer.stdout.readline() == b"ready\n"
-        reader, seen = DetectionCache(folder, 60_000), 0
+        reader, n_read = DetectionCache(folder, 60_000), 0
         end = time.monotonic() + 60
-        while seen < 300 and time.monotonic() < end:
+        while n_read < 300 and time.monotonic() < end:
             for name in names(20):
                 entry = reader.get(name, 0.2)
                 if entry is not None:
-                    seen += 1
-                    assert equal(entry.found, expected(name))
+                    n_read += 1
+                    assert equal(entry.found, expected_detections(name))
     finally:
         for writer in writers:
             writer.send_signal(signal.SIGKILL)
             writer.wait()
             writer.stdout.close()
-    assert seen >= 300
+    assert n_read >= 300
     assert files(folder)
     for path in folder.rglob("*.npz"):
-        assert equal(reader.get(path.stem, 0.2).found, expected(path.stem))
+        assert equal(reader.get(path.stem, 0.2).found, expected_detections(path.stem))
 
 
-def expected(name):
-    return select_detections(replace(made(int(name[:2], 16))), Selection(0.2))
+def expected_detections(name):
+    return select_detections(replace(make_detections(int(name[:2], 16))), Selection(0.2))

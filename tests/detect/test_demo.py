@@ -35,8 +35,8 @@ def test_first_blocks_and_all_norms_stay_as_they_are_in_training(model):
     }
     assert {int(name.partition(".")[0]) for name in frozen} == set(range(FROZEN_BLOCKS))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
-    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    assert trained > 1_000_000
+    n_trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    assert n_trained > 1_000_000
 
 
 def test_the_image_size_is_that_of_the_longer_side(model):

@@ -21,7 +21,7 @@ LINES = [(1, 17000), (9000, 2)]  # longer than the network has pixels for
 
 @pytest.fixture(scope="module")
 def models(demo_state, uninitialised):
-    """Two of the same: one for us to change, one left to torchvision."""
+    """Make two equal models: one for us to change, one left to torchvision."""
     with uninitialised():
         pair = build_demo_model(96), build_demo_model(96)
     for model in pair:
@@ -29,7 +29,7 @@ def models(demo_state, uninitialised):
     return pair
 
 
-def detector_of(model, threshold):
+def make_detector(model, threshold):
     return MaskRCNNDetector(
         deepcopy(model),
         CPU,
@@ -38,38 +38,38 @@ def detector_of(model, threshold):
     )
 
 
-def torchvisions_own(model, image, threshold):
-    """Boxes, labels, scores, and the union of the masks that torchvision itself pastes.
+def detect_with_torchvision(model, image, threshold):
+    """Return boxes, labels, scores, and the union of the masks as torchvision itself pastes them.
 
     The union comes twice, at both ends of what rounding masks to 255 levels can do to it.
     """
     model.roi_heads.score_thresh = threshold
     with torch.inference_mode():
-        found = model.eval()([to_tensor(image)])[0]
-    soft = found["masks"][:, 0].numpy()
+        output = model.eval()([to_tensor(image)])[0]
+    soft = output["masks"][:, 0].numpy()
     ends = [(soft > 0.5 + step).any(axis=0) for step in (0.501 / 255, -0.501 / 255)]
-    return *(found[key].numpy() for key in ("boxes", "labels", "scores")), *ends
+    return *(output[key].numpy() for key in ("boxes", "labels", "scores")), *ends
 
 
 def assert_same(detector, model, image, threshold, at_least):
-    boxes, labels, scores, least, most = torchvisions_own(model, image, threshold)
-    found = detector.detect(image)
-    assert len(found) >= at_least
-    assert (found.height, found.width) == image.shape[:2]
+    boxes, labels, scores, smallest, largest = detect_with_torchvision(model, image, threshold)
+    detections = detector.detect(image)
+    assert len(detections) >= at_least
+    assert (detections.height, detections.width) == image.shape[:2]
     # Norms inside the convolutions move the last digits: up to 0.0024 pixels were measured.
-    np.testing.assert_allclose(found.boxes, boxes, atol=0.02)
-    np.testing.assert_array_equal(found.labels, labels)
-    np.testing.assert_allclose(found.scores, scores, atol=1e-4)
-    mask = combine_detections(found).mask
-    assert mask.shape == least.shape
-    assert (least & ~mask).sum() <= 0.001 * least.sum()
-    assert (mask & ~most).sum() <= 0.001 * most.sum()
-    return least
+    np.testing.assert_allclose(detections.boxes, boxes, atol=0.02)
+    np.testing.assert_array_equal(detections.labels, labels)
+    np.testing.assert_allclose(detections.scores, scores, atol=1e-4)
+    mask = combine_detections(detections).mask
+    assert mask.shape == smallest.shape
+    assert (smallest & ~mask).sum() <= 0.001 * smallest.sum()
+    assert (mask & ~largest).sum() <= 0.001 * largest.sum()
+    return smallest
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_demo_model_finds_what_torchvision_finds(size, models, picture):
-    detector = detector_of(models[0], 0.4)
+    detector = make_detector(models[0], 0.4)
     union = assert_same(detector, models[1], picture(*size), 0.4, at_least=3)
     assert union.any()
 
@@ -85,8 +85,8 @@ def test_resnet50_finds_what_torchvision_finds(
             pair = [build_resnet50_model(resnet_settings) for _ in range(2)]
             state = resnet_state
         else:
-            given = resnet_settings.model_dump(exclude={"name", "norm", "norm_eps"})
-            settings = MaskRcnnResnet50FpnV2(name="maskrcnn_resnet50_fpn_v2", **given)
+            values = resnet_settings.model_dump(exclude={"name", "norm", "norm_eps"})
+            settings = MaskRcnnResnet50FpnV2(name="maskrcnn_resnet50_fpn_v2", **values)
             sizes = {"min_size": settings.min_size, "max_size": settings.max_size}
             most = settings.detections_per_image
             theirs = maskrcnn_resnet50_fpn_v2(
@@ -96,7 +96,7 @@ def test_resnet50_finds_what_torchvision_finds(
             state = state_of(theirs, class_scale=0.05, seed=0)
     for model in pair:
         model.load_state_dict(state)
-    detector = detector_of(pair[0], 0.2)
+    detector = make_detector(pair[0], 0.2)
     for size in [(97, 160), (33, 20)]:
         assert_same(detector, pair[1], picture(*size), 0.2, at_least=2)
 
@@ -104,8 +104,8 @@ def test_resnet50_finds_what_torchvision_finds(
 @pytest.mark.parametrize("threshold", [0.35, 0.6])
 def test_a_threshold_inside_the_model_is_a_filter_on_a_lower_one(threshold, models, picture):
     image = picture(97, 160)
-    everything = detector_of(models[0], 0.15).detect(image)
-    inside = detector_of(models[0], threshold).detect(image)
+    everything = make_detector(models[0], 0.15).detect(image)
+    inside = make_detector(models[0], threshold).detect(image)
     filtered = select_detections(everything, Selection(threshold))
     assert 0 < len(inside) < len(everything)
     np.testing.assert_array_equal(inside.boxes, filtered.boxes)
@@ -115,13 +115,15 @@ def test_a_threshold_inside_the_model_is_a_filter_on_a_lower_one(threshold, mode
 
 
 def test_the_mask_head_sees_only_what_is_above_the_threshold(models, picture):
-    seen = []
-    hook = models[0].roi_heads.mask_head.register_forward_hook(lambda *call: seen.append(call[2]))
-    found = detector_of(models[0], 0.6).detect(picture(97, 160))
+    features = []
+    hook = models[0].roi_heads.mask_head.register_forward_hook(
+        lambda *call: features.append(call[2])
+    )
+    detections = make_detector(models[0], 0.6).detect(picture(97, 160))
     hook.remove()
-    assert [len(features) for features in seen] == [len(found)]
-    assert len(found) > 0
-    assert (found.scores > 0.6).all()
+    assert [len(batch) for batch in features] == [len(detections)]
+    assert len(detections) > 0
+    assert (detections.scores > 0.6).all()
 
 
 def test_no_mask_is_pasted_at_full_size(models, picture, monkeypatch):
@@ -131,40 +133,40 @@ def test_no_mask_is_pasted_at_full_size(models, picture, monkeypatch):
     monkeypatch.setattr("torchvision.models.detection.transform.paste_masks_in_image", refuse)
     image = picture(1500, 2000)
     with pytest.raises(AssertionError, match="pasted"):
-        torchvisions_own(models[1], image, 0.6)
-    found = detector_of(models[0], 0.6).detect(image)
-    assert found.masks.shape == (len(found), 28, 28)
-    assert found.boxes.max() > 1000
+        detect_with_torchvision(models[1], image, 0.6)
+    detections = make_detector(models[0], 0.6).detect(image)
+    assert detections.masks.shape == (len(detections), 28, 28)
+    assert detections.boxes.max() > 1000
 
 
 def test_nothing_found(models, picture):
-    found = detector_of(models[0], 0.999).detect(picture(40, 60))
-    assert len(found) == 0
-    assert found.masks.shape == (0, 28, 28)
-    assert not combine_detections(found).mask.any()
+    detections = make_detector(models[0], 0.999).detect(picture(40, 60))
+    assert len(detections) == 0
+    assert detections.masks.shape == (0, 28, 28)
+    assert not combine_detections(detections).mask.any()
 
 
 def test_an_image_is_left_as_it_is_whatever_its_memory_layout(models, picture):
-    detector, image = detector_of(models[0], 0.6), picture(60, 80)
-    before, expected = image.copy(), detector.detect(image)
-    np.testing.assert_array_equal(image, before)
+    detector, image = make_detector(models[0], 0.6), picture(60, 80)
+    copy, expected = image.copy(), detector.detect(image)
+    np.testing.assert_array_equal(image, copy)
     turned = image.transpose(2, 1, 0).copy().transpose(2, 1, 0)
     np.testing.assert_allclose(detector.detect(turned).boxes, expected.boxes, atol=1e-3)
     assert len(expected) > 0
 
 
 def test_what_was_seen_before_changes_nothing(models, demo_state, picture):
-    """By themselves torchvision's poolers keep the strides that they guess from the first one."""
+    """By default torchvision's poolers keep the strides that they guess from the first one."""
     low, image = np.zeros((10, 96, 3), np.uint8), picture(97, 160)  # 10 rows, padded to 32
-    before = detector_of(models[0], 0.2).detect(image)
+    fresh = make_detector(models[0], 0.2).detect(image)
     model = build_demo_model(96)
     model.load_state_dict(demo_state)
-    detector = detector_of(model, 0.2)
+    detector = make_detector(model, 0.2)
     detector.detect(low)
-    after = detector.detect(image)
-    assert len(before)
-    np.testing.assert_array_equal(before.boxes, after.boxes)
-    np.testing.assert_array_equal(before.masks, after.masks)
+    later = detector.detect(image)
+    assert len(fresh)
+    np.testing.assert_array_equal(fresh.boxes, later.boxes)
+    np.testing.assert_array_equal(fresh.masks, later.masks)
 
 
 def test_the_strides_are_those_that_torchvision_guesses_from_a_plain_picture(
@@ -184,37 +186,39 @@ def test_the_strides_are_those_that_torchvision_guesses_from_a_plain_picture(
 
 @pytest.mark.parametrize("size", LINES)
 def test_a_line_of_pixels_is_looked_at_too(models, size):
-    found = detector_of(models[0], 0.0).detect(np.full((*size, 3), 90, np.uint8))
-    assert (found.height, found.width) == size
-    assert combine_detections(found).mask.shape == size
+    detections = make_detector(models[0], 0.0).detect(np.full((*size, 3), 90, np.uint8))
+    assert (detections.height, detections.width) == size
+    assert combine_detections(detections).mask.shape == size
 
 
 def test_a_batch_finds_what_single_images_find(models, picture):
     images = [picture(97, 160, seed) for seed in range(3)]
-    detector = detector_of(models[0], 0.4)
-    for one, alone in zip(detector.detect_batch(images), map(detector.detect, images), strict=True):
-        assert len(one) == len(alone) > 0
-        np.testing.assert_allclose(one.boxes, alone.boxes, atol=0.02)
-        np.testing.assert_allclose(one.scores, alone.scores, atol=1e-4)
+    detector = make_detector(models[0], 0.4)
+    for batched, single in zip(
+        detector.detect_batch(images), map(detector.detect, images), strict=True
+    ):
+        assert len(batched) == len(single) > 0
+        np.testing.assert_allclose(batched.boxes, single.boxes, atol=0.02)
+        np.testing.assert_allclose(batched.scores, single.scores, atol=1e-4)
 
 
 def test_where_memory_is_short_a_batch_is_halved(models, picture, monkeypatch):
-    images, seen = [picture(97, 160, seed) for seed in range(5)], []
-    detector = detector_of(models[0], 0.4)
+    images, batch_sizes = [picture(97, 160, seed) for seed in range(5)], []
+    detector = make_detector(models[0], 0.4)
     expected, compute = detector.detect_batch(images), detector._dense
 
     def short_of_memory(batch):
-        seen.append(len(batch))
+        batch_sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError("none left")
         return compute(batch)
 
     monkeypatch.setattr(detector, "_dense", short_of_memory)
-    found = detector.detect_batch(images)
-    assert seen == [5, 2, 3, 1, 2]
-    assert [len(one) for one in found] == [len(one) for one in expected]
-    for one, whole in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one.boxes, whole.boxes, atol=0.02)
+    detections = detector.detect_batch(images)
+    assert batch_sizes == [5, 2, 3, 1, 2]
+    assert [len(d) for d in detections] == [len(d) for d in expected]
+    for halved, unhalved in zip(detections, expected, strict=True):
+        np.testing.assert_allclose(halved.boxes, unhalved.boxes, atol=0.02)
     monkeypatch.setattr(detector, "_dense", lambda _: short_of_memory([0, 0, 0]))
     with pytest.raises(torch.OutOfMemoryError):
         detector.detect(images[0])

@@ -15,45 +15,52 @@ PICTURES = [load_image(SAMPLE / "images" / name) for name in ("birds/owl.jpg", "
 
 
 def shipped(**changes):
-    """The shipped detector, at a size at which translating is quick."""
-    given = {"weights": None, "score_threshold": 0.5, "labels": None, "image_size": 256}
-    return Demo(name="demo", **given, **changes)
+    """Make settings of the shipped detector, at a size at which translating is quick."""
+    defaults = {"weights": None, "score_threshold": 0.5, "labels": None, "image_size": 256}
+    return Demo(name="demo", **defaults, **changes)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kept(tmp_path_factory):
-    """A folder of its own for what is translated, shared by this file's tests."""
+def cache_folder(tmp_path_factory):
+    """Give a folder for translated networks, shared by this file's tests."""
     folder = tmp_path_factory.mktemp("hub")
-    before = torch.hub.get_dir()
+    hub = torch.hub.get_dir()
     torch.hub.set_dir(str(folder))
     yield folder / "bgexp"
-    torch.hub.set_dir(before)
+    torch.hub.set_dir(hub)
 
 
 @pytest.mark.slow
-def test_it_finds_what_torch_finds_and_translates_once(kept, monkeypatch):
-    eager, other = build_detector(shipped(), CPU), build_detector(shipped(backend="openvino"), CPU)
+def test_it_finds_what_torch_finds_and_translates_once(cache_folder, monkeypatch):
+    eager, compiled = (
+        build_detector(shipped(), CPU),
+        build_detector(shipped(backend="openvino"), CPU),
+    )
     for picture in PICTURES:  # two shapes
-        expected, found = eager.detect(picture), other.detect(picture)
+        expected, detections = eager.detect(picture), compiled.detect(picture)
         assert len(expected) > 0
-        np.testing.assert_array_equal(found.labels, expected.labels)
-        np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.02)
-        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
-        masks = combine_detections(expected).mask, combine_detections(found).mask
+        np.testing.assert_array_equal(detections.labels, expected.labels)
+        np.testing.assert_allclose(detections.boxes, expected.boxes, atol=0.02)
+        np.testing.assert_allclose(detections.scores, expected.scores, atol=1e-4)
+        masks = combine_detections(expected).mask, combine_detections(detections).mask
         assert iou(*masks) > 0.999
-    [folder] = [path for path in kept.iterdir() if path.is_dir()]
+    [folder] = [path for path in cache_folder.iterdir() if path.is_dir()]
     assert {path.name for path in folder.iterdir()} == {"dense.xml", "dense.bin"}
-    monkeypatch.setattr(openvino, "_translated", None)  # would fail if it were called
-    again = build_detector(shipped(backend="openvino"), CPU)
-    np.testing.assert_array_equal(again.detect(PICTURES[0]).boxes, other.detect(PICTURES[0]).boxes)
+    monkeypatch.setattr(openvino, "_translate", None)  # would fail if it were called
+    second = build_detector(shipped(backend="openvino"), CPU)
+    np.testing.assert_array_equal(
+        second.detect(PICTURES[0]).boxes, compiled.detect(PICTURES[0]).boxes
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_int8_finds_the_owl():
     eager = build_detector(shipped(), CPU)
-    short = build_detector(shipped(backend="openvino", precision="int8"), CPU)
-    masks = [combine_detections(one.detect(PICTURES[0])).mask for one in (eager, short)]
+    quantised = build_detector(shipped(backend="openvino", precision="int8"), CPU)
+    masks = [
+        combine_detections(detector.detect(PICTURES[0])).mask for detector in (eager, quantised)
+    ]
     assert 0.9 < iou(*masks) < 1  # it is another network by now
 
 

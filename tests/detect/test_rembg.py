@@ -20,7 +20,7 @@ from bgexp.config.stages import Combine
 from bgexp.detect.build import build_detector, find_weights
 from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.detections import Selection, SoftMask
-from bgexp.detect.rembg import MODELS, normalised, stretched
+from bgexp.detect.rembg import MODELS, normalise, stretch_contrast
 from bgexp.errors import UserError
 from bgexp.experiment.run_folder import read_summary
 from bgexp.images.decode import decode_mask
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 def network(side=320, channels=3, outputs=1):
-    """An ONNX model of U2-Net's shapes: a 3x3 convolution and a sigmoid, and a second output."""
+    """Make an ONNX model of U2-Net's shapes: a 3x3 convolution, a sigmoid, a second output."""
     rng = np.random.default_rng(0)
     kernel = rng.normal(0, 0.3, (outputs, channels, 3, 3)).astype(np.float32)
     nodes = [
@@ -46,8 +46,8 @@ def network(side=320, channels=3, outputs=1):
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("d0", "d1")],
         [numpy_helper.from_array(kernel, "kernel")],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return made.SerializeToString(), kernel
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString(), kernel
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,10 @@ def settings_for(model):
 
 
 def reference(image, kernel):
-    """rembg 2.0.86 line by line (BaseSession.normalize, U2netpSession.predict); torch's network."""
+    """Compute the mask as rembg 2.0.86 does, line by line, with torch for the network.
+
+    After BaseSession.normalize and U2netpSession.predict.
+    """
     im = Image.fromarray(image).convert("RGB").resize((320, 320), Image.Resampling.LANCZOS)
     im_ary = np.array(im)
     im_ary = im_ary / max(np.max(im_ary), 1e-6)
@@ -81,34 +84,34 @@ def reference(image, kernel):
 @pytest.mark.parametrize("size", [(240, 320), (401, 77), (1, 5), (640, 960)])
 def test_it_gives_rembgs_mask(model, size):
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
-    found = build_detector(settings_for(model), CPU).detect(image)
-    assert isinstance(found, SoftMask)
-    assert (found.height, found.width) == size
+    soft_mask = build_detector(settings_for(model), CPU).detect(image)
+    assert isinstance(soft_mask, SoftMask)
+    assert (soft_mask.height, soft_mask.width) == size
     expected = reference(image, network()[1])
-    assert np.abs(found.mask.astype(int) - expected).max() <= 1
+    assert np.abs(soft_mask.mask.astype(int) - expected).max() <= 1
 
 
 def test_a_picture_of_nothing_is_no_division_by_zero(model):
     black = np.zeros((30, 40, 3), np.uint8)
-    assert np.isfinite(normalised(black)).all()
+    assert np.isfinite(normalise(black)).all()
     build_detector(settings_for(model), CPU).detect(black)
 
 
 @given(arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)))
 def test_a_map_is_stretched_over_all_values(soft):
-    drawn = stretched(soft)
-    assert drawn.min() == 0
-    assert drawn.max() == (255 if soft.max() > soft.min() else 0)
+    mask = stretch_contrast(soft)
+    assert mask.min() == 0
+    assert mask.max() == (255 if soft.max() > soft.min() else 0)
     order = np.argsort(soft, axis=None)
-    assert (np.diff(drawn.reshape(-1)[order].astype(int)) >= 0).all()
+    assert (np.diff(mask.reshape(-1)[order].astype(int)) >= 0).all()
 
 
 # -- which file ------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def known(model, monkeypatch, tmp_path):
-    """The tiny network in the place of u2netp, in a home of rembg's own."""
+def onnx_bytes(model, monkeypatch, tmp_path):
+    """Make the tiny network pass for u2netp, with an empty home; return its file's bytes."""
     monkeypatch.setitem(MODELS, "u2netp", hashlib.md5(model.read_bytes()).hexdigest())
     for name in ("U2NET_HOME", "REMBG_HOME", "XDG_DATA_HOME"):
         monkeypatch.delenv(name, raising=False)
@@ -117,7 +120,7 @@ def known(model, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "place"),
+    ("variable", "value", "folder"),
     [
         ("", "", ".rembg/models/u2netp"),
         ("", "", ".u2net"),
@@ -129,37 +132,37 @@ def known(model, monkeypatch, tmp_path):
     ],
 )
 def test_a_name_is_looked_for_where_rembg_keeps_it(
-    known, monkeypatch, tmp_path, variable, value, place
+    onnx_bytes, monkeypatch, tmp_path, variable, value, folder
 ):
     if variable:
         monkeypatch.setenv(variable, f"{tmp_path}{value}")
-    path = tmp_path / place / "u2netp.onnx"
+    path = tmp_path / folder / "u2netp.onnx"
     path.parent.mkdir(parents=True)
-    path.write_bytes(known)
-    found = find_weights(settings_for("u2netp"))
-    assert (found.path, found.name, found.key) == (path, "u2netp", "detector.model")
-    assert found.sha256 == hashlib.sha256(known).hexdigest()
+    path.write_bytes(onnx_bytes)
+    weights = find_weights(settings_for("u2netp"))
+    assert (weights.path, weights.name, weights.key) == (path, "u2netp", "detector.model")
+    assert weights.sha256 == hashlib.sha256(onnx_bytes).hexdigest()
 
 
-@pytest.mark.usefixtures("known")
+@pytest.mark.usefixtures("onnx_bytes")
 def test_a_name_whose_file_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"^detector.model: u2netp is not on this ma") as refused:
         find_weights(settings_for("u2netp"))
-    said = str(refused.value)
-    assert "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx" in said
-    assert str(tmp_path / ".rembg/models/u2netp/u2netp.onnx") in said
+    message = str(refused.value)
+    assert "https://github.com/danielgatis/rembg/releases/download/v0.0.0/u2netp.onnx" in message
+    assert str(tmp_path / ".rembg/models/u2netp/u2netp.onnx") in message
 
 
-def test_a_damaged_download(known, tmp_path):
+def test_a_damaged_download(onnx_bytes, tmp_path):
     path = tmp_path / ".u2net" / "u2netp.onnx"
     path.parent.mkdir()
-    path.write_bytes(known[:-1])
+    path.write_bytes(onnx_bytes[:-1])
     with pytest.raises(UserError, match=r"^detector.model: .*u2netp.onnx is damaged"):
         find_weights(settings_for("u2netp"))
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "said"),
+    ("name", "data", "message"),
     [
         ("u3net", None, "no such model: u3net .allowed: u2netp, u2net, u2net_human_seg, silueta"),
         ("no.onnx", None, "no such file"),
@@ -170,20 +173,20 @@ def test_a_damaged_download(known, tmp_path):
         ("two.onnx", network(outputs=2)[0], "no network of the U2-Net family"),
     ],
 )
-def test_no_such_network(tmp_path, name, data, said):
+def test_no_such_network(tmp_path, name, data, message):
     path = tmp_path / name if name.endswith(".onnx") else name
     if data is not None:
         path.write_bytes(data)
-    with pytest.raises(UserError, match=f"^detector.model: .*{said}") as refused:
+    with pytest.raises(UserError, match=f"^detector.model: .*{message}") as refused:
         build_detector(settings_for(path), CPU)
     assert "\n" not in str(refused.value)
 
 
 def test_a_model_reads_no_other_file(tmp_path):
     """Weights that an ONNX file keeps in a file beside it would be read unverified."""
-    made = onnx.load_model_from_string(network()[0])
+    model = onnx.load_model_from_string(network()[0])
     onnx.save_model(
-        made,
+        model,
         tmp_path / "apart.onnx",
         save_as_external_data=True,
         location="beside.bin",
@@ -261,8 +264,12 @@ def test_the_cache_keeps_it_at_any_floor(tmp_path):
 
 @pytest.mark.parametrize("instances", ["largest", "central"])
 def test_instances_are_refused(bgexp_cli, model, tmp_path, instances):
-    given = [f"detector.model={model}", f"combine.instances={instances}", f"runs_dir={tmp_path}"]
-    code, _, err = bgexp_cli("run", "detector=rembg", *given)
+    arguments = [
+        f"detector.model={model}",
+        f"combine.instances={instances}",
+        f"runs_dir={tmp_path}",
+    ]
+    code, _, err = bgexp_cli("run", "detector=rembg", *arguments)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"bgexp: combine.instances: {instances} needs single objects")
 
@@ -289,23 +296,23 @@ def test_a_run_and_a_batch_with_it(run_cli, model, photographs, tmp_path):
         assert summary["metrics"]["iou"]["n_scored"] == 2
         assert summary["weights"]["name"] == "tiny.onnx"
         assert (jobs[0] / "report.html").stat().st_size > 1000
-    kept = []
+    areas = []
     for job in jobs:
         with zipfile.ZipFile(job / "masks.zip") as archive:
-            kept.append(sum(decode_mask(archive.read(n)).sum() for n in archive.namelist()))
-    assert kept[0] > kept[1]
+            areas.append(sum(decode_mask(archive.read(n)).sum() for n in archive.namelist()))
+    assert areas[0] > areas[1]
     output = tmp_path / "cut"
     few = next(path for path in photographs.iterdir() if path.is_dir())
-    given = [f"input={few}", f"output={output}", "workers=1", f"runs_dir={runs}"]
-    assert run_cli("batch", *peer, *given) == 0
+    arguments = [f"input={few}", f"output={output}", "workers=1", f"runs_dir={runs}"]
+    assert run_cli("batch", *peer, *arguments) == 0
     assert len(list((output / "regular").rglob("*.png"))) == len(list(few.iterdir()))
 
 
 def test_doctor_looks_at_it(model):
     from bgexp.cli.probe_detection import look_at_detection
 
-    found = {finding.name: finding for finding in look_at_detection(settings_for(model))}
-    assert found["weights"].status == "ok"
-    assert "of the sample's cat.jpg kept" in found["detection on cpu"].found
+    findings = {finding.name: finding for finding in look_at_detection(settings_for(model))}
+    assert findings["weights"].status == "ok"
+    assert "of the sample's cat.jpg kept" in findings["detection on cpu"].found
     [missing] = look_at_detection(settings_for("no.onnx"))
     assert (missing.status, missing.name) == ("problem", "weights")

@@ -10,14 +10,14 @@ from bgexp.detect.roi_align import RoIAlign
 CHANNELS, SIDES = 5, (96, 160)
 
 
-def pooler(cells, samples):
-    """Torchvision's, which is the reference."""
-    found = MultiScaleRoIAlign(["0", "1", "2"], cells, samples)
-    found.scales, found.map_levels = [1 / 8, 1 / 16, 1 / 32], initLevelMapper(3, 5)
-    return found
+def make_pooler(cells, samples):
+    """Make torchvision's pooler, the reference."""
+    reference = MultiScaleRoIAlign(["0", "1", "2"], cells, samples)
+    reference.scales, reference.map_levels = [1 / 8, 1 / 16, 1 / 32], initLevelMapper(3, 5)
+    return reference
 
 
-def features(pictures, seed):
+def make_features(pictures, seed):
     generator = torch.Generator().manual_seed(seed)
     return {
         str(n): torch.randn(
@@ -39,27 +39,30 @@ box = st.tuples(coordinate, coordinate, st.floats(0, 250, width=32), st.floats(0
 )
 def test_it_gives_what_torchvision_gives(boxes, cells, samples):
     """For boxes of no size, outside of the picture, and over several pictures."""
-    given_boxes = [
-        torch.tensor([[x, y, x + w, y + h] for x, y, w, h in one]).reshape(-1, 4) for one in boxes
+    box_tensors = [
+        torch.tensor([[x, y, x + w, y + h] for x, y, w, h in picture_boxes]).reshape(-1, 4)
+        for picture_boxes in boxes
     ]
-    shown = features(len(boxes), seed=0)
-    reference = pooler(cells, samples)
-    expected = reference(shown, given_boxes, [SIDES] * len(boxes))
+    maps = make_features(len(boxes), seed=0)
+    reference = make_pooler(cells, samples)
+    expected = reference(maps, box_tensors, [SIDES] * len(boxes))
     ours = RoIAlign(reference, torch.float32)
-    torch.testing.assert_close(ours(shown, given_boxes, []), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours(maps, box_tensors, []), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_nothing_to_pool():
-    found = RoIAlign(pooler(7, 2), torch.float32)(features(1, 0), [torch.zeros(0, 4)], [])
-    assert found.shape == (0, CHANNELS, 7, 7)
+    pooled = RoIAlign(make_pooler(7, 2), torch.float32)(
+        make_features(1, 0), [torch.zeros(0, 4)], []
+    )
+    assert pooled.shape == (0, CHANNELS, 7, 7)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_shorter_type(dtype):
     boxes = [torch.tensor([[3.0, 5, 90, 70], [20, 20, 150, 90]])]
-    shown, reference = features(1, seed=1), pooler(7, 2)
-    found = RoIAlign(reference, dtype)(shown, boxes, [])
-    assert found.dtype == dtype
+    maps, reference = make_features(1, seed=1), make_pooler(7, 2)
+    pooled = RoIAlign(reference, dtype)(maps, boxes, [])
+    assert pooled.dtype == dtype
     torch.testing.assert_close(
-        found.float(), reference(shown, boxes, [SIDES]), atol=0.05, rtol=0.05
+        pooled.float(), reference(maps, boxes, [SIDES]), atol=0.05, rtol=0.05
     )

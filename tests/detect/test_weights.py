@@ -8,7 +8,14 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from bgexp.detect.weights import Weights, downloaded, load_into, local_file, read_state, save_state
+from bgexp.detect.weights import (
+    Weights,
+    download_weights,
+    load_weights,
+    locate_weights,
+    read_state,
+    save_state,
+)
 from bgexp.errors import UserError
 
 
@@ -19,7 +26,8 @@ def small_model():
 def random_state():
     generator = torch.Generator().manual_seed(1)
     return {
-        k: torch.rand(v.shape, generator=generator) for k, v in small_model().state_dict().items()
+        name: torch.rand(value.shape, generator=generator)
+        for name, value in small_model().state_dict().items()
     }
 
 
@@ -48,11 +56,16 @@ def test_a_round_trip_keeps_norms_in_32_bits_and_the_rest_in_16(tmp_path):
     state["1.running_var"][0] = 1e-8  # in 16 bits it would be 0
     digest = save_state(state, path, {"data": "none"})
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    stored = read_state(path)
-    assert {k for k, v in stored.items() if v.dtype == torch.float16} == {"0.weight", "0.bias"}
-    assert {v.dtype for k, v in stored.items() if k.startswith("1.")} == {torch.float32}
+    tensors = read_state(path)
+    assert {key for key, tensor in tensors.items() if tensor.dtype == torch.float16} == {
+        "0.weight",
+        "0.bias",
+    }
+    assert {tensor.dtype for key, tensor in tensors.items() if key.startswith("1.")} == {
+        torch.float32
+    }
     model = small_model()
-    load_into(model, local_file(path, sha256=digest))
+    load_weights(model, locate_weights(path, sha256=digest))
     for name, value in model.state_dict().items():
         assert value.dtype == torch.float32
         expected = state[name].half().float() if name.startswith("0.") else state[name]
@@ -63,7 +76,7 @@ def test_a_torch_file_with_batch_counters_loads(tmp_path):
     counters = {"1.num_batches_tracked": torch.tensor(7)}
     torch.save(random_state() | counters, tmp_path / "w.pth")
     model = small_model()
-    load_into(model, local_file(tmp_path / "w.pth"))
+    load_weights(model, locate_weights(tmp_path / "w.pth"))
     assert torch.equal(model[0].weight, random_state()["0.weight"])
 
 
@@ -71,30 +84,30 @@ def test_a_torch_file_with_batch_counters_loads(tmp_path):
 def test_one_flipped_byte_against_a_known_hash(tmp_path, position):
     path = tmp_path / "w.safetensors"
     digest = save_state(random_state(), path, {})
-    assert local_file(path, "demo", digest) == Weights("demo", path, digest)
+    assert locate_weights(path, "demo", digest) == Weights("demo", path, digest)
     flip_a_byte(path, position)
     with pytest.raises(UserError, match=f"w.safetensors is damaged: .* not with {digest[:16]}"):
-        local_file(path, "demo", digest)
+        locate_weights(path, "demo", digest)
 
 
 def test_no_such_file(tmp_path):
     for path in (tmp_path, tmp_path / "none.pth"):
         with pytest.raises(UserError, match=r"detector\.weights: no such file"):
-            local_file(path)
+            locate_weights(path)
 
 
 def test_weights_of_another_model(tmp_path):
     path = tmp_path / "w.safetensors"
     save_state(nn.Linear(2, 2).state_dict(), path, {})
     with pytest.raises(UserError, match=r"another model \(6 of 6 tensors missing, 2 unknown\)"):
-        load_into(small_model(), weights_at(path))
+        load_weights(small_model(), weights_at(path))
 
 
 def test_weights_of_another_shape(tmp_path):
     path = tmp_path / "w.safetensors"
     save_state(random_state() | {"0.bias": torch.zeros(5)}, path, {})
     with pytest.raises(UserError, match=r"size mismatch for 0\.bias"):
-        load_into(small_model(), weights_at(path))
+        load_weights(small_model(), weights_at(path))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".txt"])
@@ -130,7 +143,7 @@ def test_a_truncated_file(tmp_path, suffix, length):
 def test_what_is_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"w\.pth holds no plain state dict of tensors"):
-        load_into(small_model(), weights_at(tmp_path / "w.pth"))
+        load_weights(small_model(), weights_at(tmp_path / "w.pth"))
 
 
 @pytest.mark.parametrize("forced", [False, True])
@@ -161,15 +174,15 @@ def test_that_code_would_have_run(tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Torch's cache in an empty folder; no proxy between us and what is asked."""
+    """Put torch's cache into an empty folder, and no proxy between us and the server."""
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setenv("no_proxy", "*")
     torch.hub.set_dir(tmp_path / "hub")
     return tmp_path / "hub" / "checkpoints"
 
 
-def published(folder, content=b"some weights"):
-    """A file named as torchvision's are: the name ends with 8 digits of its SHA-256."""
+def publish(folder, content=b"some weights"):
+    """Write a file named as torchvision's are: the name ends with 8 digits of its SHA-256."""
     digest = hashlib.sha256(content).hexdigest()
     path = folder / f"model-{digest[:8]}.pth"
     path.write_bytes(content)
@@ -177,35 +190,35 @@ def published(folder, content=b"some weights"):
 
 
 def test_weights_are_fetched_once_into_torchs_cache(hub, tmp_path):
-    source, digest = published(tmp_path)
-    found = downloaded(source.as_uri(), "COCO_V1")
-    assert found == Weights("COCO_V1", hub / source.name, digest)
-    assert found.path.read_bytes() == b"some weights"
+    source, digest = publish(tmp_path)
+    weights = download_weights(source.as_uri(), "COCO_V1")
+    assert weights == Weights("COCO_V1", hub / source.name, digest)
+    assert weights.path.read_bytes() == b"some weights"
     source.unlink()
-    assert downloaded(source.as_uri(), "COCO_V1") == found
+    assert download_weights(source.as_uri(), "COCO_V1") == weights
 
 
 def test_a_damaged_download_is_refused_and_not_kept(hub, tmp_path):
-    source, _ = published(tmp_path)
+    source, _ = publish(tmp_path)
     flip_a_byte(source, 3)
     with pytest.raises(UserError, match="invalid hash value"):
-        downloaded(source.as_uri(), "COCO_V1")
+        download_weights(source.as_uri(), "COCO_V1")
     assert list(hub.iterdir()) == []
 
 
 def test_a_damaged_file_in_the_cache_is_refused_at_every_load(hub, tmp_path):
-    source, _ = published(tmp_path)
-    downloaded(source.as_uri(), "COCO_V1")
+    source, _ = publish(tmp_path)
+    download_weights(source.as_uri(), "COCO_V1")
     flip_a_byte(hub / source.name, 3)
     for _ in range(2):
         with pytest.raises(UserError, match=r"is damaged: .*; delete it and try again"):
-            downloaded(source.as_uri(), "COCO_V1")
+            download_weights(source.as_uri(), "COCO_V1")
 
 
 def test_without_network_the_message_says_where_and_what_to_do(hub):
     url = "http://127.0.0.1:9/model-01234567.pth"
     with pytest.raises(UserError) as caught:
-        downloaded(url, "COCO_V1")
+        download_weights(url, "COCO_V1")
     message = str(caught.value)
     for part in (str(hub / "model-01234567.pth"), url, "detector.weights=FILE", "detector=demo"):
         assert part in message
@@ -216,4 +229,4 @@ def test_a_cache_that_cannot_be_written(hub):
     hub.parent.parent.mkdir(exist_ok=True)
     Path(hub.parent).write_text("a file where the folder should be")
     with pytest.raises(UserError, match="cannot be fetched"):
-        downloaded("http://127.0.0.1:9/model-01234567.pth", "COCO_V1")
+        download_weights("http://127.0.0.1:9/model-01234567.pth", "COCO_V1")

@@ -15,7 +15,7 @@ from torchvision.models import resnet18
 from bgexp.config.detectors import MaskRcnnResnet50Fpn
 from bgexp.detect.build import build_model, class_names, find_weights
 from bgexp.detect.demo import WEIGHTS
-from bgexp.detect.weights import load_into, read_classes
+from bgexp.detect.weights import load_weights, read_classes
 from bgexp.train.loop import Trainer
 
 pytestmark = pytest.mark.slow
@@ -172,7 +172,7 @@ def test_a_network_of_torchvisions_learns_what_an_object_is(
     detector = resnet_of(settings_of, resnet, weights)
     assert class_names(detector) is None
     model = build_model(detector, len(read_classes(weights)))
-    load_into(model, find_weights(detector))
+    load_weights(model, find_weights(detector))
     assert model.roi_heads.box_predictor.cls_score.out_features == 2
     assert model.roi_heads.mask_predictor.mask_fcn_logits.out_channels == 2
 
