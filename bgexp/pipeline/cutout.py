@@ -11,7 +11,7 @@ from bgexp.config.color import Color, parse_color
 def cut_out(
     image: NDArray[np.uint8], mask: NDArray[np.bool_], background: Color | str = "black"
 ) -> NDArray[np.uint8]:
-    """Keeps the foreground and paints the rest.
+    """Keep the foreground and paint the rest.
 
     Args:
         image: HxWx3 uint8 RGB.
@@ -32,16 +32,16 @@ def cut_out(
     color = parse_color(background) if isinstance(background, str) else background
     if color == "transparent":
         rgba = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-        return _onto(np.zeros_like(rgba), rgba, mask)
+        return _copy_onto(np.zeros_like(rgba), rgba, mask)
     if len(color) != 3 or not all(0 <= level <= 255 for level in color):
         raise ValueError(f"background: expected three levels from 0 to 255, got {color}")
     painted = np.zeros(image.shape, np.uint8)
     if any(color):  # painted a row at a time: pixel by pixel takes ten times as long
         painted[:] = np.full(image.shape[1:], color, np.uint8)
-    return _onto(painted, image, mask)
+    return _copy_onto(painted, image, mask)
 
 
-def _onto(canvas: MatLike, image: MatLike, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _copy_onto(canvas: MatLike, image: MatLike, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     # copyTo was measured at a fourteenth of the time of boolean indexing.
     keep = np.ascontiguousarray(mask).view(np.uint8)
     return np.asarray(cv2.copyTo(np.ascontiguousarray(image), keep, canvas), np.uint8)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bgexp.config.stages import GrabCut
 from bgexp.pipeline.guided import follow_edges
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, attempt
-from bgexp.pipeline.working_window import Window, bands_around, open_window
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, try_refinement
+from bgexp.pipeline.working_window import Window, find_bands, open_window
 
 FloatArray = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 _CONTEXT = 0.1
 # Pixels this near to the mask's edge, as a share of the band, are too doubtful to learn from.
 _DOUBTFUL = 1 / 3
-# So many pixels are enough to learn five colours from, and to tell whether they decide.
+# Pixels enough to learn five colours from, and to check whether the colours decide.
 _SAMPLES = 2000
 # The window's longer side at which OpenCV's fixed weight of smooth edges suits the colours.
 _NATURAL_SIZE = 320
@@ -37,10 +37,10 @@ _DEFAULTS = GrabCut()
 def refine_mask_grabcut(
     image: ByteArray, mask: BoolArray, settings: GrabCut = _DEFAULTS, *, seed: int = 0
 ) -> Refinement:
-    """Moves the mask's edge to the image's, inside a band around it; the rest stays bit-equal.
+    """Move the mask's edge to the image's, inside a band around it; the rest stays bit-equal.
 
     Repeats are bit-equal, in any thread. Where refinement is impossible or its result not
-    credible, the mask comes back as it was, with the reason.
+    credible, the mask is returned unchanged, with the reason.
 
     Args:
         image: HxWx3 uint8 RGB.
@@ -51,22 +51,22 @@ def refine_mask_grabcut(
     Raises:
         ValueError: Where image or mask are not as above.
     """
-    return attempt(image, mask, partial(_refined, settings=settings, seed=seed))
+    return try_refinement(image, mask, partial(_refine_window, settings=settings, seed=seed))
 
 
-def _refined(image: ByteArray, mask: BoolArray, settings: GrabCut, seed: int) -> BoolArray:
+def _refine_window(image: ByteArray, mask: BoolArray, settings: GrabCut, seed: int) -> BoolArray:
     window = open_window(image, mask, settings.band + _CONTEXT, settings.size)
     band = max(settings.band * window.longer, 1.0)  # the edge's own pixels at least
-    unsure, doubtful = bands_around(window.coarse, band, band * _DOUBTFUL)
-    found = window.coarse
+    unsure, doubtful = find_bands(window.coarse, band, band * _DOUBTFUL)
+    refined = window.coarse
     for _ in range(settings.iterations):
-        colors = _learn(window.small, found, ~doubtful, seed)
-        found = _cut(window, unsure, colors)
-    _check_credible(window, found, unsure, colors)
-    new = follow_edges(window, found, unsure, _RADIUS * window.longer)
-    changed = np.count_nonzero(new ^ window.mask) / np.count_nonzero(window.mask)
-    if changed > settings.max_change:
-        raise RefusedError(f"it would change {changed:.0%} of the mask")
+        colors = _learn_colors(window.small, refined, ~doubtful, seed)
+        refined = _cut_band(window, unsure, colors)
+    _check_credible(window, refined, unsure, colors)
+    new = follow_edges(window, refined, unsure, _RADIUS * window.longer)
+    change = np.count_nonzero(new ^ window.mask) / np.count_nonzero(window.mask)
+    if change > settings.max_change:
+        raise RefusedError(f"it would change {change:.0%} of the mask")
     result = mask.copy()
     result[window.where] = new
     return result
@@ -79,59 +79,63 @@ class _Colors:
     Five Gaussians: 5 weights, 5x3 means, 5x3x3 covariances.
     """
 
-    back: FloatArray
-    front: FloatArray
+    background: FloatArray
+    foreground: FloatArray
 
 
-def _learn(small: ByteArray, found: BoolArray, clear: BoolArray, seed: int) -> _Colors:
-    """The colours on both sides, from the pixels that are clear."""
-    sides = [_some(np.flatnonzero(clear & side)) for side in (~found, found)]
-    where = np.concatenate(sides)
-    labels = np.asarray(found.ravel()[where, None], np.uint8)
+def _learn_colors(small: ByteArray, refined: BoolArray, clear: BoolArray, seed: int) -> _Colors:
+    """Learn the colours of both sides of the edge from the clear pixels."""
+    sides = [_subsample(np.flatnonzero(clear & side)) for side in (~refined, refined)]
+    indices = np.concatenate(sides)
+    labels = np.asarray(refined.ravel()[indices, None], np.uint8)
     colors = _Colors(np.zeros((1, 65)), np.zeros((1, 65)))
     # The generator belongs to the thread: seeded here, no other work can come in between.
     cv2.setRNGSeed(seed)
-    pixels = small.reshape(-1, 1, 3)[where]
-    cv2.grabCut(pixels, labels, _NOWHERE, colors.back, colors.front, 0, cv2.GC_INIT_WITH_MASK)
+    pixels = small.reshape(-1, 1, 3)[indices]
+    cv2.grabCut(
+        pixels, labels, _NOWHERE, colors.background, colors.foreground, 0, cv2.GC_INIT_WITH_MASK
+    )
     return colors
 
 
-def _some(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Every n-th, so that there are enough and not many more."""
+def _subsample(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return every n-th pixel, so that about `_SAMPLES` are left."""
     return pixels[:: ceil(len(pixels) / _SAMPLES) or 1]
 
 
-def _cut(window: Window, unsure: BoolArray, colors: _Colors) -> BoolArray:
-    """The foreground at working size, hxw bool: the least costly edge in the band."""
+def _cut_band(window: Window, unsure: BoolArray, colors: _Colors) -> BoolArray:
+    """Return the foreground at working size, hxw bool: the least costly edge in the band."""
     # At a smaller working size an area holds far fewer pixels and its edge only fewer. Narrower
-    # models raise the say of the colours by so much that OpenCV's fixed smoothness stays in scale.
+    # models raise the weight of the colours so that OpenCV's fixed smoothness stays in scale.
     narrow = max(1.0, _NATURAL_SIZE / max(unsure.shape))
-    back, front = colors.back.copy(), colors.front.copy()
-    back[:, 20:] /= narrow
-    front[:, 20:] /= narrow
+    background, foreground = colors.background.copy(), colors.foreground.copy()
+    background[:, 20:] /= narrow
+    foreground[:, 20:] /= narrow
     labels = window.coarse.view(np.uint8) + 2 * unsure.view(np.uint8)  # 0, 1 sure; 2, 3 probable
-    cv2.grabCut(window.small, labels, _NOWHERE, back, front, 1, cv2.GC_EVAL_FREEZE_MODEL)
-    found = np.asarray(labels % 2, np.bool_)
-    if found[unsure].all() or not found[unsure].any():
+    cv2.grabCut(window.small, labels, _NOWHERE, background, foreground, 1, cv2.GC_EVAL_FREEZE_MODEL)
+    refined = np.asarray(labels % 2, np.bool_)
+    if refined[unsure].all() or not refined[unsure].any():
         raise RefusedError("GrabCut found no edge in the band")
-    return found
+    return refined
 
 
-def _check_credible(window: Window, found: BoolArray, unsure: BoolArray, colors: _Colors) -> None:
-    where = _some(np.flatnonzero(unsure))
-    pixels = window.small.reshape(-1, 3)[where]
-    front = _log_density(colors.front, pixels) > _log_density(colors.back, pixels)
-    agree = np.mean(front == found.ravel()[where])
+def _check_credible(window: Window, refined: BoolArray, unsure: BoolArray, colors: _Colors) -> None:
+    indices = _subsample(np.flatnonzero(unsure))
+    pixels = window.small.reshape(-1, 3)[indices]
+    foreground = _compute_log_density(colors.foreground, pixels) > _compute_log_density(
+        colors.background, pixels
+    )
+    agree = np.mean(foreground == refined.ravel()[indices])
     if agree < _AGREEMENT:
         raise RefusedError(f"the colours agree with the edge found in {agree:.0%} of the band only")
 
 
-def _log_density(model: FloatArray, pixels: ByteArray) -> FloatArray:
-    """Of each pixel, (N, 3) uint8, in a model, up to a constant: (N,)."""
-    used = model[0, :5] > 0
-    weights, means = model[0, :5][used], model[0, 5:20].reshape(5, 1, 3)[used]
-    spread = model[0, 20:].reshape(5, 3, 3)[used]
-    off = pixels - means
-    distance = ((off @ np.linalg.inv(spread)) * off).sum(-1)
+def _compute_log_density(model: FloatArray, pixels: ByteArray) -> FloatArray:
+    """Return the log density of each pixel, (N, 3) uint8, in a model, up to a constant: (N,)."""
+    is_used = model[0, :5] > 0
+    weights, means = model[0, :5][is_used], model[0, 5:20].reshape(5, 1, 3)[is_used]
+    spread = model[0, 20:].reshape(5, 3, 3)[is_used]
+    offsets = pixels - means
+    distance = ((offsets @ np.linalg.inv(spread)) * offsets).sum(-1)
     scale = np.log(weights / np.sqrt(np.linalg.det(spread)))
     return np.asarray(np.logaddexp.reduce(scale[:, None] - distance / 2), np.float64)

@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.stages import GuidedFilter
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, attempt
-from bgexp.pipeline.working_window import Window, bands_around, open_window
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, try_refinement
+from bgexp.pipeline.working_window import Window, find_bands, open_window
 
 FloatArray = NDArray[np.float32]
 Tile = tuple[slice, slice]  # rows and columns
 
 # The filter's epsilon, for colours of 0 to 1.
 _SMOOTHING = 3e-4
-# Side of the square over which the result at full size is averaged: it follows the noise as well.
+# Side of the square over which the result at full size is averaged: it would follow the noise.
 _GRAIN = 3
-# Side in pixels of the squares in which it is made: they fit the processor's cache.
+# Side in pixels of the tiles in which it is computed: they fit the processor's cache.
 _TILE = 256
 _DEFAULTS = GuidedFilter()
 
@@ -30,7 +30,7 @@ _DEFAULTS = GuidedFilter()
 def refine_mask_guided(
     image: ByteArray, mask: BoolArray, settings: GuidedFilter = _DEFAULTS
 ) -> Refinement:
-    """Moves the mask's edge to the image's, inside a band around it; the rest stays bit-equal.
+    """Move the mask's edge to the image's, inside a band around it; the rest stays bit-equal.
 
     Repeats are bit-equal, in any thread.
 
@@ -42,81 +42,84 @@ def refine_mask_guided(
     Raises:
         ValueError: Where image or mask are not as above.
     """
-    return attempt(image, mask, partial(_refined, settings=settings))
+    return try_refinement(image, mask, partial(_refine_window, settings=settings))
 
 
-def _refined(image: ByteArray, mask: BoolArray, settings: GuidedFilter) -> BoolArray:
+def _refine_window(image: ByteArray, mask: BoolArray, settings: GuidedFilter) -> BoolArray:
     window = open_window(image, mask, settings.radius, settings.size)
     reach = max(settings.radius * window.longer, 1.0)  # the edge's own pixels at least
-    (unsure,) = bands_around(window.coarse, reach)
-    found = window.coarse
+    (unsure,) = find_bands(window.coarse, reach)
+    refined = window.coarse
     for _ in range(settings.iterations - 1):
-        share = _share(_fit(window.small, found, reach), window.small)
-        found = np.where(unsure, share > 0.5, window.coarse)
+        share = _apply_factors(_fit_colors(window.small, refined, reach), window.small)
+        refined = np.where(unsure, share > 0.5, window.coarse)
     result = mask.copy()
-    result[window.where] = follow_edges(window, found, unsure, reach)
+    result[window.where] = follow_edges(window, refined, unsure, reach)
     return result
 
 
-def follow_edges(window: Window, found: BoolArray, unsure: BoolArray, radius: float) -> BoolArray:
-    """A mask of working size at full size, HxW bool, along the edges of the picture.
+def follow_edges(window: Window, refined: BoolArray, unsure: BoolArray, radius: float) -> BoolArray:
+    """Bring a mask from working size to full size, HxW bool, along the edges of the picture.
 
     Args:
-        window: Its own mask stays wherever that is sure.
-        found: hxw bool, the mask of working size.
+        window: Where `unsure` is False, its own mask stays.
+        refined: hxw bool, the mask of working size.
         unsure: hxw bool, where the result may differ from the window's mask.
         radius: Of the guided filter, in working pixels.
     """
-    factors, new = _fit(window.small, found, radius), window.mask.copy()
-    height, width = new.shape
+    factors, result = _fit_colors(window.small, refined, radius), window.mask.copy()
+    height, width = result.shape
     band = cv2.resize(unsure.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
         x, y, across, down = cv2.boundingRect(band[top : top + _TILE, left : left + _TILE])
         if across:
             tile = slice(top + y, top + y + down), slice(left + x, left + x + across)
-            front = _averaged(factors, window.picture, tile) > 0.5
-            cv2.copyTo(front.view(np.uint8), band[tile], new[tile].view(np.uint8))
-    return new
+            foreground = _average_tile(factors, window.picture, tile) > 0.5
+            cv2.copyTo(foreground.view(np.uint8), band[tile], result[tile].view(np.uint8))
+    return result
 
 
-def _fit(picture: ByteArray, mask: BoolArray, radius: float) -> FloatArray:
-    """The mask as a linear function of the colour near each pixel, hxwx4.
+def _fit_colors(picture: ByteArray, mask: BoolArray, radius: float) -> FloatArray:
+    """Fit the mask as a linear function of the colour near each pixel, hxwx4 float32.
 
     Fitted in the square around each pixel, and averaged over all squares that hold a pixel.
 
     Returns:
         Factors of red, green and blue of 0 to 255, and of a fourth colour that is always 255.
     """
-    mean = partial(_mean, side=2 * max(1, round(radius)) + 1)
-    colors = [plane / np.float32(255) for plane in _planes(picture)]
+    mean = partial(_blur, side=2 * max(1, round(radius)) + 1)
+    colors = [plane / np.float32(255) for plane in _split_planes(picture)]
     target = mask.astype(np.float32)
     means, share = [mean(color) for color in colors], mean(target)
-    along = [mean(one * target) - m * share for one, m in zip(colors, means, strict=True)]
+    covariances = [
+        mean(color * target) - color_mean * share
+        for color, color_mean in zip(colors, means, strict=True)
+    ]
     rr, rg, rb, gg, gb, bb = (
         mean(colors[i] * colors[j]) - means[i] * means[j] + np.float32(_SMOOTHING * (i == j))
         for i, j in combinations_with_replacement(range(3), 2)
     )
-    # Plane by plane, the inverse by its adjugate takes a tenth of the time of a solver's.
+    # Plane by plane, the inverse by its adjugate takes a tenth of a solver's time.
     adjugate = [
         [gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb],
         [gb * rb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb],
         [rg * gb - gg * rb, rb * rg - rr * gb, rr * gg - rg * rg],
     ]
     determinant = _dot([rr, rg, rb], adjugate[0])
-    gain = [_dot(row, along) / determinant for row in adjugate]
+    gain = [_dot(row, covariances) / determinant for row in adjugate]
     offset = share - _dot(gain, means)
     return mean(np.dstack([*gain, offset]).astype(np.float32) / np.float32(255))
 
 
-def _share(factors: FloatArray, picture: ByteArray) -> FloatArray:
-    """The share of foreground by a picture's colours, hxw, about 0 to 1."""
+def _apply_factors(factors: FloatArray, picture: ByteArray) -> FloatArray:
+    """Compute the share of foreground by a picture's colours, hxw float32, about 0 to 1."""
     colors = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
     terms = cv2.split(cv2.multiply(factors, colors, dtype=cv2.CV_32F))
     return np.asarray(terms[0] + terms[1] + terms[2] + terms[3], np.float32)
 
 
-def _averaged(factors: FloatArray, picture: ByteArray, tile: Tile) -> FloatArray:
-    """The share of foreground in a tile of a picture, averaged over the grain.
+def _average_tile(factors: FloatArray, picture: ByteArray, tile: Tile) -> FloatArray:
+    """Compute the share of foreground in a tile of a picture, averaged over the grain.
 
     As if the factors had been resized to the picture, applied and averaged as a whole.
     """
@@ -133,20 +136,20 @@ def _averaged(factors: FloatArray, picture: ByteArray, tile: Tile) -> FloatArray
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    share = _mean(_share(np.asarray(resized, np.float32), colors), _GRAIN)
+    share = _blur(_apply_factors(np.asarray(resized, np.float32), colors), _GRAIN)
     top, left = tile[0].start - rows.start, tile[1].start - columns.start
     height, width = (part.stop - part.start for part in tile)
     return share[top : top + height, left : left + width]
 
 
-def _planes(picture: ByteArray) -> ByteArray:
+def _split_planes(picture: ByteArray) -> ByteArray:
     return np.moveaxis(picture, -1, 0)
 
 
-def _mean(plane: FloatArray, side: int) -> FloatArray:
+def _blur(plane: FloatArray, side: int) -> FloatArray:
     return np.asarray(cv2.blur(plane, (side, side)), np.float32)
 
 
-def _dot(one: list[FloatArray], other: list[FloatArray]) -> FloatArray:
-    total = one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
+def _dot(first: list[FloatArray], second: list[FloatArray]) -> FloatArray:
+    total = first[0] * second[0] + first[1] * second[1] + first[2] * second[2]
     return np.asarray(total, np.float32)

@@ -19,7 +19,7 @@ def refine_mask(
     *,
     seed: int = 0,
 ) -> Refinement:
-    """Refines a mask as the settings say.
+    """Refine a mask as the settings say.
 
     Args:
         image: HxWx3 uint8 RGB.
@@ -41,7 +41,7 @@ def refine_mask(
 
 
 def find_network(settings: UNet) -> Weights:
-    """The file of the mask network's weights, verified by its SHA-256 where one is known.
+    """Find the file of the mask network's weights, verified by its SHA-256 where one is known.
 
     Raises:
         UserError: There is none, or it is not the one expected.
@@ -53,9 +53,9 @@ def find_network(settings: UNet) -> Weights:
 
 @lru_cache(maxsize=4)
 def load_network(settings: UNet) -> MaskNetworkPredictor:
-    """The network with its verified weights.
+    """Load the network with its verified weights.
 
-    On the processor, also beside a GPU: refining is the work of many processes, one a core, and
+    On the CPU, also beside a GPU: refining is the work of many processes, one for each core, and
     the mask must not depend on how many there are.
 
     Raises:

@@ -14,7 +14,7 @@ ByteArray = NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Refinement:
-    """The mask to use from here on.
+    """A mask after its refinement, applied or not.
 
     Attributes:
         mask: HxW bool, True = foreground; the one that came in where not applied.
@@ -32,15 +32,15 @@ class RefusedError(Exception):
     """The mask cannot be refined, or the result is not credible; the text says why."""
 
 
-def attempt(
-    image: ByteArray, mask: BoolArray, work: Callable[[ByteArray, BoolArray], BoolArray]
+def try_refinement(
+    image: ByteArray, mask: BoolArray, refine: Callable[[ByteArray, BoolArray], BoolArray]
 ) -> Refinement:
-    """Checks what comes in, lets the work refine it, and keeps the mask where it cannot.
+    """Check image and mask, refine the mask, and keep it where it cannot be refined.
 
     Args:
         image: HxWx3 uint8 RGB.
         mask: HxW bool, True = foreground.
-        work: A contiguous image and mask to the refined mask, HxW bool each; changes neither.
+        refine: Takes a contiguous image and mask, returns the refined mask; changes neither.
 
     Raises:
         ValueError: Where image or mask are not as above.
@@ -53,7 +53,9 @@ def attempt(
         reason = "the mask fills the image" if mask.any() else "the mask is empty"
         return Refinement(mask, "skipped", reason)
     try:
-        return Refinement(work(np.ascontiguousarray(image), np.ascontiguousarray(mask)), "applied")
+        return Refinement(
+            refine(np.ascontiguousarray(image), np.ascontiguousarray(mask)), "applied"
+        )
     except RefusedError as refusal:
         return Refinement(mask, "refused", str(refusal))
     except cv2.error as error:

@@ -30,7 +30,7 @@ WEIGHTS_SHA256 = "50aa98b000360d45eaad6a7b04463c894213161f6151cb595c74e66a8861b0
 
 
 class MaskNetwork(nn.Module):
-    """The network with random weights."""
+    """The mask network; its weights are random until loaded."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,12 +41,12 @@ class MaskNetwork(nn.Module):
         )
         self.context = nn.Conv2d(WIDTHS[-1], WIDTHS[-1], 1)
         # One channel more: the coarse mask.
-        self.fuse = nn.ModuleList(_block(width + 1, width) for width in WIDTHS)
+        self.fuse = nn.ModuleList(_build_block(width + 1, width) for width in WIDTHS)
         self.narrow = nn.ModuleList(nn.Conv2d(wide, width, 1) for width, wide in pairwise(WIDTHS))
         self.head = nn.Conv2d(WIDTHS[0], 1, 3, padding=1)
 
     def forward(self, images: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-        """Logits of the foreground at half the size, Nx1xH/2xW/2 float32.
+        """Compute logits of the foreground at half the size, Nx1xH/2xW/2 float32.
 
         Args:
             images: Nx3xHxW float32 RGB in [0, 1]; H and W are multiples of 32.
@@ -73,7 +73,7 @@ class MaskNetwork(nn.Module):
         return logits
 
 
-def _block(channels: int, width: int) -> nn.Sequential:
+def _build_block(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(
         nn.ReLU(),
         nn.Conv2d(channels, width, 3, padding=1, bias=False),
@@ -95,7 +95,7 @@ class MaskNetworkPredictor:
 
     @torch.inference_mode()
     def predict(self, picture: NDArray[np.uint8], coarse: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The share of foreground, h/2 x w/2 float32 in [0, 1].
+        """Compute the share of foreground, h/2 x w/2 float32 in [0, 1].
 
         Args:
             picture: hxwx3 uint8 RGB; h and w are multiples of 32.
@@ -104,5 +104,5 @@ class MaskNetworkPredictor:
         image = torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None].float() / 255
         mask = torch.from_numpy(coarse).to(self._device)[None, None].float() / 255
         image = image.contiguous(memory_format=torch.channels_last)
-        found = self._network(image, mask)[0, 0].sigmoid().cpu().numpy()
-        return np.asarray(found, np.float32)
+        share = self._network(image, mask)[0, 0].sigmoid().cpu().numpy()
+        return np.asarray(share, np.float32)

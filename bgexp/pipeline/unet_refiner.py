@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bgexp.config.stages import GrabCut, UNet
 from bgexp.pipeline.grabcut import refine_mask_grabcut
-from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, attempt
-from bgexp.pipeline.working_window import shrunk
+from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, try_refinement
+from bgexp.pipeline.working_window import shrink
 
 STRIDE = 32  # the sides of what the network sees are multiples of this
 MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
@@ -28,7 +28,7 @@ class MaskPredictor(Protocol):
     """A network that makes fine masks from coarse ones."""
 
     def predict(self, picture: ByteArray, coarse: ByteArray) -> NDArray[np.float32]:
-        """The share of foreground, h/2 x w/2 float32 in [0, 1].
+        """Compute the share of foreground, h/2 x w/2 float32 in [0, 1].
 
         Args:
             picture: hxwx3 uint8 RGB; h and w are multiples of 32.
@@ -43,7 +43,7 @@ def refine_mask_network(
     predictor: MaskPredictor,
     settings: UNet = _DEFAULTS,
 ) -> Refinement:
-    """Makes the mask anew from the picture around it: nothing of the coarse one is kept for sure.
+    """Predict a new mask from the picture around the coarse one, of which no pixel is fixed.
 
     Args:
         image: HxWx3 uint8 RGB.
@@ -54,11 +54,13 @@ def refine_mask_network(
     Raises:
         ValueError: Where image or mask are not as above.
     """
-    return attempt(image, mask, partial(_refined, predictor=predictor, settings=settings))
+    return try_refinement(
+        image, mask, partial(_refine_window, predictor=predictor, settings=settings)
+    )
 
 
-def surroundings(mask: BoolArray, margin: float = MARGIN) -> tuple[slice, slice]:
-    """Rows and columns of the mask's box with a margin, as square as the picture allows.
+def find_surroundings(mask: BoolArray, margin: float = MARGIN) -> tuple[slice, slice]:
+    """Return rows and columns of the mask's box with a margin, as square as the picture allows.
 
     Args:
         mask: HxW bool, not empty.
@@ -70,44 +72,44 @@ def surroundings(mask: BoolArray, margin: float = MARGIN) -> tuple[slice, slice]
 
 
 def _stretch(start: int, length: int, side: int, limit: int) -> slice:
-    """A range made `side` long around its middle, moved inward at the limits, at most all."""
+    """Make a range `side` long around its middle, moved inward at the limits, at most all."""
     first = min(max(start - (side - length) // 2, 0), max(limit - side, 0))
     return slice(first, min(first + side, limit))
 
 
-def _refined(
+def _refine_window(
     image: ByteArray, mask: BoolArray, predictor: MaskPredictor, settings: UNet
 ) -> BoolArray:
     if settings.grabcut:
         mask = refine_mask_grabcut(image, mask, GrabCut(size=round(_BEFORE * settings.size))).mask
-    where = surroundings(mask)
+    where = find_surroundings(mask)
     picture, old = image[where], mask[where]
     scale = settings.size / max(old.shape)
     height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in old.shape)
-    small = shrunk(picture, (width, height))
-    coarse = shrunk(old.view(np.uint8) * np.uint8(255), (width, height))
+    small = shrink(picture, (width, height))
+    coarse = shrink(old.view(np.uint8) * np.uint8(255), (width, height))
     share = np.asarray(cv2.resize(predictor.predict(small, coarse), (width, height)), np.float32)
-    found = share > settings.threshold
-    share[found & ~_meant(found, coarse > 127, settings.reach)] = 0
+    foreground = share > settings.threshold
+    share[foreground & ~_keep_attached(foreground, coarse > 127, settings.reach)] = 0
     result = np.zeros_like(mask)
     result[where] = cv2.resize(share, old.shape[::-1]) > settings.threshold
     if not result.any():
         raise RefusedError("the network finds no object there")
     if not settings.grabcut:
         return result
-    after = GrabCut(band=_BAND, size=round(_AFTER * settings.size))
-    return refine_mask_grabcut(image, result, after).mask
+    settings_after = GrabCut(band=_BAND, size=round(_AFTER * settings.size))
+    return refine_mask_grabcut(image, result, settings_after).mask
 
 
-def _meant(found: BoolArray, coarse: BoolArray, reach: float) -> BoolArray:
-    """Of what was found, what belongs to the coarse mask: near it, and in one piece with it.
+def _keep_attached(foreground: BoolArray, coarse: BoolArray, reach: float) -> BoolArray:
+    """Keep the foreground that is near the coarse mask and connected with it.
 
-    The network sees objects that nobody asked for, too.
+    The network segments other objects, too.
     """
     longer = max(cv2.boundingRect(coarse.view(np.uint8))[2:])
-    away = cv2.distanceTransform((~coarse).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
-    near = found & (away <= reach * longer)
+    distance = cv2.distanceTransform((~coarse).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_3)
+    near = foreground & (distance <= reach * longer)
     count, parts = cv2.connectedComponents(near.view(np.uint8))
-    asked = np.zeros(count, np.bool_)
-    asked[parts[near & coarse]] = True
-    return np.asarray(asked[parts])
+    is_attached = np.zeros(count, np.bool_)
+    is_attached[parts[near & coarse]] = True
+    return np.asarray(is_attached[parts])

@@ -12,7 +12,7 @@ from bgexp.pipeline.refinement import BoolArray, ByteArray, RefusedError
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The part of an image that a refinement looks at.
+    """The part of an image that a refinement works on.
 
     Attributes:
         where: Its rows and columns in the image.
@@ -32,7 +32,7 @@ class Window:
 
 
 def open_window(image: ByteArray, mask: BoolArray, margin: float, size: int) -> Window:
-    """The mask's bounding box with a margin around it.
+    """Cut out the mask's bounding box with a margin around it.
 
     Args:
         image: HxWx3 uint8 RGB.
@@ -45,21 +45,21 @@ def open_window(image: ByteArray, mask: BoolArray, margin: float, size: int) -> 
     """
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     longer = max(width, height)
-    more = ceil(longer * margin) + 1
-    rows = slice(max(y - more, 0), y + height + more)
-    columns = slice(max(x - more, 0), x + width + more)
-    picture, old = image[rows, columns], mask[rows, columns]
-    scale = min(1.0, size / max(old.shape))
-    shape = max(1, round(old.shape[1] * scale)), max(1, round(old.shape[0] * scale))
-    small = shrunk(picture, shape)
-    coarse = shrunk(old.view(np.uint8) * np.uint8(255), shape) > 127
+    margin_pixels = ceil(longer * margin) + 1
+    rows = slice(max(y - margin_pixels, 0), y + height + margin_pixels)
+    columns = slice(max(x - margin_pixels, 0), x + width + margin_pixels)
+    picture, window_mask = image[rows, columns], mask[rows, columns]
+    scale = min(1.0, size / max(window_mask.shape))
+    shape = max(1, round(window_mask.shape[1] * scale)), max(1, round(window_mask.shape[0] * scale))
+    small = shrink(picture, shape)
+    coarse = shrink(window_mask.view(np.uint8) * np.uint8(255), shape) > 127
     if not coarse.any() or coarse.all():
         raise RefusedError("the mask or its background is too thin at working size")
-    return Window((rows, columns), picture, old, small, coarse, longer * scale)
+    return Window((rows, columns), picture, window_mask, small, coarse, longer * scale)
 
 
-def shrunk(picture: ByteArray, shape: tuple[int, int]) -> ByteArray:
-    """A picture or plane of uint8 at a smaller size, each pixel the mean of an area.
+def shrink(picture: ByteArray, shape: tuple[int, int]) -> ByteArray:
+    """Shrink a picture or plane of uint8, each pixel the mean of an area.
 
     Args:
         picture: HxW or HxWxC.
@@ -73,13 +73,13 @@ def shrunk(picture: ByteArray, shape: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(picture, shape, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def bands_around(mask: BoolArray, *widths: float) -> list[BoolArray]:
-    """For each width in pixels, what is that near to the mask's edge, hxw bool.
+def find_bands(mask: BoolArray, *widths: float) -> list[BoolArray]:
+    """Return for each width in pixels the band that near to the mask's edge, hxw bool.
 
     A part thinner than the band keeps the inner half of its depth outside the band, and so does
     the background. Distances do not count the image border, where the object is only cut off.
     """
-    inside, outside = _depth(mask), _depth(~mask)
+    inside, outside = _measure_depth(mask), _measure_depth(~mask)
     parts = np.asarray(cv2.connectedComponents(mask.view(np.uint8))[1], np.int32)
     deepest = np.zeros(parts.max() + 1, np.float32)
     np.maximum.at(deepest, parts, inside)
@@ -90,7 +90,7 @@ def bands_around(mask: BoolArray, *widths: float) -> list[BoolArray]:
     ]
 
 
-def _depth(mask: BoolArray) -> NDArray[np.float32]:
-    """Of each True pixel, the distance in pixels to the nearest False one."""
+def _measure_depth(mask: BoolArray) -> NDArray[np.float32]:
+    """Measure the distance in pixels from each True pixel to the nearest False one."""
     depth = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(depth, np.float32)

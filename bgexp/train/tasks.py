@@ -19,7 +19,7 @@ from bgexp.detect.detections import Selection
 from bgexp.detect.maskrcnn import MaskRCNNDetector
 from bgexp.pipeline.combine import combine_detections, select_detections
 from bgexp.pipeline.unet import MaskNetwork, MaskNetworkPredictor
-from bgexp.pipeline.unet_refiner import refine_mask_network, surroundings
+from bgexp.pipeline.unet_refiner import find_surroundings, refine_mask_network
 from bgexp.train.degrade import coarsened
 from bgexp.train.scene import Scene
 
@@ -135,7 +135,7 @@ class RefinerExample:
     def __call__(self, scene: Scene, rng: Generator) -> Example:
         """Image 3xHxW; target: the coarse mask and the true one, 1xHxW; float32 in [0, 1]."""
         coarse = coarsened(scene.masks, rng)
-        where = surroundings(coarse, rng.uniform(0.1, 0.4))
+        where = find_surroundings(coarse, rng.uniform(0.1, 0.4))
         found, truth = (
             to_tensor(self._seen(255 * mask[where].astype(np.uint8)))
             for mask in (coarse, scene.foreground)

@@ -16,8 +16,8 @@ from bgexp.detect.detections import Detections, Selection
 from bgexp.pipeline.combine import combine_detections, paste_mask, select_detections
 
 
-def make(boxes, *, masks=None, scores=None, labels=None, size=(20, 30)):
-    """Detections with full soft masks where nothing else is said."""
+def make_detections(boxes, *, masks=None, scores=None, labels=None, size=(20, 30)):
+    """Make detections, by default with full soft masks."""
     n = len(boxes)
     return Detections(
         boxes=np.array(boxes, np.float32).reshape(n, 4),
@@ -30,14 +30,14 @@ def make(boxes, *, masks=None, scores=None, labels=None, size=(20, 30)):
 
 
 def random_detections(seed, n, size, cells=28):
-    """Boxes of up to half the picture, inside it, with smooth masks."""
+    """Make boxes of up to half the picture, inside it, with smooth masks."""
     rng = np.random.default_rng(seed)
     scale = np.array([size[1], size[0]])
     centre = rng.uniform(0.1, 0.9, (n, 2)) * scale
     half = rng.uniform(0.01, 0.25, (n, 2)) * scale
     boxes = np.clip(np.hstack([centre - half, centre + half]), 0, np.tile(scale, 2))
     soft = [cv2.resize(rng.random((5, 5), np.float32), (cells, cells)) for _ in range(n)]
-    return make(
+    return make_detections(
         boxes,
         masks=np.rint(255 * np.array(soft)).astype(np.uint8).reshape(n, cells, cells),
         scores=rng.random(n, np.float32),
@@ -46,10 +46,10 @@ def random_detections(seed, n, size, cells=28):
     )
 
 
-def full_size(pasted, size):
-    plane = np.zeros(size, np.bool_)
-    plane[pasted.where] = pasted.window
-    return plane
+def paste_full_size(pasted, size):
+    mask = np.zeros(size, np.bool_)
+    mask[pasted.where] = pasted.window
+    return mask
 
 
 # -- Detections --------------------------------------------------------------------------------
@@ -70,18 +70,18 @@ def full_size(pasted, size):
     ],
 )
 def test_detections_say_what_they_expected(field, value, message):
-    good = make([[0, 0, 2, 2], [1, 1, 5, 5]])
+    good = make_detections([[0, 0, 2, 2], [1, 1, 5, 5]])
     with pytest.raises(ValueError, match=message):
         replace(good, **{field: value})
 
 
 def test_select_takes_indices_and_booleans():
-    found = random_detections(0, 4, (20, 30))
-    by_index, by_flag = found.select([2, 3]), found.select([False, False, True, True])
+    detections = random_detections(0, 4, (20, 30))
+    by_index, by_flag = detections.select([2, 3]), detections.select([False, False, True, True])
     assert len(by_index) == len(by_flag) == 2
-    np.testing.assert_array_equal(by_index.boxes, found.boxes[2:])
-    np.testing.assert_array_equal(by_flag.masks, found.masks[2:])
-    assert len(found.select([])) == 0
+    np.testing.assert_array_equal(by_index.boxes, detections.boxes[2:])
+    np.testing.assert_array_equal(by_flag.masks, detections.masks[2:])
+    assert len(detections.select([])) == 0
 
 
 # -- pasting -----------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_paste_is_that_of_torchvision(cells, size):
     theirs = paste_masks_in_image(soft, torch.tensor(boxes), size)
     theirs = theirs[:, 0].numpy() > 0.5
     ours = [paste_mask(m, b, size, 0.5) for m, b in zip(masks, boxes, strict=True)]
-    ours = np.array([full_size(one, size) for one in ours])
+    ours = np.array([paste_full_size(pasted, size) for pasted in ours])
     different = (ours != theirs).any(axis=(1, 2))
     assert different.mean() <= 0.05  # a rounding at exactly one half
     assert (ours & theirs).sum() >= 0.999 * (ours | theirs).sum()
@@ -115,21 +115,21 @@ def test_paste_of_a_case_worked_by_hand():
     pasted = paste_mask(np.full((1, 1), 255, np.uint8), np.float32([4, 4, 8, 8]), (20, 20), 0.5)
     y, x = np.mgrid[:20, :20]
     expected = np.abs(y - 6) + np.abs(x - 6) <= 2
-    np.testing.assert_array_equal(full_size(pasted, (20, 20)), expected)
+    np.testing.assert_array_equal(paste_full_size(pasted, (20, 20)), expected)
 
 
 @pytest.mark.parametrize(
     "box", [[-90, 2, -50, 8], [40, 2, 90, 8], [2, -90, 8, -50], [2, 25, 8, 90]]
 )
 def test_a_box_outside_the_image_adds_nothing(box):
-    assert not combine_detections(make([box])).mask.any()
+    assert not combine_detections(make_detections([box])).mask.any()
 
 
 def test_memory_does_not_grow_with_detections():
-    found = random_detections(1, 100, (3000, 4000))
-    found = replace(found, scores=np.ones(100, np.float32))
+    detections = random_detections(1, 100, (3000, 4000))
+    detections = replace(detections, scores=np.ones(100, np.float32))
     tracemalloc.start()
-    combine_detections(found, Combine(fill_holes=0.01, min_area=0.01))
+    combine_detections(detections, Combine(fill_holes=0.01, min_area=0.01))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60e6  # the mask is 12 MB, 100 of them would be 1200
@@ -139,23 +139,26 @@ def test_memory_does_not_grow_with_detections():
 
 
 def test_score_threshold_is_strict():
-    found = make([[0, 0, 5, 5]] * 3, scores=[0.7, 0.71, 0.2])
-    assert select_detections(found, Selection(0.7)).scores.tolist() == found.scores[1:2].tolist()
+    detections = make_detections([[0, 0, 5, 5]] * 3, scores=[0.7, 0.71, 0.2])
+    assert (
+        select_detections(detections, Selection(0.7)).scores.tolist()
+        == detections.scores[1:2].tolist()
+    )
 
 
 @pytest.mark.parametrize(
-    ("threshold", "labels", "left"),
+    ("threshold", "labels", "scores"),
     [(0, None, [0.8, 0.9, 0.95]), (0.85, None, [0.9, 0.95]), (0, {7}, [0.9]), (0, set(), [])],
 )
-def test_labels_and_scores_select(threshold, labels, left):
-    found = make([[0, 0, 5, 5]] * 3, scores=[0.8, 0.9, 0.95], labels=[1, 7, 1])
+def test_labels_and_scores_select(threshold, labels, scores):
+    detections = make_detections([[0, 0, 5, 5]] * 3, scores=[0.8, 0.9, 0.95], labels=[1, 7, 1])
     assert select_detections(
-        found, Selection(threshold, labels=labels)
-    ).scores.tolist() == pytest.approx(left)
+        detections, Selection(threshold, labels=labels)
+    ).scores.tolist() == pytest.approx(scores)
 
 
 @pytest.mark.parametrize(
-    ("threshold", "fallback", "labels", "left"),
+    ("threshold", "fallback", "labels", "scores"),
     [
         (0.9, None, None, []),
         (0.9, 0.5, None, [0.8]),
@@ -165,38 +168,38 @@ def test_labels_and_scores_select(threshold, labels, left):
         (0.9, 0.5, {2}, []),
     ],
 )
-def test_the_best_counts_where_nothing_else_does(threshold, fallback, labels, left):
-    found = make([[0, 0, 5, 5]] * 3, scores=[0.8, 0.75, 0.6], labels=[1, 1, 7])
-    chosen = select_detections(found, Selection(threshold, fallback, labels))
-    assert chosen.scores.tolist() == pytest.approx(left)
+def test_the_best_counts_where_nothing_else_does(threshold, fallback, labels, scores):
+    detections = make_detections([[0, 0, 5, 5]] * 3, scores=[0.8, 0.75, 0.6], labels=[1, 1, 7])
+    selected = select_detections(detections, Selection(threshold, fallback, labels))
+    assert selected.scores.tolist() == pytest.approx(scores)
 
 
 def test_nothing_found_is_an_empty_mask():
     for instances in ("all", "largest", "central"):
-        result = combine_detections(make([]), Combine(instances=instances))
+        result = combine_detections(make_detections([]), Combine(instances=instances))
         assert result.mask.shape == (20, 30)
         assert not result.mask.any()
         assert result.used.tolist() == []
 
 
 @pytest.mark.parametrize(
-    ("change", "used"),
+    ("change", "indices"),
     [
         ({}, [0, 1, 2]),
         ({"instances": "largest"}, [0]),
         ({"instances": "central"}, [2]),  # centres 5, 6.5 and 2 px from the image's (15, 10)
     ],
 )
-def test_which_detections_are_used(change, used):
+def test_which_detections_are_used(change, indices):
     boxes = [[4, 2, 16, 18], [18, 5, 25, 15], [15, 8, 19, 12]]
-    found = make(boxes, scores=[0.8, 0.9, 0.95], labels=[1, 7, 1])
-    assert combine_detections(found, Combine(**change)).used.tolist() == used
+    detections = make_detections(boxes, scores=[0.8, 0.9, 0.95], labels=[1, 7, 1])
+    assert combine_detections(detections, Combine(**change)).used.tolist() == indices
 
 
 def test_largest_is_by_pasted_area_and_not_by_box():
     masks = np.stack([np.full((4, 4), 25), np.full((4, 4), 255)]).astype(np.uint8)
-    found = make([[0, 0, 29, 19], [10, 10, 15, 15]], masks=masks)
-    assert combine_detections(found, Combine(instances="largest")).used.tolist() == [1]
+    detections = make_detections([[0, 0, 29, 19], [10, 10, 15, 15]], masks=masks)
+    assert combine_detections(detections, Combine(instances="largest")).used.tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -228,54 +231,54 @@ _CELLS = """
 """
 
 
-def drawn(change):
+def clean_cells(change):
     cells = np.array([[255 * (c == "#") for c in line] for line in _CELLS.split()], np.uint8)
-    found = make([[1.9, 1.9, 17.1, 17.1]], masks=cells[None], size=(20, 20))
-    return combine_detections(found, Combine(**change)).mask
+    detections = make_detections([[1.9, 1.9, 17.1, 17.1]], masks=cells[None], size=(20, 20))
+    return combine_detections(detections, Combine(**change)).mask
 
 
-def count(mask, connectivity):
+def count_parts(mask, connectivity):
     return label(mask, connectivity=connectivity).max()
 
 
 def test_cleaning_of_a_case_worked_by_hand():
-    plain = drawn({})
-    parts, holes = count(plain, 2), count(~plain, 1) - 1
+    plain = clean_cells({})
+    parts, holes = count_parts(plain, 2), count_parts(~plain, 1) - 1
     assert (parts, holes) == (2, 3)  # the big part and the lone cell; three holes
-    speck = drawn({"min_area": 0.1})
-    assert count(speck, 2) == 1
+    speck = clean_cells({"min_area": 0.1})
+    assert count_parts(speck, 2) == 1
     assert not speck[14:].any()
     sizes = sorted(np.bincount(label(~plain, connectivity=1).ravel())[1:])[:3]
     for i, size in enumerate(sizes):
-        filled = drawn({"fill_holes": (size + 0.1) / 400})
-        assert count(~filled, 1) - 1 == 2 - i
+        filled = clean_cells({"fill_holes": (size + 0.1) / 400})
+        assert count_parts(~filled, 1) - 1 == 2 - i
         assert filled.sum() == plain.sum() + sum(sizes[: i + 1])
 
 
 def test_an_opening_at_the_image_border_is_no_hole():
     cells = np.full((8, 8), 255, np.uint8)
     cells[3:5, :5] = 0
-    found = make([[-4, -4, 23, 23]], masks=cells[None], size=(20, 20))
-    plain = combine_detections(found).mask
+    detections = make_detections([[-4, -4, 23, 23]], masks=cells[None], size=(20, 20))
+    plain = combine_detections(detections).mask
     assert not plain[10, 0]
-    filled = combine_detections(found, Combine(fill_holes=1)).mask
+    filled = combine_detections(detections, Combine(fill_holes=1)).mask
     np.testing.assert_array_equal(filled, plain)
 
 
-def by_labels(mask, smallest, largest):
-    """The slow, obvious cleaning: each part with all that it encloses, one at a time."""
-    parts, kept = label(mask, connectivity=2), np.zeros_like(mask)
+def clean_by_labels(mask, smallest, largest):
+    """Clean the slow, obvious way: each part with all that it encloses, one at a time."""
+    parts, cleaned = label(mask, connectivity=2), np.zeros_like(mask)
     for i in range(1, parts.max() + 1):
         part = parts == i
-        holes = enclosed(part)
+        holes = find_holes(part)
         if part.sum() + sum(hole.sum() for hole in holes) >= smallest:
-            kept |= part
+            cleaned |= part
             for hole in holes:
-                kept |= hole & (hole.sum() <= largest)
-    return kept
+                cleaned |= hole & (hole.sum() <= largest)
+    return cleaned
 
 
-def enclosed(part):
+def find_holes(part):
     regions = label(~np.pad(part, 1), connectivity=1)
     inner = set(range(1, regions.max() + 1)) - {regions[0, 0]}
     return [regions[1:-1, 1:-1] == i for i in inner]
@@ -286,10 +289,10 @@ def enclosed(part):
 def test_cleaning_agrees_with_the_obvious_way(seed, fill_holes, min_area):
     rng = np.random.default_rng(seed)
     cells = np.uint8(255) * (rng.random((1, 14, 14)) < rng.uniform(0.3, 0.8))
-    found = make([[2, 2, 27, 17]], masks=cells)
-    plain = combine_detections(found).mask
-    ours = combine_detections(found, Combine(fill_holes=fill_holes, min_area=min_area)).mask
-    theirs = by_labels(plain, min_area * plain.size, fill_holes * plain.size)
+    detections = make_detections([[2, 2, 27, 17]], masks=cells)
+    plain = combine_detections(detections).mask
+    ours = combine_detections(detections, Combine(fill_holes=fill_holes, min_area=min_area)).mask
+    theirs = clean_by_labels(plain, min_area * plain.size, fill_holes * plain.size)
     np.testing.assert_array_equal(ours, theirs)
 
 
@@ -311,21 +314,23 @@ def within(inner, outer):
 @settings(deadline=None)
 @given(seeds, cleanings)
 def test_more_detections_only_grow_the_mask(seed, cleaning):
-    found = random_detections(seed, 5, (40, 60))
+    detections = random_detections(seed, 5, (40, 60))
     rule = Combine(**cleaning)
-    masks = [combine_detections(found.select(np.arange(n)), rule).mask for n in range(6)]
+    masks = [combine_detections(detections.select(np.arange(n)), rule).mask for n in range(6)]
     assert all(within(few, more) for few, more in pairwise(masks))
 
 
 @settings(deadline=None)
 @given(seeds, shares, shares, cleanings)
-def test_lower_thresholds_only_grow_the_mask(seed, one, other, cleaning):
-    found = random_detections(seed, 5, (40, 60))
-    low, high = sorted([one, other])
-    small = combine_detections(found, Combine(mask_threshold=high, **cleaning)).mask
-    assert within(small, combine_detections(found, Combine(mask_threshold=low, **cleaning)).mask)
+def test_lower_thresholds_only_grow_the_mask(seed, first, second, cleaning):
+    detections = random_detections(seed, 5, (40, 60))
+    low, high = sorted([first, second])
+    small = combine_detections(detections, Combine(mask_threshold=high, **cleaning)).mask
+    assert within(
+        small, combine_detections(detections, Combine(mask_threshold=low, **cleaning)).mask
+    )
     few, many = (
-        combine_detections(select_detections(found, Selection(t))).mask for t in (high, low)
+        combine_detections(select_detections(detections, Selection(t))).mask for t in (high, low)
     )
     assert within(few, many)
 
@@ -333,7 +338,7 @@ def test_lower_thresholds_only_grow_the_mask(seed, one, other, cleaning):
 @settings(deadline=None)
 @given(seeds, st.floats(0, 0.3))
 def test_filling_only_adds_and_removing_only_removes(seed, share):
-    found = random_detections(seed, 5, (40, 60))
-    plain = combine_detections(found).mask
-    assert within(plain, combine_detections(found, Combine(fill_holes=share)).mask)
-    assert within(combine_detections(found, Combine(min_area=share)).mask, plain)
+    detections = random_detections(seed, 5, (40, 60))
+    plain = combine_detections(detections).mask
+    assert within(plain, combine_detections(detections, Combine(fill_holes=share)).mask)
+    assert within(combine_detections(detections, Combine(min_area=share)).mask, plain)

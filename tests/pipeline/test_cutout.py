@@ -50,12 +50,12 @@ levels = st.integers(0, 255)
 @given(pictures(), st.tuples(levels, levels, levels))
 def test_kept_pixels_are_bit_equal_and_the_rest_is_the_color(picture, color):
     image, mask = picture
-    before = image.copy()
+    copy = image.copy()
     result = cut_out(image, mask, color)
     assert (result[mask] == image[mask]).all()
     assert (result[~mask] == color).all()
     assert (cut_out(image, mask)[~mask] == 0).all()
-    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(image, copy)
 
 
 @given(pictures())

@@ -19,73 +19,75 @@ def rectangle(top, bottom, left, right):
     return mask
 
 
-def painted(mask, inside=RED, outside=GREEN, grain=GRAIN):
+def paint(mask, inside=RED, outside=GREEN, grain=GRAIN):
     colors = np.where(mask[..., None], inside, outside) + grain
     return colors.clip(0, 255).astype(np.uint8)
 
 
 TRUTH = rectangle(40, 80, 50, 110)
-IMAGE = painted(TRUTH)
+IMAGE = paint(TRUTH)
 COARSE = rectangle(38, 82, 48, 112)  # 2 px too large, where the band is almost 4 px wide
 
 
-def refused(image, mask, how):
-    result = refine_mask_grabcut(image, mask, how)
+def get_refusal(image, mask, settings):
+    result = refine_mask_grabcut(image, mask, settings)
     np.testing.assert_array_equal(result.mask, mask)
     assert result.status == "refused"
     return result.reason
 
 
-def gaussians(model):
-    """Weights, means and covariances of OpenCV's model, those in use."""
+def split_gaussians(model):
+    """Return weights, means and covariances in use of OpenCV's model."""
     weights, means, spreads = np.split(model.ravel(), [5, 20])
-    used = weights > 0
-    return weights[used], means.reshape(5, 3)[used], spreads.reshape(5, 3, 3)[used]
+    is_used = weights > 0
+    return weights[is_used], means.reshape(5, 3)[is_used], spreads.reshape(5, 3, 3)[is_used]
 
 
 # -- colours ---------------------------------------------------------------------------------
 
 
 def test_the_colours_are_those_of_both_sides():
-    colors = grabcut._learn(IMAGE, TRUTH, np.ones_like(TRUTH), 0)
-    for model, expected in ((colors.front, RED), (colors.back, GREEN)):
-        weights, means, _ = gaussians(model)
+    colors = grabcut._learn_colors(IMAGE, TRUTH, np.ones_like(TRUTH), 0)
+    for model, color in ((colors.foreground, RED), (colors.background, GREEN)):
+        weights, means, _ = split_gaussians(model)
         assert weights.sum() == pytest.approx(1)
-        np.testing.assert_allclose(weights @ means, expected, atol=1)
+        np.testing.assert_allclose(weights @ means, color, atol=1)
 
 
 def test_what_is_not_clear_is_not_learned():
     inner = rectangle(45, 75, 55, 105)
     ring = TRUTH & ~inner
-    image = painted(ring, inside=(0, 0, 255), outside=0) + painted(inner) * ~ring[..., None]
-    colors = grabcut._learn(image, TRUTH, ~ring, 0)
-    _, means, _ = gaussians(colors.front)
+    image = paint(ring, inside=(0, 0, 255), outside=0) + paint(inner) * ~ring[..., None]
+    colors = grabcut._learn_colors(image, TRUTH, ~ring, 0)
+    _, means, _ = split_gaussians(colors.foreground)
     assert (means[:, 2] < 100).all()
 
 
 def test_densities_are_those_of_the_mixture():
-    model = grabcut._learn(IMAGE, TRUTH, np.ones_like(TRUTH), 0).front
+    model = grabcut._learn_colors(IMAGE, TRUTH, np.ones_like(TRUTH), 0).foreground
     pixels = np.array([RED, (190, 70, 45), (205, 50, 60)], np.uint8)
     expected = sum(
         weight * multivariate_normal(mean, spread).pdf(pixels)
-        for weight, mean, spread in zip(*gaussians(model), strict=True)
+        for weight, mean, spread in zip(*split_gaussians(model), strict=True)
     )
-    found = np.exp(grabcut._log_density(model, pixels)) / (2 * np.pi) ** 1.5
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    density = np.exp(grabcut._compute_log_density(model, pixels)) / (2 * np.pi) ** 1.5
+    np.testing.assert_allclose(density, expected, rtol=1e-9)
 
 
 def test_a_density_that_vanishes_still_has_an_order():
-    model = grabcut._learn(IMAGE, TRUTH, np.ones_like(TRUTH), 0).front
-    near, far = grabcut._log_density(model, np.array([(90, 160, 150), (0, 255, 255)], np.uint8))
+    model = grabcut._learn_colors(IMAGE, TRUTH, np.ones_like(TRUTH), 0).foreground
+    near, far = grabcut._compute_log_density(
+        model, np.array([(90, 160, 150), (0, 255, 255)], np.uint8)
+    )
     assert np.isfinite([near, far]).all()
     assert near > far
 
 
 def test_the_seed_reaches_grabcut(monkeypatch):
-    seen = []
-    monkeypatch.setattr(cv2, "setRNGSeed", seen.append)
+    seeds = []
+    monkeypatch.setattr(cv2, "setRNGSeed", seeds.append)
     refine_mask_grabcut(IMAGE, COARSE, GrabCut(iterations=2), seed=7)
-    assert seen == [7, 7]
+    assert seeds == [7, 7]
 
 
 # -- the edge --------------------------------------------------------------------------------
@@ -99,32 +101,36 @@ def test_the_edge_is_where_the_colours_change():
 
 @pytest.mark.parametrize(("size", "narrower"), [(80, 4), (160, 2), (320, 1)])
 def test_colours_weigh_more_where_the_picture_is_small(monkeypatch, size, narrower):
-    learned, used = [], []
-    original, learn = cv2.grabCut, grabcut._learn
+    models, covariances = [], []
+    original, learn_colors = cv2.grabCut, grabcut._learn_colors
 
     def cut(*arguments):
         if arguments[-1] == cv2.GC_EVAL_FREEZE_MODEL:
-            used.append(arguments[3][0, 20:].copy())
+            covariances.append(arguments[3][0, 20:].copy())
         return original(*arguments)
 
     def spy(*arguments):
-        learned.append(learn(*arguments))
-        return learned[-1]
+        models.append(learn_colors(*arguments))
+        return models[-1]
 
-    monkeypatch.setattr(grabcut, "_learn", spy)
+    monkeypatch.setattr(grabcut, "_learn_colors", spy)
     monkeypatch.setattr(cv2, "grabCut", cut)
     image = cv2.resize(IMAGE, (320, 240))
     mask = np.zeros((240, 320), np.bool_)
     mask[20:220, 20:300] = True  # so large that the window is the picture
     refine_mask_grabcut(image, mask, GrabCut(size=size))
-    np.testing.assert_allclose(used[0], learned[0].back[0, 20:] / narrower)
+    np.testing.assert_allclose(covariances[0], models[0].background[0, 20:] / narrower)
 
 
 def test_more_iterations_learn_from_the_edge_found(monkeypatch):
-    seen, learn = [], grabcut._learn
-    monkeypatch.setattr(grabcut, "_learn", lambda *given: seen.append(given[1]) or learn(*given))
+    masks, learn_colors = [], grabcut._learn_colors
+    monkeypatch.setattr(
+        grabcut,
+        "_learn_colors",
+        lambda *arguments: masks.append(arguments[1]) or learn_colors(*arguments),
+    )
     refine_mask_grabcut(IMAGE, COARSE, GrabCut(iterations=3))
-    first, second, third = (np.count_nonzero(mask) for mask in seen)
+    first, second, third = (np.count_nonzero(mask) for mask in masks)
     assert first > second == third  # the coarse mask, then the edge, which is found at once
 
 
@@ -132,18 +138,18 @@ def test_more_iterations_learn_from_the_edge_found(monkeypatch):
 
 
 def test_a_band_without_an_edge():
-    flat = painted(rectangle(55, 65, 75, 85), grain=0)
-    assert refused(flat, COARSE, GrabCut()) == "GrabCut found no edge in the band"
+    flat = paint(rectangle(55, 65, 75, 85), grain=0)
+    assert get_refusal(flat, COARSE, GrabCut()) == "GrabCut found no edge in the band"
 
 
 def test_colours_that_do_not_decide():
     noise = np.random.default_rng(0).integers(0, 256, IMAGE.shape, np.uint8)
-    reason = refused(noise, COARSE, GrabCut(band=0.2))
+    reason = get_refusal(noise, COARSE, GrabCut(band=0.2))
     assert reason.startswith("the colours agree with the edge found in ")
     assert reason.endswith("% of the band only")
 
 
 def test_too_large_a_change():
-    reason = refused(IMAGE, COARSE, GrabCut(max_change=0.01))
+    reason = get_refusal(IMAGE, COARSE, GrabCut(max_change=0.01))
     assert reason.startswith("it would change ")
     assert reason.endswith("% of the mask")

@@ -14,8 +14,8 @@ from bgexp.pipeline.guided import refine_mask_guided
 from bgexp.pipeline.working_window import Window
 
 
-def slow_filter(picture, mask, radius):
-    """He et al.'s definition, pixel by pixel: least squares in each window, then their mean.
+def filter_slowly(picture, mask, radius):
+    """Filter by He et al.'s definition, pixel by pixel: least squares in windows, then means.
 
     A window minimises the sum of (a I + b - p)^2 + epsilon a^2 over its pixels; a sum of squares
     with three more rows, which lstsq solves. Outside, the picture is mirrored without its edge.
@@ -44,9 +44,9 @@ def test_it_is_the_guided_filter(radius):
     rng = np.random.default_rng(radius)
     picture = rng.integers(0, 256, (9, 11, 3), np.uint8)
     mask = rng.random((9, 11)) > 0.5
-    found = guided._share(guided._fit(picture, mask, radius), picture)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, slow_filter(picture, mask, radius), atol=1e-4)
+    share = guided._apply_factors(guided._fit_colors(picture, mask, radius), picture)
+    assert share.dtype == np.float32
+    np.testing.assert_allclose(share, filter_slowly(picture, mask, radius), atol=1e-4)
 
 
 def test_a_flat_picture_only_blurs_the_mask():
@@ -54,9 +54,9 @@ def test_a_flat_picture_only_blurs_the_mask():
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.bool_)
     mask[:, :4] = True
-    found = guided._share(guided._fit(picture, mask, 1), picture)
+    share = guided._apply_factors(guided._fit_colors(picture, mask, 1), picture)
     expected = np.array([9, 9, 8, 6, 3, 1, 0, 0]) / 9
-    np.testing.assert_allclose(found, np.broadcast_to(expected, (8, 8)), atol=1e-5)
+    np.testing.assert_allclose(share, np.broadcast_to(expected, (8, 8)), atol=1e-5)
 
 
 @given(
@@ -67,16 +67,16 @@ def test_tile_by_tile_it_is_as_if_made_at_once(height, width, scale, tile, seed)
     size = round(height * scale), round(width * scale)
     picture = rng.integers(0, 256, (*size, 3), np.uint8)
     small = cv2.resize(picture, (width, height))
-    found, unsure = rng.random((2, height, width)) > 0.5
-    window = Window(np.s_[:, :], picture, rng.random(size) > 0.5, small, found, 10)
-    factors = cv2.resize(guided._fit(small, found, 2), size[::-1]).reshape(*size, 4)
+    refined, unsure = rng.random((2, height, width)) > 0.5
+    window = Window(np.s_[:, :], picture, rng.random(size) > 0.5, small, refined, 10)
+    factors = cv2.resize(guided._fit_colors(small, refined, 2), size[::-1]).reshape(*size, 4)
     share = cv2.blur((factors * np.dstack([picture, np.full(size, 255)])).sum(-1), (3, 3))
     band = cv2.resize(unsure.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
     with mock.patch.object(guided, "_TILE", tile):
-        new = guided.follow_edges(window, found, unsure, 2)
+        mask = guided.follow_edges(window, refined, unsure, 2)
     decided = abs(share - 0.5) > 1e-3
-    assert (new == window.mask)[~band].all()
-    assert (new == (share > 0.5))[band & decided].all()
+    assert (mask == window.mask)[~band].all()
+    assert (mask == (share > 0.5))[band & decided].all()
 
 
 def test_each_pass_brings_the_edge_nearer():

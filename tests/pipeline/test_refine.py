@@ -23,28 +23,28 @@ def ellipse(size, centre, axes):
     return ((x - centre[0]) / axes[0]) ** 2 + ((y - centre[1]) / axes[1]) ** 2 <= 1
 
 
-def textured(size, color, rng):
-    """Cloudy texture of about the colour, with grain."""
+def make_texture(size, color, rng):
+    """Make a cloudy texture of about the colour, with grain."""
     clouds = cv2.resize(rng.random((9, 12, 3), np.float32), size[::-1])
     return color + 60 * (clouds - 0.5) + rng.normal(0, 6, (*size, 3))
 
 
-def picture_of(truth, seed=0):
-    """A reddish object on a greenish background: HxWx3 uint8."""
+def make_picture(truth, seed=0):
+    """Make a reddish object on a greenish background: HxWx3 uint8."""
     rng = np.random.default_rng(seed)
-    inside = textured(truth.shape, np.array([170, 90, 70]), rng)
-    outside = textured(truth.shape, np.array([90, 140, 80]), rng)
+    inside = make_texture(truth.shape, np.array([170, 90, 70]), rng)
+    outside = make_texture(truth.shape, np.array([90, 140, 80]), rng)
     return np.clip(np.where(truth[..., None], inside, outside), 0, 255).astype(np.uint8)
 
 
 TRUTH = ellipse((300, 400), (200, 150), (110, 80))
-IMAGE = picture_of(TRUTH)
+IMAGE = make_picture(TRUTH)
 SHIFTED = ellipse((300, 400), (206, 147), (117, 87))
 BOTH = pytest.mark.parametrize("kind", [GrabCut, GuidedFilter])
 
 
-def wide(kind, size):
-    """Settings for scenes whose coarse edges are 5 % of the object's longer side away."""
+def make_wide_settings(kind, size):
+    """Make settings for scenes whose coarse edges are 5 % of the object's longer side away."""
     if kind is GrabCut:
         return GrabCut(size=size, band=0.08)
     return GuidedFilter(size=size, radius=0.12)
@@ -60,7 +60,9 @@ def test_without_refinement_the_mask_is_the_same():
 
 
 def test_the_settings_choose():
-    grabcut, guided = (refine_mask(IMAGE, SHIFTED, how).mask for how in (GrabCut(), GuidedFilter()))
+    grabcut, guided = (
+        refine_mask(IMAGE, SHIFTED, refinement).mask for refinement in (GrabCut(), GuidedFilter())
+    )
     np.testing.assert_array_equal(grabcut, refine_mask_grabcut(IMAGE, SHIFTED).mask)
     np.testing.assert_array_equal(guided, refine_mask_guided(IMAGE, SHIFTED).mask)
     assert (grabcut != guided).any()
@@ -81,18 +83,18 @@ def test_the_settings_choose():
     ids=["dilated and shifted", "eroded", "shifted"],
 )
 def test_it_finds_the_edge(kind, coarse, size):
-    before = coarse.copy()
-    result = refine_mask(IMAGE, coarse, wide(kind, size))
+    copy = coarse.copy()
+    result = refine_mask(IMAGE, coarse, make_wide_settings(kind, size))
     assert (result.status, result.reason) == ("applied", "")
     assert iou(result.mask, TRUTH) > max(0.97, iou(coarse, TRUTH) + 0.05)
-    np.testing.assert_array_equal(coarse, before)
+    np.testing.assert_array_equal(coarse, copy)
 
 
 @BOTH
 def test_an_object_cut_off_by_the_border_is_not_eroded_from_there(kind):
     truth = ellipse((200, 300), (0, 200), (150, 120))
     coarse = ellipse((200, 300), (3, 198), (160, 128))
-    result = refine_mask(picture_of(truth), coarse, wide(kind, 128))
+    result = refine_mask(make_picture(truth), coarse, make_wide_settings(kind, 128))
     assert result.status == "applied"
     assert iou(result.mask, truth) > max(0.97, iou(coarse, truth) + 0.05)
     assert result.mask[-1, :130].all()
@@ -103,7 +105,7 @@ def test_an_object_cut_off_by_the_border_is_not_eroded_from_there(kind):
 def test_thin_parts_keep_a_core(kind):
     truth = ellipse((300, 400), (200, 150), (110, 80))
     truth[20:26, 40:360] = True  # a bar of 6 px, far thinner than the band of 26
-    result = refine_mask(picture_of(truth), truth, wide(kind, 512))
+    result = refine_mask(make_picture(truth), truth, make_wide_settings(kind, 512))
     assert result.status == "applied"
     assert result.mask[22:24, 45:355].all()
 
@@ -112,13 +114,13 @@ def test_thin_parts_keep_a_core(kind):
 def test_grain_does_not_fray_the_edge(kind):
     noise = np.random.default_rng(1).normal(0, 20, IMAGE.shape)
     grainy = (IMAGE + noise).clip(0, 255).astype(np.uint8)
-    result = refine_mask(grainy, SHIFTED, wide(kind, 192))
+    result = refine_mask(grainy, SHIFTED, make_wide_settings(kind, 192))
     assert result.status == "applied"
-    assert edge_length(result.mask) < 1.1 * edge_length(TRUTH)
+    assert measure_edge(result.mask) < 1.1 * measure_edge(TRUTH)
 
 
-def edge_length(mask):
-    """Steps between a foreground and a background pixel, down or to the right."""
+def measure_edge(mask):
+    """Count the steps between a foreground and a background pixel, down or to the right."""
     return sum(np.count_nonzero(np.diff(mask, axis=axis)) for axis in (0, 1))
 
 
@@ -133,8 +135,8 @@ def test_a_few_pixels_are_enough(kind):
 
 @pytest.fixture(scope="module")
 def photographs():
-    """The sample's images, their truths, and masks as coarse as 8x8 cells in the truth's box."""
-    found = []
+    """Load the sample's images, their truths, and masks of 8x8 cells in the truth's box."""
+    photographs = []
     for item in read_dataset(Sample(name="sample"), 0).items:
         image, truth = load_item(item, 1)
         x, y, width, height = cv2.boundingRect(truth.view(np.uint8))
@@ -142,8 +144,8 @@ def photographs():
         cells = cv2.resize(truth[box].astype(np.float32), (8, 8), interpolation=cv2.INTER_AREA)
         coarse = np.zeros_like(truth)
         coarse[box] = cv2.resize(cells, (width, height)) > 0.5
-        found.append((image, truth, coarse))
-    return found
+        photographs.append((image, truth, coarse))
+    return photographs
 
 
 @BOTH
@@ -172,19 +174,19 @@ def test_it_helps_on_photographs(kind, photographs):
 )
 def test_nothing_changes_outside_the_band(kind, seed, centre, axes, band):
     mask = ellipse((120, 200), centre, axes)
-    image = picture_of(ellipse((120, 200), (100, 60), (50, 30)), seed)
+    image = make_picture(ellipse((120, 200), (100, 60), (50, 30)), seed)
     grabcut = GrabCut(size=64, band=band, max_change=10)
-    how = grabcut if kind is GrabCut else GuidedFilter(size=64, radius=band)
-    result = refine_mask(image, mask, how)
+    refinement = grabcut if kind is GrabCut else GuidedFilter(size=64, radius=band)
+    result = refine_mask(image, mask, refinement)
     _, _, width, height = cv2.boundingRect(mask.view(np.uint8))
     scale = max(width, height) * (1 + 2 * (band + 0.1)) / 64
     # The band in full pixels, and two working pixels for the rounding on the way there and back.
     reach = band * max(width, height) + 2 * max(scale, 1) + 1
-    deep = distance(mask) + distance(~mask)
+    deep = measure_distance(mask) + measure_distance(~mask)
     np.testing.assert_array_equal(result.mask[deep > reach], mask[deep > reach])
 
 
-def distance(mask):
+def measure_distance(mask):
     return cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
@@ -193,22 +195,22 @@ def distance(mask):
 
 @BOTH
 def test_repeats_are_bit_equal_in_any_thread_and_with_any_number_of_them(kind):
-    once = refine_mask(IMAGE, SHIFTED, kind()).mask
+    mask = refine_mask(IMAGE, SHIFTED, kind()).mask
 
-    def again(i):
+    def refine_again(i):
         cv2.setRNGSeed(i)  # as other work in this thread would leave it
         return refine_mask(IMAGE, SHIFTED, kind()).mask
 
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(again, range(8)))
-    before = cv2.getNumThreads()
+        results = list(pool.map(refine_again, range(8)))
+    n_threads = cv2.getNumThreads()
     try:
         for threads in (1, 2, 4):
             cv2.setNumThreads(threads)
-            results.append(again(threads))
+            results.append(refine_again(threads))
     finally:
-        cv2.setNumThreads(before)
-    assert all((one == once).all() for one in results)
+        cv2.setNumThreads(n_threads)
+    assert all((result == mask).all() for result in results)
 
 
 @BOTH
@@ -221,7 +223,7 @@ def test_any_memory_layout(kind):
 # -- when the mask comes back ----------------------------------------------------------------
 
 
-def kept(result, mask):
+def check_kept(result, mask):
     np.testing.assert_array_equal(result.mask, mask)
     return result.status, result.reason
 
@@ -232,7 +234,7 @@ def test_with_nothing_to_refine_it_is_skipped(kind):
         (np.zeros_like(TRUTH), "the mask is empty"),
         (np.ones_like(TRUTH), "the mask fills the image"),
     ]:
-        assert kept(refine_mask(IMAGE, mask, kind()), mask) == ("skipped", reason)
+        assert check_kept(refine_mask(IMAGE, mask, kind()), mask) == ("skipped", reason)
 
 
 @BOTH
@@ -240,19 +242,19 @@ def test_what_vanishes_at_working_size_is_refused(kind):
     line = np.zeros_like(TRUTH)
     line[150, 20:380] = True
     for mask in (line, ~line):
-        status, reason = kept(refine_mask(IMAGE, mask, kind(size=128)), mask)
+        status, reason = check_kept(refine_mask(IMAGE, mask, kind(size=128)), mask)
         assert status == "refused"
         assert reason == "the mask or its background is too thin at working size"
 
 
 @BOTH
 def test_an_error_of_opencv_comes_back_as_the_reason(kind, monkeypatch):
-    def fails(*_, **__):
+    def fail(*_, **__):
         raise cv2.error("no memory")
 
-    monkeypatch.setattr(cv2, "blur" if kind is GuidedFilter else "grabCut", fails)
+    monkeypatch.setattr(cv2, "blur" if kind is GuidedFilter else "grabCut", fail)
     result = refine_mask(IMAGE, SHIFTED, kind())
-    assert kept(result, SHIFTED) == ("refused", "OpenCV failed: no memory")
+    assert check_kept(result, SHIFTED) == ("refused", "OpenCV failed: no memory")
 
 
 # -- wrong use -------------------------------------------------------------------------------

@@ -16,16 +16,16 @@ from bgexp.pipeline.unet import MaskNetwork, MaskNetworkPredictor
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    made = MaskNetwork()
-    for name, value in made.named_buffers():  # norms that do something
+    network = MaskNetwork()
+    for name, value in network.named_buffers():  # norms that do something
         if name.endswith("running_var"):
             value.uniform_(0.5, 2)
         elif name.endswith("running_mean"):
             value.uniform_(-0.3, 0.3)
-    return made.eval()
+    return network.eval()
 
 
-def picture(height=64, width=96):
+def make_picture(height=64, width=96):
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (height, width, 3), np.uint8)
 
@@ -39,34 +39,34 @@ def test_half_the_size_comes_out(network):
 def test_each_picture_of_a_batch_is_its_own(network):
     images, coarse = torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64)
     with torch.inference_mode():
-        both = network(images, coarse)
-        one = network(images[1:], coarse[1:])
-    torch.testing.assert_close(both[1:], one, atol=1e-5, rtol=1e-4)
+        batch = network(images, coarse)
+        single = network(images[1:], coarse[1:])
+    torch.testing.assert_close(batch[1:], single, atol=1e-5, rtol=1e-4)
 
 
 def test_the_coarse_mask_counts(network):
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        found = [network(images, torch.full((1, 1, 64, 64), share)) for share in (0.0, 1.0)]
-    assert (found[0] - found[1]).abs().max() > 1e-3
+        logits = [network(images, torch.full((1, 1, 64, 64), share)) for share in (0.0, 1.0)]
+    assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
 def test_the_predictor_computes_what_the_network_does(network):
     """Norms folded, channels last, uint8 in and probabilities out: the same function."""
-    image, coarse = picture(), picture()[..., 0].copy()
-    found = MaskNetworkPredictor(deepcopy(network), CPU).predict(image, coarse)
+    image, coarse = make_picture(), make_picture()[..., 0].copy()
+    share = MaskNetworkPredictor(deepcopy(network), CPU).predict(image, coarse)
     with torch.inference_mode():
         tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         mask = torch.from_numpy(coarse)[None, None].float() / 255
         expected = network(tensor, mask).sigmoid()[0, 0].numpy()
-    assert (found.shape, found.dtype) == ((32, 48), np.float32)
+    assert (share.shape, share.dtype) == ((32, 48), np.float32)
     assert expected.std() > 1e-3
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(share, expected, atol=1e-4)
 
 
 def test_the_first_blocks_are_not_trained(network):
-    still = {name for name, weight in network.named_parameters() if not weight.requires_grad}
-    assert {int(name.split(".")[1]) for name in still} == set(range(FROZEN_BLOCKS))
+    frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
+    assert {int(name.split(".")[1]) for name in frozen} == set(range(FROZEN_BLOCKS))
 
 
 # -- weights ---------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_a_file_of_ones_own(network, tmp_path):
     path = tmp_path / "mine.safetensors"
     save_state(network.state_dict(), path, {})
     predictor = load_network(UNet(weights=path))
-    assert predictor.predict(picture(), picture()[..., 0].copy()).shape == (32, 48)
+    assert predictor.predict(make_picture(), make_picture()[..., 0].copy()).shape == (32, 48)
 
 
 @pytest.mark.parametrize("content", ["missing", "no weights", "another network"])

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.config.stages import UNet
-from bgexp.pipeline.unet_refiner import STRIDE, refine_mask_network, surroundings
+from bgexp.pipeline.unet_refiner import STRIDE, find_surroundings, refine_mask_network
 
 
 class Brightness:
-    """Takes what is bright for the foreground, and keeps what it was shown."""
+    """Predicts bright pixels as foreground, and keeps its inputs."""
 
     def __init__(self, share=1.0):
         self.share = share
@@ -19,15 +19,15 @@ class Brightness:
         return (self.share * bright).astype(np.float32)
 
 
-def scene(height=300, width=400, box=(100, 200, 120, 260)):
-    """A white box on black, as image and truth."""
+def make_scene(height=300, width=400, box=(100, 200, 120, 260)):
+    """Make a white box on black, as image and truth."""
     truth = np.zeros((height, width), bool)
     truth[box[0] : box[1], box[2] : box[3]] = True
     return np.repeat(truth[..., None] * np.uint8(255), 3, axis=2), truth
 
 
-def overlap(one, other):
-    return (one & other).sum() / (one | other).sum()
+def measure_overlap(first, second):
+    return (first & second).sum() / (first | second).sum()
 
 
 @st.composite
@@ -42,7 +42,7 @@ def boxes(draw):
 
 @given(boxes(), st.floats(0, 1))
 def test_the_surroundings_hold_the_mask_and_are_as_square_as_the_picture_allows(mask, margin):
-    rows, columns = surroundings(mask, margin)
+    rows, columns = find_surroundings(mask, margin)
     assert mask[rows, columns].sum() == mask.sum()
     height, width = mask[rows, columns].shape
     assert (height, width) == (rows.stop - rows.start, columns.stop - columns.start)
@@ -52,25 +52,25 @@ def test_the_surroundings_hold_the_mask_and_are_as_square_as_the_picture_allows(
 
 
 def test_a_margin_is_a_share_of_the_longer_side():
-    _, truth = scene()  # 100 x 140 pixels around row 150, column 190
-    rows, columns = surroundings(truth, 0.1)
+    _, truth = make_scene()  # 100 x 140 pixels around row 150, column 190
+    rows, columns = find_surroundings(truth, 0.1)
     assert (rows.stop - rows.start, columns.stop - columns.start) == (170, 170)
     assert abs((rows.start + rows.stop) / 2 - 150) <= 1
     assert abs((columns.start + columns.stop) / 2 - 190) <= 1
 
 
 def test_the_mask_is_made_anew_where_the_network_sees_the_object():
-    image, truth = scene()
+    image, truth = make_scene()
     shifted = np.roll(truth, (8, -12), axis=(0, 1))
     refined = refine_mask_network(image, shifted, Brightness())
     assert (refined.status, refined.reason) == ("applied", "")
-    assert overlap(shifted, truth) < 0.8
-    assert overlap(refined.mask, truth) > 0.95
+    assert measure_overlap(shifted, truth) < 0.8
+    assert measure_overlap(refined.mask, truth) > 0.95
 
 
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (17, 23)])
 def test_what_the_network_sees(size):
-    image, truth = scene(*size, box=(5, 12, 3, 20))
+    image, truth = make_scene(*size, box=(5, 12, 3, 20))
     network = Brightness()
     refine_mask_network(image, truth, network, UNet(size=128, grabcut=False))
     assert network.picture.shape == (*network.coarse.shape, 3)
@@ -81,7 +81,7 @@ def test_what_the_network_sees(size):
 
 
 def test_the_threshold():
-    image, truth = scene()
+    image, truth = make_scene()
     network = Brightness(share=0.6)
     assert refine_mask_network(image, truth, network).mask.any()
     refused = refine_mask_network(image, truth, network, UNet(threshold=0.7))
@@ -90,14 +90,14 @@ def test_the_threshold():
 
 
 def test_nothing_outside_the_surroundings():
-    image, truth = scene()
+    image, truth = make_scene()
     image[:20, :20] = 255  # bright, and far from the mask
     refined = refine_mask_network(image, truth, Brightness())
     assert not refined.mask[:20, :20].any()
 
 
 def test_what_nobody_asked_for_is_left_out():
-    image, truth = scene()
+    image, truth = make_scene()
     image[110:190, 80:114] = 255  # beside the box, not touching it
     image[140:150, 260:300] = 255  # a stalk that grows out of it: its first tenth of 140 pixels
     refined = refine_mask_network(image, truth, Brightness(), UNet(size=512, grabcut=False))
@@ -111,6 +111,6 @@ def test_what_nobody_asked_for_is_left_out():
 
 
 def test_nothing_to_refine():
-    image, truth = scene()
+    image, truth = make_scene()
     assert refine_mask_network(image, np.zeros_like(truth), Brightness()).status == "skipped"
     assert refine_mask_network(image, np.ones_like(truth), Brightness()).status == "skipped"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bgexp.pipeline.refinement import RefusedError
-from bgexp.pipeline.working_window import bands_around, open_window, shrunk
+from bgexp.pipeline.working_window import find_bands, open_window, shrink
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
 
@@ -17,7 +17,7 @@ def box(top, bottom, left, right):
     return mask
 
 
-def drawn(rows):
+def parse_mask(rows):
     return np.array([[pixel == "#" for pixel in row] for row in rows.split()])
 
 
@@ -40,7 +40,7 @@ def test_shrunk_to_the_means_of_areas(height, width, scale, channels):
     y, x = np.mgrid[: size[0], : size[1]] / max(size)
     picture = np.stack([255 * x * y, 200 * x, 90 * y], -1).astype(np.uint8)
     picture = picture if channels else picture[..., 0]
-    small = shrunk(picture, (width, height))
+    small = shrink(picture, (width, height))
     assert small.shape == (height, width, *channels)
     expected = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
     assert abs(small.astype(int) - expected.reshape(small.shape)).max() <= 255 / max(height, width)
@@ -73,17 +73,19 @@ def test_what_vanishes_is_refused(turned):
 def test_a_band_on_both_sides_of_an_edge():
     mask = np.zeros((3, 12), np.bool_)
     mask[:, :6] = True
-    one, two = bands_around(mask, 1, 2.5)
-    assert [np.flatnonzero(row).tolist() for row in one] == [[5, 6]] * 3
-    assert [np.flatnonzero(row).tolist() for row in two] == [[4, 5, 6, 7]] * 3
+    narrow, wide = find_bands(mask, 1, 2.5)
+    assert [np.flatnonzero(row).tolist() for row in narrow] == [[5, 6]] * 3
+    assert [np.flatnonzero(row).tolist() for row in wide] == [[4, 5, 6, 7]] * 3
 
 
 def test_a_thin_part_keeps_its_inner_half():
     """A bar of 5 is 3 deep: pixels of depth 1 are uncertain, those of 2 and 3 are not."""
-    mask = drawn("............ .#####...... .#####...... .#####...... .#####...... .#####......")
+    mask = parse_mask(
+        "............ .#####...... .#####...... .#####...... .#####...... .#####......"
+    )
     mask = np.pad(mask, ((0, 1), (0, 8)))
-    (band,) = bands_around(mask, 9)
-    expected = drawn("##### #...# #...# #...# #####")
+    (band,) = find_bands(mask, 9)
+    expected = parse_mask("##### #...# #...# #...# #####")
     np.testing.assert_array_equal(band[1:6, 1:6], expected)
 
 
@@ -91,15 +93,15 @@ def test_each_part_has_a_depth_of_its_own():
     mask = np.zeros((40, 60), np.bool_)
     mask[5:35, 5:35] = True  # 15 deep
     mask[10:13, 45:48] = True  # 2 deep
-    (band,) = bands_around(mask, 5)
+    (band,) = find_bands(mask, 5)
     assert band[5:10, 5:35].all()
     assert not band[10:30, 10:30].any()
     assert not band[11, 46]
     assert band[10:13, 45:48].sum() == 8
 
 
-def exact_depth(mask):
-    """Of each True pixel, the distance to the nearest False one: all pairs."""
+def measure_exact_depth(mask):
+    """Measure the distance from each True pixel to the nearest False one: all pairs."""
     false = np.argwhere(~mask)
     depth = np.zeros(mask.shape)
     for y, x in np.argwhere(mask):
@@ -112,11 +114,11 @@ def exact_depth(mask):
 def test_bands_by_the_definition(mask, width):
     if not mask.any() or mask.all():
         return
-    (band,) = bands_around(mask, width)
+    (band,) = find_bands(mask, width)
     _, parts = cv2.connectedComponents(mask.view(np.uint8))
-    for part, depth in [(parts == n, exact_depth(mask)) for n in range(1, parts.max() + 1)] + [
-        (~mask, exact_depth(~mask))
-    ]:
+    for part, depth in [
+        (parts == n, measure_exact_depth(mask)) for n in range(1, parts.max() + 1)
+    ] + [(~mask, measure_exact_depth(~mask))]:
         limit = min(width, depth[part].max() / 2)
         clear = np.abs(depth - limit) > 1e-5  # OpenCV's are float32
         np.testing.assert_array_equal(band[part & clear], (depth <= limit)[part & clear])
