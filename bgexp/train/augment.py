@@ -1,4 +1,4 @@
-"""People's own images with masks as scenes to learn from: cropped, turned over, seen anew."""
+"""People's own images with masks as scenes to learn from: cropped, mirrored, recoloured."""
 
 import logging
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from bgexp.datasets.coco_masks import instance_masks
 from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
 from bgexp.images.decode import ImageError
-from bgexp.train.composites import photographed, shifted_colours
+from bgexp.train.composites import apply_camera, shift_colours
 from bgexp.train.scene import Scene
 
 Generator = np.random.Generator
@@ -27,8 +27,8 @@ class Photographs:
     """Images and their truth, by `dataset=pairs` or `dataset=coco`.
 
     Attributes:
-        items: Those to draw from.
-        classes: Ids of the categories that are told apart, by name; empty: all are objects.
+        items: The images to draw from.
+        classes: Ids of the categories by name; empty: all are objects of one class.
     """
 
     def __init__(
@@ -38,68 +38,68 @@ class Photographs:
         self._max_megapixels = max_megapixels
 
     def draw(self, size: int, rng: Generator) -> Scene:
-        """A random part of a random image, its colours and sharpness changed a little."""
-        scene = self._readable(2 * size, rng)
-        scene = _cropped(scene, rng) if rng.random() < 0.6 else scene
-        scene = _resized(scene, size)
+        """Draw a random part of a random image, its colours and sharpness changed a little."""
+        scene = self._draw_readable(2 * size, rng)
+        scene = _crop(scene, rng) if rng.random() < 0.6 else scene
+        scene = _resize(scene, size)
         image, masks = scene.image, scene.masks
         if rng.random() < 0.5:
             image, masks = image[:, ::-1], masks[..., ::-1]
-        image = shifted_colours(np.ascontiguousarray(image), rng, hue=6)
-        image = photographed(image.astype(np.float32), rng)
+        image = shift_colours(np.ascontiguousarray(image), rng, hue=6)
+        image = apply_camera(image.astype(np.float32), rng)
         return Scene(image, np.ascontiguousarray(masks), scene.labels)
 
-    def whole(self, item: Item, size: int) -> Scene:
-        """An image as it is, with a longer side of `size` pixels.
+    def load_whole(self, item: Item, size: int) -> Scene:
+        """Load an image as it is, with a longer side of `size` pixels.
 
         Raises:
             ImageError: Image or truth cannot be read.
         """
-        return _resized(_loaded(item, self._max_megapixels, size, self._key), size)
+        return _resize(_load_scene(item, self._max_megapixels, size, self._key), size)
 
     @property
     def _key(self) -> tuple[tuple[str, int], ...]:
         return tuple(self.classes.items())
 
-    def _readable(self, size: int, rng: Generator) -> Scene:
+    def _draw_readable(self, size: int, rng: Generator) -> Scene:
         for _ in range(100):
             item = self.items[rng.integers(len(self.items))]
             try:
-                return _loaded(item, self._max_megapixels, size, self._key)
+                return _load_scene(item, self._max_megapixels, size, self._key)
             except ImageError as error:
                 log.warning("%s: %s", item.path, error)
         raise ImageError("none of a hundred images could be read")
 
 
 @lru_cache(maxsize=256)
-def _loaded(
+def _load_scene(
     item: Item, max_megapixels: float, limit: int, classes: tuple[tuple[str, int], ...]
 ) -> Scene:
-    """An image and its objects, with a longer side of at most `limit` pixels."""
+    """Load an image and its objects, with a longer side of at most `limit` pixels."""
     image, truth = load_item(item, max_megapixels)
     if item.annotations is not None:
-        names, known = item.annotations.categories, dict(classes)
-        found = instance_masks(item.annotations, image.shape[:2])
-        kinds = {one.id: names[one.category_id] for one in item.annotations.annotations}
-        labels = [known.get(kinds[number], 1) for number in found]
-        masks = np.array(list(found.values()), bool).reshape(-1, *image.shape[:2])
+        names, ids_by_name = item.annotations.categories, dict(classes)
+        masks_by_id = instance_masks(item.annotations, image.shape[:2])
+        category_names = {a.id: names[a.category_id] for a in item.annotations.annotations}
+        labels = [ids_by_name.get(category_names[number], 1) for number in masks_by_id]
+        masks = np.array(list(masks_by_id.values()), bool).reshape(-1, *image.shape[:2])
     else:
-        masks = parts(np.zeros(image.shape[:2], bool) if truth is None else truth)
+        masks = split_parts(np.zeros(image.shape[:2], bool) if truth is None else truth)
         labels = [1] * len(masks)
     scene = Scene(image, masks, np.array(labels, np.int64))
-    return _resized(scene, limit) if max(image.shape) > limit else scene
+    return _resize(scene, limit) if max(image.shape) > limit else scene
 
 
-def parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The objects of a mask that does not tell them apart: its large separate parts, NxHxW bool."""
+def split_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Split a mask without object ids into its large separate parts, NxHxW bool."""
     count, numbers, stats, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
     areas = stats[1:, cv2.CC_STAT_AREA]
     large = [n for n in range(1, count) if areas[n - 1] >= SMALLEST_PART * areas.sum()]
     return np.array([numbers == n for n in large], bool).reshape(-1, *mask.shape)
 
 
-def _cropped(scene: Scene, rng: Generator) -> Scene:
-    """A random part of the picture of 0.55 to 1 of its sides."""
+def _crop(scene: Scene, rng: Generator) -> Scene:
+    """Cut out a random part of the picture of 0.55 to 1 of its sides."""
     height, width = scene.image.shape[:2]
     rows, columns = (max(1, round(side * rng.uniform(0.55, 1))) for side in (height, width))
     y, x = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
@@ -107,16 +107,16 @@ def _cropped(scene: Scene, rng: Generator) -> Scene:
     return Scene(scene.image[where], scene.masks[:, *where], scene.labels)
 
 
-def _resized(scene: Scene, size: int) -> Scene:
-    """The picture with a longer side of `size` pixels, without the objects that vanish."""
+def _resize(scene: Scene, size: int) -> Scene:
+    """Scale the picture to a longer side of `size` pixels, without the objects that vanish."""
     scale = size / max(scene.image.shape[:2])
     height, width = (max(1, round(side * scale)) for side in scene.image.shape[:2])
-    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(scene.image, (width, height), interpolation=way)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(scene.image, (width, height), interpolation=interpolation)
     masks = [
-        cv2.resize(mask.astype(np.uint8), (width, height), interpolation=way)
+        cv2.resize(mask.astype(np.uint8), (width, height), interpolation=interpolation)
         for mask in scene.masks
     ]
     stacked = np.array(masks, bool).reshape(-1, height, width)
-    seen = stacked.sum((1, 2)) >= SMALLEST
-    return Scene(np.asarray(image, np.uint8), stacked[seen], scene.labels[seen])
+    is_visible = stacked.sum((1, 2)) >= SMALLEST
+    return Scene(np.asarray(image, np.uint8), stacked[is_visible], scene.labels[is_visible])

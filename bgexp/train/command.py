@@ -27,7 +27,7 @@ from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.system.atomic import write_whole
 from bgexp.system.provenance import bgexp_state
 from bgexp.tracking.active_run import Run, tracked_run
-from bgexp.train.initial_weights import build_task, class_list
+from bgexp.train.initial_weights import build_task, list_classes
 from bgexp.train.loop import Examples, Trainer, train
 from bgexp.train.split import TrainingData, read_data, read_images
 from bgexp.train.tasks import Task
@@ -36,14 +36,14 @@ CHECKPOINT, BEST, WEIGHTS = "checkpoint.pt", "best.safetensors", "weights.safete
 
 
 def train_network(settings: TrainSettings, folder: Path) -> Path:
-    """Trains one of the two networks; returns the file of weights.
+    """Train one of the two networks; return the file of weights.
 
-    The folder keeps the checkpoint; with `resume`, training goes on from it.
+    The folder holds the checkpoint; with `resume`, training goes on from it.
 
     Raises:
-        UserError: Something needed is missing, or the training ran into numbers without end.
+        UserError: Something needed is missing, or a loss or gradient is not finite.
     """
-    fabric = _fabric(settings)
+    fabric = _build_fabric(settings)
     fabric.launch()
     folder = Path(fabric.broadcast(str(folder)))
     checkpoint = folder / CHECKPOINT
@@ -51,34 +51,34 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
         raise UserError(f"{checkpoint} exists: go on with resume=true, or choose another folder")
     torch.manual_seed(settings.seed)
     dataset = read_images(settings)
-    classes = class_list(settings, dataset)
+    classes = list_classes(settings, dataset)
     task = build_task(settings, classes, fabric.device)
     data = read_data(settings, dataset, classes)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(task.model, settings.loop, fabric)
     examples = Examples(data.scenes, task.to_example, settings.loop.image_size, settings.seed)
-    with _tracked(settings, fabric, folder) as run:
+    with _track_run(settings, fabric, folder) as run:
         _log_setup(run, settings, dataset, fabric)
-        watch = _Watch(run, trainer, task, data, folder, classes)
+        log = _TrainingLog(run, trainer, task, data, folder, classes)
         try:
-            train(trainer, examples, checkpoint, watch.on_step, watch.on_validation, watch.on_best)
+            train(trainer, examples, checkpoint, log.on_step, log.on_validation, log.on_best)
         except FloatingPointError as error:
-            kept = checkpoint if checkpoint.exists() else "none yet"
+            last_checkpoint = checkpoint if checkpoint.exists() else "none yet"
             raise UserError(
-                f"training stopped: {error}; last good checkpoint: {kept}. "
+                f"training stopped: {error}; last good checkpoint: {last_checkpoint}. "
                 f"Try a smaller loop.learning_rate (got {settings.loop.learning_rate:g})"
             ) from error
         if fabric.is_global_zero:
-            watch.finish(settings)
+            log.finish(settings)
     return folder / WEIGHTS
 
 
-def _fabric(settings: TrainSettings) -> Fabric:
+def _build_fabric(settings: TrainSettings) -> Fabric:
     device = pick_device(settings.device)
     precision = settings.precision
     if precision == "auto":
-        half = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        precision = "bf16-mixed" if half else "32-true"
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        precision = "bf16-mixed" if has_bf16 else "32-true"
     arithmetic = Precision() if precision == "32-true" else _MixedPrecision(precision, device.type)
     return Fabric(accelerator=device.type, devices=settings.devices, plugins=arithmetic)
 
@@ -87,13 +87,13 @@ class _MixedPrecision(MixedPrecision):
     """Mixed precision with the targets left alone: Fabric would round boxes with the pictures."""
 
     def convert_input(self, data: Any) -> Any:  # noqa: ANN401
-        """The data as it is; autocast picks the arithmetic of each layer."""
+        """Return the data unchanged; autocast picks the arithmetic of each layer."""
         return data
 
 
 @contextmanager
-def _tracked(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterator[Run | None]:
-    """The run, in the first process only."""
+def _track_run(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterator[Run | None]:
+    """Start the tracked run, in the first process only."""
     if not fabric.is_global_zero:
         yield None
         return
@@ -107,14 +107,14 @@ def _log_setup(
     if run is None:
         return
     run.log_params(flattened(settings))
-    used = {"bgexp.device_used": device_name(fabric.device)}
-    run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()} | used)
+    device_tags = {"bgexp.device_used": device_name(fabric.device)}
+    run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()} | device_tags)
     if dataset is not None:
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(dataset.items))
 
 
-class _Watch:
-    """What is told while training goes on: losses, unseen scenes' scores, pictures."""
+class _TrainingLog:
+    """Logs losses, scores of unseen scenes and pictures during training."""
 
     def __init__(
         self,
@@ -129,18 +129,18 @@ class _Watch:
         self.scenes, self.classes = data.validation, classes
         self.scores: dict[str, float] = {}
         self.sums: dict[str, float] = {}
-        self.since, self.told = time.monotonic(), 0
+        self.since, self.n_steps = time.monotonic(), 0
 
     def on_step(self, values: dict[str, float]) -> None:
-        """Means over ten steps go to the run, and a line to the terminal every twenty."""
+        """Log means over ten steps to the run, and a line to the terminal every twenty."""
         step, steps = self.trainer.step, self.trainer.settings.steps
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
-        self.told += 1
+        self.n_steps += 1
         if self.run is None or (step % 10 and step < steps):
             return
-        means = {name: value / self.told for name, value in self.sums.items()}
-        self.sums, self.told = {}, 0
+        means = {name: value / self.n_steps for name, value in self.sums.items()}
+        self.sums, self.n_steps = {}, 0
         self.run.log_metrics(means, step)
         if step % 20 == 0 or step == steps:
             loss = sum(value for name, value in means.items() if name.startswith("loss_"))
@@ -153,35 +153,35 @@ class _Watch:
             )
 
     def on_validation(self) -> float:
-        """Scores of the average on unseen scenes; the one that the early stop looks at."""
+        """Log scores of the average on unseen scenes; return the one that the early stop uses."""
         average = self.trainer.average.module.eval()
-        found = self.task.predictions(average, self.scenes)
-        for name in found[0]:
-            pairs = [(f[name], s.foreground) for f, s in zip(found, self.scenes, strict=True)]
+        predictions = self.task.predictions(average, self.scenes)
+        for name in predictions[0]:
+            pairs = [(p[name], s.foreground) for p, s in zip(predictions, self.scenes, strict=True)]
             for metric, score in (("iou", iou), ("boundary_iou", boundary_iou)):
                 values = [score(mask, truth) for mask, truth in pairs if truth.any()]
                 self.scores[f"validation_{metric}/{name}"] = float(np.mean(values))
         if self.run is not None:
             self.run.log_metrics(self.scores, self.trainer.step)
             picture = self.folder / f"validation-{self.trainer.step:06d}.jpg"
-            masks = [one[self.task.judged_by] for one in found]
-            sheet = _contact_sheet([s.image for s in self.scenes], masks)
+            masks = [prediction[self.task.judged_by] for prediction in predictions]
+            sheet = _draw_contact_sheet([s.image for s in self.scenes], masks)
             write_whole(picture, encode_jpeg(sheet))
             self.run.log_file(picture)
-        judged = self.scores[f"validation_iou/{self.task.judged_by}"]
-        shown = "  ".join(
+        judged_score = self.scores[f"validation_iou/{self.task.judged_by}"]
+        scores_text = "  ".join(
             f"{k.removeprefix('validation_')} {v:.3f}" for k, v in self.scores.items()
         )
-        print(f"step {self.trainer.step}  unseen images: {shown}", flush=True)
-        return judged
+        print(f"step {self.trainer.step}  unseen images: {scores_text}", flush=True)
+        return judged_score
 
     def on_best(self) -> None:
-        """Keeps the average's weights."""
+        """Save the average's weights."""
         card = {"step": str(self.trainer.step), "scores": json.dumps(self.scores)}
         save_state(self.task.state(self.trainer.average.module), self.folder / BEST, card)
 
     def finish(self, settings: TrainSettings) -> None:
-        """Writes the best weights with the model card that travels inside the file."""
+        """Write the best weights with the model card that travels inside the file."""
         assert self.run is not None
         weights = self.folder / WEIGHTS
         card = {
@@ -198,19 +198,19 @@ class _Watch:
         self.run.log_file(weights)
 
 
-def _contact_sheet(
+def _draw_contact_sheet(
     images: list[NDArray[np.uint8]], masks: list[NDArray[np.bool_]], columns: int = 8, rows: int = 3
 ) -> NDArray[np.uint8]:
-    """Pictures above their cut-outs, HxWx3 uint8."""
+    """Draw pictures above their cut-outs, HxWx3 uint8."""
     cells = []
     for image, mask in list(zip(images, masks, strict=True))[: columns * rows]:
-        cells.append(np.vstack([_cell(image), _cell(image * mask[..., None])]))
+        cells.append(np.vstack([_draw_cell(image), _draw_cell(image * mask[..., None])]))
     cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
     return np.vstack([np.hstack(cells[n : n + columns]) for n in range(0, len(cells), columns)])
 
 
-def _cell(image: NDArray[np.uint8], side: int = 176) -> NDArray[np.uint8]:
-    """The picture in the middle of a black square."""
+def _draw_cell(image: NDArray[np.uint8], side: int = 176) -> NDArray[np.uint8]:
+    """Draw the picture in the middle of a black square."""
     scale = side / max(image.shape)
     height, width = (max(1, round(n * scale)) for n in image.shape[:2])
     cell = np.zeros((side, side, 3), np.uint8)

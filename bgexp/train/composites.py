@@ -22,9 +22,9 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 Generator = np.random.Generator
 
-# How often an object comes from a folder of cut-outs of this name; others share what is left.
+# How often an object comes from a folder of cut-outs of this name; other folders weigh 0.3.
 FOLDER_SHARES = {"large": 0.45, "small": 0.25, "rendered": 0.30}
-SHAPE_SHARE = 0.08  # how often an object is made up: blobs, rings, things with legs
+SHAPE_SHARE = 0.08  # how often an object is invented: blobs, rings, things with legs
 VISIBLE = 0.5  # alpha above this is object
 MIN_VISIBLE_PIXELS = 64
 
@@ -38,7 +38,7 @@ class Sources:
 
     @classmethod
     def from_folders(cls, cutouts: Path, backgrounds: Path) -> "Sources":
-        """Finds the files; a folder of cut-outs may hold sub-folders, each a pool of its own."""
+        """Find the files; a folder of cut-outs may hold sub-folders, each a pool of its own."""
         pools: dict[str, tuple[Path, ...]] = {}
         for path in sorted(cutouts.rglob("*.png")):
             pools[path.parent.name] = (*pools.get(path.parent.name, ()), path)
@@ -50,11 +50,11 @@ class Sources:
         return cls(pools, photos)
 
     def draw(self, size: int, rng: Generator) -> Scene:
-        """A random composite of size x size pixels."""
+        """Draw a random composite of size x size pixels."""
         return compose(self, size, rng)
 
     def pick(self, rng: Generator) -> Image:
-        """A random cut-out, HxWx4 uint8 RGBA."""
+        """Pick a random cut-out, HxWx4 uint8 RGBA."""
         names = list(self.cutouts)
         weights = np.array([FOLDER_SHARES.get(name, 0.3) for name in names])
         pool = self.cutouts[names[rng.choice(len(names), p=weights / weights.sum())]]
@@ -67,7 +67,7 @@ class Sources:
 
 @lru_cache(maxsize=4096)
 def _read(path: Path) -> Image:
-    """A file as RGB or RGBA uint8. These are the trainer's own prepared files."""
+    """Read a file as RGB or RGBA uint8. These are the trainer's own prepared files."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 3:
         raise UserError(f"{path}: not a colour picture that can be read")
@@ -76,11 +76,12 @@ def _read(path: Path) -> Image:
 
 
 def compose(sources: Sources, size: int, rng: Generator) -> Scene:
-    """One scene of size x size pixels: background, clutter, objects, camera."""
-    canvas = _background(sources, size, rng).astype(np.float32)
+    """Compose one scene of size x size pixels: background, clutter, objects, camera."""
+    canvas = _make_background(sources, size, rng).astype(np.float32)
     _add_clutter(canvas, sources, rng)
     alphas: list[Floats] = []
-    for layer in _alike(sources, size, rng) if rng.random() < 0.07 else _some(sources, size, rng):
+    draw = _draw_grid if rng.random() < 0.07 else _draw_objects
+    for layer in draw(sources, size, rng):
         _light(layer, canvas, rng)
         if rng.random() < 0.35:
             _cast_shadow(canvas, layer[..., 3], rng)
@@ -90,27 +91,27 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     masks = [mask for mask in visible if mask.sum() >= MIN_VISIBLE_PIXELS]
     stacked = np.stack(masks) if masks else np.zeros((0, size, size), bool)
     labels = np.ones(len(stacked), np.int64)
-    return Scene(photographed(canvas, rng), stacked, labels)
+    return Scene(apply_camera(canvas, rng), stacked, labels)
 
 
-def _some(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
-    """Up to three objects, mostly one, as `_place` gives them."""
+def _draw_objects(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
+    """Draw up to three objects, mostly one, as `_place` returns them."""
     count = rng.choice([0, 1, 2, 3], p=[0.05, 0.58, 0.23, 0.14])
     for number in range(count):
-        yield _place(_object(sources, rng), size, _span(number, count, rng), rng)
+        yield _place(_make_object(sources, rng), size, _draw_span(number, count, rng), rng)
 
 
-def _alike(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
-    """A tray of coins, a shelf of bottles: one object several times, in loose rows."""
-    cutout, columns, rows = _object(sources, rng), rng.integers(2, 6), rng.integers(1, 5)
+def _draw_grid(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
+    """Draw one object several times, in loose rows: a tray of coins, a shelf of bottles."""
+    cutout, columns, rows = _make_object(sources, rng), rng.integers(2, 6), rng.integers(1, 5)
     span = rng.uniform(0.6, 0.95) / columns
     for place in np.argwhere(rng.random((columns, rows)) < 0.9):
         centre = (place + 0.5 + rng.normal(0, 0.05, 2)) / (columns, rows)
         yield _place(cutout, size, span * rng.uniform(0.8, 1.1), rng, centre)
 
 
-def _span(number: int, count: int, rng: Generator) -> float:
-    """The object's longer side as a share of the picture: a lone subject is mostly large."""
+def _draw_span(number: int, count: int, rng: Generator) -> float:
+    """Draw the object's longer side as a share of the picture: a lone subject is mostly large."""
     if count == 1:
         low, high = [(0.3, 1.1), (1.1, 1.6), (0.12, 0.3)][rng.choice(3, p=[0.84, 0.1, 0.06])]
         return float(rng.uniform(low, high))
@@ -120,24 +121,24 @@ def _span(number: int, count: int, rng: Generator) -> float:
 # -- background ------------------------------------------------------------------------------
 
 
-def _background(sources: Sources, size: int, rng: Generator) -> Image:
+def _make_background(sources: Sources, size: int, rng: Generator) -> Image:
     kind = rng.random()
     if kind < 0.12:
-        picture = _gradient(size, rng)
+        picture = _make_gradient(size, rng)
     elif kind < 0.18:
-        picture = _waves(size, rng)
+        picture = _make_texture(size, rng)
     else:
-        picture = _crop(sources, size, rng)
+        picture = _crop_background(sources, size, rng)
         if kind < 0.4:  # two scenes meet: a floor and a wall, a table and a room
-            other, edge = _crop(sources, size, rng), _horizon(size, rng)
-            picture = np.where(edge[..., None], other, picture)
-    picture = shifted_colours(picture, rng, hue=90 if rng.random() < 0.15 else 15)
+            floor, is_floor = _crop_background(sources, size, rng), _make_horizon(size, rng)
+            picture = np.where(is_floor[..., None], floor, picture)
+    picture = shift_colours(picture, rng, hue=90 if rng.random() < 0.15 else 15)
     if rng.random() < 0.45:
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.5, 6)), np.uint8)
     return picture
 
 
-def _crop(sources: Sources, size: int, rng: Generator) -> Image:
+def _crop_background(sources: Sources, size: int, rng: Generator) -> Image:
     picture = _read(sources.backgrounds[rng.integers(len(sources.backgrounds))])[..., :3]
     side = max(1, int(min(picture.shape[:2]) * rng.uniform(0.2, 1.0)))
     y = rng.integers(picture.shape[0] - side + 1)
@@ -149,7 +150,7 @@ def _crop(sources: Sources, size: int, rng: Generator) -> Image:
     return np.ascontiguousarray(crop[:, ::-1] if rng.random() < 0.5 else crop)
 
 
-def _gradient(size: int, rng: Generator) -> Image:
+def _make_gradient(size: int, rng: Generator) -> Image:
     ends = rng.uniform(0, 255, (2, 3))
     if rng.random() < 0.5:  # a studio: one light grey or white, hardly changing
         ends = np.full((2, 3), rng.uniform(150, 255)) + rng.uniform(-15, 15, (2, 1))
@@ -161,8 +162,8 @@ def _gradient(size: int, rng: Generator) -> Image:
     return np.asarray(picture, np.uint8)
 
 
-def _waves(size: int, rng: Generator) -> Image:
-    """Random texture of two colours: noise of several scales, as stone, cloth or foliage have."""
+def _make_texture(size: int, rng: Generator) -> Image:
+    """Make a texture of two colours: noise of several scales, as of stone, cloth or foliage."""
     ends = rng.uniform(0, 255, (2, 3))
     height = np.zeros((size, size), np.float32)
     roughness = rng.uniform(0.4, 0.9)
@@ -173,25 +174,25 @@ def _waves(size: int, rng: Generator) -> Image:
     return np.asarray(ends[0] + share[..., None] * (ends[1] - ends[0]), np.uint8)
 
 
-def _horizon(size: int, rng: Generator) -> Mask:
+def _make_horizon(size: int, rng: Generator) -> Mask:
     y, x = np.mgrid[0:size, 0:size] / size
     return np.asarray(y > rng.uniform(0.3, 0.8) + rng.uniform(-0.15, 0.15) * (x - 0.5))
 
 
 def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
-    """Things that are not the subject: straight-edged shapes, and objects out of focus."""
+    """Add things that are not the subject: straight-edged shapes, and objects out of focus."""
     size = canvas.shape[0]
     if rng.random() < 0.3:
         for _ in range(rng.integers(1, 6)):
             shape = np.zeros((size, size), np.uint8)
-            cv2.fillPoly(shape, [_polygon(size, rng)], 255)
-            texture = shifted_colours(_crop(sources, size, rng), rng, hue=40)
+            cv2.fillPoly(shape, [_draw_polygon(size, rng)], 255)
+            texture = shift_colours(_crop_background(sources, size, rng), rng, hue=40)
             canvas[shape > 0] = texture[shape > 0]
     if rng.random() < 0.25:
         _add_lines(canvas, sources, rng)
     if rng.random() < 0.25:
         for _ in range(rng.integers(1, 4)):
-            layer = _place(_object(sources, rng), size, rng.uniform(0.15, 0.7), rng)
+            layer = _place(_make_object(sources, rng), size, rng.uniform(0.15, 0.7), rng)
             _paste(
                 canvas, np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(4, 9)), np.float32)
             )
@@ -200,22 +201,22 @@ def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
 
 
 def _add_lines(canvas: Floats, sources: Sources, rng: Generator) -> None:
-    """Stalks, wires and joints: many thin lines nearly in parallel, of one texture."""
+    """Add stalks, wires and joints: many thin lines nearly in parallel, of one texture."""
     size = canvas.shape[0]
-    drawn, angle = np.zeros((size, size), np.uint8), rng.uniform(0, np.pi)
+    lines, angle = np.zeros((size, size), np.uint8), rng.uniform(0, np.pi)
     for _ in range(rng.integers(3, 25)):
         turn, half = angle + rng.normal(0, 0.1), size * rng.uniform(0.1, 0.9)
         along = half * np.array([np.cos(turn), np.sin(turn)])
         middle = rng.uniform(0, size, 2)
         (x1, y1), (x2, y2) = (middle - along).astype(int), (middle + along).astype(int)
-        cv2.line(drawn, (x1, y1), (x2, y2), 255, int(rng.integers(1, 7)), cv2.LINE_AA)
-    share = (drawn / np.float32(255))[..., None]
+        cv2.line(lines, (x1, y1), (x2, y2), 255, int(rng.integers(1, 7)), cv2.LINE_AA)
+    share = (lines / np.float32(255))[..., None]
     canvas *= 1 - share
-    canvas += share * shifted_colours(_crop(sources, size, rng), rng, hue=40)
+    canvas += share * shift_colours(_crop_background(sources, size, rng), rng, hue=40)
 
 
-def _polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
-    """A turned rectangle, often long and thin (a pole, a plank), often cut by the frame."""
+def _draw_polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
+    """Draw a rotated rectangle, often long and thin (a pole, a plank), often cut by the frame."""
     centre, angle = rng.uniform(0, size, 2), rng.choice([0, 0, 90, rng.uniform(0, 180)])
     sides = size * rng.uniform(0.03, 0.5, 2)
     return np.asarray(cv2.boxPoints((tuple(centre), tuple(sides), float(angle))), np.int32)
@@ -224,15 +225,15 @@ def _polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
 # -- objects ---------------------------------------------------------------------------------
 
 
-def _object(sources: Sources, rng: Generator) -> Image:
-    """What is pasted: a varied cut-out or a made-up shape, HxWx4 uint8 RGBA."""
+def _make_object(sources: Sources, rng: Generator) -> Image:
+    """Make an object to paste: a varied cut-out or an invented shape, HxWx4 uint8 RGBA."""
     if rng.random() < SHAPE_SHARE:
-        return _shape(sources, rng)
+        return _make_shape(sources, rng)
     return _vary(sources.pick(rng), sources, rng)
 
 
-def _shape(sources: Sources, rng: Generator, side: int = 320) -> Image:
-    """A thing nobody has seen before, with thin parts or a hole: the edge counts, not the kind."""
+def _make_shape(sources: Sources, rng: Generator, side: int = 320) -> Image:
+    """Invent a shape with thin parts or a hole: it teaches edges, not kinds of objects."""
     alpha = np.zeros((side, side), np.uint8)
     kind = rng.choice(["blob", "ring", "legs"])
     angles = np.linspace(0, 2 * np.pi, 90, endpoint=False)
@@ -250,15 +251,15 @@ def _shape(sources: Sources, rng: Generator, side: int = 320) -> Image:
             tip = int(end[0]), int(end[1])
             cv2.line(alpha, (side // 2,) * 2, tip, 255, int(rng.integers(4, 18)), cv2.LINE_AA)
     if rng.random() < 0.5:
-        colours = shifted_colours(_crop(sources, side, rng), rng, hue=90)
+        colours = shift_colours(_crop_background(sources, side, rng), rng, hue=90)
     else:
-        colours = _waves(side, rng) if rng.random() < 0.5 else _gradient(side, rng)
+        colours = _make_texture(side, rng) if rng.random() < 0.5 else _make_gradient(side, rng)
     x, y, width, height = cv2.boundingRect(alpha)
     return np.dstack([colours, alpha])[y : y + height, x : x + width].copy()
 
 
 def _light(layer: Floats, canvas: Floats, rng: Generator) -> None:
-    """Light from one side, and colours that come nearer to those behind: edges that hardly show."""
+    """Light a layer from one side, and shift its colours to the background's: for faint edges."""
     size = layer.shape[0]
     if rng.random() < 0.4:
         y, x = np.mgrid[-0.5 : 0.5 : size * 1j, -0.5 : 0.5 : size * 1j].astype(np.float32)
@@ -267,17 +268,17 @@ def _light(layer: Floats, canvas: Floats, rng: Generator) -> None:
         layer[..., :3] *= ramp[..., None].astype(np.float32)
     if rng.random() < 0.25:
         alpha = layer[..., 3:]
-        behind = (canvas * alpha).sum((0, 1)) / max(float(alpha.sum()), 1)
+        background_color = (canvas * alpha).sum((0, 1)) / max(float(alpha.sum()), 1)
         share = np.float32(rng.uniform(0.2, 0.6))
-        own = layer[..., :3].sum((0, 1)) / max(float(alpha.sum()), 1)
-        layer[..., :3] += share * alpha * (behind - own).astype(np.float32)
+        object_color = layer[..., :3].sum((0, 1)) / max(float(alpha.sum()), 1)
+        layer[..., :3] += share * alpha * (background_color - object_color).astype(np.float32)
 
 
 def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
-    """Colour, flip; sometimes a foreign texture, so that shape and edge count, not the object."""
-    colours = shifted_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.2 else 8)
+    """Vary colour and side; sometimes texture, so that shape and edge count, not the object."""
+    colours = shift_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.2 else 8)
     if rng.random() < 0.12:
-        texture = cv2.resize(_crop(sources, 256, rng), cutout.shape[1::-1])
+        texture = cv2.resize(_crop_background(sources, 256, rng), cutout.shape[1::-1])
         colours = np.asarray(cv2.addWeighted(colours, 0.4, texture, 0.6, 0), np.uint8)
     varied = np.dstack([colours, cutout[..., 3]])
     return np.ascontiguousarray(varied[:, ::-1] if rng.random() < 0.5 else varied)
@@ -290,9 +291,9 @@ def _place(
     rng: Generator,
     centre: npt.NDArray[np.float64] | None = None,
 ) -> Floats:
-    """The cut-out turned, scaled and moved into an empty picture: HxWx4, colour times alpha.
+    """Rotate, scale and move the cut-out into an empty picture: HxWx4 float32, colour times alpha.
 
-    The centre, x and y as shares of the picture, is by itself near the middle.
+    The centre, x and y as shares of the picture, is by default near the middle.
     Colour is premultiplied so that resampling never mixes in what lies under the transparent part.
     """
     height, width = cutout.shape[:2]
@@ -330,8 +331,8 @@ def _cast_shadow(canvas: Floats, alpha: Floats, rng: Generator) -> None:
 # -- colour and camera -----------------------------------------------------------------------
 
 
-def shifted_colours(image: Image, rng: Generator, hue: float) -> Image:
-    """The picture, HxWx3 uint8 RGB, in another light; hue: the largest turn, 180 is all around."""
+def shift_colours(image: Image, rng: Generator, hue: float) -> Image:
+    """Change colours, HxWx3 uint8 RGB; hue: the largest shift, 180 is the whole circle."""
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV).astype(np.int16)
     hsv[..., 0] = (hsv[..., 0] + round(rng.uniform(-hue, hue))) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.5, 1.3), 0, 255)
@@ -339,8 +340,8 @@ def shifted_colours(image: Image, rng: Generator, hue: float) -> Image:
     return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB), np.uint8)
 
 
-def photographed(canvas: Floats, rng: Generator) -> Image:
-    """What a camera does to the whole picture: focus, tint, sensor noise, JPEG."""
+def apply_camera(canvas: Floats, rng: Generator) -> Image:
+    """Apply a camera's effects to the whole picture: focus, tint, sensor noise, JPEG."""
     if rng.random() < 0.35:
         canvas = np.asarray(cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.4, 1.2)), np.float32)
     tint = rng.uniform(0.9, 1.1, 3) * rng.uniform(0.8, 1.15)

@@ -25,23 +25,23 @@ EARLY_LAYERS = ("conv1.", "bn1.", "layer1.")
 
 
 def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.device) -> Task:
-    """The network with its first weights.
+    """Build the network with its first weights.
 
     Raises:
         UserError: Weights are missing or of another network.
     """
     if settings.network == "refiner":
-        return RefinerTask(_refiner(settings), settings.refine.size, device)
-    model = _detector(settings, classes)
+        return RefinerTask(_build_refiner(settings), settings.refine.size, device)
+    model = _build_detector(settings, classes)
     freeze_norms(model)
     for name, weight in model.backbone.body.named_parameters():
         if settings.init != "random" and name.startswith(EARLY_LAYERS):
             weight.requires_grad_(False)
-    found = settings.detector  # of any class that is trained
-    return DetectorTask(model, Selection(found.score_threshold, found.score_fallback), device)
+    detector = settings.detector  # of any class that is trained
+    return DetectorTask(model, Selection(detector.score_threshold, detector.score_fallback), device)
 
 
-def _refiner(settings: TrainSettings) -> MaskNetwork:
+def _build_refiner(settings: TrainSettings) -> MaskNetwork:
     network = MaskNetwork()
     if settings.init == "weights":
         load_weights(network, find_network(settings.refine))
@@ -50,7 +50,7 @@ def _refiner(settings: TrainSettings) -> MaskNetwork:
     return network
 
 
-def _detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
+def _build_detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
     detector = settings.detector
     if isinstance(detector, Demo):
         if classes != OBJECT:
@@ -67,19 +67,19 @@ def _detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRCNN:
 def _load_weights(
     model: MaskRCNN, detector: ObjectDetectorSettings, classes: tuple[str, ...]
 ) -> None:
-    """All of a file's weights, or all but the heads where it knows other classes."""
-    weights, known = find_weights(detector), class_names(detector) or OBJECT
-    if known == classes:
+    """Load all of a file's weights, or all but the heads where it has other classes."""
+    weights, file_classes = find_weights(detector), class_names(detector) or OBJECT
+    if file_classes == classes:
         load_weights(model, weights)
         return
-    trained = build_model(detector, len(known))
-    load_weights(trained, weights)
-    kept = {k: v for k, v in trained.state_dict().items() if not k.startswith(CLASS_HEADS)}
-    model.load_state_dict(kept, strict=False)
+    file_model = build_model(detector, len(file_classes))
+    load_weights(file_model, weights)
+    state = {k: v for k, v in file_model.state_dict().items() if not k.startswith(CLASS_HEADS)}
+    model.load_state_dict(state, strict=False)
 
 
-def class_list(settings: TrainSettings, dataset: Dataset | None) -> tuple[str, ...]:
-    """The classes by id; the background is 0.
+def list_classes(settings: TrainSettings, dataset: Dataset | None) -> tuple[str, ...]:
+    """List the classes by id; the background is 0.
 
     Raises:
         UserError: The dataset has no classes.
@@ -89,13 +89,13 @@ def class_list(settings: TrainSettings, dataset: Dataset | None) -> tuple[str, .
     if dataset is None or not isinstance(settings.dataset, Coco):
         raise UserError("classes: dataset needs dataset=coco (got 'dataset'; allowed: object)")
     images = [item.annotations for item in dataset.items if item.annotations is not None]
-    names = {one.categories[a.category_id] for one in images for a in one.annotations}
+    names = {i.categories[a.category_id] for i in images for a in i.annotations}
     return ("background", *sorted(names))
 
 
 def _load_backbone(body: nn.Module, settings: TrainSettings) -> None:
     path = settings.backbone
-    assert path is not None  # the settings say so
+    assert path is not None  # both callers check it
     if not path.is_file():
         raise UserError(f"backbone: no such file: {path}")
     try:

@@ -35,7 +35,7 @@ class Examples(Dataset[Example]):
 
 
 class Trainer:
-    """The model, its average and all that a checkpoint has to hold to go on as if never stopped.
+    """The model, its average and all that a checkpoint needs to resume as if never stopped.
 
     Attributes:
         step: Steps done.
@@ -47,7 +47,7 @@ class Trainer:
         self.settings, self.fabric = settings, fabric
         self.step, self.best, self.stale = 0, -math.inf, 0
         optimizer = torch.optim.AdamW(
-            _groups(model, settings.backbone_share),
+            _group_parameters(model, settings.backbone_share),
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )
@@ -57,7 +57,7 @@ class Trainer:
         self.average = AveragedModel(self.model.module, multi_avg_fn=self._lerp, use_buffers=True)
 
     def _lerp(self, averages: Any, weights: Any, count: Any) -> None:  # noqa: ANN401
-        """An average that is young follows quickly, so that a short training counts in full."""
+        """Average weights; a young average follows quickly, so that short runs count in full."""
         decay = min(self.settings.ema_decay, (1 + int(count)) / (10 + int(count)))
         for average, weight in zip(averages, weights, strict=True):
             if average.is_floating_point():
@@ -66,14 +66,14 @@ class Trainer:
                 average.copy_(weight)
 
     def learning_rate(self) -> float:
-        """Linear warm-up over the first 4 % of the steps, then half a cosine down to 1 %."""
+        """Return the rate: linear warm-up over 4 % of the steps, then half a cosine down to 1 %."""
         warm_up = max(1, round(0.04 * self.settings.steps))
         progress = (self.step - warm_up) / max(1, self.settings.steps - warm_up)
         cosine = 0.01 + 0.99 * (1 + math.cos(math.pi * max(0.0, progress))) / 2
         return self.settings.learning_rate * min((self.step + 1) / warm_up, cosine)
 
     def update(self, images: list[torch.Tensor], targets: list[Target]) -> dict[str, float]:
-        """One step on one batch; returns the losses.
+        """Take one step on one batch; return the losses.
 
         Raises:
             FloatingPointError: Loss or gradient are not finite; the weights are as before.
@@ -100,7 +100,7 @@ class Trainer:
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def check_sound(self) -> None:
-        """Refuses weights that a checkpoint had better not hold.
+        """Refuse weights that would spoil a checkpoint.
 
         Raises:
             FloatingPointError: One of them is not finite, or too large for the fp16 of the file.
@@ -111,19 +111,19 @@ class Trainer:
                 raise FloatingPointError(f"{name} has grown beyond bounds at step {self.step}")
 
     def judge(self, score: float) -> bool:
-        """Whether a validation score is the best so far."""
+        """Record a validation score; return whether it is the best so far."""
         better = score > self.best
         self.best, self.stale = (score, 0) if better else (self.best, self.stale + 1)
         return better
 
     @property
     def done(self) -> bool:
-        """Whether all steps are done, or the score stood still for too long."""
+        """Return whether all steps are done, or the score did not improve for too long."""
         patience = self.settings.patience
         return self.step >= self.settings.steps or (patience is not None and self.stale >= patience)
 
     def save(self, path: Path) -> None:
-        """Writes the checkpoint whole or not at all."""
+        """Write the checkpoint atomically."""
         temporary = path.with_suffix(".part")
         state = {
             "step": self.step,
@@ -141,17 +141,17 @@ class Trainer:
         temporary.replace(path)
 
     def load(self, path: Path) -> None:
-        """Goes back to a checkpoint, the random state included."""
-        stored: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.module.load_state_dict(stored["model"])
-        self.average.load_state_dict(stored["average"])
-        self.optimizer.load_state_dict(stored["optimizer"])
-        torch.set_rng_state(stored["rng"])
-        self.step, self.best, self.stale = stored["step"], stored["best"], stored["stale"]
+        """Restore a checkpoint, the random state included."""
+        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        self.model.module.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["rng"])
+        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
 
 
-def _groups(model: nn.Module, backbone_share: float) -> list[dict[str, Any]]:
-    """What is trained, with its share of the learning rate: the backbone and the rest."""
+def _group_parameters(model: nn.Module, backbone_share: float) -> list[dict[str, Any]]:
+    """Group the parameters that are trained, the backbone and the rest, by share of the rate."""
     backbone: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, weight in model.named_parameters():
@@ -163,25 +163,27 @@ def _groups(model: nn.Module, backbone_share: float) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def batches(examples: Examples, settings: TrainLoop, fabric: Fabric, first: int) -> Iterator[Batch]:
-    """The batches from step `first` on: the same ones whether or not the run was interrupted."""
-    whole = settings.batch_size * fabric.world_size
+def load_batches(
+    examples: Examples, settings: TrainLoop, fabric: Fabric, first_step: int
+) -> Iterator[Batch]:
+    """Load the batches from a step on: the same ones whether or not the run was interrupted."""
+    global_batch = settings.batch_size * fabric.world_size
     loader = DataLoader(
         examples,
-        sampler=range(first * whole, settings.steps * whole),
+        sampler=range(first_step * global_batch, settings.steps * global_batch),
         batch_size=settings.batch_size,
         num_workers=settings.workers,
-        collate_fn=_as_lists,
+        collate_fn=_collate,
         # The loader draws a base seed: not from the generator that the network samples from.
         generator=torch.Generator().manual_seed(0),
-        # A forked worker inherits OpenCV's locked thread pool and waits for ever.
+        # A forked worker would inherit OpenCV's locked thread pool and wait for ever.
         multiprocessing_context="spawn" if settings.workers else None,
     )
     prepared: Any = fabric.setup_dataloaders(loader, move_to_device=False)
     yield from prepared
 
 
-def _as_lists(examples: list[Example]) -> Batch:
+def _collate(examples: list[Example]) -> Batch:
     return [image for image, _ in examples], [target for _, target in examples]
 
 
@@ -193,15 +195,15 @@ def train(
     on_validation: Callable[[], float],
     on_best: Callable[[], None],
 ) -> None:
-    """Runs to the last step or the early stop, from the checkpoint if there is one.
+    """Train to the last step or the early stop, from the checkpoint if there is one.
 
     Args:
-        trainer: What is trained.
-        examples: What it learns from.
+        trainer: The model and its optimizer.
+        examples: The training examples.
         checkpoint: The file that is written after each validation.
         on_step: Takes the losses, learning rate and images/s of a step.
         on_validation: Returns the score of the average so far.
-        on_best: Keeps the average's weights.
+        on_best: Saves the average's weights.
     """
     fabric, settings = trainer.fabric, trainer.settings
     torch.manual_seed(examples.seed + fabric.global_rank)
@@ -210,7 +212,7 @@ def train(
     if trainer.done:
         return
     started = time.perf_counter()
-    for images, targets in batches(examples, settings, fabric, trainer.step):
+    for images, targets in load_batches(examples, settings, fabric, trainer.step):
         losses = trainer.update(images, targets)
         seconds, started = time.perf_counter() - started, time.perf_counter()
         speed = len(images) * fabric.world_size / seconds

@@ -1,4 +1,4 @@
-"""What a network learns from: one picture with the exact masks of its objects."""
+"""A training scene: one picture with the exact masks of its objects."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +14,7 @@ class Scene:
     Attributes:
         image: HxWx3 uint8 RGB.
         masks: NxHxW bool, each object's visible part.
-        labels: (N,) int64, each object's class; 1 where classes are not told apart.
+        labels: (N,) int64, each object's class id; 1 where there is only one class.
     """
 
     image: NDArray[np.uint8]
@@ -23,7 +23,7 @@ class Scene:
 
     @property
     def foreground(self) -> NDArray[np.bool_]:
-        """All objects, HxW bool."""
+        """Return the union of all objects, HxW bool."""
         return np.asarray(self.masks.any(axis=0))
 
 
@@ -31,5 +31,5 @@ class Scenes(Protocol):
     """A source of scenes without end."""
 
     def draw(self, size: int, rng: np.random.Generator) -> Scene:
-        """A random scene with a longer side of `size` pixels."""
+        """Draw a random scene with a longer side of `size` pixels."""
         ...

@@ -1,4 +1,4 @@
-"""What a training learns from and what it is judged by: scenes that share no object."""
+"""Training data and validation data: scenes that share no object."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ from bgexp.train.scene import Scene, Scenes
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Scenes without end to learn from, and fixed ones to be judged by."""
+    """Endless scenes to train on, and fixed ones to validate on."""
 
     scenes: Scenes
     validation: list[Scene]
 
 
 def read_images(settings: TrainSettings) -> Dataset | None:
-    """The images and masks that the settings name; None for composites."""
+    """Read the images and masks that the settings name; None for composites."""
     if isinstance(settings.dataset, Composites):
         return None
     return read_dataset(settings.dataset, settings.seed)
@@ -32,7 +32,7 @@ def read_images(settings: TrainSettings) -> Dataset | None:
 def read_data(
     settings: TrainSettings, dataset: Dataset | None, classes: tuple[str, ...]
 ) -> TrainingData:
-    """Splits what there is.
+    """Read the training scenes and the validation scenes.
 
     Raises:
         UserError: There are too few images, or none that can be read.
@@ -47,23 +47,23 @@ def read_data(
         ]
         return TrainingData(Sources.from_folders(source.cutouts, source.backgrounds), validation)
     ids = {name: number for number, name in enumerate(classes) if number}
-    learned, held_out = _split(dataset, loop.validation_share, settings.seed)
-    every = Photographs(
-        learned, source.max_megapixels, ids if settings.classes == "dataset" else {}
+    training_items, held_out = _split(dataset, loop.validation_share, settings.seed)
+    photographs = Photographs(
+        training_items, source.max_megapixels, ids if settings.classes == "dataset" else {}
     )
     validation = []
     for item in held_out[: loop.validation_images]:
         try:
-            validation.append(every.whole(item, loop.image_size))
+            validation.append(photographs.load_whole(item, loop.image_size))
         except ImageError as error:
             raise UserError(f"dataset: {item.path}: {error}") from error
     if not any(scene.foreground.any() for scene in validation):
         raise UserError("dataset: none of the images kept for validation has any foreground")
-    return TrainingData(every, validation)
+    return TrainingData(photographs, validation)
 
 
 def _split(dataset: Dataset, share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Items with truth to learn from and to be judged by; equal images stay together."""
+    """Split the items with truth for training and validation; equal images stay together."""
     items = [item for item in dataset.items if item.mask_sha256 is not None]
     items.sort(key=lambda item: sha256_bytes(f"{seed} {item.sha256}".encode()))
     unseen = {item.sha256 for item in items[: max(1, round(share * len(items)))]}

@@ -17,15 +17,15 @@ from bgexp.train.scene import Scene
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
-    """Several threads on a busy machine wait for each other."""
-    before = torch.get_num_threads()
+    """Use one thread: several on a busy machine wait for each other."""
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(threads)
 
 
 def write_picture(path, picture):
-    """A PNG of an RGB or grey picture."""
+    """Write a PNG of an RGB or grey picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), picture[..., ::-1] if picture.ndim == 3 else picture)
 
@@ -37,7 +37,7 @@ def write():
 
 @pytest.fixture(scope="session")
 def scene():
-    """Makes a scene of discs of one colour each on noise."""
+    """Give a function that makes a scene of discs of one colour each on noise."""
 
     def make(*discs, size=(96, 64), seed=0):
         image = np.random.default_rng(seed).integers(0, 60, (*size, 3), np.uint8)
@@ -52,18 +52,18 @@ def scene():
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory, scene):
-    """Five images with masks: a red disc on noise."""
+    """Write five images with masks: a red disc on noise."""
     folder = tmp_path_factory.mktemp("pairs")
     for number in range(5):
-        one = scene((32, 30 + 8 * number, 14), seed=number)
-        write_picture(folder / "images" / f"{number}.png", one.image)
-        write_picture(folder / "masks" / f"{number}.png", one.foreground * np.uint8(255))
+        disc = scene((32, 30 + 8 * number, 14), seed=number)
+        write_picture(folder / "images" / f"{number}.png", disc.image)
+        write_picture(folder / "masks" / f"{number}.png", disc.foreground * np.uint8(255))
     return folder
 
 
 @pytest.fixture(scope="session")
 def small():
-    """Overrides of a training of seconds, but for its data."""
+    """Give overrides of a training of seconds, without its data."""
     return [
         "device=cpu",
         "loop.steps=4",
@@ -77,17 +77,17 @@ def small():
 
 @pytest.fixture(scope="session")
 def quick(pairs, small):
-    """Overrides of a training of seconds on pairs."""
+    """Give overrides of a training of seconds on pairs."""
     return [f"dataset.{kind}={pairs / kind}" for kind in ("images", "masks")] + small
 
 
 @pytest.fixture(scope="session")
 def settings_of(quick, small):
-    """The checked settings of a quick training with more overrides."""
+    """Give a function that checks the settings of a quick training with more overrides."""
 
     def compose(*overrides):
-        given = small if "dataset=" in "".join(overrides) else quick
-        config = compose_config("train", [*given, *overrides], None)
+        base_overrides = small if "dataset=" in "".join(overrides) else quick
+        config = compose_config("train", [*base_overrides, *overrides], None)
         return check_settings(TrainSettings, plain(config))
 
     return compose
@@ -95,12 +95,12 @@ def settings_of(quick, small):
 
 @pytest.fixture(scope="session")
 def coco(tmp_path_factory, scene):
-    """Overrides for three images of a dog and a cat each, as COCO has them."""
+    """Write three images of a dog and a cat each, as COCO has them; give their overrides."""
     folder = tmp_path_factory.mktemp("coco")
     images, annotations = [], []
     for number in range(3):
-        one = scene((32, 24, 16), (32, 70, 16), seed=number)
-        write_picture(folder / "images" / f"{number}.png", one.image)
+        discs = scene((32, 24, 16), (32, 70, 16), seed=number)
+        write_picture(folder / "images" / f"{number}.png", discs.image)
         images.append({"id": number, "file_name": f"{number}.png", "height": 96, "width": 64})
         for y, kind in ((8, 3), (54, 7)):
             corners = [16, y, 48, y, 48, y + 32, 16, y + 32]
@@ -115,9 +115,9 @@ def coco(tmp_path_factory, scene):
 
 @pytest.fixture(scope="session")
 def resnet(settings_of, tmp_path_factory):
-    """Overrides for the first Mask R-CNN with random weights of COCO's 91 classes."""
+    """Give overrides for the first Mask R-CNN with random weights of COCO's 91 classes."""
     path = tmp_path_factory.mktemp("resnet") / "random.safetensors"
-    given = [
+    overrides = [
         "detector=maskrcnn_resnet50_fpn",
         f"detector.weights={path}",
         "detector.min_size=64",
@@ -125,9 +125,9 @@ def resnet(settings_of, tmp_path_factory):
         "detector.detections_per_image=5",
     ]
     torch.manual_seed(0)
-    model = build_model(settings_of(*given).detector, 91)
+    model = build_model(settings_of(*overrides).detector, 91)
     for name, value in model.state_dict().items():
         if name.endswith("bn3.weight"):  # else each block doubles what goes through
             value.fill_(0.1)
     save_state(model.state_dict(), path, {})
-    return given
+    return overrides

@@ -9,7 +9,7 @@ from bgexp.datasets.read import Item, read_dataset
 from bgexp.images.decode import ImageError
 from bgexp.metrics.overlap import iou
 from bgexp.system.hashing import sha256_file
-from bgexp.train.augment import SMALLEST, Photographs, parts
+from bgexp.train.augment import SMALLEST, Photographs, split_parts
 
 
 @pytest.fixture(scope="module")
@@ -19,41 +19,41 @@ def items(pairs):
 
 
 @pytest.fixture(scope="module")
-def drawn(items):
+def scenes(items):
     photographs = Photographs(items, 200, {})
     return [photographs.draw(80, np.random.default_rng(seed)) for seed in range(40)]
 
 
-def test_a_drawn_scene_keeps_image_and_masks_together(drawn):
-    seen = 0
-    for scene in drawn:
+def test_a_drawn_scene_keeps_image_and_masks_together(scenes):
+    n_checked = 0
+    for scene in scenes:
         assert scene.masks.shape[1:] == scene.image.shape[:2]
         assert len(scene.labels) == len(scene.masks)
         red = scene.image[..., 0].astype(int) - scene.image[..., 1:].max(axis=-1)
         if not scene.foreground.any() or not red.any():  # a part without the disc, or grey
             continue
         assert iou(red > red.max() / 2, scene.foreground) > 0.8
-        seen += 1
-    assert seen > 25
+        n_checked += 1
+    assert n_checked > 25
 
 
-def test_a_drawn_scene_has_the_size_asked_for_and_differs_from_the_next(drawn):
-    assert {max(scene.image.shape[:2]) for scene in drawn} == {80}
-    assert len({scene.image.tobytes() for scene in drawn}) == len(drawn)
-    assert all((scene.masks.sum(axis=(1, 2)) >= SMALLEST).all() for scene in drawn)
+def test_a_drawn_scene_has_the_size_asked_for_and_differs_from_the_next(scenes):
+    assert {max(scene.image.shape[:2]) for scene in scenes} == {80}
+    assert len({scene.image.tobytes() for scene in scenes}) == len(scenes)
+    assert all((scene.masks.sum(axis=(1, 2)) >= SMALLEST).all() for scene in scenes)
 
 
-def test_a_drawn_scene_follows_from_its_generator(items, drawn):
-    again = Photographs(items, 200, {}).draw(80, np.random.default_rng(3))
-    np.testing.assert_array_equal(again.image, drawn[3].image)
-    np.testing.assert_array_equal(again.masks, drawn[3].masks)
+def test_a_drawn_scene_follows_from_its_generator(items, scenes):
+    scene = Photographs(items, 200, {}).draw(80, np.random.default_rng(3))
+    np.testing.assert_array_equal(scene.image, scenes[3].image)
+    np.testing.assert_array_equal(scene.masks, scenes[3].masks)
 
 
 def test_a_whole_image_is_as_it_is(items, scene):
-    found = Photographs(items, 200, {}).whole(items[1], 96)
+    loaded = Photographs(items, 200, {}).load_whole(items[1], 96)
     expected = scene((32, 38, 14), seed=1)
-    np.testing.assert_array_equal(found.image, expected.image)
-    np.testing.assert_array_equal(found.masks, expected.masks)
+    np.testing.assert_array_equal(loaded.image, expected.image)
+    np.testing.assert_array_equal(loaded.masks, expected.masks)
 
 
 def test_an_image_that_cannot_be_read_is_passed_over(items, tmp_path, caplog):
@@ -72,15 +72,15 @@ def test_an_image_that_cannot_be_read_is_passed_over(items, tmp_path, caplog):
 def test_parts_are_the_large_separate_pieces():
     mask = np.zeros((20, 40), bool)
     mask[2:12, 2:12], mask[5:15, 20:30], mask[0, 39] = True, True, True
-    found = parts(mask)
-    assert found.dtype == np.bool_
-    assert [part.sum() for part in found] == [100, 100]  # the speck is under 5 %
-    assert not (found[0] & found[1]).any()
-    assert not (found.any(axis=0) & ~mask).any()
+    objects = split_parts(mask)
+    assert objects.dtype == np.bool_
+    assert [part.sum() for part in objects] == [100, 100]  # the speck is under 5 %
+    assert not (objects[0] & objects[1]).any()
+    assert not (objects.any(axis=0) & ~mask).any()
 
 
 def test_a_mask_without_foreground_has_no_parts():
-    assert parts(np.zeros((5, 7), bool)).shape == (0, 5, 7)
+    assert split_parts(np.zeros((5, 7), bool)).shape == (0, 5, 7)
 
 
 def square(number, category, x, crowd=False):
@@ -99,6 +99,6 @@ def test_annotations_become_objects_with_labels_without_crowds(tmp_path, write, 
     item = Item(
         "a.png", ".", file, None, sha256_file(file), "t", CocoImage(1, 64, 96, objects, names)
     )
-    found = Photographs([item], 200, classes).whole(item, 96)
-    assert found.labels.tolist() == labels
-    assert [np.flatnonzero(mask.any(axis=0))[0] for mask in found.masks] == [4, 40]
+    scene = Photographs([item], 200, classes).load_whole(item, 96)
+    assert scene.labels.tolist() == labels
+    assert [np.flatnonzero(mask.any(axis=0))[0] for mask in scene.masks] == [4, 40]

@@ -21,8 +21,8 @@ from bgexp.train.loop import Trainer
 pytestmark = pytest.mark.slow
 
 
-def runs_of(folder):
-    """The tracked runs, oldest first."""
+def find_runs(folder):
+    """Return the tracked runs, oldest first."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
@@ -30,20 +30,20 @@ def runs_of(folder):
     return client, client.search_runs([experiment.experiment_id], order_by=["start_time ASC"])
 
 
-def steps_of(client, run):
+def read_steps(client, run):
     return [metric.step for metric in client.get_metric_history(run.info.run_id, "loss_mask")]
 
 
 @pytest.fixture(scope="module")
-def whole(run_cli, quick, tmp_path_factory):
-    """The folder of a training that nobody stopped."""
+def finished_folder(run_cli, quick, tmp_path_factory):
+    """Train without a stop; give the folder."""
     runs = tmp_path_factory.mktemp("whole")
     assert run_cli("train", *quick, f"runs_dir={runs}", f"hydra.run.dir={runs / 'a'}") == 0
     return runs / "a"
 
 
-def test_a_training_is_tracked_with_all_that_belongs_to_it(whole):
-    client, (run,) = runs_of(whole.parent)
+def test_a_training_is_tracked_with_all_that_belongs_to_it(finished_folder):
+    client, (run,) = find_runs(finished_folder.parent)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == "train detector"
     assert run.data.params["loop.steps"] == "4"
@@ -54,13 +54,13 @@ def test_a_training_is_tracked_with_all_that_belongs_to_it(whole):
     assert logged == {"validation-000002.jpg", "validation-000004.jpg", "weights.safetensors"}
 
 
-def test_the_file_of_weights_says_what_it_is(whole):
-    with safe_open(whole / "weights.safetensors", "pt") as stored:
-        card = stored.metadata()
+def test_the_file_of_weights_says_what_it_is(finished_folder):
+    with safe_open(finished_folder / "weights.safetensors", "pt") as file:
+        card = file.metadata()
     assert json.loads(card["classes"]) == ["background", "object"]
     assert json.loads(card["settings"])["loop"]["steps"] == 4
     assert card["steps"] == "4"
-    _, (run,) = runs_of(whole.parent)
+    _, (run,) = find_runs(finished_folder.parent)
     assert card["run_id"] == run.info.run_id
 
 
@@ -82,84 +82,90 @@ sys.exit(cli.main())
 
 
 @pytest.fixture(scope="module")
-def resumed(run_cli, quick, tmp_path_factory):
-    """The folder of the same training killed after its first checkpoint, and resumed."""
+def resumed_folder(run_cli, quick, tmp_path_factory):
+    """Kill the same training after its first checkpoint and resume it; give the folder."""
     runs = tmp_path_factory.mktemp("resumed")
-    given = "train", *quick, f"runs_dir={runs}", f"hydra.run.dir={runs / 'a'}"
-    command = [sys.executable, "-c", KILLED, *given]
+    arguments = "train", *quick, f"runs_dir={runs}", f"hydra.run.dir={runs / 'a'}"
+    command = [sys.executable, "-c", KILLED, *arguments]
     killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     assert not (runs / "a" / "weights.safetensors").exists()
     assert torch.load(runs / "a" / "checkpoint.pt", weights_only=True)["step"] == 2
-    assert run_cli(*given, "resume=true") == 0
+    assert run_cli(*arguments, "resume=true") == 0
     return runs / "a"
 
 
-def test_a_killed_and_resumed_training_ends_as_one_that_nobody_stopped(whole, resumed):
-    one, other = (
-        torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (whole, resumed)
+def test_a_killed_and_resumed_training_ends_as_one_that_nobody_stopped(
+    finished_folder, resumed_folder
+):
+    first, second = (
+        torch.load(folder / "checkpoint.pt", weights_only=True)
+        for folder in (finished_folder, resumed_folder)
     )
-    assert one["step"] == other["step"] == 4
-    assert one["best"] == other["best"]
+    assert first["step"] == second["step"] == 4
+    assert first["best"] == second["best"]
     for kind in ("model", "average"):
-        assert one[kind].keys() == other[kind].keys()
-        assert [n for n, value in one[kind].items() if not torch.equal(value, other[kind][n])] == []
+        assert first[kind].keys() == second[kind].keys()
+        assert [n for n, v in first[kind].items() if not torch.equal(v, second[kind][n])] == []
     with (
-        safe_open(whole / "weights.safetensors", "pt") as first,
-        safe_open(resumed / "weights.safetensors", "pt") as second,
+        safe_open(finished_folder / "weights.safetensors", "pt") as first_file,
+        safe_open(resumed_folder / "weights.safetensors", "pt") as second_file,
     ):
-        assert all(torch.equal(first.get_tensor(n), second.get_tensor(n)) for n in first.keys())  # noqa: SIM118  # no mapping
+        names = list(first_file.keys())
+        assert all(torch.equal(first_file.get_tensor(n), second_file.get_tensor(n)) for n in names)
 
 
-def test_the_store_knows_which_run_was_killed(resumed):
-    client, (killed, finished) = runs_of(resumed.parent)
+def test_the_store_knows_which_run_was_killed(resumed_folder):
+    client, (killed, finished) = find_runs(resumed_folder.parent)
     assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
-    assert steps_of(client, finished) == [4]
+    assert read_steps(client, finished) == [4]
 
 
-def test_a_checkpoint_is_not_written_over(bgexp_cli, quick, whole):
-    before = (whole / "checkpoint.pt").read_bytes()
-    code, _, err = bgexp_cli("train", *quick, f"runs_dir={whole.parent}", f"hydra.run.dir={whole}")
+def test_a_checkpoint_is_not_written_over(bgexp_cli, quick, finished_folder):
+    checkpoint = (finished_folder / "checkpoint.pt").read_bytes()
+    code, _, err = bgexp_cli(
+        "train", *quick, f"runs_dir={finished_folder.parent}", f"hydra.run.dir={finished_folder}"
+    )
     assert code == 2
     assert "checkpoint.pt exists: go on with resume=true, or choose another folder" in err
     assert len(err.splitlines()) == 1
-    assert (whole / "checkpoint.pt").read_bytes() == before
+    assert (finished_folder / "checkpoint.pt").read_bytes() == checkpoint
 
 
 # -- numbers without end -----------------------------------------------------------------------
 
 
 def test_a_loss_that_is_no_number_stops_the_run(bgexp_cli, quick, tmp_path, monkeypatch):
-    usual = Trainer.learning_rate
+    learning_rate = Trainer.learning_rate
     monkeypatch.setattr(
-        Trainer, "learning_rate", lambda self: 1e30 if self.step == 2 else usual(self)
+        Trainer, "learning_rate", lambda self: 1e30 if self.step == 2 else learning_rate(self)
     )
-    given = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
-    code, out, err = bgexp_cli("train", *quick, *given)
+    arguments = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
+    code, out, err = bgexp_cli("train", *quick, *arguments)
     assert code == 2
     (line,) = err.splitlines()
     assert line.startswith("bgexp: training stopped: the loss is ")
     assert f"last good checkpoint: {tmp_path / 'a' / 'checkpoint.pt'}" in line
     assert "loop.learning_rate" in line
     assert "Traceback" not in out
-    _, (run,) = runs_of(tmp_path)
+    _, (run,) = find_runs(tmp_path)
     assert run.info.status == "FAILED"
-    kept = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
-    assert kept["step"] == 2
-    assert all(value.isfinite().all() for value in kept["model"].values())
+    checkpoint = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
+    assert checkpoint["step"] == 2
+    assert all(value.isfinite().all() for value in checkpoint["model"].values())
     assert not (tmp_path / "a" / "weights.safetensors").exists()
 
 
 # -- other networks ----------------------------------------------------------------------------
 
 
-def one_step(run_cli, folder, *given):
-    where = f"runs_dir={folder}", f"hydra.run.dir={folder / 'a'}"
-    assert run_cli("train", *given, "loop.steps=1", *where) == 0
+def train_one_step(run_cli, folder, *overrides):
+    folders = f"runs_dir={folder}", f"hydra.run.dir={folder / 'a'}"
+    assert run_cli("train", *overrides, "loop.steps=1", *folders) == 0
     return folder / "a" / "weights.safetensors"
 
 
-def resnet_of(settings_of, resnet, weights):
+def make_resnet_settings(settings_of, resnet, weights):
     detector = settings_of(*resnet, f"detector.weights={weights}").detector
     assert isinstance(detector, MaskRcnnResnet50Fpn)
     return detector
@@ -168,8 +174,8 @@ def resnet_of(settings_of, resnet, weights):
 def test_a_network_of_torchvisions_learns_what_an_object_is(
     run_cli, quick, resnet, settings_of, tmp_path
 ):
-    weights = one_step(run_cli, tmp_path, *quick, *resnet)
-    detector = resnet_of(settings_of, resnet, weights)
+    weights = train_one_step(run_cli, tmp_path, *quick, *resnet)
+    detector = make_resnet_settings(settings_of, resnet, weights)
     assert class_names(detector) is None
     model = build_model(detector, len(read_classes(weights)))
     load_weights(model, find_weights(detector))
@@ -180,31 +186,35 @@ def test_a_network_of_torchvisions_learns_what_an_object_is(
 def test_a_network_of_torchvisions_learns_the_datasets_classes(
     run_cli, small, coco, resnet, settings_of, tmp_path
 ):
-    weights = one_step(run_cli, tmp_path, *small, *coco, *resnet, "classes=dataset")
-    assert class_names(resnet_of(settings_of, resnet, weights)) == ("background", "cat", "dog")
-    given = "device=cpu", "refine=none", f"runs_dir={tmp_path}"
-    trained = *coco, *resnet, f"detector.weights={weights}", "detector.labels=[dog]"
-    assert run_cli("run", *given, *trained) == 0
+    weights = train_one_step(run_cli, tmp_path, *small, *coco, *resnet, "classes=dataset")
+    assert class_names(make_resnet_settings(settings_of, resnet, weights)) == (
+        "background",
+        "cat",
+        "dog",
+    )
+    arguments = "device=cpu", "refine=none", f"runs_dir={tmp_path}"
+    overrides = *coco, *resnet, f"detector.weights={weights}", "detector.labels=[dog]"
+    assert run_cli("run", *arguments, *overrides) == 0
 
 
 def test_mixed_precision_leaves_the_boxes_as_exact_as_they_are(run_cli, quick, tmp_path):
     assert run_cli("train", *quick, f"runs_dir={tmp_path}", "precision=bf16-mixed") == 0
-    client, (run,) = runs_of(tmp_path)
+    client, (run,) = find_runs(tmp_path)
     assert run.data.params["precision"] == "bf16-mixed"
-    assert steps_of(client, run) == [4]
+    assert read_steps(client, run) == [4]
 
 
 def test_the_refiner_runs_by_the_command_that_is_told(bgexp_cli, quick, weights, tmp_path):
-    given = "network=refiner", "init=random", "refine.size=64", "loop.steps=2"
-    where = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
-    code, out, _ = bgexp_cli("train", *quick, *given, *where)
+    overrides = "network=refiner", "init=random", "refine.size=64", "loop.steps=2"
+    folders = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
+    code, out, _ = bgexp_cli("train", *quick, *overrides, *folders)
     assert code == 0
     assert read_classes(tmp_path / "a" / "weights.safetensors")
-    told = next(line for line in out.splitlines() if line.startswith("Next:"))
-    name, *arguments = shlex.split(told.removeprefix("Next:"))
+    next_line = next(line for line in out.splitlines() if line.startswith("Next:"))
+    name, *arguments = shlex.split(next_line.removeprefix("Next:"))
     assert name == "bgexp"
     demo = f"detector.weights={weights}", "detector.image_size=64", "detector.score_threshold=0.5"
-    code, _, err = bgexp_cli(*arguments, *demo, "dataset.subset=2", "device=cpu", where[0])
+    code, _, err = bgexp_cli(*arguments, *demo, "dataset.subset=2", "device=cpu", folders[0])
     assert code == 0, err
 
 
@@ -239,8 +249,8 @@ WRONG = [
 @pytest.mark.parametrize(("wrong", "message"), WRONG, ids=[" ".join(w) for w, _ in WRONG])
 def test_wrong_use(bgexp_cli, quick, small, coco, other_backbone, tmp_path, wrong, message):
     data = [*small, *coco] if "COCO" in wrong else quick
-    given = [w.replace("OTHER", str(other_backbone)) for w in wrong if w != "COCO"]
-    code, _, err = bgexp_cli("train", *data, *given, f"runs_dir={tmp_path / 'runs'}")
+    overrides = [w.replace("OTHER", str(other_backbone)) for w in wrong if w != "COCO"]
+    code, _, err = bgexp_cli("train", *data, *overrides, f"runs_dir={tmp_path / 'runs'}")
     assert code == 2
     assert message in err
     assert len(err.splitlines()) == 1, err

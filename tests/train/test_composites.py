@@ -20,7 +20,7 @@ def write(path, picture):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """White discs and bars on transparent ground, and dark noise for backgrounds."""
+    """Write white discs and bars on transparent ground, and dark noise for backgrounds."""
     folder, rng = tmp_path_factory.mktemp("composites"), np.random.default_rng(0)
     for pool in ("large", "small", "other"):
         for number in range(2):
@@ -40,26 +40,26 @@ def sources(folder):
     return Sources.from_folders(folder / "cutouts", folder / "backgrounds")
 
 
-def scene_of(sources, seed, index=0):
+def compose_scene(sources, seed, index=0):
     return compose(sources, SIZE, np.random.default_rng((seed, index)))
 
 
-def same(one, other):
-    return np.array_equal(one.image, other.image) and np.array_equal(one.masks, other.masks)
+def is_same(first, second):
+    return np.array_equal(first.image, second.image) and np.array_equal(first.masks, second.masks)
 
 
 def test_a_scene_follows_from_seed_and_index_alone(sources):
-    forwards = [scene_of(sources, 5, index) for index in range(6)]
-    backwards = [scene_of(sources, 5, index) for index in reversed(range(6))][::-1]
-    assert all(map(same, forwards, backwards))
-    assert not any(map(same, forwards, forwards[1:]))
-    assert not same(forwards[0], scene_of(sources, 6, 0))
+    forwards = [compose_scene(sources, 5, index) for index in range(6)]
+    backwards = [compose_scene(sources, 5, index) for index in reversed(range(6))][::-1]
+    assert all(map(is_same, forwards, backwards))
+    assert not any(map(is_same, forwards, forwards[1:]))
+    assert not is_same(forwards[0], compose_scene(sources, 6, 0))
 
 
 @few
 @given(seeds)
 def test_every_scene_keeps_its_promises(sources, seed):
-    scene = scene_of(sources, seed)
+    scene = compose_scene(sources, seed)
     assert (scene.image.shape, scene.image.dtype) == ((SIZE, SIZE, 3), np.uint8)
     assert scene.masks.dtype == np.bool_
     assert scene.masks.shape[1:] == (SIZE, SIZE)
@@ -70,13 +70,13 @@ def test_every_scene_keeps_its_promises(sources, seed):
 
 
 def test_some_scenes_hold_one_object_many_times(sources):
-    scenes = [scene_of(sources, 1, index) for index in range(120)]
+    scenes = [compose_scene(sources, 1, index) for index in range(120)]
     crowded = np.mean([len(scene.masks) > 3 for scene in scenes])
     assert 0.01 < crowded < 0.12
 
 
 def test_scenes_without_an_object_and_objects_cut_by_the_frame_exist(sources):
-    scenes = [scene_of(sources, 0, index) for index in range(80)]
+    scenes = [compose_scene(sources, 0, index) for index in range(80)]
     counts = [len(scene.masks) for scene in scenes]
     assert {0, 1, 2} <= set(counts)
     assert np.mean(np.array(counts) == 0) < 0.3
@@ -90,20 +90,22 @@ def test_the_masks_are_where_the_objects_are(sources, monkeypatch):
     monkeypatch.setattr(composites, "SHAPE_SHARE", 0)
     for name in ("_light", "_cast_shadow", "_add_clutter"):
         monkeypatch.setattr(composites, name, lambda *_: None)
-    monkeypatch.setattr(composites, "photographed", lambda canvas, _rng: canvas.astype(np.uint8))
+    monkeypatch.setattr(composites, "apply_camera", lambda canvas, _rng: canvas.astype(np.uint8))
     monkeypatch.setattr(composites, "_vary", lambda cutout, *_: cutout)
-    monkeypatch.setattr(composites, "_background", lambda *_: np.zeros((SIZE, SIZE, 3), np.uint8))
+    monkeypatch.setattr(
+        composites, "_make_background", lambda *_: np.zeros((SIZE, SIZE, 3), np.uint8)
+    )
     monkeypatch.setattr(composites, "MIN_VISIBLE_PIXELS", 1)
-    seen = 0
+    n_scenes = 0
     for index in range(40):
-        scene = scene_of(sources, 1, index)
-        drawn = scene.image[..., 0]
+        scene = compose_scene(sources, 1, index)
+        red = scene.image[..., 0]
         foreground = scene.masks.any(axis=0)
-        assert (drawn[foreground] >= 127).all()
+        assert (red[foreground] >= 127).all()
         if len(scene.masks) < 2:  # the edges of two that meet add up
-            assert (drawn[~foreground] <= 128).all()
-        seen += foreground.any()
-    assert seen > 30
+            assert (red[~foreground] <= 128).all()
+        n_scenes += foreground.any()
+    assert n_scenes > 30
 
 
 @few
@@ -120,14 +122,16 @@ def test_an_object_is_as_large_as_asked_for(seed, span):
 def test_folders_are_pools_with_shares_of_their_own(sources, monkeypatch):
     assert sorted(sources.cutouts) == ["large", "other", "small"]
     assert all(len(pool) == 2 for pool in sources.cutouts.values())
-    picked = []
-    read = composites._read
-    monkeypatch.setattr(composites, "_read", lambda p: picked.append(p.parent.name) or read(p))
+    pools_read = []
+    read_file = composites._read
+    monkeypatch.setattr(
+        composites, "_read", lambda p: pools_read.append(p.parent.name) or read_file(p)
+    )
     rng = np.random.default_rng(0)
     for _ in range(1000):
         sources.pick(rng)
     for pool, share in (("large", 0.45), ("small", 0.25), ("other", 0.30)):
-        assert picked.count(pool) / 1000 == pytest.approx(share, abs=0.05)
+        assert pools_read.count(pool) / 1000 == pytest.approx(share, abs=0.05)
 
 
 def test_empty_folders(folder, tmp_path):

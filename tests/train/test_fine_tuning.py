@@ -14,8 +14,8 @@ pytestmark = pytest.mark.slow
 SIDE = 160
 
 
-def striped_ring(number):
-    """A ring that only the direction of its stripes tells from what is behind: image and mask."""
+def draw_striped_ring(number):
+    """Draw a ring that differs from its background by the stripes' direction: image and mask."""
     rng = np.random.default_rng(number)
     y, x = np.mgrid[:SIDE, :SIDE]
     centre_y, centre_x = rng.uniform(0.35, 0.65, 2) * SIDE
@@ -27,23 +27,23 @@ def striped_ring(number):
     return np.clip(image, 0, 255).astype(np.uint8), mask
 
 
-def mean_iou(weights):
-    """On eight rings that no training has seen."""
+def measure_mean_iou(weights):
+    """Measure the mean IoU on eight rings that no training has seen."""
     settings = Demo(name="demo", weights=weights, score_threshold=0.7, labels=None, image_size=SIDE)
     detector = build_detector(settings, torch.device("cpu"))
-    pairs = map(striped_ring, range(100, 108))
+    pairs = map(draw_striped_ring, range(100, 108))
     return np.mean([iou(combine_detections(detector.detect(i)).mask, mask) for i, mask in pairs])
 
 
 @pytest.fixture(scope="module")
-def tuned(run_cli, write, tmp_path_factory):
-    """The weights of 24 steps on sixteen rings."""
+def tuned_weights(run_cli, write, tmp_path_factory):
+    """Train 24 steps on sixteen rings; give the weights."""
     folder = tmp_path_factory.mktemp("rings")
     for number in range(16):
-        image, mask = striped_ring(number)
+        image, mask = draw_striped_ring(number)
         write(folder / "images" / f"{number}.png", image)
         write(folder / "masks" / f"{number}.png", mask * np.uint8(255))
-    given = [
+    overrides = [
         *(f"dataset.{kind}={folder / kind}" for kind in ("images", "masks")),
         "device=cpu",
         "loop.steps=24",
@@ -52,10 +52,10 @@ def tuned(run_cli, write, tmp_path_factory):
         "loop.validate_every=12",
         "loop.workers=0",
     ]
-    place = f"runs_dir={folder / 'runs'}", f"hydra.run.dir={folder / 'runs' / 'a'}"
-    assert run_cli("train", *given, *place) == 0
+    folders = f"runs_dir={folder / 'runs'}", f"hydra.run.dir={folder / 'runs' / 'a'}"
+    assert run_cli("train", *overrides, *folders) == 0
     return folder / "runs" / "a" / "weights.safetensors"
 
 
-def test_a_few_pairs_of_a_new_kind_are_enough(tuned):
-    assert mean_iou(tuned) > mean_iou(None) + 0.05
+def test_a_few_pairs_of_a_new_kind_are_enough(tuned_weights):
+    assert measure_mean_iou(tuned_weights) > measure_mean_iou(None) + 0.05

@@ -8,10 +8,10 @@ from lightning_fabric import Fabric
 from bgexp.config.train import TrainLoop
 from bgexp.detect.demo import build_demo_model
 from bgexp.train.loop import Examples, Trainer, train
-from bgexp.train.tasks import detector_example
+from bgexp.train.tasks import make_detector_example
 
 
-def loop(**changes):
+def make_settings(**changes):
     values = {
         "steps": 4,
         "batch_size": 1,
@@ -29,11 +29,11 @@ def loop(**changes):
     return TrainLoop(**values | changes)
 
 
-def trainer_of(model, **changes):
-    return Trainer(model, loop(**changes), Fabric(accelerator="cpu", devices=1))
+def make_trainer(model, **changes):
+    return Trainer(model, make_settings(**changes), Fabric(accelerator="cpu", devices=1))
 
 
-class Loses(torch.nn.Linear):
+class LinearLoss(torch.nn.Linear):
     """A model whose loss is its weights times the picture's sum."""
 
     def __init__(self):
@@ -56,15 +56,15 @@ class Discs:
 
 @pytest.fixture(scope="module")
 def examples(scene):
-    return Examples(Discs(scene), detector_example, 64, seed=3)
+    return Examples(Discs(scene), make_detector_example, 64, seed=3)
 
 
-def nothing(*_):
+def do_nothing(*_):
     pass
 
 
 def test_the_learning_rate_worked_by_hand():
-    trainer = trainer_of(Loses(), steps=100, learning_rate=2.0)
+    trainer = make_trainer(LinearLoss(), steps=100, learning_rate=2.0)
     # Warm-up over 4 steps; the cosine from there to step 100 is half-way at step 52.
     for step, share in [(0, 0.25), (1, 0.5), (2, 0.75), (3, 1), (4, 1), (52, 0.505), (100, 0.01)]:
         trainer.step = step
@@ -75,7 +75,7 @@ def test_the_learning_rate_worked_by_hand():
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
 def test_the_learning_rate_is_never_zero_and_never_over_its_maximum(steps):
-    trainer = trainer_of(Loses(), steps=steps)
+    trainer = make_trainer(LinearLoss(), steps=steps)
     rates = []
     for trainer.step in range(steps):
         rates.append(trainer.learning_rate())
@@ -84,58 +84,58 @@ def test_the_learning_rate_is_never_zero_and_never_over_its_maximum(steps):
 
 
 def test_an_example_follows_from_seed_and_index_alone(scene, examples):
-    again = Examples(Discs(scene), detector_example, 64, seed=3)
-    other = Examples(Discs(scene), detector_example, 64, seed=4)
-    assert torch.equal(examples[7][0], again[7][0])
+    same_seed = Examples(Discs(scene), make_detector_example, 64, seed=3)
+    other_seed = Examples(Discs(scene), make_detector_example, 64, seed=4)
+    assert torch.equal(examples[7][0], same_seed[7][0])
     assert not torch.equal(examples[7][0], examples[8][0])
-    assert not torch.equal(examples[7][0], other[7][0])
+    assert not torch.equal(examples[7][0], other_seed[7][0])
 
 
 def test_a_loss_that_is_no_number_ends_the_training_and_leaves_the_weights():
-    trainer = trainer_of(Loses())
-    before = trainer.model.weight.detach().clone()
+    trainer = make_trainer(LinearLoss())
+    weight = trainer.model.weight.detach().clone()
     with pytest.raises(FloatingPointError, match="the loss is nan at step 0"):
         trainer.update([torch.tensor([math.nan])], [{}])
-    assert torch.equal(trainer.model.weight, before)
+    assert torch.equal(trainer.model.weight, weight)
     assert trainer.step == 0
 
 
 def test_the_backbone_learns_at_a_quarter_of_the_rate_and_what_is_frozen_not_at_all():
-    trainer = trainer_of(build_demo_model(64), steps=10)
+    trainer = make_trainer(build_demo_model(64), steps=10)
     (backbone, rest) = trainer.optimizer.param_groups
     assert (backbone["share"], rest["share"]) == (0.25, 1.0)
     names = {id(weight): name for name, weight in trainer.model.module.named_parameters()}
     assert all("backbone.body." in names[id(weight)] for weight in backbone["params"])
     assert not any("backbone.body." in names[id(weight)] for weight in rest["params"])
-    trained = sum(weight.requires_grad for weight in trainer.model.module.parameters())
-    assert len(backbone["params"]) + len(rest["params"]) == trained
+    n_trained = sum(weight.requires_grad for weight in trainer.model.module.parameters())
+    assert len(backbone["params"]) + len(rest["params"]) == n_trained
 
 
 def test_a_backbone_without_a_share_stays_as_it_is():
-    trainer = trainer_of(build_demo_model(64), steps=10, backbone_share=0.0)
+    trainer = make_trainer(build_demo_model(64), steps=10, backbone_share=0.0)
     (rest,) = trainer.optimizer.param_groups
     assert rest["share"] == 1.0
-    trained = {n for n, w in trainer.model.module.named_parameters() if w.requires_grad}
-    assert not any("backbone.body." in name for name in trained)
-    assert any("backbone.fpn." in name for name in trained)
+    trained_names = {n for n, w in trainer.model.module.named_parameters() if w.requires_grad}
+    assert not any("backbone.body." in name for name in trained_names)
+    assert any("backbone.fpn." in name for name in trained_names)
 
 
 # -- validation: the early stop and the best weights -------------------------------------------
 
 
-class Judged:
+class ScoredTraining:
     """A training whose validations give the scores of a list."""
 
     def __init__(self, examples, checkpoint, scores, **changes):
-        given = {"steps": 12, "validate_every": 1, "patience": 2}
-        self.trainer = trainer_of(Loses(), **given | changes)
+        defaults = {"steps": 12, "validate_every": 1, "patience": 2}
+        self.trainer = make_trainer(LinearLoss(), **defaults | changes)
         self.scores, self.best = dict(enumerate(scores, 1)), []
         validate = self.trainer.settings.validate_every
         train(
             self.trainer,
             examples,
             checkpoint,
-            nothing,
+            do_nothing,
             lambda: self.scores[self.trainer.step // validate],
             lambda: self.best.append(self.trainer.step),
         )
@@ -145,37 +145,37 @@ SCORES = [0.3, 0.5, 0.4, 0.6, 0.6, 0.2, 0.9]
 
 
 def test_training_ends_when_the_score_stood_still_and_keeps_the_best(examples, tmp_path):
-    found = Judged(examples, tmp_path / "c.pt", SCORES)
-    assert found.best == [1, 2, 4]  # an equal score is not a better one
-    assert (found.trainer.step, found.trainer.best, found.trainer.stale) == (6, 0.6, 2)
+    training = ScoredTraining(examples, tmp_path / "c.pt", SCORES)
+    assert training.best == [1, 2, 4]  # an equal score is not a better one
+    assert (training.trainer.step, training.trainer.best, training.trainer.stale) == (6, 0.6, 2)
 
 
 def test_without_patience_training_goes_to_the_last_step(examples, tmp_path):
-    found = Judged(examples, tmp_path / "c.pt", SCORES, steps=7, patience=None)
-    assert found.best == [1, 2, 4, 7]
-    assert (found.trainer.step, found.trainer.best, found.trainer.stale) == (7, 0.9, 0)
+    training = ScoredTraining(examples, tmp_path / "c.pt", SCORES, steps=7, patience=None)
+    assert training.best == [1, 2, 4, 7]
+    assert (training.trainer.step, training.trainer.best, training.trainer.stale) == (7, 0.9, 0)
 
 
 def test_the_last_step_is_validated_too(examples, tmp_path):
-    found = Judged(examples, tmp_path / "c.pt", [0.1, 0.2], steps=5, validate_every=4)
-    assert found.best == [4]
-    assert found.trainer.step == 5
+    training = ScoredTraining(examples, tmp_path / "c.pt", [0.1, 0.2], steps=5, validate_every=4)
+    assert training.best == [4]
+    assert training.trainer.step == 5
 
 
 def test_a_resumed_training_knows_the_best_and_how_long_it_stood_still(examples, tmp_path):
     with pytest.raises(KeyError):  # killed while the score of step 6 was looked for
-        Judged(examples, tmp_path / "c.pt", SCORES[:5])
-    resumed = Judged(examples, tmp_path / "c.pt", SCORES)
+        ScoredTraining(examples, tmp_path / "c.pt", SCORES[:5])
+    resumed = ScoredTraining(examples, tmp_path / "c.pt", SCORES)
     assert resumed.best == []
     assert (resumed.trainer.step, resumed.trainer.best, resumed.trainer.stale) == (6, 0.6, 2)
-    ended = Judged(examples, tmp_path / "c.pt", [])  # nothing is left to do
+    ended = ScoredTraining(examples, tmp_path / "c.pt", [])  # nothing is left to do
     assert ended.trainer.step == 6
 
 
 # -- the checkpoint ----------------------------------------------------------------------------
 
 
-class Runs:
+class RunsCode:
     """A pickle of it makes a folder where it is read."""
 
     def __init__(self, path):
@@ -186,9 +186,9 @@ class Runs:
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
-    torch.save({"step": Runs(tmp_path / "made")}, tmp_path / "c.pt")
+    torch.save({"step": RunsCode(tmp_path / "made")}, tmp_path / "c.pt")
     with pytest.raises(Exception, match="Weights only load failed"):
-        trainer_of(Loses()).load(tmp_path / "c.pt")
+        make_trainer(LinearLoss()).load(tmp_path / "c.pt")
     assert not (tmp_path / "made").exists()
     torch.load(tmp_path / "c.pt", weights_only=False)
     assert (tmp_path / "made").exists()  # it would have
@@ -198,10 +198,10 @@ class KilledError(Exception):
     pass
 
 
-def trained(examples, checkpoint, initial_seed=1, kill_at=0):
-    """Trains to the end; the model's weights and the last layer's bias after each step."""
+def train_demo(examples, checkpoint, initial_seed=1, kill_at=0):
+    """Train to the end; return the trainer and the last layer's bias after each step."""
     torch.manual_seed(initial_seed)
-    trainer, biases = trainer_of(build_demo_model(64)), []
+    trainer, biases = make_trainer(build_demo_model(64)), []
     bias = trainer.model.module.roi_heads.box_predictor.cls_score.bias
 
     def on_step(losses):
@@ -213,35 +213,39 @@ def trained(examples, checkpoint, initial_seed=1, kill_at=0):
     def on_validation():
         return float(torch.rand(5)[0])  # draws numbers, as a model under test may
 
-    train(trainer, examples, checkpoint, on_step, on_validation, nothing)
+    train(trainer, examples, checkpoint, on_step, on_validation, do_nothing)
     return trainer, biases
 
 
 @pytest.mark.slow
 def test_a_killed_and_resumed_training_ends_with_the_same_weights(examples, tmp_path):
-    whole, biases = trained(examples, tmp_path / "whole.pt")
-    assert whole.step == len(biases) == 4
-    part = tmp_path / "part.pt"
+    uninterrupted, biases = train_demo(examples, tmp_path / "whole.pt")
+    assert uninterrupted.step == len(biases) == 4
+    path = tmp_path / "part.pt"
     with pytest.raises(KilledError):
-        trained(
-            examples, part, kill_at=3
+        train_demo(
+            examples, path, kill_at=3
         )  # the third step is lost: the checkpoint is of the second
-    stored = torch.load(part, weights_only=True)
-    assert stored.keys() == {"step", "best", "stale", "model", "average", "optimizer", "rng"}
-    assert stored["step"] == 2
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["part.pt", "whole.pt"]
-    resumed, later = trained(examples, part, initial_seed=2)
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint.keys() == {"step", "best", "stale", "model", "average", "optimizer", "rng"}
+    assert checkpoint["step"] == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["part.pt", "whole.pt"]
+    resumed, later = train_demo(examples, path, initial_seed=2)
     assert len(later) == 2
     for kind in ("model", "average"):
-        one, other = (getattr(trainer, kind).state_dict() for trainer in (whole, resumed))
-        assert one.keys() == other.keys()
-        assert [name for name in one if not torch.equal(one[name], other[name])] == []
+        first_state, second_state = (
+            getattr(trainer, kind).state_dict() for trainer in (uninterrupted, resumed)
+        )
+        assert first_state.keys() == second_state.keys()
+        assert [
+            name for name in first_state if not torch.equal(first_state[name], second_state[name])
+        ] == []
 
     average = biases[0]  # the first update copies
-    for count, bias in enumerate(biases[1:], 1):
+    for count, step_bias in enumerate(biases[1:], 1):
         decay = min(0.75, (1 + count) / (10 + count))
-        average = decay * average + (1 - decay) * bias
-    found = whole.average.module.roi_heads.box_predictor.cls_score.bias
-    torch.testing.assert_close(found, average)
-    assert not torch.equal(found, biases[-1])
+        average = decay * average + (1 - decay) * step_bias
+    bias = uninterrupted.average.module.roi_heads.box_predictor.cls_score.bias
+    torch.testing.assert_close(bias, average)
+    assert not torch.equal(bias, biases[-1])
     assert not torch.equal(biases[0], biases[-1])

@@ -13,7 +13,7 @@ from bgexp.train.tasks import (
     MaskLosses,
     RefinerExample,
     RefinerTask,
-    detector_example,
+    make_detector_example,
     to_tensor,
 )
 
@@ -24,7 +24,7 @@ def test_a_scene_as_torchvision_takes_it():
     masks = np.zeros((2, 6, 8), bool)
     masks[0, 1:3, 2:7], masks[1, 5, 0] = True, True
     scene = Scene(np.full((6, 8, 3), 255, np.uint8), masks, np.array([2, 1]))
-    image, target = detector_example(scene, np.random.default_rng(0))
+    image, target = make_detector_example(scene, np.random.default_rng(0))
     assert (image.shape, float(image.max()), image.dtype) == ((3, 6, 8), 1.0, torch.float32)
     assert target["boxes"].tolist() == [[2, 1, 7, 3], [0, 5, 1, 6]]
     assert target["labels"].tolist() == [2, 1]
@@ -32,7 +32,7 @@ def test_a_scene_as_torchvision_takes_it():
 
 
 def test_a_scene_without_objects(scene):
-    _, target = detector_example(scene(), np.random.default_rng(0))
+    _, target = make_detector_example(scene(), np.random.default_rng(0))
     assert target["boxes"].shape == (0, 4)
     assert target["labels"].shape == (0,)
 
@@ -44,9 +44,9 @@ def test_a_picture_as_a_tensor_worked_by_hand():
 
 
 def test_the_refiner_sees_picture_and_masks_of_one_place(scene):
-    one = scene((40, 30, 18))
+    disc_scene = scene((40, 30, 18))
     for seed in range(10):
-        image, target = RefinerExample(96)(one, np.random.default_rng(seed))
+        image, target = RefinerExample(96)(disc_scene, np.random.default_rng(seed))
         assert image.shape == (3, 96, 96)
         assert target["coarse"].shape == target["mask"].shape == (1, 96, 96)
         red, truth = (image[0] > 0.5).numpy(), (target["mask"][0] > 0.5).numpy()
@@ -54,8 +54,8 @@ def test_the_refiner_sees_picture_and_masks_of_one_place(scene):
         assert 0 < float(target["coarse"].mean()) < 1
 
 
-class Says(torch.nn.Module):
-    """A network whose logits are whatever it is told."""
+class ConstantLogits(torch.nn.Module):
+    """A network with constant logits."""
 
     def __init__(self, logits):
         super().__init__()
@@ -65,15 +65,15 @@ class Says(torch.nn.Module):
         return self.logits
 
 
-def losses_of(logits, mask):
-    """Losses of logits Nx1xhxw for true masks Nx1x2hx2w."""
-    targets = [{"coarse": one, "mask": one} for one in mask]
-    losses = MaskLosses(Says(logits))(list(torch.zeros(len(mask), 3, 1, 1)), targets)
+def compute_losses(logits, mask):
+    """Compute the losses of logits Nx1xhxw for true masks Nx1x2hx2w."""
+    targets = [{"coarse": m, "mask": m} for m in mask]
+    losses = MaskLosses(ConstantLogits(logits))(list(torch.zeros(len(mask), 3, 1, 1)), targets)
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
-def expected_losses(logits, truth):
-    """The losses in plain numpy; all arrays hxw of float64."""
+def compute_expected_losses(logits, truth):
+    """Compute the losses in plain numpy; all arrays hxw of float64."""
     near = np.zeros_like(truth)
     padded = np.pad(truth, 7)  # beyond the picture nothing is foreground
     for y, x in np.ndindex(truth.shape):
@@ -91,29 +91,31 @@ def test_the_losses_are_those_of_a_plain_reference():
     mask = cv2.resize(rng.integers(0, 2, (5, 6)).astype(np.uint8), (36, 30), None, 0, 0, 0)
     logits = rng.normal(0, 2, (15, 18))
     truth = mask.reshape(15, 2, 18, 2).mean((1, 3))  # at half the size
-    found = losses_of(torch.tensor(logits)[None, None], torch.tensor(mask)[None, None].double())
-    assert list(found.values()) == pytest.approx(expected_losses(logits, truth), rel=1e-6)
-    assert list(found) == ["loss_entropy", "loss_iou"]
+    losses = compute_losses(
+        torch.tensor(logits)[None, None], torch.tensor(mask)[None, None].double()
+    )
+    assert list(losses.values()) == pytest.approx(compute_expected_losses(logits, truth), rel=1e-6)
+    assert list(losses) == ["loss_entropy", "loss_iou"]
 
 
 def test_the_losses_of_one_cell_worked_by_hand():
-    found = losses_of(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 2, 2))
+    losses = compute_losses(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 2, 2))
     # near = 1/225, weight = 1 + 5 * 224/225; the share is 1/2: both = either / 2 = weight / 2.
     weight = 1 + 5 * 224 / 225
-    assert found["loss_entropy"] == pytest.approx(np.log(2))
-    assert found["loss_iou"] == pytest.approx(1 - (weight / 2 + 1) / (weight + 1))
+    assert losses["loss_entropy"] == pytest.approx(np.log(2))
+    assert losses["loss_iou"] == pytest.approx(1 - (weight / 2 + 1) / (weight + 1))
 
 
-def disc_masks():
+def draw_disc_masks():
     mask = torch.from_numpy(cv2.circle(np.zeros((64, 64), np.float32), (32, 32), 20, 1, -1))
     return mask[None, None].repeat_interleave(2, 2).repeat_interleave(2, 3)
 
 
 def test_a_perfect_prediction_loses_nearly_nothing_and_a_turned_one_much():
-    mask = disc_masks()
+    mask = draw_disc_masks()
     right = 40 * (mask[..., ::2, ::2] - 0.5)
-    assert all(loss < 1e-3 for loss in losses_of(right, mask).values())
-    turned = losses_of(-right, mask)
+    assert all(loss < 1e-3 for loss in compute_losses(right, mask).values())
+    turned = compute_losses(-right, mask)
     assert turned["loss_entropy"] > 10
     assert turned["loss_iou"] > 0.99
 
@@ -125,7 +127,7 @@ def network():
 
 
 def test_gradients_of_the_losses_reach_decoder_and_late_blocks_but_not_the_frozen_ones(network):
-    image, coarse = torch.rand(1, 3, 64, 64), disc_masks()[..., ::2, ::2]
+    image, coarse = torch.rand(1, 3, 64, 64), draw_disc_masks()[..., ::2, ::2]
     losses = MaskLosses(network.train())([image[0]], [{"coarse": coarse[0], "mask": coarse[0]}])
     sum(losses.values()).backward()
     for name, weight in network.named_parameters():
@@ -138,14 +140,14 @@ def test_gradients_of_the_losses_reach_decoder_and_late_blocks_but_not_the_froze
 
 def test_the_refiner_is_judged_on_the_same_coarse_masks_each_time(network, scene):
     task, scenes = RefinerTask(network, 64, CPU), [scene((40, 30, 18)), scene((60, 30, 20))]
-    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    state = {name: value.clone() for name, value in task.model.state_dict().items()}
     first, second = task.predictions(task.model, scenes), task.predictions(task.model, scenes)
-    for one, other, each in zip(first, second, scenes, strict=True):
-        assert one.keys() == {"coarse", "refined"}
-        assert one["coarse"].shape == one["refined"].shape == each.foreground.shape
-        np.testing.assert_array_equal(one["coarse"], other["coarse"])
-        np.testing.assert_array_equal(one["refined"], other["refined"])
-    assert all(torch.equal(before[name], v) for name, v in task.model.state_dict().items())
+    for masks, repeated_masks, disc_scene in zip(first, second, scenes, strict=True):
+        assert masks.keys() == {"coarse", "refined"}
+        assert masks["coarse"].shape == masks["refined"].shape == disc_scene.foreground.shape
+        np.testing.assert_array_equal(masks["coarse"], repeated_masks["coarse"])
+        np.testing.assert_array_equal(masks["refined"], repeated_masks["refined"])
+    assert all(torch.equal(state[name], v) for name, v in task.model.state_dict().items())
 
 
 def test_the_refiners_file_holds_the_network_alone(network):
@@ -159,13 +161,13 @@ def test_the_detector_is_judged_at_each_threshold_and_left_as_it_is(scene):
     model.roi_heads.box_predictor.cls_score.bias.data.copy_(torch.tensor([0.0, 0.6]))
     model.roi_heads.mask_predictor.mask_fcn_logits.bias.data.fill_(0.3)
     task = DetectorTask(model, Selection(0.6, 0.4), CPU)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = task.predictions(model, [scene((40, 30, 18))])[0]
-    assert list(found) == ["0.5", "0.6", "0.7", "0.9"]
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    masks = task.predictions(model, [scene((40, 30, 18))])[0]
+    assert list(masks) == ["0.5", "0.6", "0.7", "0.9"]
     assert task.judged_by == "0.6"
-    areas = [mask.sum() for mask in found.values()]
+    areas = [mask.sum() for mask in masks.values()]
     assert areas == sorted(areas, reverse=True)
     assert areas[0] > 0
-    after = task.state(model)
-    assert before.keys() == after.keys()
-    assert all(torch.equal(before[name], after[name]) for name in before)
+    later_state = task.state(model)
+    assert state.keys() == later_state.keys()
+    assert all(torch.equal(state[name], later_state[name]) for name in state)
