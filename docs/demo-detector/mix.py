@@ -14,15 +14,15 @@ from pathlib import Path
 from bgexp.detect.weights import read_card, read_state, save_state
 
 
-def main(weights: Path, other: Path, share: float, output: Path) -> None:
-    """Writes the mean."""
-    one, two = read_state(weights), read_state(other)
+def main(weights: Path, other_weights: Path, share: float, output: Path) -> None:
+    """Write the mean."""
+    first, second = read_state(weights), read_state(other_weights)
     mean = {
-        name: value.float().lerp(two[name].float(), share) if value.is_floating_point() else value
-        for name, value in one.items()
+        name: v.float().lerp(second[name].float(), share) if v.is_floating_point() else v
+        for name, v in first.items()
     }
-    learned = json.loads(read_card(other)["settings"])
-    mixed = {"share": share, "seed": learned["seed"], "loop": learned["loop"]}  # no paths
+    settings = json.loads(read_card(other_weights)["settings"])
+    mixed = {"share": share, "seed": settings["seed"], "loop": settings["loop"]}  # no paths
     print(output, save_state(mean, output, read_card(weights) | {"mixed": json.dumps(mixed)}))
 
 

@@ -50,21 +50,21 @@ TEXTURES = ("gravel.png", "brick.png", "grass.png", "moon.png", "text.png", "pag
 VALIDATION_BACKGROUNDS = ("Dune", "RainDrops", "wood-l", "brick", "Elephants")
 
 
-def rendered_split(name: str) -> str:
-    """The split of a rendered object: by the hash of its file name, one sixteenth each."""
+def choose_rendered_split(name: str) -> str:
+    """Choose the split of a rendered object by the hash of its file name, one sixteenth each."""
     bucket = int(hashlib.sha256(name.encode()).hexdigest(), 16) % 16
     return {0: "validation", 1: "sample"}.get(bucket, "train")
 
 
 def is_object(name: str) -> bool:
-    """Whether a rendered emoji is an object, not a flag, a letter, or a skin-tone variant."""
+    """Return whether a rendered emoji is an object: no flag, letter or skin-tone variant."""
     code = name.split(".")[0]
     keycap_or_flag = code.startswith(("1f1", "00", "1f3f4")) or code.endswith("20e3")
     return not keycap_or_flag and not any(tone in code for tone in SKIN_TONES)
 
 
 def write_cutout(source: Path, target: Path) -> None:
-    """Writes a cut-out as RGBA PNG, cropped to what is not transparent."""
+    """Write a cut-out as RGBA PNG, cropped to what is not transparent."""
     with Image.open(source) as opened:
         image = opened.convert("RGBA")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def write_cutout(source: Path, target: Path) -> None:
 
 
 def write_background(source: Path, target: Path) -> None:
-    """Writes what shows no subject as JPEG, its shorter side at most 1080 pixels."""
+    """Write the part without a subject as JPEG, its shorter side at most 1080 pixels."""
     with Image.open(source) as opened:
         image = opened.convert("RGB")
     left, top, right, bottom = FREE_OF_SUBJECT.get(source.stem, (0.0, 0.0, 1.0, 1.0))
@@ -86,7 +86,7 @@ def write_background(source: Path, target: Path) -> None:
 
 
 def main(stamps: Path, emoji: Path, backgrounds: Path, output: Path) -> None:
-    """Writes the whole layout."""
+    """Write the whole layout."""
     with (HERE / "cutouts.csv").open() as rows:
         for row in csv.DictReader(rows):
             if row["split"] != "sample":
@@ -95,7 +95,7 @@ def main(stamps: Path, emoji: Path, backgrounds: Path, output: Path) -> None:
                     stamps / row["path"], output / "cutouts" / row["split"] / row["size"] / name
                 )
     for path in sorted(emoji.glob("*.webp")):
-        split = rendered_split(path.name)
+        split = choose_rendered_split(path.name)
         if is_object(path.name) and split != "sample":
             write_cutout(path, output / "cutouts" / split / "rendered" / f"{path.stem}.png")
     photos = [p for p in sorted(backgrounds.rglob("*")) if p.suffix in {".jpg", ".png", ".webp"}]

@@ -41,13 +41,13 @@ CARD = {
 
 
 def main(weights: Path, commit: str, scores: str) -> None:
-    """Writes the shipped file and its SHA-256 into the code."""
-    trained = read_card(weights)
-    module = MODULES[trained["model"]]
+    """Write the shipped file, and its SHA-256 into the code."""
+    trained_card = read_card(weights)
+    module = MODULES[trained_card["model"]]
     card = (
-        CARDS[trained["model"]]
+        CARDS[trained_card["model"]]
         | CARD
-        | {key: trained[key] for key in ("settings", "mixed") if key in trained}
+        | {key: trained_card[key] for key in ("settings", "mixed") if key in trained_card}
         | {
             "commit": commit,
             "scores": json.dumps(json.loads(scores)),

@@ -21,8 +21,8 @@ from bgexp.train.scene import Scene
 COUNT, SIZE, SEED = 40, 640, 2
 
 
-def kind(scene: Scene) -> str | None:
-    """The folder that a scene belongs to; None for those that no one would photograph."""
+def choose_folder(scene: Scene) -> str | None:
+    """Choose the folder of a scene; None for those that no one would photograph."""
     share = scene.masks.any(axis=0).mean()
     if len(scene.masks) == 1 and share > 0.12:
         return "single"
@@ -30,19 +30,19 @@ def kind(scene: Scene) -> str | None:
 
 
 def main(training: Path, output: Path) -> None:
-    """Writes both folders."""
+    """Write both folders."""
     sources = Sources.from_folders(
         training / "cutouts" / "validation", training / "backgrounds" / "validation"
     )
-    written = {"single": 0, "several": 0}
+    counts = {"single": 0, "several": 0}
     index = 0
-    while min(written.values()) < COUNT:
+    while min(counts.values()) < COUNT:
         scene = compose(sources, SIZE, np.random.default_rng((SEED, index)))
         index += 1
-        folder = kind(scene)
-        if folder is None or written[folder] == COUNT:
+        folder = choose_folder(scene)
+        if folder is None or counts[folder] == COUNT:
             continue
-        written[folder] += 1
+        counts[folder] += 1
         root, name = output / folder, f"{folder}/{index:04d}.png"
         write_whole(root / "images" / name, encode_png(scene.image))
         write_whole(root / "masks" / name, encode_mask(scene.masks.any(axis=0)))
