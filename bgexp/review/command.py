@@ -11,7 +11,7 @@ from bgexp.config.review import ReviewSettings
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.metrics.win_rate import Vote
-from bgexp.review.page import Exhibit, exhibit, render_review
+from bgexp.review.page import Exhibit, make_exhibit, render_review
 from bgexp.review.pairs import ReviewPair, plan_pairs
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.progress import progress
@@ -34,23 +34,23 @@ MOST_VARIANTS = 6  # 15 couples of runs: with 40 pairs fewer than three each
 
 
 def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, ComparableRuns]:
-    """Writes review.html, to be opened in a browser, and review.json, which says what is on it.
+    """Write review.html, to be opened in a browser, and review.json, which lists its pairs.
 
     Raises:
         UserError: Fewer than two runs or more than six are meant, or they differ on no image.
     """
-    contenders = find_contenders(settings)
-    runs = contenders.runs
+    comparable = find_contenders(settings)
+    runs = comparable.runs
     if len(runs) > MOST_VARIANTS:
         raise UserError(
             f"runs: {len(runs)} runs are too many to judge by eye (allowed: {MOST_VARIANTS}); "
             "name those between which it is to be decided, or narrow them by filter=…"
         )
     ids = [run.run_id for run in runs]
-    planned = plan_pairs(
-        ids, fingerprints(contenders), settings.n_pairs, settings.repeats, settings.seed
+    review_pairs = plan_pairs(
+        ids, fingerprints(comparable), settings.n_pairs, settings.repeats, settings.seed
     )
-    if not planned:
+    if not review_pairs:
         raise UserError("runs: these runs have the same masks on every image")
     folder.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
@@ -58,39 +58,39 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
     with tracked_run(settings, REVIEW, f"review of {len(runs)} runs", folder) as run:
         run.log_params(flattened(settings))
         run.set_tags({COMPARED: " ".join(ids)})
-        run.log_metrics({"pairs": len(planned)})
-        exhibits = list(_exhibits(planned, contenders))
+        run.log_metrics({"pairs": len(review_pairs)})
+        exhibits = list(_make_exhibits(review_pairs, comparable))
         pairs = [
             Pair(pair=str(n), image=p.image, left=p.left, right=p.right, repeat=p.repeat)
             for n, (p, _) in enumerate(exhibits, 1)
         ]
-        review = Review(review=run.run_id, runs=contenders.names, pairs=tuple(pairs))
-        page = render_review(run.run_id, [drawn for _, drawn in exhibits], bgexp_state())
+        review = Review(review=run.run_id, runs=comparable.names, pairs=tuple(pairs))
+        page = render_review(run.run_id, [exhibit for _, exhibit in exhibits], bgexp_state())
         write_whole(folder / PAGE, page)
         write_json(folder / PLAN, review.model_dump())
         run.log_folder(folder)
-    return review, contenders
+    return review, comparable
 
 
-def _exhibits(
-    planned: Sequence[ReviewPair], contenders: ComparableRuns
+def _make_exhibits(
+    review_pairs: Sequence[ReviewPair], comparable: ComparableRuns
 ) -> Iterator[tuple[ReviewPair, Exhibit]]:
-    """Each pair with its pictures; one whose image cannot be read any more is left out."""
-    folders = {run.run_id: run.folder for run in contenders.runs}
-    with progress("pairs", len(planned)) as step:
-        for pair in planned:
+    """Make the exhibit of each pair; pairs whose images cannot be read any more are left out."""
+    folders = {run.run_id: run.folder for run in comparable.runs}
+    with progress("pairs", len(review_pairs)) as step:
+        for pair in review_pairs:
             sides = [folders[pair.left], folders[pair.right]]
-            again = read_masked_images(
-                [pair.image], sides, contenders.dataset, contenders.max_megapixels
+            images = read_masked_images(
+                [pair.image], sides, comparable.dataset, comparable.max_megapixels
             )
-            for shown in again:
-                left, right = (shown.masks[side] for side in sides)
-                yield pair, exhibit(shown.image, left, right)
+            for masked in images:
+                left, right = (masked.masks[side] for side in sides)
+                yield pair, make_exhibit(masked.image, left, right)
             step(0)
 
 
 def log_review(settings: ReviewSettings, folder: Path) -> tuple[list[Vote], Review]:
-    """Logs the file of votes; returns all votes on the runs of its review, and the review.
+    """Log the file of votes; return all votes on the runs of its review, and the review.
 
     Raises:
         UserError: The file cannot be read, is of no review in the store, or runs were named too.

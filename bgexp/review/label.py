@@ -21,9 +21,9 @@ from bgexp.review.label_sampling import (
     DISAGREEMENT,
     RANDOM,
     LabelCandidate,
-    apart,
     choose_images,
-    consensus,
+    find_consensus,
+    measure_disagreement,
 )
 from bgexp.system.atomic import write_whole
 from bgexp.system.hashing import sha256_bytes
@@ -40,32 +40,32 @@ Masks = list[NDArray[np.bool_]]
 
 
 def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.DataFrame]:
-    """Writes random/ and disagreement/, each with images/ and masks/, selection.csv, README.txt.
+    """Write random/ and disagreement/, each with images/ and masks/, selection.csv, README.txt.
 
     Args:
-        settings: Of the command.
-        folder: Of the run; where they go if the settings name no output.
+        settings: The command's settings.
+        folder: The run's; the output goes there if the settings name none.
 
     Returns:
-        Where they are, and a row an image: path, category, why, initial_mask, disagreement and
-        initial_sha256, the hash of the mask as it was written.
+        The output folder, and a row for each image: path, category, why, initial_mask,
+        disagreement, and initial_sha256, the hash of the mask as it was written.
 
     Raises:
         UserError: Fewer than two runs are meant, or the output is not empty.
     """
     output = (settings.output or folder).resolve()
     _refuse_used(output)
-    contenders = find_contenders(settings)
-    for line in [*contenders.left_out, contenders.reduced]:
+    comparable = find_contenders(settings)
+    for line in [*comparable.left_out, comparable.reduced]:
         if line:
             tell(line)
-    chosen = choose_images(_disagreement(contenders), settings.n_images, settings.seed)
+    images = choose_images(_measure_disagreements(comparable), settings.n_images, settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(settings, "select", f"select {len(chosen)} images", folder) as run:
+    with tracked_run(settings, "select", f"select {len(images)} images", folder) as run:
         run.log_params(flattened(settings))
-        run.set_tags({COMPARED: " ".join(one.run_id for one in contenders.runs)})
-        rows = _write(chosen, contenders, output, settings.initial_mask)
-        write_whole(output / README, _readme(rows, settings).encode())
+        run.set_tags({COMPARED: " ".join(r.run_id for r in comparable.runs)})
+        rows = _write_images(images, comparable, output, settings.initial_mask)
+        write_whole(output / README, _format_readme(rows, settings).encode())
         write_whole(output / TABLE, safe_csv(rows))
         run.log_file(output / TABLE)
         run.log_metrics({why: float((rows["why"] == why).sum()) for why in (RANDOM, DISAGREEMENT)})
@@ -81,9 +81,9 @@ def _refuse_used(output: Path) -> None:
 
 
 @contextmanager
-def _masks(contenders: ComparableRuns) -> Iterator["_Archives"]:
+def _open_masks(comparable: ComparableRuns) -> Iterator["_Archives"]:
     with ExitStack() as stack:
-        files = [run.folder / MASKS for run in contenders.runs]
+        files = [run.folder / MASKS for run in comparable.runs]
         yield _Archives([stack.enter_context(zipfile.ZipFile(file)) for file in files])
 
 
@@ -95,36 +95,36 @@ class _Archives:
         return [decode_mask(archive.read(f"{path}.png")) for archive in self._archives]
 
 
-def _disagreement(contenders: ComparableRuns) -> dict[str, float]:
-    """By path; masks that are stored alike are not decoded."""
-    found = fingerprints(contenders)
-    with _masks(contenders) as masks, progress("images", len(found)) as step:
+def _measure_disagreements(comparable: ComparableRuns) -> dict[str, float]:
+    """Measure the disagreement by path; masks that are stored alike are not decoded."""
+    by_path = fingerprints(comparable)
+    with _open_masks(comparable) as masks, progress("images", len(by_path)) as step:
         scores = {}
-        for path, marks in found.items():
-            scores[path] = apart(masks.read(path)) if len(set(marks)) > 1 else 0.0
+        for path, marks in by_path.items():
+            scores[path] = measure_disagreement(masks.read(path)) if len(set(marks)) > 1 else 0.0
             step(0)
     return scores
 
 
-def _write(
-    chosen: Sequence[LabelCandidate], contenders: ComparableRuns, output: Path, initial_mask: str
+def _write_images(
+    images: Sequence[LabelCandidate], comparable: ComparableRuns, output: Path, initial_mask: str
 ) -> pd.DataFrame:
-    items = {item.path: item for item in contenders.dataset.items}
+    items = {item.path: item for item in comparable.dataset.items}
     rows = []
-    with _masks(contenders) as masks:
-        for one in chosen:
-            found = masks.read(one.path)
-            mask = consensus(found) if initial_mask == "consensus" else np.zeros_like(found[0])
+    with _open_masks(comparable) as archives:
+        for image in images:
+            masks = archives.read(image.path)
+            mask = find_consensus(masks) if initial_mask == "consensus" else np.zeros_like(masks[0])
             rows.append(
-                _write_one(one, items[one.path], mask, output / one.why)
+                _write_image(image, items[image.path], mask, output / image.why)
                 | {"initial_mask": initial_mask}
             )
     columns = ["path", "category", "why", "initial_mask", "disagreement", "initial_sha256"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _write_one(
-    chosen: LabelCandidate, item: Item, mask: NDArray[np.bool_], folder: Path
+def _write_image(
+    candidate: LabelCandidate, item: Item, mask: NDArray[np.bool_], folder: Path
 ) -> dict[str, object]:
     data = encode_mask(mask)
     try:
@@ -135,22 +135,22 @@ def _write_one(
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"output: {printable(item.path)}: {reason}") from error
     return {
-        "path": chosen.path,
+        "path": candidate.path,
         "category": item.category,
-        "why": chosen.why,
-        "disagreement": round(chosen.disagreement, 4),
+        "why": candidate.why,
+        "disagreement": round(candidate.disagreement, 4),
         "initial_sha256": sha256_bytes(data),
     }
 
 
 def _mask_name(path: str) -> str:
-    """As `dataset=pairs` finds it: the image's name and .png; too long for that, its stem's."""
+    """Name a mask for `dataset=pairs`: the image's name and .png; if too long, stem and .png."""
     full = PurePosixPath(f"{path}.png")
     fits = len(full.name.encode()) <= LONGEST
     return str(full if fits else PurePosixPath(path).with_suffix(".png"))
 
 
-def _readme(rows: pd.DataFrame, settings: SelectSettings) -> str:
+def _format_readme(rows: pd.DataFrame, settings: SelectSettings) -> str:
     n = rows["why"].value_counts()
     return f"""\
 1. Edit the PNG files in random/masks and disagreement/masks: white is foreground, black is not; \
@@ -167,7 +167,7 @@ dataset.masks=disagreement/masks …
 
 
 def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -> None:
-    """What was written, and what to do next."""
+    """Print what was written, and what to do next."""
     n = rows["why"].value_counts()
     print(f"{n.get(RANDOM, 0)} images by chance, {n.get(DISAGREEMENT, 0)} where the runs disagree")
     where = printable(output)

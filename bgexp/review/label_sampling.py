@@ -20,7 +20,7 @@ class LabelCandidate:
     Attributes:
         path: In the dataset.
         why: By chance, or because the variants disagree.
-        disagreement: How far, 0 to 1, as `apart` says.
+        disagreement: How far, 0 to 1, as `measure_disagreement` computes it.
     """
 
     path: str
@@ -29,14 +29,14 @@ class LabelCandidate:
 
 
 def choose_images(scores: Mapping[str, float], n: int, seed: int) -> list[LabelCandidate]:
-    """Half of n by chance (one more where n is odd), the others where variants disagree most.
+    """Choose half of n by chance (one more if n is odd), the rest where variants disagree most.
 
-    No image twice; fewer where there are no more on which variants disagree at all.
+    No image is chosen twice; there are fewer than n where variants disagree on too few.
 
     Args:
-        scores: Of every image (path), how far the variants disagree.
+        scores: How far the variants disagree, 0 to 1, by path.
         n: How many images.
-        seed: Of chance.
+        seed: Of the random half.
     """
     by_chance = sample(list(scores), min(len(scores), (n + 1) // 2), seed)
     free = scores.keys() - set(by_chance)
@@ -47,7 +47,7 @@ def choose_images(scores: Mapping[str, float], n: int, seed: int) -> list[LabelC
 
 
 def sample(paths: Sequence[str], n: int, seed: int) -> list[str]:
-    """A random sample of n, sorted: every image has the same chance, every category its share.
+    """Draw n paths, sorted: every image has the same chance, every category its share.
 
     The share is kept to less than one image. Drawn systematically from the images in the order of
     their categories, shuffled within (Cochran, "Sampling Techniques", 1977, chapter 8): so a plain
@@ -65,8 +65,8 @@ def sample(paths: Sequence[str], n: int, seed: int) -> list[str]:
     return sorted(order[place] for place in places)
 
 
-def apart(masks: Iterable[NDArray[np.bool_]]) -> float:
-    """How far masks of one image disagree: 1 - intersection over union of all; 0 where all empty.
+def measure_disagreement(masks: Iterable[NDArray[np.bool_]]) -> float:
+    """Return how far masks of one image disagree: 1 - IoU of all of them; 0 where all are empty.
 
     Args:
         masks: HxW bool each, of one size.
@@ -76,7 +76,7 @@ def apart(masks: Iterable[NDArray[np.bool_]]) -> float:
     return 1 - int(stack.all(axis=0).sum()) / union if union else 0.0
 
 
-def consensus(masks: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
-    """What more than half of the masks (HxW bool) keep, HxW bool."""
+def find_consensus(masks: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Return the pixels that more than half of the masks (HxW bool) have, HxW bool."""
     stack = np.stack(list(masks))
     return np.asarray(2 * stack.sum(axis=0) > len(stack), np.bool_)

@@ -18,7 +18,7 @@ SIDE = 1200  # pixels, the longer side of a picture: enough to look closer on a 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A pair as the page holds it; the browser cuts the picture out by the masks.
+    """A pair as data for the page; the browser cuts the picture out by the masks.
 
     Attributes:
         original: Data URI of a JPEG.
@@ -33,35 +33,38 @@ class Exhibit:
     height: int
 
 
-def exhibit(image: NDArray[np.uint8], left: NDArray[np.bool_], right: NDArray[np.bool_]) -> Exhibit:
-    """A pair at the size of the page.
+def make_exhibit(
+    image: NDArray[np.uint8], left: NDArray[np.bool_], right: NDArray[np.bool_]
+) -> Exhibit:
+    """Make a pair's exhibit at the size of the page.
 
     Args:
         image: HxWx3 uint8 RGB.
         left: HxW bool, True = foreground.
-        right: The same of the other result.
+        right: HxW bool, the other result's mask.
     """
     small = thumbnail(image, SIDE)
     height, width = small.shape[:2]
-    return Exhibit(_uri("jpeg", encode_jpeg(small)), _alpha(left), _alpha(right), width, height)
+    original = _make_uri("jpeg", encode_jpeg(small))
+    return Exhibit(original, _encode_alpha(left), _encode_alpha(right), width, height)
 
 
-def _alpha(mask: NDArray[np.bool_]) -> str:
+def _encode_alpha(mask: NDArray[np.bool_]) -> str:
     alpha = thumbnail(mask.astype(np.uint8) * np.uint8(255), SIDE)
-    return _uri("png", encode_png(np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha])))
+    return _make_uri("png", encode_png(np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha])))
 
 
-def _uri(form: str, data: bytes) -> str:
+def _make_uri(form: str, data: bytes) -> str:
     return f"data:image/{form};base64,{base64.b64encode(data).decode()}"
 
 
 def render_review(review: str, exhibits: Sequence[Exhibit], state: Mapping[str, Any]) -> bytes:
-    """The page of a review, one HTML file that asks for nothing outside it.
+    """Render the page of a review, one HTML file that loads nothing from elsewhere.
 
     Args:
-        review: Its id, under which the browser keeps votes and by which they find back.
+        review: Its id, under which the browser stores votes and by which they are assigned to it.
         exhibits: In the order in which they are judged; numbered from 1 in the exported file.
-        state: What `environment.bgexp_state` says.
+        state: As returned by `bgexp_state`.
     """
     return render_page(
         "review.html",

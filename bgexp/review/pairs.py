@@ -35,47 +35,47 @@ def plan_pairs(
     repeats: int,
     seed: int,
 ) -> list[ReviewPair]:
-    """The pairs in the order in which they are judged; the same seed gives the same.
+    """Plan the pairs in the order in which they are judged; the same seed gives the same.
 
     Every two runs are compared about equally often, on images where their masks differ, each
-    category by its share. Repeated are pairs of the first half, in the second half.
+    category by its share. Pairs of the first half are repeated in the second half.
 
     Args:
         run_ids: Two or more.
         masks: By image, what tells the runs' masks apart, in the order of the ids.
-        n: Pairs, where there are so many that differ.
+        n: How many pairs; fewer where fewer differ.
         repeats: How many of them come again.
         seed: Of images, order and sides.
     """
     rng = np.random.default_rng(seed)
-    pairs = _couples(run_ids, masks, n, seed)
-    mixed = [pairs[place] for place in rng.permutation(len(pairs))]
-    turned = [_swapped(pair) if rng.random() < 0.5 else pair for pair in mixed]
+    pairs = _pair_runs(run_ids, masks, n, seed)
+    shuffled = [pairs[place] for place in rng.permutation(len(pairs))]
+    turned = [_swap_sides(pair) if rng.random() < 0.5 else pair for pair in shuffled]
     half = (len(turned) + 1) // 2
-    again = rng.permutation(half)[:repeats]
-    late = turned[half:] + [replace(_swapped(turned[place]), repeat=True) for place in again]
+    repeated = rng.permutation(half)[:repeats]
+    late = turned[half:] + [replace(_swap_sides(turned[place]), repeat=True) for place in repeated]
     return turned[:half] + [late[place] for place in rng.permutation(len(late))]
 
 
-def _couples(
+def _pair_runs(
     run_ids: Sequence[str], masks: Mapping[str, Sequence[Fingerprint]], n: int, seed: int
 ) -> list[ReviewPair]:
-    """Round by round: no image comes again before all others have come."""
+    """Pair runs round by round: no image is used again before all others have been used."""
     couples = list(combinations(range(len(run_ids)), 2))
-    left = {
-        image: [couple for couple in couples if found[couple[0]] != found[couple[1]]]
-        for image, found in masks.items()
+    unused = {
+        image: [couple for couple in couples if fingerprints[couple[0]] != fingerprints[couple[1]]]
+        for image, fingerprints in masks.items()
     }
-    used: Counter[tuple[int, int]] = Counter()
+    counts: Counter[tuple[int, int]] = Counter()
     pairs: list[ReviewPair] = []
-    while len(pairs) < n and (left := {image: some for image, some in left.items() if some}):
-        for image in choose(left, n - len(pairs), seed):
-            couple = min(left[image], key=lambda one: used[one])
-            left[image].remove(couple)
-            used[couple] += 1
+    while len(pairs) < n and (unused := {i: left for i, left in unused.items() if left}):
+        for image in choose(unused, n - len(pairs), seed):
+            couple = min(unused[image], key=lambda couple: counts[couple])
+            unused[image].remove(couple)
+            counts[couple] += 1
             pairs.append(ReviewPair(image, run_ids[couple[0]], run_ids[couple[1]]))
     return pairs
 
 
-def _swapped(pair: ReviewPair) -> ReviewPair:
+def _swap_sides(pair: ReviewPair) -> ReviewPair:
     return replace(pair, left=pair.right, right=pair.left)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def made(two_runs, run_cli):
-    """The folder of a review of the sweep."""
+def review_folder(two_runs, run_cli):
+    """Make a review of the sweep; give its folder."""
     assert (
         run_cli("review", "last", "n_pairs=3", "repeats=2", "seed=5", f"runs_dir={two_runs}") == 0
     )
@@ -27,12 +27,12 @@ def made(two_runs, run_cli):
 
 
 @pytest.fixture(scope="module")
-def plan(made):
-    return json.loads((made / "review.json").read_text())
+def plan(review_folder):
+    return json.loads((review_folder / "review.json").read_text())
 
 
-def saved(path, plan, prefers, judge="0badcafe"):
-    """What the page saves where a judge always prefers one run."""
+def save_votes(path, plan, prefers, judge="0badcafe"):
+    """Save votes as the page does, where a judge always prefers one run."""
     votes = [
         {
             "pair": pair["pair"],
@@ -41,12 +41,12 @@ def saved(path, plan, prefers, judge="0badcafe"):
         }
         for pair in plan["pairs"]
     ]
-    told = {"format": "bgexp-votes", "version": 1, "review": plan["review"], "judge": judge}
-    path.write_text(json.dumps(told | {"votes": votes}))
+    content = {"format": "bgexp-votes", "version": 1, "review": plan["review"], "judge": judge}
+    path.write_text(json.dumps(content | {"votes": votes}))
     return path
 
 
-def test_the_plan_says_whose_results_stand_where(made, plan, two_runs):
+def test_the_plan_says_whose_results_stand_where(review_folder, plan, two_runs):
     settings = TrackedSettings(runs_dir=two_runs, tracking=Tracking())
     client, _ = open_store(settings)
     tags = client.get_run(plan["review"]).data.tags
@@ -55,17 +55,17 @@ def test_the_plan_says_whose_results_stand_where(made, plan, two_runs):
     assert len(set(plan["runs"].values())) == len(plan["runs"]) == 2
     assert sum(pair["repeat"] for pair in plan["pairs"]) == 2
     assert {pair["left"] for pair in plan["pairs"]} <= plan["runs"].keys()
-    assert yaml.safe_load((made / "config.yaml").read_text())["seed"] == 5
+    assert yaml.safe_load((review_folder / "config.yaml").read_text())["seed"] == 5
 
 
-def sources(made, kind):
-    """The data URIs of the pictures of a kind, in the order of the page."""
-    page = (made / "review.html").read_text()
+def read_sources(review_folder, kind):
+    """Return the data URIs of the pictures of a kind, in the order of the page."""
+    page = (review_folder / "review.html").read_text()
     return re.findall(rf'<img class="{kind}" src="(data:[^"]+)"', page)
 
 
-def test_the_page_hides_who_is_who(made, plan):
-    data = (made / "review.html").read_text()
+def test_the_page_hides_who_is_who(review_folder, plan):
+    data = (review_folder / "review.html").read_text()
     numbers = re.findall(r'<article data-pair="([^"]*)">', data)
     assert numbers == [pair["pair"] for pair in plan["pairs"]]
     for secret in [*plan["runs"], *plan["runs"].values(), *(run[:8] for run in plan["runs"])]:
@@ -77,20 +77,20 @@ def test_the_page_hides_who_is_who(made, plan):
     assert plan["review"] not in plan["runs"]
 
 
-def test_a_pair_shows_its_two_masks_in_its_order(made, plan):
-    masks = {side: sources(made, side) for side in ("left", "right")}
-    seen = {}
+def test_a_pair_shows_its_two_masks_in_its_order(review_folder, plan):
+    masks = {side: read_sources(review_folder, side) for side in ("left", "right")}
+    masks_by_run = {}
     for place, pair in enumerate(plan["pairs"]):
         assert masks["left"][place] != masks["right"][place]
         for side in ("left", "right"):
-            mask = seen.setdefault((pair["image"], pair[side]), masks[side][place])
+            mask = masks_by_run.setdefault((pair["image"], pair[side]), masks[side][place])
             assert mask == masks[side][place]  # the repeated pair shows the same, swapped
-    assert len(seen) == 2 * sum(not pair["repeat"] for pair in plan["pairs"])
+    assert len(masks_by_run) == 2 * sum(not pair["repeat"] for pair in plan["pairs"])
 
 
 def test_votes_come_back_as_preferences(plan, two_runs, tmp_path, bgexp_cli):
-    one, other = plan["runs"]
-    file = saved(tmp_path / "votes (1).json", plan, one)
+    first, second = plan["runs"]
+    file = save_votes(tmp_path / "votes (1).json", plan, first)
     for _ in range(2):
         code, out, _ = bgexp_cli("review", f"votes={file}", f"runs_dir={two_runs}")
         assert code == 0
@@ -98,7 +98,7 @@ def test_votes_come_back_as_preferences(plan, two_runs, tmp_path, bgexp_cli):
     assert "100 % of 3 votes" in out
     assert out.splitlines()[-1].startswith("Repeated pairs judged alike: 2 of 2 ")
     votes = read_votes(TrackedSettings(runs_dir=two_runs, tracking=Tracking()), plan["runs"])
-    assert (win_rate(votes, one, other).wins, win_rate(votes, one, other).n) == (3, 3)
+    assert (win_rate(votes, first, second).wins, win_rate(votes, first, second).n) == (3, 3)
     assert self_agreement(votes).share == 1
 
 
@@ -113,7 +113,7 @@ def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nobody"], "bgexp: nobody: no such run in "),
         (["last", "n_pairs=0"], "bgexp: n_pairs: "),
@@ -122,10 +122,10 @@ def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
         (["last", "filter=attributes.status = 'FAILED'"], "bgexp: no run of "),
     ],
 )
-def test_a_mistake_is_one_line(two_runs, bgexp_cli, words, said):
+def test_a_mistake_is_one_line(two_runs, bgexp_cli, words, message):
     code, _, error = bgexp_cli("review", *words, f"runs_dir={two_runs}")
     assert code == 2
-    assert said in error
+    assert message in error
     assert len(error.splitlines()) == 1
 
 
@@ -144,7 +144,8 @@ def test_too_many_variants_for_the_eye(two_runs, bgexp_cli, monkeypatch):
 
 def test_runs_without_a_difference(two_runs, bgexp_cli, monkeypatch):
     monkeypatch.setattr(
-        "bgexp.review.command.fingerprints", lambda found: {path: [0, 0] for path in found.paths}
+        "bgexp.review.command.fingerprints",
+        lambda comparable: {path: [0, 0] for path in comparable.paths},
     )
     code, _, error = bgexp_cli("review", "last", f"runs_dir={two_runs}")
     assert code == 2
@@ -154,12 +155,12 @@ def test_runs_without_a_difference(two_runs, bgexp_cli, monkeypatch):
 def test_the_command_line(two_runs, plan, tmp_path):
     page = tmp_path / "page"
     words = [*(run[:8] for run in plan["runs"]), "n_pairs=2", "repeats=0", f"hydra.run.dir={page}"]
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "bgexp.cli.main", "review", *words, f"runs_dir={two_runs}"],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert "2 pairs of 2 images, 2 variants; 0 shown again" in found.stdout
-    assert f"Open:    {page / 'review.html'}" in found.stdout
-    new = json.loads((page / "review.json").read_text())
-    assert new["runs"].keys() == plan["runs"].keys()
+    assert process.returncode == 0, process.stderr
+    assert "2 pairs of 2 images, 2 variants; 0 shown again" in process.stdout
+    assert f"Open:    {page / 'review.html'}" in process.stdout
+    new_plan = json.loads((page / "review.json").read_text())
+    assert new_plan["runs"].keys() == plan["runs"].keys()

@@ -3,17 +3,17 @@
 import pytest
 
 from bgexp.metrics.win_rate import Vote, self_agreement, win_rate
-from bgexp.review.console import describe_win_rate, show_votes, told_steadiness
+from bgexp.review.console import describe_self_agreement, describe_win_rate, show_votes
 from bgexp.tracking.votes import Review
 
 
-def votes(wins, losses=0, ties=0, both_bad=0, over="b"):
+def make_votes(wins, losses=0, ties=0, both_bad=0, over="b"):
     choices = ["left"] * wins + ["right"] * losses + ["tie"] * ties + ["both_bad"] * both_bad
     return [Vote(image=f"{n}", left="a", right=over, choice=c) for n, c in enumerate(choices)]
 
 
 @pytest.mark.parametrize(
-    ("counts", "said"),
+    ("counts", "ending"),
     [
         ((18, 2), "x preferred to y in 90 % of 20 votes (95 % interval 70 to 97 %; 18 won, "
                   "0 ties, 2 lost): preferred"),
@@ -24,21 +24,21 @@ def votes(wins, losses=0, ties=0, both_bad=0, over="b"):
         ((0, 0, 0, 2), "x and y: no vote prefers one, both bad 2"),
     ],
 )  # fmt: skip
-def test_a_win_rate_in_words(counts, said):
-    assert describe_win_rate(win_rate(votes(*counts), "a", "b"), "x", "y").endswith(said)
+def test_a_win_rate_in_words(counts, ending):
+    assert describe_win_rate(win_rate(make_votes(*counts), "a", "b"), "x", "y").endswith(ending)
 
 
 def test_a_judge_in_words():
-    again = votes(3)[0].model_copy(update={"repeat": True, "left": "b", "right": "a"})
-    found = told_steadiness(self_agreement([*votes(3), again]))
-    assert found == "Repeated pairs judged alike: 0 of 1 (95 % interval 0 to 79 %)"
-    assert "not known" in told_steadiness(self_agreement(votes(3)))
+    repeated = make_votes(3)[0].model_copy(update={"repeat": True, "left": "b", "right": "a"})
+    description = describe_self_agreement(self_agreement([*make_votes(3), repeated]))
+    assert description == "Repeated pairs judged alike: 0 of 1 (95 % interval 0 to 79 %)"
+    assert "not known" in describe_self_agreement(self_agreement(make_votes(3)))
 
 
 def test_of_several_variants_the_best_stands_first(capsys):
     names = {"a": "first", "b": "sec\x1b[2Jond", "c": "third", "d": "unseen"}
     review = Review(review="0" * 32, runs=names, pairs=())
-    show_votes(votes(2, 12) + votes(1, 9, over="c"), review)
+    show_votes(make_votes(2, 12) + make_votes(1, 9, over="c"), review)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "24 votes by 1 judge on these runs"
     order = [line.split()[0] for line in lines if line.startswith("  ") and line.split()[1:]]

@@ -7,7 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgexp.review.label_sampling import apart, choose_images, consensus, sample
+from bgexp.review.label_sampling import (
+    choose_images,
+    find_consensus,
+    measure_disagreement,
+    sample,
+)
 
 PATHS = [
     f"{category}/{n}.jpg"
@@ -21,32 +26,32 @@ SCORES = st.dictionaries(
 )
 
 
-def category(path):
+def category_of(path):
     return path.partition("/")[0]
 
 
 def test_every_image_has_the_same_chance():
-    drawn = Counter(path for seed in range(2000) for path in sample(PATHS, 10, seed))
-    shares = np.array([drawn[path] for path in PATHS]) / 2000
+    counts = Counter(path for seed in range(2000) for path in sample(PATHS, 10, seed))
+    shares = np.array([counts[path] for path in PATHS]) / 2000
     # The standard error of a share of 0.2 is 0.009: a small category is taken no more often.
     assert np.abs(shares - 10 / 50).max() < 0.04
 
 
 @given(st.integers(1, 50), st.integers(0, 1000))
 def test_every_category_has_its_share(n, seed):
-    chosen = sample(PATHS, n, seed)
-    assert len(set(chosen)) == n
-    assert chosen == sorted(chosen) == sample(PATHS[::-1], n, seed)
-    counts = Counter(map(category, chosen))
-    for name, size in Counter(map(category, PATHS)).items():
+    paths = sample(PATHS, n, seed)
+    assert len(set(paths)) == n
+    assert paths == sorted(paths) == sample(PATHS[::-1], n, seed)
+    counts = Counter(map(category_of, paths))
+    for name, size in Counter(map(category_of, PATHS)).items():
         assert abs(counts[name] - n * size / 50) < 1
 
 
 def test_a_mean_over_the_random_half_is_unbiased():
-    value = {path: {"a": 0.9, "b": 0.5, "c": 0.0}[category(path)] for path in PATHS}
-    scores = {path: float(category(path) == "c") for path in PATHS}
+    value = {path: {"a": 0.9, "b": 0.5, "c": 0.0}[category_of(path)] for path in PATHS}
+    scores = {path: float(category_of(path) == "c") for path in PATHS}
     means = [
-        np.mean([value[one.path] for one in choose_images(scores, 20, seed) if one.why == "random"])
+        np.mean([value[c.path] for c in choose_images(scores, 20, seed) if c.why == "random"])
         for seed in range(500)
     ]
     assert np.mean(means) == pytest.approx(np.mean(list(value.values())), abs=0.005)
@@ -54,31 +59,31 @@ def test_a_mean_over_the_random_half_is_unbiased():
 
 @given(SCORES, st.integers(2, 40), st.integers(0, 5))
 def test_no_image_twice_and_the_farthest_apart_first(scores, n, seed):
-    chosen = choose_images(scores, n, seed)
-    by_chance = [one.path for one in chosen if one.why == "random"]
-    apart_ones = [one for one in chosen if one.why == "disagreement"]
-    assert len({one.path for one in chosen}) == len(chosen) <= n
+    candidates = choose_images(scores, n, seed)
+    by_chance = [candidate.path for candidate in candidates if candidate.why == "random"]
+    by_disagreement = [candidate for candidate in candidates if candidate.why == "disagreement"]
+    assert len({candidate.path for candidate in candidates}) == len(candidates) <= n
     assert by_chance == sample(list(scores), min(len(scores), (n + 1) // 2), seed)
-    assert all(one.disagreement == scores[one.path] for one in chosen)
-    left = sorted((s for p, s in scores.items() if p not in by_chance and s > 0), reverse=True)
-    assert [one.disagreement for one in apart_ones] == left[: n // 2]
+    assert all(candidate.disagreement == scores[candidate.path] for candidate in candidates)
+    expected = sorted((s for p, s in scores.items() if p not in by_chance and s > 0), reverse=True)
+    assert [candidate.disagreement for candidate in by_disagreement] == expected[: n // 2]
 
 
 def test_how_far_masks_are_apart_by_hand():
-    one = np.array([[1, 1, 0, 0]], bool)
-    other = np.array([[0, 1, 1, 0]], bool)
-    nothing = np.zeros((1, 4), bool)
-    assert apart([one, other]) == pytest.approx(2 / 3)
-    assert apart([one, one, other]) == pytest.approx(2 / 3)
-    assert apart([one, one]) == 0
-    assert apart([one, nothing]) == 1
-    assert apart([nothing, nothing]) == 0
+    first = np.array([[1, 1, 0, 0]], bool)
+    second = np.array([[0, 1, 1, 0]], bool)
+    empty = np.zeros((1, 4), bool)
+    assert measure_disagreement([first, second]) == pytest.approx(2 / 3)
+    assert measure_disagreement([first, first, second]) == pytest.approx(2 / 3)
+    assert measure_disagreement([first, first]) == 0
+    assert measure_disagreement([first, empty]) == 1
+    assert measure_disagreement([empty, empty]) == 0
 
 
 def test_a_consensus_by_hand():
-    one = np.array([[1, 1, 0, 0]], bool)
-    other = np.array([[0, 1, 1, 0]], bool)
+    first = np.array([[1, 1, 0, 0]], bool)
+    second = np.array([[0, 1, 1, 0]], bool)
     third = np.array([[1, 1, 1, 0]], bool)
-    assert consensus([one, other]).tolist() == [[False, True, False, False]]
-    assert consensus([one, other, third]).tolist() == [[True, True, True, False]]
-    assert consensus([one] * 4).dtype == np.bool_
+    assert find_consensus([first, second]).tolist() == [[False, True, False, False]]
+    assert find_consensus([first, second, third]).tolist() == [[True, True, True, False]]
+    assert find_consensus([first] * 4).dtype == np.bool_
