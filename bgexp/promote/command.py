@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 
 from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError, UserError
-from bgexp.promote.eligibility import eligible
-from bgexp.promote.gates import held_out, read_constraints
+from bgexp.promote.eligibility import select_eligible
+from bgexp.promote.gates import hold_out, read_constraints
 from bgexp.promote.judges import Scores, Votes, find_judge
 from bgexp.promote.save_bundle import save_bundle
 from bgexp.system.atomic import write_json
@@ -40,11 +40,11 @@ class Decision:
     """What was decided and why.
 
     Attributes:
-        lines: What people read.
+        lines: The lines to print.
         winner: The run's id; "" of a rollback.
-        refused: Why not; "" where it was promoted, or would be.
+        refused: The reason for a refusal; "" where it was promoted, or would be.
         version: The version that is the champion now; None of a dry run or a refusal.
-        numbers: What the decision rests on.
+        numbers: The numbers behind the decision.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -53,21 +53,21 @@ class Decision:
     version: Version | None = None
     numbers: dict[str, Any] = field(default_factory=dict)
 
-    def say(self, label: str, text: str) -> None:
-        """Adds a line."""
+    def add(self, label: str, text: str) -> None:
+        """Add a line with a label in its own column."""
         self.lines.append(f"{f'{label}:' if label else '':<10}{text}")
 
 
 def promote(settings: PromoteSettings, folder: Path) -> Decision:
-    """Makes the best run the champion, where it is good enough; one promotion at a time.
+    """Make the best run the champion, where it is good enough; one promotion at a time.
 
     Args:
-        settings: Which runs, by what, and the rules.
-        folder: For what is recorded of it.
+        settings: Which runs, the metric, and the rules.
+        folder: The folder of its own tracked run.
 
     Raises:
-        UserError: runs, a metric or a condition that there are not.
-        RefusedError: no run may stand, or nobody knows their scores.
+        UserError: runs, a metric or a condition that do not exist.
+        RefusedError: no run may be promoted, or none has scores.
     """
     settings.runs_dir.mkdir(parents=True, exist_ok=True)
     try:
@@ -87,11 +87,11 @@ def _roll_back(settings: PromoteSettings) -> Decision:
     fetch(settings, f"{settings.name}/{previous.number}")  # it is there and whole
     decision = Decision()
     if settings.dry_run:
-        decision.say("Dry run", f"{previous} would be the champion again, in place of {champion}")
+        decision.add("Dry run", f"{previous} would be the champion again, in place of {champion}")
         return decision
     set_champion(settings, previous)
     decision.version = previous
-    decision.say("Champion", f"{previous} again; {champion} is kept as previous")
+    decision.add("Champion", f"{previous} again; {champion} is kept as previous")
     return decision
 
 
@@ -99,28 +99,29 @@ def _promote(settings: PromoteSettings, folder: Path) -> Decision:
     constraints = read_constraints(settings.require)
     judge = find_judge(settings)
     selected = [settings.run] if settings.run is not None else settings.runs
-    runs, left_out = eligible(find_runs(settings, selected, settings.filter), constraints)
+    runs, left_out = select_eligible(find_runs(settings, selected, settings.filter), constraints)
     decision = Decision()
     for name, reason in left_out.items():
-        decision.say("Left out", f"{name}: {reason}")
+        decision.add("Left out", f"{name}: {reason}")
     scores = judge.scores(runs)
-    held = held_out(scores.index, settings.holdout, settings.seed) if len(runs) > 1 else set()
-    choosing = scores[~scores.index.isin(held)]
+    held_out = hold_out(scores.index, settings.holdout, settings.seed) if len(runs) > 1 else set()
+    choosing = scores[~scores.index.isin(held_out)]
     winner = judge.best(runs, choosing)
     decision.winner = winner.run_id
     data = winner.summary["dataset"]
-    used = f"chosen on {len(choosing)}, confirmed on the other {len(held)}" if held else "all used"
-    decision.say(
+    split = f"chosen on {len(choosing)}, confirmed on the other {len(held_out)}"
+    decision.add(
         "Runs",
-        f"{len(runs)} over {data['name']}, {len(scores)} images with {judge}; {used}",
+        f"{len(runs)} over {data['name']}, {len(scores)} images with {judge}; "
+        f"{split if held_out else 'all used'}",
     )
-    for line in judge.told(runs, choosing, winner):
-        decision.say("", line)
-    confirming = scores[scores.index.isin(held)] if held else scores
-    _against_champion(settings, decision, judge, winner, confirming, len(runs))
+    for line in judge.describe_runs(runs, choosing, winner):
+        decision.add("", line)
+    confirming = scores[scores.index.isin(held_out)] if held_out else scores
+    _compare_with_champion(settings, decision, judge, winner, confirming, len(runs))
     if decision.refused or settings.dry_run:
         if not decision.refused:
-            decision.say("Dry run", "it would be promoted; nothing was changed")
+            decision.add("Dry run", "it would be promoted; nothing was changed")
         return decision
     return _register(settings, decision, winner, folder)
 
@@ -128,7 +129,7 @@ def _promote(settings: PromoteSettings, folder: Path) -> Decision:
 # -- against the champion ----------------------------------------------------------------------
 
 
-def _against_champion(  # all that the gate looks at
+def _compare_with_champion(  # all that the gate looks at
     settings: PromoteSettings,
     decision: Decision,
     judge: Scores | Votes,
@@ -136,17 +137,17 @@ def _against_champion(  # all that the gate looks at
     confirming: pd.DataFrame,
     variants: int,
 ) -> None:
-    """Says how the winner stands to the champion; sets `refused` where that is not enough."""
+    """Add lines on winner and champion; set `refused` where the winner is not good enough."""
     champion = find_version(settings, f"{settings.name}@{CHAMPION}")
     if champion is None:
-        decision.say("Champion", "none yet")
+        decision.add("Champion", "none yet")
         return
     version, bundle = fetch(settings, f"{settings.name}/{champion.number}")
     stages = {**bundle.settings}
-    if _same_stages(stages, winner) and _same_weights(bundle.weights, winner):
+    if _has_same_stages(stages, winner) and _has_same_weights(bundle.weights, winner):
         decision.refused = f"{version} has these very settings and weights: nothing to promote"
         return
-    run = _champions_run(settings, version, stages, bundle.weights, winner)
+    run = _find_champion_run(settings, version, stages, bundle.weights, winner)
     if run is None:
         data = winner.summary["dataset"]
         decision.refused = (
@@ -154,21 +155,21 @@ def _against_champion(  # all that the gate looks at
             f"so nothing can be compared: bgexp run model={version.name}@{CHAMPION} dataset=…"
         )
         return
-    enough, said, numbers = judge.compare(run, winner, confirming, variants)
+    enough, comparison, numbers = judge.compare(run, winner, confirming, variants)
     decision.numbers = numbers
-    decision.say("Champion", f"{version} ({run.run_id[:8]}); {said}")
+    decision.add("Champion", f"{version} ({run.run_id[:8]}); {comparison}")
     if not enough:
-        decision.refused = f"not better enough than {version}: {said}"
+        decision.refused = f"not better enough than {version}: {comparison}"
 
 
-def _same_stages(stages: Mapping[str, Any], run: StoredRun) -> bool:
+def _has_same_stages(stages: Mapping[str, Any], run: StoredRun) -> bool:
     with suppress(UserError):
-        return _bare(stages) == _bare(stages_of(run.settings))
+        return _strip_stages(stages) == _strip_stages(stages_of(run.settings))
     return False
 
 
-def _bare(stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the names of files, and without what lies behind the foreground."""
+def _strip_stages(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stages without file names and without `cutout`, which changes no mask."""
     return {
         name: {k: v for k, v in stage.items() if k != "weights"}
         if isinstance(stage, dict)
@@ -178,29 +179,27 @@ def _bare(stages: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _same_weights(weights: Mapping[str, str], run: StoredRun) -> bool:
-    then = run.summary.get("weights", {})
+def _has_same_weights(weights: Mapping[str, str], run: StoredRun) -> bool:
+    recorded = run.summary.get("weights", {})
     return sorted(weights.values()) == sorted(
-        then[key] for key in ("sha256", "refiner_sha256") if key in then
+        recorded[key] for key in ("sha256", "refiner_sha256") if key in recorded
     )
 
 
-def _champions_run(
+def _find_champion_run(
     settings: PromoteSettings,
     version: Version,
     stages: Mapping[str, Any],
     weights: Mapping[str, str],
     winner: StoredRun,
 ) -> StoredRun | None:
-    """A finished run of the champion's settings over the same images: its own or a later one."""
+    """Find a finished run of the champion's settings on the same images: its own or a later one."""
     finished = find_runs(settings, [], "attributes.status = 'FINISHED'")
     digest = winner.summary["dataset"]["digest"]
-    there = [run for run in finished if run.summary.get("dataset", {}).get("digest") == digest]
-    own = [run for run in there if run.run_id == version.run_id]
-    return next(
-        iter(own + [r for r in there if _same_weights(weights, r) and _same_stages(stages, r)]),
-        None,
-    )
+    runs = [run for run in finished if run.summary.get("dataset", {}).get("digest") == digest]
+    own_runs = [run for run in runs if run.run_id == version.run_id]
+    alike = [r for r in runs if _has_same_weights(weights, r) and _has_same_stages(stages, r)]
+    return next(iter(own_runs + alike), None)
 
 
 # -- the entry ---------------------------------------------------------------------------------
@@ -209,7 +208,7 @@ def _champions_run(
 def _register(
     settings: PromoteSettings, decision: Decision, winner: StoredRun, folder: Path
 ) -> Decision:
-    before = find_version(settings, f"{settings.name}@{CHAMPION}")
+    previous = find_version(settings, f"{settings.name}@{CHAMPION}")
     source = {
         "run_id": winner.run_id,
         "run_name": winner.name,
@@ -229,11 +228,12 @@ def _register(
         fetch(settings, f"{settings.name}/{version.number}")  # it reads back before it counts
         set_champion(settings, version)
         decision.version = version
-        decision.say(
+        decision.add(
             "Promoted",
-            f"{version} is the champion" + (f"; {before} is kept as previous" if before else ""),
+            f"{version} is the champion"
+            + (f"; {previous} is kept as previous" if previous else ""),
         )
-        decision.say("Next", "bgexp batch model=champion input=DIR output=DIR")
+        decision.add("Next", "bgexp batch model=champion input=DIR output=DIR")
         write_json(folder / DECISION, asdict(decision))
         run.log_file(folder / DECISION)
     return decision

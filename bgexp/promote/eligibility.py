@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from bgexp.config.check import flattened
 from bgexp.errors import RefusedError, UserError
 from bgexp.promote.gates import Constraint
-from bgexp.promote.save_bundle import weights_of
+from bgexp.promote.save_bundle import find_run_weights
 from bgexp.tracking.bundle import REFINER
 from bgexp.tracking.past_runs import StoredRun
 from bgexp.tracking.store import first_line
 
 
-def eligible(
+def select_eligible(
     runs: Sequence[StoredRun], constraints: Sequence[Constraint]
 ) -> tuple[list[StoredRun], dict[str, str]]:
-    """The runs that may stand, and by the name of each other run why it may not.
+    """Select the runs that may be promoted; return them, and the reason for each other run by name.
 
     Raises:
         UserError: a condition names a number that no run has.
-        RefusedError: none may stand, or those that may were made with different images.
+        RefusedError: none may be promoted, or those that may were made with different images.
     """
     for constraint in constraints:
         if not any(constraint.key in run.metrics for run in runs):
@@ -27,25 +27,25 @@ def eligible(
                 f"require: {constraint.key}: no run has such a number (as in summary.json, "
                 "for example iou.mean, foreground_recall.p05, images_per_s)"
             )
-    reasons = {run.run_id: _reason(run, constraints) for run in runs}
-    standing = [run for run in runs if not reasons[run.run_id]]
+    reasons = {run.run_id: _find_reason(run, constraints) for run in runs}
+    eligible_runs = [run for run in runs if not reasons[run.run_id]]
     left_out = {f"{run.name} ({run.run_id[:8]})": reasons[run.run_id] for run in runs}
     left_out = {name: reason for name, reason in left_out.items() if reason}
-    if not standing:
-        told = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:4])
+    if not eligible_runs:
+        reasons_text = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:4])
         more = f"; and {len(left_out) - 4} more" if len(left_out) > 4 else ""
-        raise RefusedError(f"nothing can be promoted: {told}{more}")
-    digests = {run.summary["dataset"]["digest"][:12] for run in standing}
+        raise RefusedError(f"nothing can be promoted: {reasons_text}{more}")
+    digests = {run.summary["dataset"]["digest"][:12] for run in eligible_runs}
     if len(digests) > 1:
         raise RefusedError(
             f"these runs saw different datasets ({', '.join(sorted(digests))}): "
             "name runs over one of them"
         )
-    return standing, left_out
+    return eligible_runs, left_out
 
 
-def _reason(run: StoredRun, constraints: Sequence[Constraint]) -> str:
-    """Why a run may not stand; "" where it may."""
+def _find_reason(run: StoredRun, constraints: Sequence[Constraint]) -> str:
+    """Find the reason why a run may not be promoted; "" where it may."""
     if run.status != "FINISHED" or run.summary.get("status") != "finished":
         return f"it is {run.status.lower()}, not finished"
     if run.summary["bgexp"].get("git_dirty"):
@@ -64,18 +64,18 @@ def _reason(run: StoredRun, constraints: Sequence[Constraint]) -> str:
 
 
 def _check_settings(run: StoredRun) -> None:
-    """What its config.yaml says now is what the store was told when it ran."""
-    now = {key: str(value) for key, value in flattened(run.settings).items()}
-    for key, value in now.items():
+    """Check that the run's config.yaml still has the settings that were logged when it ran."""
+    values = {key: str(value) for key, value in flattened(run.settings).items()}
+    for key, value in values.items():
         if key in run.params and run.params[key] != value[: len(run.params[key])]:
             raise UserError(f"{key}: config.yaml says {value}, the run had {run.params[key]}")
 
 
 def _check_weights(run: StoredRun) -> None:
-    """The weights are still those that it ran with."""
-    then = run.summary["weights"]
-    for name, weights in weights_of(run.settings).items():
-        sha256 = then.get("refiner_sha256" if name == REFINER else "sha256")
+    """Check that the weights are still those that it ran with."""
+    recorded = run.summary["weights"]
+    for name, weights in find_run_weights(run.settings).items():
+        sha256 = recorded.get("refiner_sha256" if name == REFINER else "sha256")
         if sha256 is not None and weights.sha256 != sha256:
             raise UserError(
                 f"{weights.key}: {weights.path} is another file than the run's: its SHA-256 "

@@ -1,4 +1,4 @@
-"""Numbers to a decision: who wins on images kept for choosing, and is no worse on the others."""
+"""Numbers to a decision: which run wins on one part of the images, and is no worse on the rest."""
 
 import math
 import operator
@@ -41,12 +41,12 @@ class Metric:
     def __str__(self) -> str:
         return f"{self.key}.{self.statistic}"
 
-    def of(self, values: NDArray[np.float64]) -> float:
-        """Over images; NaN of none."""
+    def aggregate(self, values: NDArray[np.float64]) -> float:
+        """Aggregate the values over images; NaN of none."""
         return float(_STATISTICS[self.statistic](values, axis=-1)) if len(values) else math.nan
 
-    def better(self, scores: Mapping[str, float]) -> str:
-        """The name with the best score; the first of equal ones."""
+    def find_best(self, scores: Mapping[str, float]) -> str:
+        """Return the name with the best score; the first of equal ones."""
         sign = -1 if self.key in LOWER_IS_BETTER else 1
         return max(scores, key=lambda name: sign * scores[name])
 
@@ -63,7 +63,7 @@ class Constraint:
         return f"{self.key}{self.sign}{self.limit:g}"
 
     def holds(self, number: float) -> bool:
-        """Whether it does; an undefined number never."""
+        """Return whether the number is on that side; never for NaN."""
         return bool(_COMPARISONS[self.sign](number, self.limit))
 
 
@@ -74,7 +74,7 @@ class Gain:
     Attributes:
         n: Images.
         before, after: The metric of the old one and of the new one.
-        gain: What is won, whichever way the metric points.
+        gain: The improvement; positive is better, whichever way the metric points.
         low, high: Of its interval; NaN with fewer than three images.
         confidence: Of the interval.
     """
@@ -89,12 +89,12 @@ class Gain:
 
     @property
     def enough(self) -> bool:
-        """Whether the new one may take the old one's place: surely not worse than by MARGIN."""
+        """Return whether the new one may replace the old one: surely not worse by over MARGIN."""
         return self.low > -MARGIN
 
 
 def read_metric(text: str) -> Metric:
-    """A metric as it is written, such as `iou.mean`; only what is judged by truth.
+    """Read a metric as it is written, such as `iou.mean`; only of those that need truth.
 
     Raises:
         UserError: there is none of this name.
@@ -110,67 +110,69 @@ def read_metric(text: str) -> Metric:
 
 
 def read_constraints(text: str | None) -> list[Constraint]:
-    """Conditions as they are written: `images_per_s>=2, foreground_recall.p05>=0.9`.
+    """Read conditions as they are written: `images_per_s>=2, foreground_recall.p05>=0.9`.
 
     Raises:
         UserError: one cannot be read.
     """
-    found = []
+    constraints = []
     for part in (text or "").split(","):
         if part.strip():
             match = _CONSTRAINT.fullmatch(part)
             if match is None:
                 raise UserError(f"require: {part.strip()}: expected KEY>=NUMBER, or <=, > or <")
-            found.append(Constraint(match[1], match[2], float(match[3])))
-    return found
+            constraints.append(Constraint(match[1], match[2], float(match[3])))
+    return constraints
 
 
-def held_out(paths: Collection[str], share: float, seed: int) -> set[str]:
-    """The images that choose nobody and confirm: a share of each category, by a seed."""
+def hold_out(paths: Collection[str], share: float, seed: int) -> set[str]:
+    """Hold out images for confirmation only: a share of each category, by a seed."""
     return set(choose(paths, round(share * len(paths)), seed))
 
 
-def confidence(variants: int) -> float:
-    """Of the interval that has to clear the margin: the more variants, the surer (Bonferroni).
+def compute_confidence(variants: int) -> float:
+    """Return the confidence of the interval that has to clear the margin, corrected by Bonferroni.
 
-    The best of many is the luckiest too; the images held out take that away, and this does for
-    who promotes again and again against the same ones.
+    The best of many variants is also the luckiest. The images held out correct for that, and this
+    for repeated promotions against the same images.
     """
     return 1 - ERROR / max(1, variants)
 
 
-def gain(before: Sequence[float], after: Sequence[float], metric: Metric, level: float) -> Gain:
-    """What the new one wins, with its paired bootstrap percentile interval (Efron 1979).
+def compute_gain(
+    before: Sequence[float], after: Sequence[float], metric: Metric, level: float
+) -> Gain:
+    """Compute the new one's gain with its paired bootstrap percentile interval (Efron 1979).
 
     Args:
-        before: Scores of the old one, an image each.
-        after: Of the new one, on the same images; pairs with a NaN are left out.
-        metric: By which.
-        level: Confidence of the interval.
+        before: Scores of the old one, one for each image.
+        after: Scores of the new one on the same images; pairs with a NaN are left out.
+        metric: The metric of the scores.
+        level: The confidence of the interval.
     """
     pairs = pd.DataFrame({"before": before, "after": after}, dtype=float).dropna().to_numpy().T
     sign = -1.0 if metric.key in LOWER_IS_BETTER else 1.0
-    old, new = metric.of(pairs[0]), metric.of(pairs[1])
-    low, high = _interval(pairs, metric, sign, level)
+    old, new = metric.aggregate(pairs[0]), metric.aggregate(pairs[1])
+    low, high = _bootstrap_interval(pairs, metric, sign, level)
     return Gain(pairs.shape[1], old, new, sign * (new - old), low, high, level)
 
 
-def _interval(
+def _bootstrap_interval(
     pairs: NDArray[np.float64], metric: Metric, sign: float, level: float
 ) -> tuple[float, float]:
     if pairs.shape[1] < _LEAST:
         return math.nan, math.nan
     statistic = _STATISTICS[metric.statistic]
 
-    def won(before: NDArray[np.float64], after: NDArray[np.float64], axis: int) -> Any:  # noqa: ANN401
+    def subtract_scores(before: NDArray[np.float64], after: NDArray[np.float64], axis: int) -> Any:  # noqa: ANN401
         return sign * (statistic(after, axis=axis) - statistic(before, axis=axis))
 
     if np.ptp(pairs[1] - pairs[0]) == 0 and metric.statistic == "mean":
-        only = float(won(pairs[0], pairs[1], 0))  # every resample has the same
-        return only, only
-    found = bootstrap(
+        difference = float(subtract_scores(pairs[0], pairs[1], 0))  # every resample has the same
+        return difference, difference
+    interval = bootstrap(
         (pairs[0], pairs[1]),
-        won,
+        subtract_scores,
         paired=True,
         n_resamples=_RESAMPLES,
         batch=500,
@@ -178,4 +180,4 @@ def _interval(
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(interval.low), float(interval.high)

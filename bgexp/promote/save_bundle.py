@@ -21,26 +21,26 @@ from bgexp.tracking.bundle import (
 )
 
 
-def weights_of(settings: RunSettings) -> dict[str, Weights]:
-    """The files of weights that the settings name now, by the name that they get in a bundle.
+def find_run_weights(settings: RunSettings) -> dict[str, Weights]:
+    """Find the files of weights that the settings name, by the name that they get in a bundle.
 
     Raises:
         UserError: one is missing or damaged.
     """
-    found = {DETECTOR: find_weights(settings.detector)}
+    weights = {DETECTOR: find_weights(settings.detector)}
     if isinstance(settings.refine, UNet):
-        found[REFINER] = find_network(settings.refine)
-    return found
+        weights[REFINER] = find_network(settings.refine)
+    return weights
 
 
 def save_bundle(settings: RunSettings, folder: Path, source: Mapping[str, str]) -> Bundle:
-    """Writes a run's settings and weights into an empty folder, and reads them back.
+    """Write a run's settings and weights into an empty folder, and read them back.
 
     Raises:
         UserError: weights are missing or damaged.
     """
     hashes = {}
-    for name, weights in weights_of(settings).items():
+    for name, weights in find_run_weights(settings).items():
         data = encode_safetensors(weights)
         write_whole(folder / name, data)
         hashes[name] = sha256_bytes(data)

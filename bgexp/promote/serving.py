@@ -1,4 +1,4 @@
-"""One photograph by a promoted model, in this process: the bytes that a batch would write."""
+"""A promoted model in this process: one photograph in, the bytes that a batch would write out."""
 
 from collections.abc import Callable
 
@@ -12,19 +12,19 @@ from bgexp.tracking.bundle import Bundle
 
 
 def open_remover(bundle: Bundle) -> Callable[[bytes], bytes]:
-    """Loads the model; what is returned takes an image file's bytes and gives a PNG's.
+    """Load the model; return a function that takes an image file's bytes and returns a PNG's.
 
-    All else is as conf/batch.yaml has it. The function raises ImageError for what is no image.
+    Other settings are those of conf/batch.yaml. The function raises ImageError for other files.
     """
-    composed = plain(compose_config("batch", ["input=.", "output=."], None))
-    settings = check_settings(BatchSettings, composed | dict(bundle.settings))
+    config = plain(compose_config("batch", ["input=.", "output=."], None))
+    settings = check_settings(BatchSettings, config | dict(bundle.settings))
     remove = load_remove(settings)
 
-    def removed(data: bytes) -> bytes:
+    def remove_background(data: bytes) -> bytes:
         photo = decode_photo(data, settings.max_megapixels, settings.keep)
         issues = shape_issues(photo.pixels.shape[1], photo.pixels.shape[0], settings.quality)
         background = settings.cutout.background
-        handled = handle(photo.pixels, issues, settings.quality, remove, background)
-        return encode_result(handled.cutout, settings.format, photo)
+        result = handle(photo.pixels, issues, settings.quality, remove, background)
+        return encode_result(result.cutout, settings.format, photo)
 
-    return removed
+    return remove_background

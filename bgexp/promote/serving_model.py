@@ -20,24 +20,24 @@ from bgexp.tracking.bundle import load_bundle
 
 
 class BackgroundRemoval(PythonModel):
-    """Takes a list of image files and gives a PNG for each; all of them base64."""
+    """Takes a list of image files and returns a PNG for each; all of them base64."""
 
     def load_context(self, context: Any) -> None:  # noqa: ANN401
-        """Loads settings and weights, verified."""
+        """Load settings and weights, verified."""
         self.remove: Callable[[bytes], bytes] = open_remover(
             load_bundle(Path(context.artifacts["bundle"]))
         )
 
     def predict(self, context: Any, model_input: list[str], params: Any = None) -> list[str]:  # noqa: ANN401, ARG002
-        """Removes the background of each image; files and PNGs are base64."""
-        found = []
+        """Remove the background of each image; files and PNGs are base64."""
+        pngs = []
         for number, text in enumerate(model_input):
             try:
                 data = base64.b64decode(text, validate=True)
-                found.append(base64.b64encode(self.remove(data)).decode())
+                pngs.append(base64.b64encode(self.remove(data)).decode())
             except (ImageError, binascii.Error) as error:
                 raise MlflowException.invalid_parameter_value(f"image {number}: {error}") from error
-        return found
+        return pngs
 
 
 set_model(BackgroundRemoval())

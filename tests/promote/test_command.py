@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 PATHS = [f"{category}/{n}.jpg" for category in "abc" for n in range(20)]
 
 
-def composed(kind, name, *overrides):
+def compose(kind, name, *overrides):
     values = plain(compose_config(name, list(overrides), None))
     return check_settings(kind, {k: v for k, v in values.items() if k != "sweep"})
 
@@ -47,23 +47,23 @@ class Store:
         self.root, self.weights, self.count = root, weights, 0
 
     def settings(self, *overrides):
-        return composed(PromoteSettings, "promote", f"runs_dir={self.root / 'runs'}", *overrides)
+        return compose(PromoteSettings, "promote", f"runs_dir={self.root / 'runs'}", *overrides)
 
     def promote(self, *overrides):
         self.count += 1
         return promote(self.settings(*overrides), self.root / f"promotion {self.count}")
 
     def version(self, alias="champion"):
-        found = find_version(self.settings(), alias)
-        return found and found.number
+        version = find_version(self.settings(), alias)
+        return version and version.number
 
     def add(self, score, *overrides, parent=None, digest="d" * 64, dirty=False, status="finished"):
-        """A run whose images have about this IoU, nan for no truth; returns its id."""
+        """Add a run whose images have about this IoU, nan for no truth; return its id."""
         self.count += 1
         folder = self.root / f"run {self.count}"
-        given = [f"detector.weights={self.weights}", "refine=none", f"seed={self.count}"]
+        base = [f"detector.weights={self.weights}", "refine=none", f"seed={self.count}"]
         runs = f"runs_dir={self.root / 'runs'}"
-        settings = composed(RunSettings, "run", *given, runs, *overrides)
+        settings = compose(RunSettings, "run", *base, runs, *overrides)
         noise = np.random.default_rng(self.count).normal(0, 0.01, len(PATHS))
         rows = pd.DataFrame({"path": PATHS, "iou": score + noise, "sha256": "0"})
         folder.mkdir()
@@ -97,18 +97,18 @@ def store(tmp_path, weights):
     return Store(tmp_path, copy)
 
 
-def refusal(store, *overrides):
-    """The one line that says why not."""
+def get_refusal(store, *overrides):
+    """Promote; return the one line that says why it was refused."""
     try:
         decision = store.promote(*overrides)
     except UserError as error:
-        said = str(error)
+        reason = str(error)
     else:
-        said = decision.refused
+        reason = decision.refused
         assert decision.version is None
-    assert said
-    assert "\n" not in said
-    return said
+    assert reason
+    assert "\n" not in reason
+    return reason
 
 
 def test_the_best_of_several_then_a_better_one_then_back(store):
@@ -139,28 +139,30 @@ def test_a_run_that_is_no_worse_is_good_enough(store):
 def test_refusals_for_what_a_run_is(store):
     champion = store.add(0.8)
     store.promote(f"run={champion}")
-    assert "not better enough than bgexp version 1: iou.mean" in refusal(
+    assert "not better enough than bgexp version 1: iou.mean" in get_refusal(
         store, f"run={store.add(0.7)}"
     )
-    assert "has these very settings" in refusal(store, f"run={champion}")
-    assert "it is failed, not finished" in refusal(store, f"run={store.add(0.9, status='failed')}")
-    assert "in no commit" in refusal(store, f"run={store.add(0.9, dirty=True)}")
-    other = store.add(0.9, digest="e" * 64)
+    assert "has these very settings" in get_refusal(store, f"run={champion}")
+    assert "it is failed, not finished" in get_refusal(
+        store, f"run={store.add(0.9, status='failed')}"
+    )
+    assert "in no commit" in get_refusal(store, f"run={store.add(0.9, dirty=True)}")
+    other_run = store.add(0.9, digest="e" * 64)
     assert re.search(
         r"version 1 has no finished run over dataset eeee.*bgexp run model=bgexp@champion",
-        refusal(store, f"run={other}"),
+        get_refusal(store, f"run={other_run}"),
     )
-    assert "different datasets" in refusal(store, f"runs=[{champion},{other}]")
+    assert "different datasets" in get_refusal(store, f"runs=[{champion},{other_run}]")
     assert store.version() == 1
 
 
 def test_another_dataset_counts_once_the_champion_ran_there(store):
     store.promote(f"run={store.add(0.8, 'seed=1')}")
-    there = store.add(0.5, "seed=1", digest="e" * 64)  # the champion's settings
+    champion_run = store.add(0.5, "seed=1", digest="e" * 64)  # the champion's settings
     new = store.add(0.6, "seed=2", digest="e" * 64)
     decision = store.promote(f"run={new}")
     assert decision.version.number == 2
-    assert there[:8] in "".join(decision.lines)
+    assert champion_run[:8] in "".join(decision.lines)
 
 
 def test_a_peer_is_not_promoted(store):
@@ -168,14 +170,14 @@ def test_a_peer_is_not_promoted(store):
     folder = store.folder(run_id)
     with tracked_run(store.settings(), "run", "peer", folder) as run:
         run.log_params({"detector.name": "rembg"})
-    assert "is a peer" in refusal(store, f"run={run.run_id}")
+    assert "is a peer" in get_refusal(store, f"run={run.run_id}")
 
 
 def test_without_truth_no_metric_exists(store):
-    said = refusal(store, f"run={store.add(float('nan'))}")
-    assert "does not exist without truth" in said
-    assert "bgexp review" in said
-    assert "bgexp select" in said
+    reason = get_refusal(store, f"run={store.add(float('nan'))}")
+    assert "does not exist without truth" in reason
+    assert "bgexp review" in reason
+    assert "bgexp select" in reason
 
 
 def test_conditions(store):
@@ -185,25 +187,25 @@ def test_conditions(store):
     decision = store.promote(f"runs=[{slow},{fast}]", "require='images_per_s>=3'")
     assert decision.winner == fast
     assert any("images_per_s>=3 does not hold" in line for line in decision.lines)
-    assert "does not hold" in refusal(store, f"run={slow}", "require='images_per_s>=3'")
-    assert "no run has such a number" in refusal(store, f"run={slow}", "require='speed>=3'")
+    assert "does not hold" in get_refusal(store, f"run={slow}", "require='images_per_s>=3'")
+    assert "no run has such a number" in get_refusal(store, f"run={slow}", "require='speed>=3'")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "message"),
     [
         ("_target_", "os.system", r"detector\._target_: no such setting"),
         ("labels", ["${oc.env:HOME}"], r"labels.*the run had None"),
         ("score_threshold", 0.1, r"score_threshold: config.yaml says 0\.1, the run had 0\.5"),
     ],
 )
-def test_a_config_that_was_changed_afterwards(store, key, value, said):
+def test_a_config_that_was_changed_afterwards(store, key, value, message):
     run_id = store.add(0.9)
     path = store.folder(run_id) / "config.yaml"
     config = yaml.safe_load(path.read_text())
     config["detector"][key] = value
     path.write_text(yaml.safe_dump(config))
-    assert re.search(said, refusal(store, f"run={run_id}"))
+    assert re.search(message, get_refusal(store, f"run={run_id}"))
     assert store.version() is None
 
 
@@ -212,10 +214,10 @@ def test_weights_that_are_others_by_now(store):
     data = bytearray(store.weights.read_bytes())
     data[-1] ^= 1
     store.weights.write_bytes(data)
-    assert "is another file than the run's" in refusal(store, f"run={run_id}")
+    assert "is another file than the run's" in get_refusal(store, f"run={run_id}")
 
 
-def promoted_file(store, name):
+def find_promoted_file(store, name):
     client, _ = open_store(store.settings())
     run_id = client.get_model_version("bgexp", str(store.version())).run_id
     place = urlsplit(client.get_run(run_id).info.artifact_uri).path
@@ -225,7 +227,7 @@ def promoted_file(store, name):
 @pytest.mark.parametrize("name", [DETECTOR, SETTINGS])
 def test_a_stored_model_that_was_changed_is_not_loaded(store, name):
     store.promote(f"run={store.add(0.8)}")
-    path = promoted_file(store, name)
+    path = find_promoted_file(store, name)
     data = bytearray(path.read_bytes())
     place = data.index(b"0.5") + 2 if name == SETTINGS else len(data) - 1
     data[place] ^= 1
@@ -235,7 +237,7 @@ def test_a_stored_model_that_was_changed_is_not_loaded(store, name):
 
 
 class Planted:
-    """What leaves a file wherever its pickle is read."""
+    """An object whose pickle makes a file where it is read."""
 
     def __init__(self, canary):
         self.canary = canary
@@ -245,7 +247,7 @@ class Planted:
 
 
 def log_pickle(experiment, canary):
-    """Someone else's model, whose pickle holds `Planted`."""
+    """Log someone else's model, whose pickle holds `Planted`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = type("Model", (mlflow.pyfunc.PythonModel,), {"predict": lambda *_: None})()
@@ -264,8 +266,8 @@ def test_a_pickle_of_someone_else_is_never_read(store, tmp_path):
     client.set_registered_model_alias("bgexp", "champion", version.version)
     canary.unlink(missing_ok=True)
     run_id = store.add(0.9)
-    assert "was not made by bgexp promote" in refusal(store, f"run={run_id}")
-    settings = composed(RunSettings, "run", f"runs_dir={store.root / 'runs'}", "model=champion")
+    assert "was not made by bgexp promote" in get_refusal(store, f"run={run_id}")
+    settings = compose(RunSettings, "run", f"runs_dir={store.root / 'runs'}", "model=champion")
     with pytest.raises(UserError, match="was not made by bgexp promote, and is not loaded"):
         with_model(settings)
     client.set_model_version_tag("bgexp", version.version, "bgexp.settings_sha256", "0" * 64)
@@ -276,15 +278,15 @@ def test_a_pickle_of_someone_else_is_never_read(store, tmp_path):
 
 def test_two_promotions_at_once_leave_one_champion(store):
     ids = [store.add(0.8), store.add(0.8)]
-    failures, asked = [], {run_id: store.settings(f"run={run_id}") for run_id in ids}
+    failures, settings_of = [], {run_id: store.settings(f"run={run_id}") for run_id in ids}
 
-    def one(run_id):
+    def promote_run(run_id):
         try:
-            promote(asked[run_id], store.root / f"by {run_id}")
+            promote(settings_of[run_id], store.root / f"by {run_id}")
         except Exception as error:  # told below
             failures.append(error)
 
-    threads = [threading.Thread(target=one, args=(run_id,)) for run_id in ids]
+    threads = [threading.Thread(target=promote_run, args=(run_id,)) for run_id in ids]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -299,7 +301,7 @@ def test_killed_between_the_two_aliases_nothing_is_lost(store):
     store.promote(f"run={store.add(0.9)}")
     client, _ = open_store(store.settings())
     client.set_registered_model_alias("bgexp", "previous", "2")  # as a killed crown() leaves it
-    assert "no previous champion" in refusal(store, "rollback=true")
+    assert "no previous champion" in get_refusal(store, "rollback=true")
     set_champion(store.settings(), find_version(store.settings(), "1"))
     assert (store.version(), store.version("previous")) == (1, 2)
 
@@ -313,21 +315,21 @@ def votes(winner, loser, wins, losses):
 
 
 def test_votes_choose_where_there_is_no_truth(store, monkeypatch):
-    one, other = store.add(float("nan")), store.add(float("nan"))
+    first, second = store.add(float("nan")), store.add(float("nan"))
     cast = []
     monkeypatch.setattr(
         judges, "read_votes", lambda _, ids: [v for v in cast if v.sides <= set(ids)]
     )
-    which = f"runs=[{one},{other}]"
-    assert "nobody has voted" in refusal(store, which, "metric=win_rate")
-    store.promote(f"run={other}", "metric=win_rate")
-    assert "nobody voted between them" in refusal(store, f"run={one}", "metric=win_rate")
-    cast += votes(one, other, 16, 12)
-    said = refusal(store, f"run={one}", "metric=win_rate")
-    assert "57%" in said
-    assert "above 50 %" in said
-    cast += votes(one, other, 30, 2)
-    assert store.promote(f"run={one}", "metric=win_rate").version.number == 2
+    runs = f"runs=[{first},{second}]"
+    assert "nobody has voted" in get_refusal(store, runs, "metric=win_rate")
+    store.promote(f"run={second}", "metric=win_rate")
+    assert "nobody voted between them" in get_refusal(store, f"run={first}", "metric=win_rate")
+    cast += votes(first, second, 16, 12)
+    reason = get_refusal(store, f"run={first}", "metric=win_rate")
+    assert "57%" in reason
+    assert "above 50 %" in reason
+    cast += votes(first, second, 30, 2)
+    assert store.promote(f"run={first}", "metric=win_rate").version.number == 2
 
 
 @pytest.mark.parametrize(
@@ -336,7 +338,7 @@ def test_votes_choose_where_there_is_no_truth(store, monkeypatch):
 )
 def test_what_a_model_is_called(store, reference, number):
     store.promote(f"run={store.add(0.8)}")
-    found = find_version(store.settings(), reference)
-    assert (found and found.number) == number
+    version = find_version(store.settings(), reference)
+    assert (version and version.number) == number
     with nullcontext() if number else pytest.raises(UserError, match="nothing is registered as"):
         assert fetch(store.settings(), reference)[0].number == number

@@ -12,9 +12,9 @@ from bgexp.errors import UserError
 from bgexp.promote.gates import (
     Constraint,
     Metric,
-    confidence,
-    gain,
-    held_out,
+    compute_confidence,
+    compute_gain,
+    hold_out,
     read_constraints,
     read_metric,
 )
@@ -23,78 +23,80 @@ IOU = Metric("iou", "mean")
 SD, IMAGES = 0.05, 200  # of a paired difference; in a simulated dataset
 
 
-def promoted_of_many(rng, variants, better_by=0.0):
-    """Whether the best of equal variants takes an equal champion's place, by the rules as they are.
+def is_best_promoted(rng, variants, better_by=0.0):
+    """Return whether the best of equal variants replaces an equal champion, by the actual rules.
 
     A variant's score on an image differs from the champion's by noise of SD.
     """
     champion = rng.uniform(0.6, 0.9, IMAGES)
     scores = champion + better_by + rng.normal(0, SD, (variants, IMAGES))
     paths = [f"c{n % 7}/{n}.jpg" for n in range(IMAGES)]
-    held = held_out(paths, 0.3, seed=0)
-    confirm = np.array([path in held for path in paths])
-    means = {str(n): IOU.of(row[~confirm]) for n, row in enumerate(scores)}
-    winner = scores[int(IOU.better(means))]
-    return gain(champion[confirm], winner[confirm], IOU, confidence(variants)).enough
+    held_out = hold_out(paths, 0.3, seed=0)
+    confirm = np.array([path in held_out for path in paths])
+    means = {str(n): IOU.aggregate(row[~confirm]) for n, row in enumerate(scores)}
+    winner = scores[int(IOU.find_best(means))]
+    return compute_gain(
+        champion[confirm], winner[confirm], IOU, compute_confidence(variants)
+    ).enough
 
 
 def test_the_best_of_16_equal_variants_is_rarely_promoted():
     rng = np.random.default_rng(0)
-    assert sum(promoted_of_many(rng, 16) for _ in range(100)) <= 10
+    assert sum(is_best_promoted(rng, 16) for _ in range(100)) <= 10
 
 
 def test_a_real_gain_is_promoted_all_the_same():
     rng = np.random.default_rng(1)
-    assert sum(promoted_of_many(rng, 16, better_by=0.04) for _ in range(50)) >= 48
+    assert sum(is_best_promoted(rng, 16, better_by=0.04) for _ in range(50)) >= 48
 
 
 def test_the_interval_is_scipys():
     rng = np.random.default_rng(2)
     before, change = rng.uniform(0.5, 0.9, 150), rng.normal(0.01, SD, 150)
-    found = gain(before, before + change, IOU, 0.95)
+    result = compute_gain(before, before + change, IOU, 0.95)
     plain = bootstrap((change,), np.mean, n_resamples=20_000, method="percentile", rng=rng)
-    assert found.low == pytest.approx(plain.confidence_interval.low, abs=5e-4)
-    assert found.high == pytest.approx(plain.confidence_interval.high, abs=5e-4)
-    assert found.gain == pytest.approx(change.mean())
+    assert result.low == pytest.approx(plain.confidence_interval.low, abs=5e-4)
+    assert result.high == pytest.approx(plain.confidence_interval.high, abs=5e-4)
+    assert result.gain == pytest.approx(change.mean())
 
 
 def test_what_is_better_when_lower_counts_the_other_way():
     before, after = np.array([0.30, 0.20, 0.25, 0.3]), np.array([0.1, 0.1, 0.12, 0.2])
-    leak = gain(before, after, Metric("background_leakage", "mean"), 0.95)
+    leak = compute_gain(before, after, Metric("background_leakage", "mean"), 0.95)
     assert leak.gain == pytest.approx(0.1325)
     assert leak.low > 0
-    assert Metric("mae", "mean").better({"a": 0.2, "b": 0.1}) == "b"
-    assert IOU.better({"a": 0.2, "b": 0.1, "c": 0.2}) == "a"
+    assert Metric("mae", "mean").find_best({"a": 0.2, "b": 0.1}) == "b"
+    assert IOU.find_best({"a": 0.2, "b": 0.1, "c": 0.2}) == "a"
 
 
 def test_undefined_pairs_do_not_count_and_too_few_are_not_enough():
-    found = gain([0.5, math.nan, 0.5], [0.9, 0.9, math.nan], IOU, 0.95)
-    assert (found.n, found.gain) == (1, pytest.approx(0.4))
-    assert math.isnan(found.low)
-    assert not found.enough
+    result = compute_gain([0.5, math.nan, 0.5], [0.9, 0.9, math.nan], IOU, 0.95)
+    assert (result.n, result.gain) == (1, pytest.approx(0.4))
+    assert math.isnan(result.low)
+    assert not result.enough
 
 
 @pytest.mark.parametrize(("step", "enough"), [(0.0, True), (-0.004, True), (-0.006, False)])
 def test_the_margin(step, enough):
     before = np.linspace(0.5, 0.75, 20)
-    assert gain(before, np.round(before + step, 9), IOU, 0.95).enough == enough
+    assert compute_gain(before, np.round(before + step, 9), IOU, 0.95).enough == enough
 
 
 @given(st.lists(st.floats(0, 1), min_size=4, max_size=30), st.sampled_from(["median", "p05"]))
 def test_the_same_scores_win_nothing(values, statistic):
-    found = gain(values, values, Metric("iou", statistic), 0.95)
-    assert (found.gain, found.low, found.high) == (0, 0, 0)
+    result = compute_gain(values, values, Metric("iou", statistic), 0.95)
+    assert (result.gain, result.low, result.high) == (0, 0, 0)
 
 
 def test_images_are_held_out_by_category():
     paths = [f"{category}/{n}.jpg" for category in "abcd" for n in range(10)]
-    held = held_out(paths, 0.3, seed=1)
-    assert sorted(path[0] for path in held) == sorted("abcd" * 3)
-    assert held == held_out(paths[::-1], 0.3, seed=1) != held_out(paths, 0.3, seed=2)
+    held_out = hold_out(paths, 0.3, seed=1)
+    assert sorted(path[0] for path in held_out) == sorted("abcd" * 3)
+    assert held_out == hold_out(paths[::-1], 0.3, seed=1) != hold_out(paths, 0.3, seed=2)
 
 
 def test_the_more_variants_the_surer():
-    assert (confidence(1), confidence(10)) == (0.95, 0.995)
+    assert (compute_confidence(1), compute_confidence(10)) == (0.95, 0.995)
 
 
 def test_what_is_written():
