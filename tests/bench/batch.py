@@ -24,15 +24,15 @@ from bgexp.system.atomic import write_json
 from bgexp.system.hashing import sha256_file
 from bgexp.system.provenance import bgexp_state
 from tests.bench.cases import check_refined, check_work
-from tests.bench.contenders import Naive, configured
+from tests.bench.contenders import Naive, load_settings
 from tests.bench.controlled import (
     PROPOSALS,
     SCENES,
     controlled_predictions,
     write_random_weights,
 )
-from tests.bench.machine import machine
-from tests.bench.present import batch_text
+from tests.bench.machine import describe_machine
+from tests.bench.present import format_batches
 from tests.bench.scenes import make_scene, save_scene
 
 RESNET, WEIGHTS = "maskrcnn_resnet50_fpn", "random.safetensors"
@@ -66,14 +66,14 @@ class Plan:
     processes: tuple[int, ...] = (1, 2)
     network: dict[str, int] = field(default_factory=dict)
 
-    def ways(self, size):
-        """How batches of a size are run: (processes, arithmetic, refine)."""
+    def variants(self, size):
+        """List how batches of a size are run: (processes, arithmetic, refine)."""
         ends = self.sizes[0], self.sizes[-1]
-        first = self.processes if size == self.sizes[0] else self.processes[-1:]
-        ways = [(processes, self.arithmetics[0], "grabcut") for processes in first]
-        ways += [(self.processes[-1], other, "grabcut") for other in self.arithmetics[1:]]
-        plain = self.arithmetics if size in ends else ()
-        return ways + [(self.processes[-1], one, "none") for one in plain]
+        process_counts = self.processes if size == self.sizes[0] else self.processes[-1:]
+        variants = [(processes, self.arithmetics[0], "grabcut") for processes in process_counts]
+        variants += [(self.processes[-1], a, "grabcut") for a in self.arithmetics[1:]]
+        unrefined = self.arithmetics if size in ends else ()
+        return variants + [(self.processes[-1], a, "none") for a in unrefined]
 
     detections: int = 100
     proposals: int = 1000
@@ -81,12 +81,12 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch as it went.
+    """One measured batch.
 
     Attributes:
         seconds: Of the whole program, from its start to its end.
         rows: Its manifest.
-        masks: What it kept, HxW bool by the name of the scene's picture.
+        masks: Its masks, HxW bool by the name of the scene's picture.
     """
 
     seconds: float
@@ -98,47 +98,47 @@ PLAN = Plan()
 
 
 def measure_batches(folder, plan=PLAN):
-    """Measures by the plan and puts the cases into the folder's bench.json."""
-    before, file = machine(), folder / "bench.json"
+    """Measure by the plan and put the cases into the folder's bench.json."""
+    machine, file = describe_machine(), folder / "bench.json"
     with tempfile.TemporaryDirectory() as scratch:
-        cases = list(_cases(Path(scratch), plan))
+        cases = list(_measure_cases(Path(scratch), plan))
     results = json.loads(file.read_text()) if file.exists() else {"schema_version": 1, "cases": []}
-    load = machine()["load_average"]
-    results["batch"] = {"machine": before, "load_average_after": load, "bgexp": bgexp_state()}
+    load = describe_machine()["load_average"]
+    results["batch"] = {"machine": machine, "load_average_after": load, "bgexp": bgexp_state()}
     results["cases"] = [case for case in results["cases"] if "beside_s" not in case] + cases
     write_json(file, results)
     return results
 
 
-def _cases(scratch, plan):
+def _measure_cases(scratch, plan):
     weights = scratch / WEIGHTS
-    write_random_weights(weights, configured("detector", RESNET, weights=str(weights)))
+    write_random_weights(weights, load_settings("detector", RESNET, weights=str(weights)))
     naive = Naive(weights, **plan.network)
     with controlled_predictions() as control:
-        warm = _scenes(scratch / "warm", plan.sizes[0], plan)[:1]
+        warm = _make_scenes(scratch / "warm", plan.sizes[0], plan)[:1]
         for arithmetic in plan.arithmetics:  # makes networks, and the tracking store
-            way = plan.processes[-1], arithmetic, "none"
-            _batch(scratch / "warm", warm, scratch, plan, *way)
-        _naive(naive, warm, control, plan, "grabcut")
+            variant = plan.processes[-1], arithmetic, "none"
+            _run_batch(scratch / "warm", warm, scratch, plan, *variant)
+        _run_naive(naive, warm, control, plan, "grabcut")
         for size in plan.sizes:
             folder = scratch / f"{size:g}"
-            scenes = _scenes(folder, size, plan)
-            ways = plan.ways(size)
-            measured = [[] for _ in ways]
+            scenes = _make_scenes(folder, size, plan)
+            variants = plan.variants(size)
+            batches_by_variant = [[] for _ in variants]
             outcomes = {}
             for number in range(plan.batches):
                 if number == plan.batches // 2:
-                    for refine in {refine for *_, refine in ways}:
-                        outcomes[refine] = _naive(naive, scenes, control, plan, refine)
-                for way, batches in zip(ways, measured, strict=True):
-                    batches.append(_batch(folder, scenes, scratch, plan, *way))
-            for way, batches in zip(ways, measured, strict=True):
-                yield _case(size, scenes, *way, batches, outcomes[way[-1]])
-                _tell(size, *way, batches, outcomes[way[-1]])
+                    for refine in {refine for *_, refine in variants}:
+                        outcomes[refine] = _run_naive(naive, scenes, control, plan, refine)
+                for variant, batches in zip(variants, batches_by_variant, strict=True):
+                    batches.append(_run_batch(folder, scenes, scratch, plan, *variant))
+            for variant, batches in zip(variants, batches_by_variant, strict=True):
+                yield _build_case(size, scenes, *variant, batches, outcomes[variant[-1]])
+                _print_case(size, *variant, batches, outcomes[variant[-1]])
 
 
-def _scenes(folder, megapixels, plan):
-    """The scenes of a size, saved for the workers."""
+def _make_scenes(folder, megapixels, plan):
+    """Make the scenes of a size, saved for the workers."""
     (folder / "scenes").mkdir(parents=True)
     scenes = [
         make_scene(folder / "scenes", megapixels, seed, plan.detections)
@@ -149,45 +149,45 @@ def _scenes(folder, megapixels, plan):
     return scenes
 
 
-def _batch(folder, scenes, scratch, plan, processes, arithmetic, refine):
-    """`bgexp batch` as a program of its own over links to the pictures; checked."""
-    with tempfile.TemporaryDirectory(dir=folder) as place:
-        source, output = Path(place) / "input", Path(place) / "output"
+def _run_batch(folder, scenes, scratch, plan, processes, arithmetic, refine):
+    """Run `bgexp batch` as a program of its own over links to the pictures, and check it."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch_folder:
+        source, output = Path(scratch_folder) / "input", Path(scratch_folder) / "output"
         for scene in scenes:
             for copy in range(plan.copies):
                 (source / str(copy)).mkdir(parents=True, exist_ok=True)
                 os.link(scene.file, source / str(copy) / scene.file.name)
-        given = {"input": source, "output": output, "runs_dir": scratch / "runs", "refine": refine}
-        given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
-        given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
+        values = {"input": source, "output": output, "runs_dir": scratch / "runs", "refine": refine}
+        values |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS}
+        values |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch", "tests.bench.steered"]
         command.append("batch")
-        command += [f"{k}={v}" for k, v in given.items()] + ["device=cpu", f"workers={processes}"]
-        told = {SCENES: str(scenes[0].file.parent), PROPOSALS: str(plan.proposals)}
+        command += [f"{k}={v}" for k, v in values.items()] + ["device=cpu", f"workers={processes}"]
+        extra = {SCENES: str(scenes[0].file.parent), PROPOSALS: str(plan.proposals)}
         started = perf_counter()
         subprocess.run(
-            command, check=True, cwd=ROOT, env={**os.environ, **told}, stdout=subprocess.DEVNULL
+            command, check=True, cwd=ROOT, env={**os.environ, **extra}, stdout=subprocess.DEVNULL
         )
         seconds = perf_counter() - started
         rows = pd.read_parquet(output / "manifest.parquet")
-        return Batch(seconds, rows, _masks(rows, output, scenes, plan))
+        return Batch(seconds, rows, _load_masks(rows, output, scenes, plan))
 
 
-def _masks(rows, output, scenes, plan):
-    """What was kept of each scene; every copy of one has to be done, and with the same bytes."""
+def _load_masks(rows, output, scenes, plan):
+    """Load the mask of each scene; every copy of it has to be done, and with the same bytes."""
     if len(rows) != plan.copies * len(scenes) or set(rows["status"]) != {"done"}:
         raise AssertionError(f"not all done: {rows[['path', 'status', 'reason']]}")
-    found = {}
+    masks = {}
     for name, copies in rows.groupby(rows["path"].map(lambda path: Path(path).name)):
         result = output / copies["output"].iloc[0]
         if set(copies["output_sha256"]) != {sha256_file(result)}:
             raise AssertionError(f"{name}: not the same result each time")
-        found[name] = load_image(result).any(axis=2)
-    return found
+        masks[name] = load_image(result).any(axis=2)
+    return masks
 
 
-def _naive(naive, scenes, control, plan, refine):
-    """One run of the naive script on each scene, its start not counted."""
+def _run_naive(naive, scenes, control, plan, refine):
+    """Run the naive script on each scene, its start not counted."""
     outcomes = []
     for scene in scenes:
         control.scene = scene
@@ -197,12 +197,12 @@ def _naive(naive, scenes, control, plan, refine):
     return outcomes
 
 
-def _case(megapixels, scenes, processes, arithmetic, refine, batches, outcomes):
-    """One case: seconds a photograph, in a batch those of the whole program."""
+def _build_case(megapixels, scenes, processes, arithmetic, refine, batches, outcomes):
+    """Build a case: seconds a photograph, in a batch those of the whole program."""
     ours = [batch.seconds / len(batch.rows) for batch in batches]
     naive = [outcome.seconds for outcome in outcomes]
     stages = [json.loads(times) for batch in batches for times in batch.rows["timings_ms"]]
-    beside = [batch.seconds - _worked(batch, processes) for batch in batches]
+    beside = [batch.seconds - _sum_worked(batch, processes) for batch in batches]
     masks = [batches[0].masks[scene.file.name] for scene in scenes]
     return {
         "megapixels": megapixels,
@@ -241,15 +241,15 @@ def _case(megapixels, scenes, processes, arithmetic, refine, batches, outcomes):
     }
 
 
-def _worked(batch, processes):
-    """Seconds that a process spent on photographs; the rest of the program's is beside it."""
+def _sum_worked(batch, processes):
+    """Compute the seconds that a process spent on photographs; the program's others are beside."""
     spent = sum(sum(json.loads(times).values()) for times in batch.rows["timings_ms"])
     return spent / 1000 / processes
 
 
-def _tell(megapixels, processes, arithmetic, refine, batches, outcomes):
+def _print_case(megapixels, processes, arithmetic, refine, batches, outcomes):
     ours = ", ".join(
-        f"{b.seconds:.1f} (beside {b.seconds - _worked(b, processes):.1f})" for b in batches
+        f"{b.seconds:.1f} (beside {b.seconds - _sum_worked(b, processes):.1f})" for b in batches
     )
     way = f"{processes} x {arithmetic['backend']} {arithmetic['precision']} {refine}"
     naive = ", ".join(f"{o.seconds:.1f}" for o in outcomes)
@@ -260,4 +260,4 @@ def _tell(megapixels, processes, arithmetic, refine, batches, outcomes):
 
 
 if __name__ == "__main__":
-    print(batch_text(measure_batches(Path(sys.argv[1]))))
+    print(format_batches(measure_batches(Path(sys.argv[1]))))

@@ -12,7 +12,7 @@ from bgexp.metrics.performance import evaluate_performance
 from bgexp.pipeline.combine import combine_detections
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.refine import refine_mask
-from tests.bench.contenders import REFINES, configured
+from tests.bench.contenders import REFINES, load_settings
 from tests.bench.controlled import controlled_predictions, write_random_weights
 from tests.bench.scenes import OBJECTS, make_scene
 
@@ -30,8 +30,8 @@ def image(scene):
 
 
 @pytest.fixture(scope="module")
-def found(scene):
-    """What the detectors are made to find, as they give it on."""
+def detections(scene):
+    """Make the detections that the networks are made to find."""
     return Detections(
         scene.boxes[:OBJECTS],
         np.ones(OBJECTS, np.int64),
@@ -42,14 +42,14 @@ def found(scene):
 
 
 @pytest.fixture(scope="module")
-def mask(found):
-    return combine_detections(found).mask
+def mask(detections):
+    return combine_detections(detections).mask
 
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory):
     weights = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    settings = configured("detector", RESNET, weights=str(weights))
+    settings = load_settings("detector", RESNET, weights=str(weights))
     write_random_weights(weights, settings)
     return build_detector(settings, torch.device("cpu"))
 
@@ -59,24 +59,24 @@ def test_decode(benchmark, scene):
 
 
 def test_detect_demo(benchmark, image):
-    detector = build_detector(configured("detector", "demo"), torch.device("cpu"))
+    detector = build_detector(load_settings("detector", "demo"), torch.device("cpu"))
     assert benchmark(detector.detect, image).height == image.shape[0]
 
 
 def test_detect_resnet50(benchmark, image, scene, resnet):
     with controlled_predictions() as control:
         control.scene = scene
-        found = benchmark.pedantic(resnet.detect, [image], rounds=3, warmup_rounds=1)
-    assert len(found) == OBJECTS
+        detections = benchmark.pedantic(resnet.detect, [image], rounds=3, warmup_rounds=1)
+    assert len(detections) == OBJECTS
 
 
-def test_combine(benchmark, found):
-    assert benchmark(combine_detections, found).mask.any()
+def test_combine(benchmark, detections):
+    assert benchmark(combine_detections, detections).mask.any()
 
 
 @pytest.mark.parametrize("name", [name for name in REFINES if name != "none"])
 def test_refine(benchmark, image, mask, name):
-    refined = benchmark(refine_mask, image, mask, configured("refine", name))
+    refined = benchmark(refine_mask, image, mask, load_settings("refine", name))
     assert (refined.mask != mask).any()
 
 

@@ -13,34 +13,34 @@ SAME_BOX = 0.01  # of the picture's longer side
 
 
 def check_work(side, control, proposals):
-    """The box head saw all proposals, the mask head the boxes above the side's score threshold."""
+    """Check that the box head saw all proposals, the mask head the boxes above the threshold."""
     scene = control.scene
     expected = proposals, len(scene.boxes) if side == "naive" else scene.objects
     if (control.proposals, control.mask_boxes) != expected:
-        got = control.proposals, control.mask_boxes
-        raise AssertionError(f"{side}: (proposals, mask boxes) {got}, expected {expected}")
+        work = control.proposals, control.mask_boxes
+        raise AssertionError(f"{side}: (proposals, mask boxes) {work}, expected {expected}")
 
 
 def check_same(scene, ours, naive):
-    """Both found the scene's objects and pasted the same union."""
+    """Check that both found the scene's objects and pasted the same union."""
     np.testing.assert_allclose(ours.boxes, naive.boxes, atol=0.01)  # pixels
     if len(ours.boxes) != scene.objects or iou(ours.unrefined, naive.unrefined) <= SAME_UNION:
         raise AssertionError(f"IoU of the unions is {iou(ours.unrefined, naive.unrefined):.5f}")
 
 
 def check_refined(outcome, refine):
-    """A refinement that was refused would look fast."""
+    """Check that a refinement was applied: one that was refused would look fast."""
     if (refine == "none") != np.array_equal(outcome.mask, outcome.unrefined):
         raise AssertionError(f"{refine}: refined where it should not be, or not where it should")
 
 
-def side(detector):
-    """What a detector's arithmetic is called among the sides."""
+def name_side(detector):
+    """Name the side of a detector by its arithmetic."""
     return f"{detector.backend} {detector.precision}"
 
 
 def build_case(megapixels, detector, refine, rounds, peaks=None):
-    """One case: medians over rounds, the ratio of all their time, and that of each round's pair.
+    """Build a case: medians over rounds, the ratio of all their time, and of each round's pair.
 
     Args:
         megapixels: Of the pictures.
@@ -50,12 +50,12 @@ def build_case(megapixels, detector, refine, rounds, peaks=None):
         peaks: Peak bytes by side, where measured.
     """
     scenes, peaks = [scene for scene, _ in rounds], peaks or {}
-    ours = [outcomes[side(detector), refine] for _, outcomes in rounds]
-    plain = [outcomes[side(detector), "none"] for _, outcomes in rounds]
+    ours = [outcomes[name_side(detector), refine] for _, outcomes in rounds]
+    plain = [outcomes[name_side(detector), "none"] for _, outcomes in rounds]
     exact = [
         outcomes[REFERENCE, refine] for _, outcomes in rounds if (REFERENCE, refine) in outcomes
     ]
-    others = [outcomes["rembg", "none"] for _, outcomes in rounds if ("rembg", "none") in outcomes]
+    rembg = [outcomes["rembg", "none"] for _, outcomes in rounds if ("rembg", "none") in outcomes]
     naive = [o["naive", refine] for _, o in rounds if ("naive", refine) in o]
     seconds = {"ours": [o.seconds for o in ours], "naive": [n.seconds for n in naive]}
     return {
@@ -70,47 +70,49 @@ def build_case(megapixels, detector, refine, rounds, peaks=None):
         "threads": torch.get_num_threads(),
         "rounds": len(rounds),
         "ours_s": _median(seconds["ours"]),
-        "ours_spread_s": _spread(seconds["ours"]),
+        "ours_spread_s": _find_range(seconds["ours"]),
         "naive_s": _median(seconds["naive"]),
-        "naive_spread_s": _spread(seconds["naive"]),
-        "rembg_s": _median([o.seconds for o in others]),
-        "ratio": _ratio(seconds),
-        "images_per_s": {side: 1 / median(found) for side, found in seconds.items() if found},
+        "naive_spread_s": _find_range(seconds["naive"]),
+        "rembg_s": _median([o.seconds for o in rembg]),
+        "ratio": _compute_ratios(seconds),
+        "images_per_s": {side: 1 / median(times) for side, times in seconds.items() if times},
         "refine_adds": median(o.seconds / p.seconds - 1 for o, p in zip(ours, plain, strict=True)),
         "iou_vs_naive": _median([iou(o.mask, n.mask) for o, n in zip(ours, naive, strict=False)]),
-        "vs_fp32": _against_exact(scenes, ours, exact),
+        "vs_fp32": _compare_with_exact(scenes, ours, exact),
         "iou_vs_truth": {
-            "ours": _against_truth(scenes, [o.mask for o in ours]),
-            "naive": _against_truth(scenes, [n.mask for n in naive]),
-            "unrefined": _against_truth(scenes, [o.unrefined for o in ours]),
+            "ours": _compare_with_truth(scenes, [o.mask for o in ours]),
+            "naive": _compare_with_truth(scenes, [n.mask for n in naive]),
+            "unrefined": _compare_with_truth(scenes, [o.unrefined for o in ours]),
         },
         "stages_ms": {
             stage: median(o.stages_ms[stage] for o in ours) for stage in ours[0].stages_ms
         },
-        "peak_rss_bytes": peaks.get(side(detector)),
+        "peak_rss_bytes": peaks.get(name_side(detector)),
         "naive_peak_rss_bytes": peaks.get("naive"),
     }
 
 
-def _against_exact(scenes, ours, exact):
-    """Masks beside those of fp32 by torch, and the share of pictures with the same detections."""
+def _compare_with_exact(scenes, ours, exact):
+    """Compare masks with those of fp32 by torch; count pictures with the same detections."""
     if not exact:
         return None
-    both = list(zip(scenes, ours, exact, strict=True))
-    scores = [_iou(one.mask, other.mask) for _, one, other in both]
+    triples = list(zip(scenes, ours, exact, strict=True))
+    scores = [_compute_iou(outcome.mask, reference.mask) for _, outcome, reference in triples]
     same = [
-        one.boxes.shape == other.boxes.shape
-        and np.allclose(one.boxes, other.boxes, rtol=0, atol=SAME_BOX * max(scene.truth.shape))
-        for scene, one, other in both
+        outcome.boxes.shape == reference.boxes.shape
+        and np.allclose(
+            outcome.boxes, reference.boxes, rtol=0, atol=SAME_BOX * max(scene.truth.shape)
+        )
+        for scene, outcome, reference in triples
     ]
     return {"iou_mean": fmean(scores), "iou_min": min(scores), "same_detections": fmean(same)}
 
 
-def _iou(mask, other):
-    return iou(mask, other) if mask.any() or other.any() else 1.0
+def _compute_iou(mask, reference):
+    return iou(mask, reference) if mask.any() or reference.any() else 1.0
 
 
-def _against_truth(scenes, masks):
+def _compare_with_truth(scenes, masks):
     return _median([iou(mask, scene.truth) for mask, scene in zip(masks, scenes, strict=False)])
 
 
@@ -118,11 +120,11 @@ def _median(values):
     return median(values) if values else None
 
 
-def _spread(values):
+def _find_range(values):
     return [min(values), max(values)] if values else None
 
 
-def _ratio(seconds):
+def _compute_ratios(seconds):
     if not seconds["naive"]:
         return None
     pairs = zip(seconds["naive"], seconds["ours"], strict=True)

@@ -26,7 +26,7 @@ REFINES = sorted((p.stem for p in (conf_dir() / "refine").glob("*.yaml")), key="
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a run took and made.
+    """The time and result of a run.
 
     Attributes:
         seconds: From the file read to the file written.
@@ -43,11 +43,11 @@ class Outcome:
     stages_ms: dict[str, float] = field(default_factory=dict)
 
 
-def configured(group, name, **changes):
-    """The settings of `GROUP=NAME` in conf/, with changes."""
+def load_settings(group, name, **changes):
+    """Load the settings of `GROUP=NAME` in conf/, with changes."""
     kind = {"detector": DetectorSettings, "refine": Refine}[group]
-    found = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text())
-    return TypeAdapter(kind).validate_python(found | changes)
+    values = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text())
+    return TypeAdapter(kind).validate_python(values | changes)
 
 
 class Ours:
@@ -55,7 +55,7 @@ class Ours:
 
     def __init__(self, detector):
         self._detector = build_detector(detector, torch.device("cpu"))
-        self._refine = {name: configured("refine", name) for name in REFINES}
+        self._refine = {name: load_settings("refine", name) for name in REFINES}
 
     def run(self, scene, refine, target):
         started = perf_counter()
@@ -68,15 +68,15 @@ class Ours:
         data = encode_png(removed.cutout)
         encoded = perf_counter()
         write_whole(target, data)
-        done = perf_counter()
+        written = perf_counter()
         stages = {
             "load": 1000 * (loaded - started),
             **removed.timings_ms,
             "encode": 1000 * (encoded - removed_at),
-            "write": 1000 * (done - encoded),
+            "write": 1000 * (written - encoded),
         }
         boxes = getattr(removed.found, "boxes", None)  # rembg has none
-        return Outcome(done - started, removed.mask, removed.unrefined, boxes, stages)
+        return Outcome(written - started, removed.mask, removed.unrefined, boxes, stages)
 
 
 class Naive:
@@ -99,9 +99,9 @@ class Rembg(Ours):
     """rembg's smallest network, judged as it is: its boxes and objects do not exist."""
 
     @classmethod
-    def where_it_is(cls):
-        """The contender by its name; nothing where its network is not on this machine."""
-        settings = configured("detector", "rembg")
+    def find(cls):
+        """Find the contender, by its name; none where its network is not on this machine."""
+        settings = load_settings("detector", "rembg")
         try:
             find_weights(settings)
             return {"rembg": cls(settings)}

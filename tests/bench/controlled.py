@@ -20,7 +20,7 @@ SCENE = "BGEXP_BENCH_SCENE"  # the picture that a shared network's photographs a
 
 
 def write_random_weights(path, settings):
-    """Weights of torchvision's Mask R-CNN as it is drawn, from a fixed seed."""
+    """Write torchvision's initial weights of Mask R-CNN, from a fixed seed."""
     torch.manual_seed(0)
     state = build_resnet50_model(settings).state_dict()
     for name in state:  # as training leaves them: else the sixteen blocks' sums grow without end
@@ -31,7 +31,7 @@ def write_random_weights(path, settings):
 
 @contextmanager
 def published_weights(path):
-    """Inside, torchvision loads these weights wherever it would download its own."""
+    """Let torchvision load these weights wherever it would download its own."""
     state = load_file(path)
     with patch.object(WeightsEnum, "get_state_dict", lambda *_, **__: state):
         yield
@@ -41,7 +41,7 @@ class Control:
     """What the network is made to find, and how much work it did in the last picture.
 
     Attributes:
-        scene: Whose detections come out, in each picture of a batch.
+        scene: The scene whose detections come out, in each picture of a batch.
         pictures: How many the last batch had.
         proposals: Regions of one that the box head saw.
         mask_boxes: Boxes of one that the mask head saw.
@@ -50,20 +50,20 @@ class Control:
     scene = None
     pictures = proposals = mask_boxes = 0
 
-    def found(self, heads, image_shape, device):
-        """Boxes in the network's pixels, scores and labels, above the network's threshold."""
+    def make_output(self, heads, image_shape, device):
+        """Make boxes in the network's pixels, scores and labels, above the network's threshold."""
         height, width = self.scene.truth.shape
         scale = torch.tensor([image_shape[1] / width, image_shape[0] / height] * 2)
         scores = torch.from_numpy(self.scene.scores)
-        counts = scores > heads.score_thresh
-        boxes = torch.from_numpy(self.scene.boxes)[counts] * scale
-        found = boxes, scores[counts], torch.full((len(boxes),), LABEL)
-        return [one.to(device) for one in found]
+        is_above = scores > heads.score_thresh
+        boxes = torch.from_numpy(self.scene.boxes)[is_above] * scale
+        output = boxes, scores[is_above], torch.full((len(boxes),), LABEL)
+        return [tensor.to(device) for tensor in output]
 
 
 @contextmanager
 def controlled_predictions():
-    """Inside, every Mask R-CNN of torchvision finds what `scene` of the yielded control holds.
+    """Let every Mask R-CNN of torchvision find what `scene` of the yielded control holds.
 
     Backbone, FPN, RPN with its suppression, box head and mask head run as ever; only the box
     head's choice and the mask head's last values are replaced.
@@ -74,8 +74,8 @@ def controlled_predictions():
     def postprocess(heads, class_logits, box_regression, proposals, image_shapes):
         choose(heads, class_logits, box_regression, proposals, image_shapes)
         control.pictures, control.proposals = len(proposals), len(proposals[0])
-        found = (control.found(heads, shape, class_logits.device) for shape in image_shapes)
-        return [list(of_all) for of_all in zip(*found, strict=True)]
+        outputs = (control.make_output(heads, shape, class_logits.device) for shape in image_shapes)
+        return [list(tensors) for tensors in zip(*outputs, strict=True)]
 
     def predict(predictor, x):
         logits = nn.Sequential.forward(predictor, x)

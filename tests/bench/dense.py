@@ -15,7 +15,7 @@ PROCESSES, REPEATS = 2, 5
 
 
 def measure_dense(settings, shape):
-    """For each arithmetic GFLOP/s of both processes together, and of a large convolution.
+    """Measure for each arithmetic GFLOP/s of both processes, and of a large convolution.
 
     Processes of one thread each work at the same time, as in a batch. int8 is held against the
     convolution in fp32: torch has none of its own.
@@ -24,18 +24,18 @@ def measure_dense(settings, shape):
         settings: Of the detectors, one for each arithmetic.
         shape: Of the pictures, 1x3xHxW.
     """
-    gflop = _gflop(settings[0], shape)
-    found = []
-    for one in settings:
+    gflop = _count_gflop(settings[0], shape)
+    results = []
+    for detector in settings:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(PROCESSES, mp_context=context) as pool:
-            seconds = list(pool.map(_seconds, [one] * PROCESSES, [shape] * PROCESSES))
+            seconds = list(pool.map(_measure_seconds, [detector] * PROCESSES, [shape] * PROCESSES))
         reached = sum(gflop / dense for dense, _ in seconds)
         peak = sum(rate for _, rate in seconds)
-        found.append(
+        results.append(
             {
-                "backend": one.backend,
-                "precision": one.precision,
+                "backend": detector.backend,
+                "precision": detector.precision,
                 "gflop": gflop,
                 "seconds": median(dense for dense, _ in seconds),
                 "gflops": reached,
@@ -43,10 +43,10 @@ def measure_dense(settings, shape):
                 "share": reached / peak,
             }
         )
-    return found
+    return results
 
 
-def _gflop(settings, shape):
+def _count_gflop(settings, shape):
     network = DenseNetwork(build_model(settings, n_classes=91).eval())
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         network(torch.zeros(shape))
@@ -54,8 +54,8 @@ def _gflop(settings, shape):
 
 
 @torch.inference_mode()
-def _seconds(settings, shape):
-    """Seconds of the dense part, and GFLOP/s of a convolution as the FPN's largest, in turn."""
+def _measure_seconds(settings, shape):
+    """Measure seconds of the dense part, and GFLOP/s of the FPN's largest convolution, in turn."""
     torch.set_num_threads(1)
     detector, picture = build_detector(settings, torch.device("cpu")), torch.rand(shape)
     dtype = DTYPES.get(settings.precision, torch.float32)

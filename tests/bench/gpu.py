@@ -23,9 +23,9 @@ from bgexp.report.tables import pace
 from bgexp.system.atomic import write_json
 from bgexp.system.provenance import bgexp_state, package_versions
 from tests.bench.batch import RESNET, ROOT, WEIGHTS
-from tests.bench.contenders import configured
+from tests.bench.contenders import load_settings
 from tests.bench.controlled import SCENE, write_random_weights
-from tests.bench.machine import machine
+from tests.bench.machine import describe_machine
 from tests.bench.scenes import make_scene, save_scene
 
 
@@ -51,49 +51,49 @@ class Plan:
     network: dict[str, int] = field(default_factory=dict)
     detections: int = 100
 
-    def ways(self):
-        """How batches are run: (arithmetic, refine)."""
-        plain = [(one, "none") for one in self.arithmetics]
-        return plain + [(self.arithmetics[-1], refine) for refine in self.refines]
+    def variants(self):
+        """List how batches are run: (arithmetic, refine)."""
+        unrefined = [(arithmetic, "none") for arithmetic in self.arithmetics]
+        return unrefined + [(self.arithmetics[-1], refine) for refine in self.refines]
 
 
 def measure(folder, plan=None):
-    """Measures by the plan and writes gpu.json into the folder."""
-    plan, before = plan or Plan(), machine()
+    """Measure by the plan and write gpu.json into the folder."""
+    plan, machine = plan or Plan(), describe_machine()
     with tempfile.TemporaryDirectory() as scratch:
-        cases = list(_cases(Path(scratch), plan))
-    found = {"machine": before, "versions": package_versions(), "bgexp": bgexp_state()}
-    write_json(folder / "gpu.json", {"schema_version": 1, **found, "cases": cases})
+        cases = list(_measure_cases(Path(scratch), plan))
+    provenance = {"machine": machine, "versions": package_versions(), "bgexp": bgexp_state()}
+    write_json(folder / "gpu.json", {"schema_version": 1, **provenance, "cases": cases})
     return cases
 
 
-def _cases(scratch, plan):
+def _measure_cases(scratch, plan):
     weights = scratch / WEIGHTS
-    write_random_weights(weights, configured("detector", RESNET, weights=str(weights)))
+    write_random_weights(weights, load_settings("detector", RESNET, weights=str(weights)))
     for megapixels, count in plan.photographs.items():
         scene = make_scene(scratch, megapixels, 0, plan.detections)
         save_scene(scene)
-        for arithmetic, refine in plan.ways():
+        for arithmetic, refine in plan.variants():
             case = {"megapixels": megapixels, "photographs": count, **arithmetic, "refine": refine}
-            case |= _batch(scratch, scene, count, plan, arithmetic, refine)
-            print(row(case), flush=True)
+            case |= _run_batch(scratch, scene, count, plan, arithmetic, refine)
+            print(format_row(case), flush=True)
             yield case
 
 
-def _batch(scratch, scene, count, plan, arithmetic, refine):
-    """`bgexp batch` as a program of its own over links to one picture, and what it tells."""
-    with tempfile.TemporaryDirectory(dir=scratch) as place:
-        source, output = Path(place) / "input", Path(place) / "output"
+def _run_batch(scratch, scene, count, plan, arithmetic, refine):
+    """Run `bgexp batch` as a program of its own over links to one picture; return its numbers."""
+    with tempfile.TemporaryDirectory(dir=scratch) as scratch_folder:
+        source, output = Path(scratch_folder) / "input", Path(scratch_folder) / "output"
         source.mkdir()
         for number in range(count):
             os.link(scene.file, source / f"{number:06}.jpg")
-        given = {"input": source, "output": output, "runs_dir": scratch / "runs", "refine": refine}
-        given |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS, "device": plan.device}
-        given |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
+        values = {"input": source, "output": output, "runs_dir": scratch / "runs", "refine": refine}
+        values |= {"detector": RESNET, "detector.weights": scratch / WEIGHTS, "device": plan.device}
+        values |= {f"detector.{key}": value for key, value in (plan.network | arithmetic).items()}
         command = [sys.executable, "-m", "tests.bench.steered_batch"]
         command += ["tests.bench.steered_network", "batch"]
-        command += [f"{key}={value}" for key, value in given.items()]
-        with _gpu_busy() as busy:
+        command += [f"{key}={value}" for key, value in values.items()]
+        with _sample_gpu_busy() as busy:
             subprocess.run(
                 command,
                 check=True,
@@ -104,39 +104,39 @@ def _batch(scratch, scene, count, plan, arithmetic, refine):
         summary = json.loads((output / "summary.json").read_text())
         if summary["counts"]["done"] != count:
             raise AssertionError(f"not all done: {summary['counts']}")
-        found = load_image(next(output.glob("regular/**/*.png"))).any(axis=2)
+        mask = load_image(next(output.glob("regular/**/*.png"))).any(axis=2)
     return {
         "images_per_s": summary["images_per_s"],
         "gpu_busy": fmean(busy) / 100 if busy else None,
         "network": summary["network"],
         "pace": ": ".join(pace(summary)),
         "stages_ms": {name: stage["mean_ms"] for name, stage in summary["timings"].items()},
-        "iou_vs_truth": iou(found, scene.truth),
+        "iou_vs_truth": iou(mask, scene.truth),
         "peak_rss_bytes": summary["peak_rss_bytes"],
     }
 
 
 @contextmanager
-def _gpu_busy():
-    """Gives percentages, five a second, from its first work to its last; known at the end."""
-    found = []
+def _sample_gpu_busy():
+    """Yield a list, filled at the end: percentages, five a second, from first work to last."""
+    percentages = []
     if not shutil.which("nvidia-smi"):
-        yield found
+        yield percentages
         return
-    asked = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu", "-lms", "200"]
-    asked.append("--format=csv,noheader,nounits")
-    with subprocess.Popen(asked, stdout=subprocess.PIPE, text=True) as sampler:
+    command = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu", "-lms", "200"]
+    command.append("--format=csv,noheader,nounits")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sampler:
         try:
-            yield found
+            yield percentages
         finally:
             sampler.terminate()
-        said = [int(word) for word in sampler.stdout.read().split() if word.isdigit()]
-    at_work = [place for place, percent in enumerate(said) if percent]
-    found += said[at_work[0] : at_work[-1] + 1] if at_work else []
+        samples = [int(word) for word in sampler.stdout.read().split() if word.isdigit()]
+    busy_places = [place for place, percent in enumerate(samples) if percent]
+    percentages += samples[busy_places[0] : busy_places[-1] + 1] if busy_places else []
 
 
-def row(case):
-    """A case as a row of the table, Markdown."""
+def format_row(case):
+    """Format a case as a row of the table, Markdown."""
     busy = "?" if case["gpu_busy"] is None else f"{case['gpu_busy']:.0%}"
     cells = (
         f"{case['megapixels']:g} MP",

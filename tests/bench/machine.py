@@ -13,9 +13,9 @@ import psutil
 import torch
 
 
-def machine():
+def describe_machine():
     return {
-        "cpu": f"{_cpu_name()} ({torch.backends.cpu.get_cpu_capability()})",
+        "cpu": f"{_read_cpu_name()} ({torch.backends.cpu.get_cpu_capability()})",
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "memory_bytes": psutil.virtual_memory().total,
@@ -24,30 +24,30 @@ def machine():
     }
 
 
-def matmul_gflops():
-    """Of products of square matrices, by precision; some CPUs only emulate bf16."""
-    return {"fp32": _gflops(torch.float32), "bf16": _gflops(torch.bfloat16)}
+def measure_matmul_gflops():
+    """Measure products of square matrices, by precision; some CPUs only emulate bf16."""
+    return {"fp32": _measure_gflops(torch.float32), "bf16": _measure_gflops(torch.bfloat16)}
 
 
-def _gflops(dtype, enough=0.02, repeats=7):
-    """Of matrices as large as it takes for one product to last long enough, in seconds."""
+def _measure_gflops(dtype, enough=0.02, repeats=7):
+    """Measure with matrices large enough for one product to last `enough` seconds."""
     side, seconds = 128, 0.0
     while seconds < enough:
         side *= 2
         left, right = torch.randn(2, side, side).to(dtype)
-        seconds = median(_seconds(left, right) for _ in range(repeats))
+        seconds = median(_time_product(left, right) for _ in range(repeats))
     return 2 * side**3 / seconds / 1e9
 
 
-def _seconds(left, right):
+def _time_product(left, right):
     started = perf_counter()
     left @ right
     return perf_counter() - started
 
 
-def _cpu_name():
+def _read_cpu_name():
     with suppress(OSError):
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-        if found:
-            return found[1]
+        match = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+        if match:
+            return match[1]
     return platform.processor() or platform.machine()

@@ -17,7 +17,7 @@ def load_model(**options):
 
 
 def remove_background(source, target, model, use_grabcut=True):
-    """Writes the cut-out; returns its mask, the mask before GrabCut, and the boxes used."""
+    """Write the cut-out; return its mask, the mask before GrabCut, and the boxes used."""
     image = Image.open(source).convert("RGB")
     boxes, coarse = find_objects(image, model)
     pixels = np.array(image)
@@ -30,10 +30,10 @@ def remove_background(source, target, model, use_grabcut=True):
 
 @torch.no_grad()
 def find_objects(image, model):
-    found = model([to_tensor(image)])[0]
-    sure = found["scores"] > 0.5
-    masks = found["masks"][sure, 0] > 0.5
-    return found["boxes"][sure].numpy(), masks.any(dim=0).numpy()
+    output = model([to_tensor(image)])[0]
+    is_sure = output["scores"] > 0.5
+    masks = output["masks"][is_sure, 0] > 0.5
+    return output["boxes"][is_sure].numpy(), masks.any(dim=0).numpy()
 
 
 def grabcut(pixels, mask):

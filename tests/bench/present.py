@@ -19,100 +19,100 @@ OPENING, CLOSING = "<!-- bench -->", "<!-- /bench -->"
 OURS, NAIVE, MUTED = "#2a6f97", "#c8553d", "#8d99ae"
 
 
-def readme_text(results):
-    """The comparison with the naive script, Markdown."""
+def format_readme(results):
+    """Format the comparison with the naive script, Markdown."""
     lines = [
         "| photograph | naive script | bgexp | times as fast | without refinement | peak memory |",
         "|---|---|---|---|---|---|",
     ]
-    for case in _of(results, refine="grabcut", naive=True):
-        lines.append(_row((f"{case['megapixels']:g} MP", *_beside(results, case))))
-    return "\n".join([*lines, "", _conditions(results)])
+    for case in _select_cases(results, refine="grabcut", naive=True):
+        lines.append(_format_row((f"{case['megapixels']:g} MP", *_compare_cells(results, case))))
+    return "\n".join([*lines, "", _describe_conditions(results)])
 
 
-def _beside(results, case):
-    """A case with GrabCut beside the naive script, and the same without refinement; cells."""
+def _compare_cells(results, case):
+    """Return cells of a case with GrabCut beside the naive script, and without refinement."""
     keys = ("megapixels", "objects", "backend", "precision")
-    [plain] = _of(results, refine="none", naive=True, **{key: case[key] for key in keys})
+    [plain] = _select_cases(results, refine="none", naive=True, **{key: case[key] for key in keys})
     return (
         f"{case['naive_s']:.1f} s",
         f"{case['ours_s']:.2f} s",
-        f"**{case['ratio']['total']:.1f}** ({_span(case['ratio'])})",
-        f"{plain['ratio']['total']:.1f} ({_span(plain['ratio'])})",
-        f"{_gigabytes(case, 'naive_peak_rss_bytes')} → {_gigabytes(case, 'peak_rss_bytes')}",
+        f"**{case['ratio']['total']:.1f}** ({_format_span(case['ratio'])})",
+        f"{plain['ratio']['total']:.1f} ({_format_span(plain['ratio'])})",
+        f"{_in_gigabytes(case, 'naive_peak_rss_bytes')} → {_in_gigabytes(case, 'peak_rss_bytes')}",
     )
 
 
-def details_text(results):
-    """All that the document on the benchmark shows, Markdown."""
+def format_details(results):
+    """Format all that the document on the benchmark shows, Markdown."""
     quality = [
         "| photograph | refine | unrefined | bgexp | naive script | bgexp to naive |",
         "|---" * 6,
     ]
     quality[1] += "|"
-    for case in _of(results, naive=True, refine="grabcut"):
+    for case in _select_cases(results, naive=True, refine="grabcut"):
         scores = (case["iou_vs_truth"][key] for key in ("unrefined", "ours", "naive"))
         cells = (f"{case['megapixels']:g} MP", "grabcut", *map("{:.3f}".format, scores))
-        quality.append(_row((*cells, f"{case['iou_vs_naive']:.3f}")))
+        quality.append(_format_row((*cells, f"{case['iou_vs_naive']:.3f}")))
     return "\n\n".join(
         [
-            readme_text(results),
-            *filter(None, [batch_text(results)]),
+            format_readme(results),
+            *filter(None, [format_batches(results)]),
             "In each arithmetic of this machine, and with other numbers of objects found:",
-            "\n".join(_other_rows(results)),
+            "\n".join(_format_other_rows(results)),
             "The dense part alone (backbone, FPN, RPN head) for a picture of 1088x800: GFLOP/s of "
             "two processes of one thread each, beside the largest convolution of the network by "
             "torch (which has none in int8):",
-            "\n".join(_dense_rows(results)),
+            "\n".join(_format_dense_rows(results)),
             "The shipped detector's masks beside those of torch in fp32, on the sample's "
             "photographs at a megapixel, without refinement:",
-            "\n".join(_exact_rows(results)),
+            "\n".join(_format_exact_rows(results)),
             "IoU with the exact truth, and of the two results with each other (medians):",
             "\n".join(quality),
             "Where bgexp's time goes, milliseconds a photograph (medians):",
-            "\n".join(_stage_rows(results)),
+            "\n".join(_format_stage_rows(results)),
         ]
     )
 
 
-def _other_rows(results):
-    cases = [case for case in results["cases"] if _measured(case) and case["refine"] == "grabcut"]
-    cases = [case for case in cases if not _standard(case)]
+def _format_other_rows(results):
+    cases = [case for case in results["cases"] if _is_single(case) and case["refine"] == "grabcut"]
+    cases = [case for case in cases if not _is_standard(case)]
     head = ("photograph", "objects", "arithmetic", "naive script", "bgexp", "times as fast")
-    yield _row((*head, "without refinement", "peak memory"))
+    yield _format_row((*head, "without refinement", "peak memory"))
     yield f"{'|---' * 8}|"
     for case in cases:
-        place = f"{case['megapixels']:g} MP", str(case["objects"]), _arithmetic(case)
-        yield _row((*place, *_beside(results, case)))
+        place = f"{case['megapixels']:g} MP", str(case["objects"]), _name_arithmetic(case)
+        yield _format_row((*place, *_compare_cells(results, case)))
 
 
-def _dense_rows(results):
+def _format_dense_rows(results):
     yield "| arithmetic | seconds | GFLOP/s | convolution | share |"
     yield "|---|---|---|---|---|"
-    for found in results["dense"]:
-        place = _arithmetic(found), f"{found['seconds']:.2f}", f"{found['gflops']:.0f}"
-        beside = f"{found['convolution_gflops']:.0f}", f"{found['share']:.0%}"
-        yield _row((*place, *(beside if found["precision"] != "int8" else ("", ""))))
+    for result in results["dense"]:
+        cells = _name_arithmetic(result), f"{result['seconds']:.2f}", f"{result['gflops']:.0f}"
+        convolution = f"{result['convolution_gflops']:.0f}", f"{result['share']:.0%}"
+        yield _format_row((*cells, *(convolution if result["precision"] != "int8" else ("", ""))))
 
 
-def _exact_rows(results):
+def _format_exact_rows(results):
     yield "| arithmetic | milliseconds | the same detections | mask IoU, mean | least |"
     yield "|---|---|---|---|---|"
     for case in results["cases"]:
         if case["detector"] == "demo" and case["refine"] == "none":
             exact, milliseconds = case["vs_fp32"], f"{1000 * case['ours_s']:.0f}"
             scores = f"{exact['iou_mean']:.4f}", f"{exact['iou_min']:.4f}"
-            yield _row(
-                (_arithmetic(case), milliseconds, f"{exact['same_detections']:.0%}", *scores)
+            yield _format_row(
+                (_name_arithmetic(case), milliseconds, f"{exact['same_detections']:.0%}", *scores)
             )
 
 
-def _arithmetic(found):
-    return f"{'torch' if found['backend'] == 'torch' else 'OpenVINO'} {found['precision']}"
+def _name_arithmetic(case):
+    return f"{'torch' if case['backend'] == 'torch' else 'OpenVINO'} {case['precision']}"
 
 
-def batch_text(results):
-    """Whole batches beside the naive script, Markdown; "" where none was measured."""
+def format_batches(results):
+    """Format whole batches beside the naive script, Markdown; "" where none was measured."""
     cases = [case for case in results["cases"] if "beside_s" in case]
     if not cases:
         return ""
@@ -125,35 +125,35 @@ def batch_text(results):
         cells = (
             f"{case['megapixels']:g} MP",
             str(case["workers"]),
-            _arithmetic(case),
+            _name_arithmetic(case),
             case["refine"],
             f"{case['naive_s']:.1f} s",
             f"{case['ours_s']:.2f} s",
-            f"**{case['ratio']['total']:.1f}** ({_span(case['ratio'])})",
+            f"**{case['ratio']['total']:.1f}** ({_format_span(case['ratio'])})",
             f"{case['beside_s'] / case['photographs']['ours']:.2f} s",
-            _gigabytes(case, "peak_rss_bytes"),
+            _in_gigabytes(case, "peak_rss_bytes"),
         )
-        lines.append(_row(cells))
-    return "\n".join([*lines, "", _batch_conditions(results["batch"], cases[0])])
+        lines.append(_format_row(cells))
+    return "\n".join([*lines, "", _describe_batch_conditions(results["batch"], cases[0])])
 
 
-def _batch_conditions(measured, case):
-    before, after = measured["machine"]["load_average"], measured["load_average_after"]
+def _describe_batch_conditions(measured, case):
+    load_before, load_after = measured["machine"]["load_average"], measured["load_average_after"]
     return (
         f"Whole batches of {case['photographs']['ours']} photographs, the program's start and end "
         "included; mean seconds a photograph, in brackets the slowest and the fastest batch. "
         "The naive script's own start is not counted. "
-        f"Load average {before:.1f} before and {after:.1f} after: above 2, other "
+        f"Load average {load_before:.1f} before and {load_after:.1f} after: above 2, other "
         "work ran beside both, and their seconds are longer than they need be."
     )
 
 
 def draw_plot(results, path):
-    """Seconds a photograph, ratios, and bgexp's stages, as one PNG."""
+    """Draw seconds a photograph, ratios, and bgexp's stages, as one PNG."""
     figure = Figure(figsize=(11, 3.6), layout="constrained", dpi=130)
     FigureCanvasAgg(figure)
     seconds, ratios, stages = figure.subplots(1, 3)
-    cases = _of(results, refine="grabcut", naive=True)
+    cases = _select_cases(results, refine="grabcut", naive=True)
     names = [f"{case['megapixels']:g} MP" for case in cases]
     _draw_seconds(seconds, cases, names)
     _draw_ratios(ratios, results, names)
@@ -165,7 +165,7 @@ def draw_plot(results, path):
 
 
 def replace_block(text, block):
-    """The text with what stands between its markers replaced."""
+    """Replace what stands between the markers of a text."""
     pattern = re.compile(f"{OPENING}.*{CLOSING}", re.DOTALL)
     if not pattern.search(text):
         raise ValueError(f"no {OPENING} … {CLOSING}")
@@ -187,12 +187,12 @@ def _draw_seconds(axes, cases, names):
 
 def _draw_ratios(axes, results, names):
     for refine, color, shift in (("grabcut", OURS, -0.08), ("none", MUTED, 0.08)):
-        found = [case["ratio"] for case in _of(results, refine=refine, naive=True)]
-        middle = [ratio["total"] for ratio in found]
-        below = [ratio["total"] - ratio["min"] for ratio in found]
-        above = [ratio["max"] - ratio["total"] for ratio in found]
+        case_ratios = [case["ratio"] for case in _select_cases(results, refine=refine, naive=True)]
+        middle = [ratio["total"] for ratio in case_ratios]
+        below = [ratio["total"] - ratio["min"] for ratio in case_ratios]
+        above = [ratio["max"] - ratio["total"] for ratio in case_ratios]
         label = "with GrabCut" if refine == "grabcut" else "without refinement"
-        places = [n + shift for n in range(len(found))]
+        places = [n + shift for n in range(len(case_ratios))]
         axes.errorbar(places, middle, [below, above], fmt="o", color=color, label=label, capsize=4)
         for place, value in zip(places, middle, strict=True):
             axes.annotate(
@@ -220,19 +220,19 @@ def _draw_stages(axes, cases, names):
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.1))
 
 
-def _stage_rows(results):
-    cases = [case for case in results["cases"] if _measured(case) and _standard(case)]
+def _format_stage_rows(results):
+    cases = [case for case in results["cases"] if _is_single(case) and _is_standard(case)]
     stages = list(cases[0]["stages_ms"])
-    yield _row(("photograph", "detector", "refine", *stages, "whole", "refinement adds"))
+    yield _format_row(("photograph", "detector", "refine", *stages, "whole", "refinement adds"))
     yield "|---" * (len(stages) + 5) + "|"
     for case in cases:
         times = (f"{case['stages_ms'][stage]:.0f}" for stage in stages)
         adds = "" if case["refine"] == "none" else f"{case['refine_adds']:.0%}"
         place = f"{case['megapixels']:g} MP", case["detector"], case["refine"]
-        yield _row((*place, *times, f"{1000 * case['ours_s']:.0f}", adds))
+        yield _format_row((*place, *times, f"{1000 * case['ours_s']:.0f}", adds))
 
 
-def _conditions(results):
+def _describe_conditions(results):
     machine, versions = results["machine"], results["versions"]
     speed = results["matmul_gflops"]["fp32"]
     return (
@@ -243,49 +243,49 @@ def _conditions(results):
     )
 
 
-def _of(results, *, refine, naive, **wanted):
-    """Cases with this refinement that were, or were not, run beside the naive script."""
-    wanted = {"refine": refine, **wanted}
+def _select_cases(results, *, refine, naive, **values):
+    """Select cases with this refinement that were, or were not, run beside the naive script."""
+    values = {"refine": refine, **values}
     return [
         case
         for case in results["cases"]
-        if _measured(case)
-        and (_standard(case) or "backend" in wanted)
+        if _is_single(case)
+        and (_is_standard(case) or "backend" in values)
         and (case["naive_s"] is not None) == naive
-        and all(case[key] == value for key, value in wanted.items())
+        and all(case[key] == value for key, value in values.items())
     ]
 
 
-def _measured(case):
-    """Whether it is one of single pictures, not a batch."""
+def _is_single(case):
+    """Return whether a case is one of single pictures, not a batch."""
     return "beside_s" not in case
 
 
-def _standard(case):
-    """Whether it is of the usual number of objects, in the arithmetic of the default settings."""
+def _is_standard(case):
+    """Return whether a case has the usual objects and the default settings' arithmetic."""
     exact = case["backend"] == "torch" and case["precision"] == "fp32"
     return exact and case["objects"] in (OBJECTS, None)
 
 
-def _span(ratio):
+def _format_span(ratio):
     return f"{ratio['min']:.1f} to {ratio['max']:.1f}"
 
 
-def _gigabytes(case, key):
+def _in_gigabytes(case, key):
     return "?" if case[key] is None else f"{case[key] / 1e9:.1f} GB"
 
 
-def _row(cells):
+def _format_row(cells):
     return f"| {' | '.join(cells)} |"
 
 
-def _readme_block(results):
-    return "\n\n".join(filter(None, [readme_text(results), batch_text(results)]))
+def _format_readme_block(results):
+    return "\n\n".join(filter(None, [format_readme(results), format_batches(results)]))
 
 
 def main(folder):
     results = json.loads((folder / "bench.json").read_text())
-    for name, block in (("README.md", _readme_block), ("docs/benchmark.md", details_text)):
+    for name, block in (("README.md", _format_readme_block), ("docs/benchmark.md", format_details)):
         path = ROOT / name
         path.write_text(replace_block(path.read_text(), block(results)))
     shutil.copyfile(folder / "bench.png", ROOT / "docs/images/bench.png")

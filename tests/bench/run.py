@@ -17,13 +17,20 @@ from bgexp.autotune.candidates import arithmetics
 from bgexp.system.atomic import write_json
 from bgexp.system.peak_memory import peak_memory
 from bgexp.system.provenance import bgexp_state, package_versions
-from tests.bench.cases import REFERENCE, build_case, check_refined, check_same, check_work, side
-from tests.bench.contenders import REFINES, Naive, Ours, Rembg, configured
+from tests.bench.cases import (
+    REFERENCE,
+    build_case,
+    check_refined,
+    check_same,
+    check_work,
+    name_side,
+)
+from tests.bench.contenders import REFINES, Naive, Ours, Rembg, load_settings
 from tests.bench.controlled import controlled_predictions, write_random_weights
 from tests.bench.dense import measure_dense
-from tests.bench.machine import machine, matmul_gflops
-from tests.bench.present import draw_plot, readme_text
-from tests.bench.scenes import enlarged_sample, make_scene
+from tests.bench.machine import describe_machine, measure_matmul_gflops
+from tests.bench.present import draw_plot, format_readme
+from tests.bench.scenes import enlarge_sample, make_scene
 
 RESNET, WEIGHTS = "maskrcnn_resnet50_fpn", "random.safetensors"
 COMPARED = ("none", "grabcut")  # what the naive script can do too
@@ -66,17 +73,17 @@ PLAN = Plan({1: 5, 4: 3, 12: 2})
 
 
 def measure(folder, plan=PLAN):
-    """Measures by the plan and writes bench.json and bench.png into the folder."""
-    started, before = perf_counter(), machine()
+    """Measure by the plan and write bench.json and bench.png into the folder."""
+    started, machine = perf_counter(), describe_machine()
     with tempfile.TemporaryDirectory() as scratch:
-        cases = [*_resnet_cases(Path(scratch), plan), *_demo_cases(Path(scratch), plan)]
-        dense = measure_dense(_resnets(Path(scratch), plan), plan.shape)
+        cases = [*_run_resnet_cases(Path(scratch), plan), *_run_demo_cases(Path(scratch), plan)]
+        dense = measure_dense(_make_resnet_settings(Path(scratch), plan), plan.shape)
     results = {
         "schema_version": 1,
-        "machine": before,
+        "machine": machine,
         "versions": package_versions(),
         "bgexp": bgexp_state(),
-        "matmul_gflops": matmul_gflops(),
+        "matmul_gflops": measure_matmul_gflops(),
         "dense": dense,
         "seconds": perf_counter() - started,
         "cases": cases,
@@ -86,81 +93,81 @@ def measure(folder, plan=PLAN):
     return results
 
 
-def _resnet_cases(scratch, plan):
-    settings = _resnets(scratch, plan)
-    contenders = {side(one): Ours(one) for one in settings}
-    contenders |= {"naive": Naive(scratch / WEIGHTS, **plan.network), **Rembg.where_it_is()}
-    reference, turns = settings[0], _turns(contenders)
+def _run_resnet_cases(scratch, plan):
+    settings = _make_resnet_settings(scratch, plan)
+    contenders = {name_side(detector): Ours(detector) for detector in settings}
+    contenders |= {"naive": Naive(scratch / WEIGHTS, **plan.network), **Rembg.find()}
+    reference, turns = settings[0], _plan_turns(contenders)
     with controlled_predictions() as control:
         least = min(plan.rounds)
-        _round(contenders, make_scene(scratch, least, 0, plan.detections), turns, control, plan)
+        _run_round(contenders, make_scene(scratch, least, 0, plan.detections), turns, control, plan)
         for megapixels in plan.rounds:
-            rounds = _rounds(contenders, turns, megapixels, control, plan, scratch)
-            peaks = _peaks(settings, rounds[0][0]) if plan.peaks else {}
+            rounds = _run_rounds(contenders, turns, megapixels, control, plan, scratch)
+            peaks = _measure_peaks(settings, rounds[0][0]) if plan.peaks else {}
             for refine in REFINES:
                 yield build_case(megapixels, reference, refine, rounds, peaks)
-            for one in settings[1:]:
+            for detector in settings[1:]:
                 for refine in COMPARED:
-                    yield build_case(megapixels, one, refine, rounds, peaks)
+                    yield build_case(megapixels, detector, refine, rounds, peaks)
         for objects in plan.objects:
             scenes = [make_scene(scratch, least, n, plan.detections, objects) for n in range(2)]
-            rounds = [(one, _round(contenders, one, turns, control, plan)) for one in scenes]
-            peaks = _peaks(settings[:1], scenes[0]) if plan.peaks else {}
+            rounds = [(s, _run_round(contenders, s, turns, control, plan)) for s in scenes]
+            peaks = _measure_peaks(settings[:1], scenes[0]) if plan.peaks else {}
             for refine in COMPARED:
                 yield build_case(least, reference, refine, rounds, peaks)
 
 
-def _resnets(scratch, plan):
-    """The settings of Mask R-CNN in each arithmetic, on random weights."""
+def _make_resnet_settings(scratch, plan):
+    """Make the settings of Mask R-CNN in each arithmetic, on random weights."""
     weights = scratch / WEIGHTS
-    plain = configured("detector", RESNET, weights=str(weights), **plan.network)
+    plain = load_settings("detector", RESNET, weights=str(weights), **plan.network)
     write_random_weights(weights, plain)
     return [plain.model_copy(update=changes) for changes in plan.arithmetics]
 
 
-def _turns(contenders):
-    """Neighbours in time are compared; every second round goes backwards."""
+def _plan_turns(contenders):
+    """Plan the turns of a round: neighbours are compared; every second round goes backwards."""
     ours = [name for name in contenders if name not in ("naive", "rembg")]
     pairs = [(name, refine) for refine in COMPARED for name in (*ours, "naive")]
     others = [(REFERENCE, refine) for refine in REFINES if refine not in COMPARED]
     return [*pairs, *others, *(("rembg", "none") for name in contenders if name == "rembg")]
 
 
-def _rounds(contenders, turns, megapixels, control, plan, scratch):  # as the plan has it
-    """Every turn on one scene after the other: a list of (scene, outcomes by turn)."""
+def _run_rounds(contenders, turns, megapixels, control, plan, scratch):  # as the plan has it
+    """Run every turn on one scene after the other: a list of (scene, outcomes by turn)."""
     scenes = [make_scene(scratch, megapixels, seed, plan.detections) for seed in range(plan.scenes)]
-    started, done = perf_counter(), []
+    started, rounds = perf_counter(), []
     for number in range(plan.rounds[megapixels]):
         if number >= 2 and perf_counter() - started > plan.limit_s:
             break
         scene, order = scenes[number % len(scenes)], turns[:: -1 if number % 2 else 1]
-        done.append((scene, _round(contenders, scene, order, control, plan)))
-        _tell(megapixels, done[-1][1])
-    return done
+        rounds.append((scene, _run_round(contenders, scene, order, control, plan)))
+        _print_round(megapixels, rounds[-1][1])
+    return rounds
 
 
-def _round(contenders, scene, turns, control, plan):
-    """One run of each turn on one scene, checked; outcomes by turn."""
+def _run_round(contenders, scene, turns, control, plan):
+    """Run each turn on one scene and check it; return outcomes by turn."""
     outcomes = {}
     control.scene = scene
     for name, refine in turns:
-        found = contenders[name].run(scene, refine, scene.file.with_suffix(".png"))
-        outcomes[name, refine] = found
+        outcome = contenders[name].run(scene, refine, scene.file.with_suffix(".png"))
+        outcomes[name, refine] = outcome
         if name != "rembg":
             check_work(name, control, plan.proposals)
-            check_refined(found, refine)
+            check_refined(outcome, refine)
     for name, refine in outcomes:
         if refine == "none" and name not in ("naive", "rembg"):
             check_same(scene, outcomes[name, refine], outcomes["naive", refine])
     return outcomes
 
 
-def _demo_cases(scratch, plan):
-    """The shipped detector as it is, on sample photographs of a megapixel."""
+def _run_demo_cases(scratch, plan):
+    """Measure the shipped detector unchanged, on sample photographs of a megapixel."""
     count, repeats = plan.sample
-    scenes = [*enlarged_sample(scratch, 1, count)] * repeats
-    settings = [configured("detector", "demo", **changes) for changes in plan.arithmetics]
-    contenders, target = {side(one): Ours(one) for one in settings}, scratch / "demo.png"
+    scenes = [*enlarge_sample(scratch, 1, count)] * repeats
+    settings = [load_settings("detector", "demo", **changes) for changes in plan.arithmetics]
+    contenders, target = {name_side(d): Ours(d) for d in settings}, scratch / "demo.png"
     turns = [(name, "none") for name in contenders]
     turns += [(REFERENCE, refine) for refine in REFINES if refine != "none"]
     for name, refine in turns:  # warms up
@@ -170,20 +177,20 @@ def _demo_cases(scratch, plan):
         order = turns[:: -1 if number % 2 else 1]
         rounds.append((scene, {(n, r): contenders[n].run(scene, r, target) for n, r in order}))
     cases = [build_case(1, settings[0], refine, rounds) for refine in REFINES]
-    return cases + [build_case(1, one, "none", rounds) for one in settings[1:]]
+    return cases + [build_case(1, detector, "none", rounds) for detector in settings[1:]]
 
 
-def _peaks(settings, scene):
-    """Peak memory in bytes by side, each in a process of its own."""
+def _measure_peaks(settings, scene):
+    """Measure peak memory in bytes by side, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    found = {}
-    for name, detector in [("naive", settings[0]), *((side(one), one) for one in settings)]:
+    peaks = {}
+    for name, detector in [("naive", settings[0]), *((name_side(d), d) for d in settings)]:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
-            found[name] = pool.submit(_peak, name, detector, scene).result()
-    return found
+            peaks[name] = pool.submit(_measure_peak, name, detector, scene).result()
+    return peaks
 
 
-def _peak(name, detector, scene):
+def _measure_peak(name, detector, scene):
     contender = Naive(detector.weights) if name == "naive" else Ours(detector)
     with controlled_predictions() as control:
         control.scene = scene
@@ -194,7 +201,7 @@ def _peak(name, detector, scene):
     return peak_memory()
 
 
-def _tell(megapixels, outcomes):
+def _print_round(megapixels, outcomes):
     seconds = "  ".join(
         f"{name} {refine} {o.seconds:.2f}" for (name, refine), o in outcomes.items()
     )
@@ -202,4 +209,4 @@ def _tell(megapixels, outcomes):
 
 
 if __name__ == "__main__":
-    print(readme_text(measure(Path(sys.argv[1]))))
+    print(format_readme(measure(Path(sys.argv[1]))))

@@ -41,67 +41,67 @@ class Scene:
 
     @property
     def objects(self):
-        """How many detections lie above the score threshold."""
+        """Return how many detections lie above the score threshold."""
         return int((self.scores > 0.5).sum())
 
 
 def make_scene(folder, megapixels, seed, detections=100, objects=OBJECTS):
-    """Writes the picture into the folder; its sides are as 4 to 3. 100 is torchvision's cap."""
+    """Write the picture into the folder; its sides are as 4 to 3. 100 is torchvision's cap."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     size = height, round(height * 4 / 3)
     rng = np.random.default_rng(seed)
     items = rng.permutation(np.array(read_dataset(Sample(name="sample"), seed=0).items, object))
-    picture = _background(load_image(items[objects].file), size)
+    picture = _make_background(load_image(items[objects].file), size)
     truth, boxes, masks = np.zeros(size, bool), [], []
-    for item, window in zip(items[:objects], _cells(size, objects), strict=False):
-        alone = np.zeros(size, bool)
-        alone[window] = _paste(item, picture[window])
-        truth |= alone
-        boxes.append(_box(alone))
-        masks.append(_coarse(alone, boxes[-1], rng))
-    which = np.arange(detections) % objects
+    for item, window in zip(items[:objects], _split_cells(size, objects), strict=False):
+        object_mask = np.zeros(size, bool)
+        object_mask[window] = _paste(item, picture[window])
+        truth |= object_mask
+        boxes.append(_find_box(object_mask))
+        masks.append(_coarsen_mask(object_mask, boxes[-1], rng))
+    indices = np.arange(detections) % objects
     # Not on whole pixels: torchvision's paste would round them to either side.
-    boxes = _jittered(np.array(boxes, np.float32)[which] + 0.25, size, objects, rng)
+    boxes = _jitter_boxes(np.array(boxes, np.float32)[indices] + 0.25, size, objects, rng)
     picture += rng.normal(0, NOISE, size)[..., None].astype(np.float32)  # last: it takes most
     file = Path(folder) / f"scene-{megapixels:g}mp-{objects}-{seed}.jpg"
     write_jpeg(file, picture.clip(0, 255).astype(np.uint8))
     return Scene(
-        file, truth, boxes, _scores(detections, objects), np.array(masks, np.float32)[which]
+        file, truth, boxes, _make_scores(detections, objects), np.array(masks, np.float32)[indices]
     )
 
 
 def save_scene(scene):
-    """Writes what is found in the scene beside its picture, for other processes."""
+    """Write the scene's detections and truth beside its picture, for other processes."""
     arrays = {"truth": scene.truth, "boxes": scene.boxes, "scores": scene.scores}
     np.savez(scene.file.with_suffix(".npz"), **arrays, masks=scene.masks)
 
 
 def read_scene(file):
-    """The scene of a picture, as `save_scene` wrote it."""
+    """Read the scene of a picture, as `save_scene` wrote it."""
     with np.load(file.with_suffix(".npz")) as arrays:
         return Scene(file, *(arrays[name] for name in ("truth", "boxes", "scores", "masks")))
 
 
-def enlarged_sample(folder, megapixels, count):
-    """Sample photographs scaled to a size, without detections: a seeded choice over categories."""
+def enlarge_sample(folder, megapixels, count):
+    """Scale sample photographs to a size, without detections: a seeded choice over categories."""
     for item in read_dataset(Sample(name="sample", subset=count), seed=0).items:
         image, truth = load_image(item.file), decode_mask(read_bytes(item.mask))
         scale = (megapixels * 1e6 / truth.size) ** 0.5
         file = Path(folder) / f"{Path(item.path).stem}-{megapixels:g}mp.jpg"
         write_jpeg(file, cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC))
         grown = cv2.resize(truth.astype(np.uint8), None, fx=scale, fy=scale) > 0
-        none = np.zeros(0, np.float32)
-        yield Scene(file, grown, none.reshape(0, 4), none, none.reshape(0, CELLS, CELLS))
+        empty = np.zeros(0, np.float32)
+        yield Scene(file, grown, empty.reshape(0, 4), empty, empty.reshape(0, CELLS, CELLS))
 
 
 def write_jpeg(file, image):
-    """Writes HxWx3 uint8 RGB as a camera would: quality 92."""
+    """Write HxWx3 uint8 RGB as a camera would: quality 92."""
     coded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
     write_whole(file, coded.tobytes())
 
 
-def _background(image, size):
-    """A photograph that covers the picture, far out of focus; HxWx3 float32."""
+def _make_background(image, size):
+    """Make a photograph that covers the picture, far out of focus; HxWx3 float32."""
     height, width = size
     scale = max(height / image.shape[0], width / image.shape[1])
     grown = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
@@ -109,8 +109,8 @@ def _background(image, size):
     return blurred.astype(np.float32)
 
 
-def _cells(size, objects):
-    """The cells of a grid over the picture, about twice as wide as high; one or more stay empty."""
+def _split_cells(size, objects):
+    """Split the picture into grid cells, about twice as wide as high; some stay empty."""
     rows = round(((objects + 1) / 2) ** 0.5)
     grid = rows, objects // rows + 1
     rows, columns = (np.linspace(0, n, k + 1).astype(int) for n, k in zip(size, grid, strict=True))
@@ -120,7 +120,7 @@ def _cells(size, objects):
 
 
 def _paste(item, cell):
-    """Draws the item's object into the middle of a cell of the picture; returns its truth."""
+    """Draw the item's object into the middle of a cell of the picture; return its truth."""
     image, mask = load_image(item.file), decode_mask(read_bytes(item.mask))
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     window = np.s_[top : top + height, left : left + width]
@@ -135,13 +135,13 @@ def _paste(item, cell):
     return truth
 
 
-def _box(mask):
+def _find_box(mask):
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
     return left, top, left + width, top + height
 
 
-def _coarse(mask, box, rng):
-    """The mask as a network would see it: 28x28 cells, soft, and off by about a cell."""
+def _coarsen_mask(mask, box, rng):
+    """Coarsen the mask to a network's output: 28x28 cells, soft, and off by about a cell."""
     left, top, right, bottom = box
     inside = mask[top:bottom, left:right].astype(np.float32)
     cells = cv2.resize(inside, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
@@ -149,14 +149,14 @@ def _coarse(mask, box, rng):
     return np.clip(cv2.GaussianBlur(cells, (0, 0), 1) + error, 0.01, 0.99)
 
 
-def _jittered(boxes, size, objects, rng):
-    """The boxes, those after the objects' own off by a tenth of their sides."""
+def _jitter_boxes(boxes, size, objects, rng):
+    """Jitter the boxes after the objects' own by a tenth of their sides."""
     sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
-    off = rng.normal(0, 0.1, boxes.shape) * sides
-    off[:objects] = 0
-    return (boxes + off).clip(0, (size[1], size[0]) * 2).astype(np.float32)
+    offsets = rng.normal(0, 0.1, boxes.shape) * sides
+    offsets[:objects] = 0
+    return (boxes + offsets).clip(0, (size[1], size[0]) * 2).astype(np.float32)
 
 
-def _scores(count, objects):
+def _make_scores(count, objects):
     low = np.linspace(0.49, 0.06, count - objects)
     return np.concatenate([np.linspace(0.99, 0.6, objects), low]).astype(np.float32)

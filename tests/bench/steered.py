@@ -17,18 +17,18 @@ steering = controlled_predictions()  # a name, as it ends when it is forgotten
 control = steering.__enter__()
 
 
-def steered(*given):
-    """As bgexp's own `processor`, for the life of a worker."""
-    work, folder = build(*given), Path(os.environ[SCENES])
+def steered(*arguments):
+    """Build a worker's function as bgexp's own `processor` does, steered and checked."""
+    work, folder = build(*arguments), Path(os.environ[SCENES])
 
-    def one(job):
+    def process_steered(job):
         control.scene = read_scene(folder / job.planned.file.name)
         control.proposals = control.mask_boxes = 0
         record = work(job)
         check_work("bgexp", control, int(os.environ[PROPOSALS]))
         return record
 
-    return one
+    return process_steered
 
 
 process.processor = steered

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.bench.batch import Plan, measure_batches
-from tests.bench.present import batch_text
+from tests.bench.present import format_batches
 
 TINY = Plan(
     sizes=(0.2,),
@@ -29,13 +29,13 @@ def results(tmp_path_factory):
 
 
 def test_a_batch_is_measured_and_takes_the_place_of_an_earlier_one(results):
-    one, batch, plain = results["cases"]
-    assert one == {"megapixels": 1}
+    older, batch, unrefined = results["cases"]
+    assert older == {"megapixels": 1}
     assert (batch["megapixels"], batch["workers"]) == (0.2, 2)
     assert batch["photographs"] == {"ours": 2, "naive": 1}
     assert 0 < batch["beside_s"] < 2 * batch["ours_s"]
-    assert (batch["refine"], plain["refine"]) == ("grabcut", "none")
-    assert batch["stages_ms"]["refine"] > plain["stages_ms"]["refine"]
+    assert (batch["refine"], unrefined["refine"]) == ("grabcut", "none")
+    assert batch["stages_ms"]["refine"] > unrefined["stages_ms"]["refine"]
     assert batch["ratio"]["total"] == pytest.approx(batch["naive_s"] / batch["ours_s"])
 
 
@@ -46,16 +46,16 @@ def test_the_workers_found_what_the_scene_holds(results):
 
 
 def test_it_has_a_row_a_size(results):
-    text = batch_text(results)
+    text = format_batches(results)
     assert text.count("| 0.2 MP |") == 2
-    assert batch_text({"cases": results["cases"][:1]}) == ""
+    assert format_batches({"cases": results["cases"][:1]}) == ""
 
 
 def test_one_process_is_measured_at_the_first_size_only():
-    one, other = {"precision": "fp32"}, {"precision": "bf16"}
-    plan = Plan(sizes=(1, 4, 12), arithmetics=(one, other))
-    refined = [(2, one, "grabcut"), (2, other, "grabcut")]
-    plain = [(2, one, "none"), (2, other, "none")]
-    assert plan.ways(1) == [(1, one, "grabcut"), *refined, *plain]
-    assert plan.ways(4) == refined
-    assert plan.ways(12) == [*refined, *plain]
+    fp32, bf16 = {"precision": "fp32"}, {"precision": "bf16"}
+    plan = Plan(sizes=(1, 4, 12), arithmetics=(fp32, bf16))
+    refined = [(2, fp32, "grabcut"), (2, bf16, "grabcut")]
+    unrefined = [(2, fp32, "none"), (2, bf16, "none")]
+    assert plan.variants(1) == [(1, fp32, "grabcut"), *refined, *unrefined]
+    assert plan.variants(4) == refined
+    assert plan.variants(12) == [*refined, *unrefined]

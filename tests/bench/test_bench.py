@@ -11,9 +11,9 @@ from bgexp.detect.detections import Detections
 from bgexp.metrics.overlap import iou
 from bgexp.pipeline.combine import combine_detections
 from tests.bench.cases import build_case, check_refined, check_same, check_work
-from tests.bench.contenders import REFINES, Outcome, configured
+from tests.bench.contenders import REFINES, Outcome, load_settings
 from tests.bench.controlled import Control
-from tests.bench.present import readme_text, replace_block
+from tests.bench.present import format_readme, replace_block
 from tests.bench.run import COMPARED, RESNET, Plan, measure
 from tests.bench.scenes import OBJECTS, make_scene
 
@@ -42,7 +42,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What a run of everything measures; the file is read back."""
+    """Measure everything at a tiny size; read the file back."""
     folder, threads = tmp_path_factory.mktemp("bench"), torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
@@ -54,12 +54,12 @@ def results(tmp_path_factory):
 
 
 def test_a_scene_is_the_same_each_time(scene, tmp_path):
-    again = make_scene(tmp_path, 0.2, seed=1)
-    assert scene.file.read_bytes() == again.file.read_bytes()
+    same_scene = make_scene(tmp_path, 0.2, seed=1)
+    assert scene.file.read_bytes() == same_scene.file.read_bytes()
     for name in ("truth", "boxes", "scores", "masks"):
-        np.testing.assert_array_equal(getattr(scene, name), getattr(again, name))
-    other = make_scene(tmp_path, 0.2, seed=2)
-    assert (scene.truth != other.truth).any()
+        np.testing.assert_array_equal(getattr(scene, name), getattr(same_scene, name))
+    other_scene = make_scene(tmp_path, 0.2, seed=2)
+    assert (scene.truth != other_scene.truth).any()
 
 
 def test_seven_detections_are_the_objects_and_the_others_do_not_count(scene):
@@ -80,26 +80,26 @@ def test_seven_detections_are_the_objects_and_the_others_do_not_count(scene):
 
 
 def test_the_masks_are_a_coarse_version_of_the_truth(scene):
-    found = Detections(
+    detections = Detections(
         scene.boxes[:OBJECTS],
         np.ones(OBJECTS, np.int64),
         scene.scores[:OBJECTS],
         np.rint(scene.masks[:OBJECTS] * 255).astype(np.uint8),
         *scene.truth.shape,
     )
-    assert 0.8 < iou(combine_detections(found).mask, scene.truth) < 0.97
+    assert 0.8 < iou(combine_detections(detections).mask, scene.truth) < 0.97
 
 
 def test_every_case_is_there_and_holds_numbers(results):
     assert {"machine", "versions", "matmul_gflops", "cases"} <= results.keys()
     assert results["matmul_gflops"]["fp32"] > results["matmul_gflops"]["bf16"] / 100 > 0
     keys = ("megapixels", "detector", "objects", "backend", "refine")
-    found = [tuple(case[key] for key in keys) for case in results["cases"]]
+    case_keys = [tuple(case[key] for key in keys) for case in results["cases"]]
     resnet = [(0.05, RESNET, OBJECTS, "torch", refine) for refine in REFINES]
     resnet += [(0.05, RESNET, OBJECTS, "openvino", refine) for refine in COMPARED]
     resnet += [(0.05, RESNET, 12, "torch", refine) for refine in COMPARED]
     demo = [(1, "demo", None, "torch", refine) for refine in REFINES]
-    assert found == [*resnet, *demo, (1, "demo", None, "openvino", "none")]
+    assert case_keys == [*resnet, *demo, (1, "demo", None, "openvino", "none")]
     for case in results["cases"]:
         assert case["ours_spread_s"][0] <= case["ours_s"] <= case["ours_spread_s"][1]
         assert sum(case["stages_ms"].values()) > 0
@@ -117,18 +117,18 @@ def test_the_naive_script_stands_beside_ours(results):
 
 
 def test_other_arithmetic_stands_beside_fp32(results):
-    [exact, *_, other] = [case for case in results["cases"] if case["detector"] == "demo"]
+    [exact, *_, compiled] = [case for case in results["cases"] if case["detector"] == "demo"]
     assert exact["vs_fp32"] == {"iou_mean": 1, "iou_min": 1, "same_detections": 1}
-    assert other["vs_fp32"]["iou_mean"] > 0.99
-    for found, backend in zip(results["dense"], ("torch", "openvino"), strict=True):
-        assert found["backend"] == backend
-        assert found["gflop"] == pytest.approx(7.6, rel=0.2)  # 160x128 of what is 360 at 1088x800
-        assert 0 < found["share"] < 2
+    assert compiled["vs_fp32"]["iou_mean"] > 0.99
+    for dense, backend in zip(results["dense"], ("torch", "openvino"), strict=True):
+        assert dense["backend"] == backend
+        assert dense["gflop"] == pytest.approx(7.6, rel=0.2)  # 160x128 of what is 360 at 1088x800
+        assert 0 < dense["share"] < 2
 
 
 def test_the_readme_gets_a_row_a_size_between_its_markers(results):
     text = replace_block(
-        "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter", readme_text(results)
+        "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter", format_readme(results)
     )
     assert text.startswith("before\n<!-- bench -->\n| photograph")
     assert text.endswith("<!-- /bench -->\nafter")
@@ -141,7 +141,7 @@ def test_the_readme_gets_a_row_a_size_between_its_markers(results):
 # -- the checks themselves -------------------------------------------------------------------
 
 
-def outcome(seconds, mask, boxes=None):
+def make_outcome(seconds, mask, boxes=None):
     boxes = np.zeros((OBJECTS, 4), np.float32) if boxes is None else boxes
     return Outcome(seconds, mask, mask, boxes, {"detect": 1000 * seconds})
 
@@ -152,11 +152,14 @@ def test_ratios_are_of_pairs_and_of_all_their_time(scene):
     rounds = [
         (
             scene,
-            {("torch fp32", "none"): outcome(ours, full), ("naive", "none"): outcome(naive, half)},
+            {
+                ("torch fp32", "none"): make_outcome(ours, full),
+                ("naive", "none"): make_outcome(naive, half),
+            },
         )
         for ours, naive in ((1.0, 2.0), (2.0, 8.0), (4.0, 40.0))
     ]
-    case = build_case(1, configured("detector", "demo"), "none", rounds)
+    case = build_case(1, load_settings("detector", "demo"), "none", rounds)
     assert (case["ours_s"], case["naive_s"]) == (2.0, 8.0)
     assert case["ratio"] == {"total": 50 / 7, "median": 4.0, "min": 2.0, "max": 10.0}
     assert case["iou_vs_naive"] == pytest.approx(half.mean())
@@ -177,16 +180,16 @@ def test_work_left_out_is_noticed(scene):
 
 
 def test_other_detections_are_noticed(scene):
-    good = outcome(1, scene.truth)
+    good = make_outcome(1, scene.truth)
     check_same(scene, good, good)
     with pytest.raises(AssertionError, match="Not equal"):
-        check_same(scene, good, outcome(1, scene.truth, np.ones((OBJECTS, 4), np.float32)))
+        check_same(scene, good, make_outcome(1, scene.truth, np.ones((OBJECTS, 4), np.float32)))
     with pytest.raises(AssertionError, match="IoU of the unions"):
-        check_same(scene, good, outcome(1, np.roll(scene.truth, 5, axis=1)))
+        check_same(scene, good, make_outcome(1, np.roll(scene.truth, 5, axis=1)))
 
 
 def test_a_refused_refinement_is_noticed(scene):
-    refused = outcome(1, scene.truth)
+    refused = make_outcome(1, scene.truth)
     check_refined(refused, "none")
     with pytest.raises(AssertionError, match="grabcut"):
         check_refined(refused, "grabcut")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.bench.gpu import Plan, measure, row
+from tests.bench.gpu import Plan, format_row, measure
 
 TINY = Plan(
     photographs={0.2: 5},
@@ -25,11 +25,11 @@ def test_who_sets_the_pace_is_measured(tmp_path):
     assert 1 <= case["network"]["pictures_per_batch"] <= 2
     # Of random weights' own predictions nothing would be left above the score threshold.
     assert case["iou_vs_truth"] > 0.8
-    assert row(case).startswith("| 0.2 MP | torch fp32 | none | ")
-    assert "pace" in row(case)
+    assert format_row(case).startswith("| 0.2 MP | torch fp32 | none | ")
+    assert "pace" in format_row(case)
 
 
 def test_only_the_last_arithmetic_is_measured_with_refinement():
-    one, other = {"precision": "fp32"}, {"precision": "bf16"}
-    ways = [(one, "none"), (other, "none"), (other, "grabcut"), (other, "unet")]
-    assert Plan(arithmetics=(one, other)).ways() == ways
+    fp32, bf16 = {"precision": "fp32"}, {"precision": "bf16"}
+    variants = [(fp32, "none"), (bf16, "none"), (bf16, "grabcut"), (bf16, "unet")]
+    assert Plan(arithmetics=(fp32, bf16)).variants() == variants
