@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
+from bgexp.batch.journal import Journal, read_journal
+from bgexp.batch.output_folder import JOURNAL, STATE
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
@@ -73,6 +75,29 @@ def batch(settings, untracked):  # noqa: ARG001
         return run(batch_settings)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _kept(tmp_path_factory):
+    return tmp_path_factory.mktemp("kept") / "out"
+
+
+@pytest.fixture
+def first_batch(batch, source, tmp_path, _kept):
+    """Leaves the output of a first batch, which is run once and copied from then on.
+
+    A journal names its input's place: that of a copy is written anew.
+    """
+    output = tmp_path / "out"
+    if not _kept.exists():
+        batch()
+        shutil.copytree(output, _kept)
+        return
+    shutil.copytree(_kept, output)
+    journal = output / STATE / JOURNAL
+    identity, records, _ = read_journal(journal)
+    with Journal(journal, identity | {"input": os.path.realpath(source)}, records.values()):
+        pass
 
 
 def manifest(output):

@@ -72,8 +72,8 @@ def test_every_file_is_accounted_for(batch, source, tmp_path):
     assert len(pd.read_csv(tmp_path / "out/manifest.csv")) == len(rows)
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_a_second_run_does_nothing_again(batch, tmp_path):
-    batch()
     output = tmp_path / "out"
     hashes, times = tree(output), {p: p.stat().st_mtime_ns for p in output.glob("r*/**/*.png")}
     rows = manifest(output)
@@ -85,8 +85,8 @@ def test_a_second_run_does_nothing_again(batch, tmp_path):
     pd.testing.assert_frame_equal(manifest(output), rows)
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_path, monkeypatch):
-    batch()
     expected = tree(tmp_path / "out")
     monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
     batch(f"output={tmp_path / 'shared'}")
@@ -111,8 +111,8 @@ def test_a_network_that_dies_stops_the_batch_with_one_line(batch, tmp_path, monk
     assert batch().summary["counts"]["done"] == 4
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_what_is_wrong_on_disk_is_done_again(batch, source, tmp_path):
-    batch()
     output = tmp_path / "out"
     before = tree(output)
     rows = manifest(output)
@@ -129,8 +129,8 @@ def test_what_is_wrong_on_disk_is_done_again(batch, source, tmp_path):
     assert_accounted(source, output)
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_an_input_that_changed_is_done_again_and_only_that(batch, source, tmp_path):
-    batch()
     output = tmp_path / "out"
     before = tree(output)
     shutil.copy(source / "birds/owl.jpg", source / "animals/cat.jpg")
@@ -140,8 +140,8 @@ def test_an_input_that_changed_is_done_again_and_only_that(batch, source, tmp_pa
     assert changed == {rows.loc["animals/cat.jpg", "output"]}
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_a_new_twin_moves_the_first_result_and_leaves_no_stale_one(batch, source, tmp_path):
-    batch()
     output = tmp_path / "out"
     assert manifest(output).loc["animals/cat.jpg", "output"].endswith("animals/cat.png")
     shutil.copy(source / "birds/duck.jpg", source / "animals/cat.JPG")
@@ -151,8 +151,8 @@ def test_a_new_twin_moves_the_first_result_and_leaves_no_stale_one(batch, source
     assert rows.loc["animals/cat.JPG", "output"].rpartition("/")[2].startswith("cat.JPG~")
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_other_settings_are_refused_unless_told_otherwise(batch, tmp_path):
-    batch()
     output = tmp_path / "out"
     before = tree(output)
     with pytest.raises(UserError) as caught:
@@ -169,8 +169,8 @@ def test_other_settings_are_refused_unless_told_otherwise(batch, tmp_path):
     assert (white == 255).all(axis=2).any()
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_results_of_inputs_that_are_gone_are_kept_until_told_otherwise(batch, source, tmp_path):
-    batch()
     output = tmp_path / "out"
     before = tree(output)
     (source / "birds/duck.jpg").unlink()
@@ -193,8 +193,8 @@ def test_strangers_files_are_not_written_over(batch, tmp_path):
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.7, 0.98])
+@pytest.mark.usefixtures("first_batch")
 def test_a_damaged_journal_costs_only_what_it_lost(batch, source, tmp_path, keep, capfd):
-    batch()
     output = tmp_path / "out"
     before = tree(output)
     journal = output / ".bgexp/journal.jsonl"
@@ -341,8 +341,8 @@ def command(settings_of, *overrides):
     return [sys.executable, "-m", "bgexp.cli.main", "batch", *arguments, "refine=none", *overrides]
 
 
+@pytest.mark.usefixtures("first_batch")
 def test_killed_and_resumed_it_ends_with_the_same_bytes(batch, settings, source, tmp_path):
-    batch()
     output = tmp_path / "out"
     expected = tree(output)
     shutil.rmtree(output)

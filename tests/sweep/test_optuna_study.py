@@ -48,9 +48,9 @@ def complete(study):
     return [t.params for t in study.get_trials() if t.state == TrialState.COMPLETE]
 
 
-@pytest.fixture
-def uninterrupted(tmp_path):
-    with open_study(tmp_path / "whole", sweep(), {}) as study:
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    with open_study(tmp_path_factory.mktemp("whole"), sweep(), {}) as study:
         work(study, 14)
         return complete(study)
 
