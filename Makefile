@@ -26,8 +26,10 @@ run: $(INSTALLED)  ## sweeps the sample images: two score thresholds, with and w
 	$(BIN)/bgexp run experiment=first_sweep runs_dir=$(RUNS) $(ARGS)
 
 # One thread a process: two tests at once whose threads wait for each other take many times as long.
+# Compiled modules are kept, whatever is set: else each process that a test starts compiles them anew.
 test: $(INSTALLED)  ## runs the tests, two at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED)  ## checks format, lint and types
 	$(BIN)/ruff format --check .

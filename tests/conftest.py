@@ -30,6 +30,12 @@ pytest_plugins = ["tests.rows", "tests.pages", "tests.stores"]  # what several p
 SAMPLE = Path(bgexp.__file__).parent / "sample"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that hold slow tests: the quick ones fill up the time at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def _run_cli(*arguments: str) -> int:
     """`bgexp ARGUMENTS` in this process; what it changes in the process is put back."""
     root = logging.getLogger()
