@@ -3,6 +3,7 @@ import os
 import shutil
 from contextlib import nullcontext
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,6 +13,9 @@ from bgexp.batch.output_folder import JOURNAL, STATE
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
+from bgexp.images.decode import load_image
+from bgexp.system.atomic import TEMPORARY
+from bgexp.system.hashing import sha256_file
 from bgexp.system.workers import preload
 
 
@@ -114,3 +118,28 @@ def tree(folder):
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.relative_to(folder).parts[0] in ("regular", "outliers", "masks")
     }
+
+
+def assert_accounted(source, output):
+    """Assert that every file has one row; that results decode, upright, with their hash."""
+    rows = manifest(output)
+    files = {
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+    }
+    assert set(rows.index) == files
+    done_rows = rows[rows["status"] == "done"]
+    assert set(tree(output)) == set(done_rows["output"]) | set(done_rows["mask"]) - {""}
+    for path, row in done_rows.iterrows():
+        image = load_image(source / path)
+        result = load_image(output / row["output"])
+        assert result.shape == image.shape
+        assert sha256_file(output / row["output"]) == row["output_sha256"]
+        assert sha256_file(source / path) == row["input_sha256"]
+        foreground = result.any(axis=2)
+        assert np.array_equal(result[foreground], image[foreground])
+        assert foreground.mean() == pytest.approx(row["coverage"], abs=0.02)
+    assert (rows["reason"][rows["status"] != "done"] != "").all()
+    assert not list(output.rglob(TEMPORARY))
+    return rows

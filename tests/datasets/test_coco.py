@@ -1,101 +1,28 @@
-import copy
 import json
 import os
 import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from bgexp.config.datasets import Coco
 from bgexp.datasets import read as dataset
 from bgexp.datasets.coco import read_coco
 from bgexp.datasets.load import load_item
-from bgexp.datasets.read import read_dataset
-from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
 from bgexp.system.hashing import sha256_bytes
-
-SQUARE = [[1, 1, 4, 1, 4, 3, 1, 3]]
-CATEGORIES = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
-
-
-def make_image(number, name, width=6, height=5):
-    return {"id": number, "file_name": name, "width": width, "height": height}
-
-
-def make_annotation(number, image, category=1, segmentation=SQUARE, **changes):
-    values = {
-        "id": number,
-        "image_id": image,
-        "category_id": category,
-        "segmentation": segmentation,
-    }
-    return values | changes
-
-
-def make_content():
-    """Make three images: two objects and a crowd, one object, none."""
-    return {
-        "info": {"year": 2026},
-        "images": [make_image(7, "a.png"), make_image(3, "c/b.png"), make_image(5, "c/empty.png")],
-        "annotations": [
-            make_annotation(1, 7),
-            make_annotation(2, 7, 18, [[0, 0, 2, 0, 2, 2, 0, 2]], area=4.5, iscrowd=0),
-            make_annotation(3, 7, 1, {"size": [5, 6], "counts": [25, 5]}, iscrowd=1),
-            make_annotation(4, 3, 18),
-        ],
-        "categories": CATEGORIES,
-    }
-
-
-def write_dataset(root, content, missing=()):
-    """Write the annotation file and the images that it names."""
-    for image in content["images"]:
-        path = root / "images" / image["file_name"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if image["file_name"] not in missing:
-            Image.new("RGB", (image["width"], image["height"]), "teal").save(path)
-    return write_annotations(root, content)
-
-
-def write_annotations(root, content):
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    text = content if isinstance(content, bytes) else json.dumps(content).encode()
-    (root / "truth.json").write_bytes(text)
-    return root
-
-
-def read_images(root, categories=None, subset=None):
-    settings = Coco(
-        name="coco",
-        images=root / "images",
-        annotations=root / "truth.json",
-        categories=categories,
-        subset=subset,
-    )
-    return read_dataset(settings, 0)
-
-
-def read_error(root, **settings):
-    """Return the one line of the UserError that reading raises."""
-    with pytest.raises(UserError) as caught:
-        read_images(root, **settings)
-    text = str(caught.value)
-    assert text.isprintable()
-    return text.replace(str(root), "ROOT")
-
-
-def draw_truths(data):
-    """Draw the truth of each image as rows of # and ."""
-    rows = {}
-    for item in data.items:
-        _, truth = load_item(item, 1)
-        rows[item.path] = ["".join(".#"[int(pixel)] for pixel in row) for row in truth]
-    return rows
-
+from tests.datasets.coco_files import (
+    CATEGORIES,
+    delete_key,
+    draw_truths,
+    make_annotation,
+    make_content,
+    read_error,
+    read_images,
+    set_value,
+    write_annotations,
+    write_dataset,
+)
 
 # -- what is read ----------------------------------------------------------------------------
 
@@ -233,196 +160,6 @@ def test_folders_and_files_that_are_not_there(tmp_path):
     assert read_error(tmp_path) == expected
     os.mkfifo(tmp_path / "truth.json")
     assert read_error(tmp_path) == "dataset.annotations: not a regular file: ROOT/truth.json"
-
-
-# -- names that lead out ---------------------------------------------------------------------
-
-OUTSIDE = [
-    "../secret.png",
-    "c/../../secret.png",
-    "c/..",
-    "/etc/hostname",
-    "//host/share/x.png",
-    "C:/x.png",
-    "c:x.png",
-    r"C:\x.png",
-    r"..\secret.png",
-    r"\\host\share\x.png",
-    r"c\b.png",
-    "",
-    ".",
-    "a\0.png",
-]
-
-
-@pytest.mark.parametrize("name", OUTSIDE)
-def test_a_name_that_leads_out_is_refused(tmp_path, name):
-    content = make_content()
-    content["images"][1]["file_name"] = name
-    Image.new("RGB", (6, 5)).save(tmp_path / "secret.png")
-    expected = f"a file_name that leads out of dataset.images: {name!r}"
-    assert (
-        read_error(write_annotations(tmp_path, content))
-        == f"dataset.annotations: {expected}: ROOT/truth.json"
-    )
-
-
-def test_names_that_lead_out_are_counted(tmp_path):
-    content = make_content()
-    content["images"] = [make_image(n, name) for n, name in enumerate([*OUTSIDE, "a.png"])]
-    content["annotations"] = []
-    expected = f"dataset.images: {OUTSIDE[0]!r} (and {len(OUTSIDE) - 1} more): ROOT/truth.json"
-    assert read_error(write_annotations(tmp_path, content)).endswith(expected)
-
-
-@pytest.mark.parametrize(
-    ("link", "target"),
-    [
-        ("images/a.png", "outside/a.png"),
-        ("images/c", "outside"),
-        ("images/c", "images-too"),  # its name begins as the root's does
-        ("images/a.png", "nowhere"),
-    ],
-)
-def test_links_that_lead_out_are_refused(tmp_path, link, target):
-    write_dataset(tmp_path, make_content())
-    for name in ("outside", "images-too"):
-        shutil.copytree(tmp_path / "images", tmp_path / name)
-    path = tmp_path / link
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    path.symlink_to(tmp_path / target)
-    assert "a file_name that leads out of dataset.images: '" in read_error(tmp_path)
-
-
-def test_links_that_stay_inside_are_followed(tmp_path):
-    write_dataset(tmp_path, make_content(), missing=["a.png"])
-    (tmp_path / "images" / "a.png").symlink_to("c/b.png")
-    (tmp_path / "images" / "c").rename(tmp_path / "images" / "real")
-    (tmp_path / "images" / "c").symlink_to("real")
-    assert all(item.sha256 for item in read_images(tmp_path).items)
-    # The root itself may be a link: it is what the user named.
-    (tmp_path / "images").rename(tmp_path / "elsewhere")
-    (tmp_path / "images").symlink_to("elsewhere")
-    assert all(item.sha256 for item in read_images(tmp_path).items)
-
-
-# -- files that are no COCO files ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (b"", "Invalid JSON: EOF while parsing a value at line 1 column 0"),
-        (b"\xff\xd8\xff", "Invalid JSON: expected value at line 1 column 1"),
-        (b'{"images": [', "Invalid JSON: EOF while parsing a list at line 1 column 12"),
-        (b"[" * 9999, "Invalid JSON: recursion limit exceeded at line 1 column 202"),
-        (b"[]", "not a COCO file: : Input should be an object"),
-        (b"{}", "not a COCO file: images: Field required (and 2 more)"),
-    ],
-)
-def test_what_is_no_json_or_no_object(tmp_path, text, expected):
-    assert (
-        read_error(write_annotations(tmp_path, text))
-        == f"dataset.annotations: {expected}: ROOT/truth.json"
-    )
-
-
-def delete_key(*path):
-    def change(content):
-        for key in path[:-1]:
-            content = content[key]
-        del content[path[-1]]
-
-    return change
-
-
-def set_value(value, *path):
-    def change(content):
-        for key in path[:-1]:
-            content = content[key]
-        content[path[-1]] = value
-
-    return change
-
-
-REQUIRED = "not a COCO file: {}: Field required"
-INTEGER = "unable to parse string as an integer"
-WRONG = [
-    (delete_key("annotations"), REQUIRED.format("annotations")),
-    (delete_key("categories"), REQUIRED.format("categories")),
-    (delete_key("images", 1, "file_name"), REQUIRED.format("images.1.file_name")),
-    (delete_key("images", 1, "height"), REQUIRED.format("images.1.height")),
-    (delete_key("annotations", 2, "image_id"), REQUIRED.format("annotations.2.image_id")),
-    (delete_key("annotations", 2, "id"), REQUIRED.format("annotations.2.id")),
-    (
-        set_value({}, "annotations"),
-        "not a COCO file: annotations: Input should be a valid array",
-    ),
-    (
-        set_value("x", "images", 0, "id"),
-        f"not a COCO file: images.0.id: Input should be a valid integer, {INTEGER}",
-    ),
-    (
-        set_value(0, "images", 0, "width"),
-        "not a COCO file: images.0.width: Input should be greater than 0",
-    ),
-    (set_value([], "images"), "no images"),
-    (set_value("c//b.png", "images", 0, "file_name"), "two images of one file_name: 'c/b.png'"),
-    (set_value(3, "images", 0, "id"), "two images of one id: 3"),
-    (set_value(1, "categories", 1, "id"), "two categories of one id: 1"),
-    (set_value(1, "annotations", 3, "id"), "two annotations of one id: 1"),
-    (set_value(4, "annotations", 3, "image_id"), "an annotation's image_id that no image has: 4"),
-    (
-        set_value(5, "annotations", 3, "category_id"),
-        "an annotation's category_id that no category has: 5",
-    ),
-]
-
-
-@pytest.mark.parametrize(("change", "expected"), WRONG, ids=[expected for _, expected in WRONG])
-def test_what_contradicts_the_format_or_itself(tmp_path, change, expected):
-    content = copy.deepcopy(make_content())
-    change(content)
-    assert (
-        read_error(write_annotations(tmp_path, content))
-        == f"dataset.annotations: {expected}: ROOT/truth.json"
-    )
-
-
-def test_names_in_a_message_are_one_line(tmp_path):
-    content = make_content()
-    content["categories"] = [{"id": 1, "name": "a\n\x1b[31m"}, {"id": 18, "name": "dog"}]
-    expected = r"dataset.categories: unknown (got x; allowed: a\n\x1b[31m (1), dog (18))"
-    assert read_error(write_annotations(tmp_path, content), categories=("x",)) == expected
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
-    max_leaves=6,
-)
-
-
-def list_paths(value, path=()):
-    """Yield the paths to all values in nested lists and dicts."""
-    pairs = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in pairs:
-        yield (*path, key)
-        if isinstance(inner, dict | list):
-            yield from list_paths(inner, (*path, key))
-
-
-@given(st.sampled_from(list(list_paths(make_content()))), JSON)
-def test_whatever_stands_in_the_file_there_is_an_answer(tmp_path_factory, path, value):
-    content = copy.deepcopy(make_content())
-    set_value(value, *path)(content)
-    root = tmp_path_factory.getbasetemp() / "anything"
-    try:
-        images = read_coco(write_annotations(root, content) / "truth.json", root / "images", None)
-    except UserError:
-        return
-    assert len(images) == len(content["images"])
-    assert all(len(image.sha256) == 64 for image in images.values())
 
 
 # -- digest ----------------------------------------------------------------------------------
