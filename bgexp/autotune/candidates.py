@@ -37,4 +37,4 @@ def smaller(detector: ObjectDetectorSettings) -> list[Changes]:
 
 def changed(detector: ObjectDetectorSettings, changes: Changes) -> ObjectDetectorSettings:
     """Return the detector with other settings."""
-    return detector.model_copy(update=changes)
+    return detector.replace(**changes)

@@ -27,6 +27,7 @@ from bgexp.batch.process_file import BatchAborted, FileTask, processor, started_
 from bgexp.batch.summary import batch_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flattened
+from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.stages import UNet
 from bgexp.detect.build import common_network, find_weights, runtime_versions
 from bgexp.detect.device import device_name, pick_device
@@ -47,22 +48,6 @@ from bgexp.tracking.outbox import Post, outbox
 from bgexp.tracking.registry import Version, with_model
 
 SUMMARY = "summary.json"
-# Settings that cannot change a result.
-NOT_RESULT: dict[str, Any] = {
-    "input": True,
-    "output": True,
-    "runs_dir": True,
-    "model": True,
-    "tracking": True,
-    "device": True,
-    "workers": True,
-    "max_failed": True,
-    "timeout_s": True,
-    "dry_run": True,
-    "overwrite": True,
-    "detector": {"weights", "model"},
-    "refine": {"weights"},
-}
 
 
 @dataclass(frozen=True)
@@ -152,8 +137,7 @@ def _resolve_folders(settings: BatchSettings) -> tuple[Path, Path]:
 
 
 def _set_quality_handling(settings: BatchSettings, *, handle: bool) -> BatchSettings:
-    rules = settings.quality.model_copy(update={"handle": handle})
-    return settings.model_copy(update={"quality": rules})
+    return settings.replace(quality=settings.quality.replace(enabled=handle))
 
 
 def _compute_identity(
@@ -162,7 +146,7 @@ def _compute_identity(
     weights = find_weights(settings.detector)
     refine = settings.refine
     provenance = {
-        **settings.model_dump(mode="json", exclude=NOT_RESULT),
+        **dump_without(settings, *NOT_RESULT),
         "weights": weights.sha256,
         "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
         "device": device_name(pick_device(settings.device)),

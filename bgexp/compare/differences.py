@@ -4,25 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
+from bgexp.config.roles import NOT_RESULT, Role, find_keys
+from bgexp.config.run import RunSettings
 from bgexp.report.labels import settings_lines
 from bgexp.tracking.past_runs import StoredRun
 from bgexp.tracking.run_names import ALWAYS
 
-# What changes no result, or is told by the weights' hash and by the images themselves.
-_IGNORED = (
-    "runs_dir.",
-    "workers.",
-    "tracking.",
-    "force.",
-    "cache.",
-    "samples.",
-    "max_failed.",
-    "device.",
-    "dataset.",
-    "detector.weights.",
-    "detector.score_floor.",
-    "refine.weights.",
-)
+# What changes no result; weights are told apart by their hash, a peer's network by its name.
+_IGNORED = find_keys(RunSettings, *NOT_RESULT, Role.SAMPLES) - ALWAYS.keys()
 
 
 def find_differing_settings(runs: Sequence[StoredRun]) -> list[list[str]]:
@@ -61,8 +50,11 @@ def _read_settings(run: StoredRun) -> dict[str, str]:
     """Read a run's settings by override, as text; the name of a choice under that of its group."""
     path = run.folder / "config.yaml"
     config = yaml.safe_load(path.read_text()) if path.is_file() else None
-    lines = [(key.removesuffix(".name"), value) for key, value in settings_lines(config or {})]
-    settings = {key: value for key, value in lines if not f"{key}.".startswith(_IGNORED)}
+    settings = {
+        key.removesuffix(".name"): value
+        for key, value in settings_lines(config or {})
+        if key not in _IGNORED and not key.startswith("dataset.")  # the images tell the dataset
+    }
     return settings | {"detector.weights": _summary_text(run, "weights", "sha256")[:8]}
 
 

@@ -1,13 +1,15 @@
 """What all settings are made of, and what every command has."""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
 )
+
+from bgexp.config.roles import Role
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -20,6 +22,10 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401
+        """Return the same settings with other values, checked like any."""
+        return self.model_validate({**dict(self), **changes})
+
 
 class Tracking(Section):
     """Where runs are recorded; uri null: the SQLite store in the runs folder."""
@@ -31,15 +37,15 @@ class Tracking(Section):
 class TrackedSettings(Section):
     """What every tracked command has."""
 
-    runs_dir: Path
-    tracking: Tracking
+    runs_dir: Annotated[Path, Role.BOOKKEEPING]
+    tracking: Annotated[Tracking, Role.BOOKKEEPING]
 
 
 class Common(TrackedSettings):
     """What every command with a network has."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    device: Literal["auto", "cpu", "cuda"]
+    device: Annotated[Literal["auto", "cpu", "cuda"], Role.EXECUTION]
 
 
 class RunSelection(TrackedSettings):

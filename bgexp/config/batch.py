@@ -11,9 +11,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
-from bgexp.config.base import Common, Count, Positive, Section, Share
-from bgexp.config.detectors import DetectorSettings, check_instances
-from bgexp.config.stages import Combine, Cutout, Refine
+from bgexp.config.base import Count, Section, Share
+from bgexp.config.pipeline import PipelineSettings
+from bgexp.config.roles import Role
 
 
 class QualityRules(Section):
@@ -65,47 +65,32 @@ def _share(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-class BatchSettings(Common):
+class BatchSettings(PipelineSettings):
     """Settings of `bgexp batch`.
 
     Attributes:
-        model: A promoted one, whose detector, combine, refine and seed are taken: champion,
-            previous, a version's number, or NAME@ALIAS or NAME/NUMBER; null: none.
         input: The folder of images.
         output: The folder of results; may lie in the input, or the input in it.
         format: Of the results. PNG and WebP are lossless.
         masks: Whether masks are written too.
-        workers: Processes, each with its share of the cores; null: one for each core. On a
-            GPU they share one network.
-        max_failed: Of what was to be processed; more make the batch fail.
+        max_failed: Share of what was to be processed; where more fail, the batch has failed.
         timeout_s: Seconds; an image that takes longer is given up.
         dry_run: Shows the plan and writes nothing.
         overwrite: Whether results of other settings in the output may be replaced.
     """
 
-    model: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None
-    input: Path
-    output: Path
-    detector: DetectorSettings
-    combine: Combine
-    refine: Refine
-    cutout: Cutout
+    input: Annotated[Path, Role.LOCATION]
+    output: Annotated[Path, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]
     masks: bool
     keep: Keep
     quality: QualityRules
     flags: Flags
     max_megapixels: Annotated[float, Field(gt=0)]
-    workers: Positive | None
-    max_failed: Annotated[Share, BeforeValidator(_share)]
-    timeout_s: Annotated[float, Field(gt=0)]
-    dry_run: bool
-    overwrite: bool
-
-    @model_validator(mode="after")
-    def _instances_are_found(self) -> Self:
-        check_instances(self.detector, self.combine.instances)
-        return self
+    max_failed: Annotated[Share, BeforeValidator(_share), Role.EXECUTION]
+    timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
+    dry_run: Annotated[bool, Role.BOOKKEEPING]
+    overwrite: Annotated[bool, Role.BOOKKEEPING]
 
     @model_validator(mode="after")
     def _jpeg_has_no_alpha(self) -> Self:

@@ -8,13 +8,14 @@ from pydantic import (
 )
 
 from bgexp.config.base import Positive, Section
+from bgexp.config.roles import Role
 
 
 class Folder(Section):
     """Images in a folder, categories by sub-folder, no truth."""
 
     name: Literal["folder"]
-    root: Path
+    root: Annotated[Path, Role.LOCATION]
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -23,8 +24,8 @@ class Pairs(Section):
     """Images and their masks, found by the same path: same stem, or full name plus `.png`."""
 
     name: Literal["pairs"]
-    images: Path
-    masks: Path
+    images: Annotated[Path, Role.LOCATION]
+    masks: Annotated[Path, Role.LOCATION]
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -45,8 +46,8 @@ class Coco(Section):
     """
 
     name: Literal["coco"]
-    images: Path
-    annotations: Path
+    images: Annotated[Path, Role.LOCATION]
+    annotations: Annotated[Path, Role.LOCATION]
     categories: tuple[str | int, ...] | None = None
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200

@@ -10,6 +10,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.base import Positive, Section, Share
+from bgexp.config.roles import Role
 
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
 
@@ -29,10 +30,10 @@ class _Detector(Section):
             fp16 is for GPUs, int8 for openvino.
     """
 
-    score_threshold: Share
-    score_fallback: Share | None = None
-    score_floor: Share | None = None
-    labels: tuple[str | int, ...] | None
+    score_threshold: Annotated[Share, Role.SELECTION]
+    score_fallback: Annotated[Share | None, Role.SELECTION] = None
+    score_floor: Annotated[Share | None, Role.BOOKKEEPING] = None
+    labels: Annotated[tuple[str | int, ...] | None, Role.SELECTION]
     backend: Literal["torch", "openvino"] = "torch"
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
 
@@ -77,14 +78,14 @@ class Demo(_Detector):
     """The shipped class-agnostic Mask R-CNN; weights null: the shipped file."""
 
     name: Literal["demo"]
-    weights: Path | None
+    weights: Annotated[Path | None, Role.LOCATION]
     image_size: Annotated[int, Field(ge=64, le=4096)]
 
 
 class _CocoDetector(_Detector):
     """Torchvision's models; weights: COCO_V1 or a .pth or .safetensors file of a state dict."""
 
-    weights: str
+    weights: Annotated[str, Role.LOCATION]
     min_size: Annotated[int, Field(ge=64, le=4096)]
     max_size: Annotated[int, Field(ge=64, le=8192)]
     detections_per_image: Positive
@@ -113,7 +114,7 @@ class Rembg(Section):
     """
 
     name: Literal["rembg"]
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), Role.LOCATION]
 
     @property
     def floor(self) -> float:

@@ -1,13 +1,13 @@
 """Settings of `bgexp run`."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from bgexp.config.base import Common, Positive, Section, Share
+from bgexp.config.base import Section, Share
 from bgexp.config.datasets import Dataset
-from bgexp.config.detectors import DetectorSettings, check_instances
-from bgexp.config.stages import Combine, Cutout, Refine
+from bgexp.config.pipeline import PipelineSettings
+from bgexp.config.roles import Role
 
 
 class Cache(Section):
@@ -16,31 +16,19 @@ class Cache(Section):
     max_gb: Annotated[float, Field(ge=0)]
 
 
-class RunSettings(Common):
+class RunSettings(PipelineSettings):
     """Settings of `bgexp run`.
 
+    `workers` is one where hydra/launcher=joblib runs the job.
+
     Attributes:
-        model: A promoted one, as in `BatchSettings`; null: none.
-        workers: Processes that the images are shared among, each with its share of the cores;
-            null: one for each core; none where hydra/launcher=joblib runs the job. On a GPU they
-            share one network.
-            OMP_NUM_THREADS says how many cores there are for a run. 1: no worker.
+        samples: The number of pictures kept as samples.
+        max_failed: The share of images that may fail before the run counts as failed.
+        force: Whether it is computed although an identical finished run exists.
     """
 
-    model: Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None = None
-
     dataset: Dataset
-    detector: DetectorSettings
-    combine: Combine
-    refine: Refine
-    cutout: Cutout
-    cache: Cache
-    samples: Annotated[int, Field(ge=0)]
-    max_failed: Share
-    workers: Positive | None
-    force: bool
-
-    @model_validator(mode="after")
-    def _instances_are_found(self) -> Self:
-        check_instances(self.detector, self.combine.instances)
-        return self
+    cache: Annotated[Cache, Role.EXECUTION]
+    samples: Annotated[int, Field(ge=0), Role.SAMPLES]
+    max_failed: Annotated[Share, Role.EXECUTION]
+    force: Annotated[bool, Role.BOOKKEEPING]

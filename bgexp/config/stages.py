@@ -10,6 +10,7 @@ from pydantic import (
 
 from bgexp.config.base import Section, Share
 from bgexp.config.color import parse_color
+from bgexp.config.roles import Role
 
 
 class Combine(Section):
@@ -86,7 +87,7 @@ class UNet(Section):
     """
 
     name: Literal["unet"] = "unet"
-    weights: Path | None = None
+    weights: Annotated[Path | None, Role.LOCATION] = None
     size: Annotated[int, Field(ge=64, le=2048)] = 288
     threshold: Share = 0.5
     reach: Share = 0.1

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from bgexp.config.base import Common, Count, Positive, Section
 from bgexp.config.datasets import Coco, Pairs
 from bgexp.config.detectors import ObjectDetectorSettings
+from bgexp.config.roles import Role
 from bgexp.config.stages import UNet
 
 
@@ -19,10 +20,10 @@ class Composites(Section):
     """Folders of RGBA cut-outs and of backgrounds, split by object into training and validation."""
 
     name: Literal["composites"]
-    cutouts: Path
-    backgrounds: Path
-    validation_cutouts: Path
-    validation_backgrounds: Path
+    cutouts: Annotated[Path, Role.LOCATION]
+    backgrounds: Annotated[Path, Role.LOCATION]
+    validation_cutouts: Annotated[Path, Role.LOCATION]
+    validation_backgrounds: Annotated[Path, Role.LOCATION]
 
 
 class TrainLoop(Section):
@@ -78,7 +79,7 @@ class TrainSettings(Common):
     loop: TrainLoop
     network: Literal["detector", "refiner"]
     init: Literal["weights", "backbone", "random"]
-    backbone: Path | None
+    backbone: Annotated[Path | None, Role.LOCATION]
     classes: Literal["object", "dataset"]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
     devices: Positive

@@ -1,5 +1,6 @@
 """Images to detections, or to soft masks: one file a family of detectors, one for the cache."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -21,6 +22,7 @@ from bgexp.config.detectors import (
     ObjectDetectorSettings,
     Rembg,
 )
+from bgexp.config.roles import NOT_RESULT, Role, dump_without
 from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
 from bgexp.detect.dense import Dense
@@ -61,8 +63,8 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 # The sources that scale images to pictures and run the network.
 LOADER_AND_NETWORK = ("detect", "images/color_profile.py", "images/decode.py")
-# Settings that choose from the network's output or say where its weights lie; no part of a key.
-NOT_NETWORK = {"weights", "model", "score_threshold", "score_fallback", "score_floor", "labels"}
+# Of settings that choose from the network's output or say where its weights lie.
+NOT_NETWORK = (Role.SELECTION, *NOT_RESULT)
 
 
 def build_detector(
@@ -136,7 +138,7 @@ def _build_openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: 
 
     identity = {
         "weights": weights.sha256,
-        "settings": settings.model_dump_json(exclude=NOT_NETWORK | {"precision"}),
+        "settings": json.dumps(dump_without(settings, *NOT_NETWORK) | {"precision": None}),
         "network": source_hash("detect"),
     }
 
@@ -160,7 +162,7 @@ def cached_detector(
     The network is built when it is needed, or asked at the address of an inference server.
     """
     identity: dict[str, Any] = {
-        "architecture": settings.model_dump(mode="json", exclude=NOT_NETWORK),
+        "architecture": dump_without(settings, *NOT_NETWORK),
         "weights": weights.sha256,
         "device": device.type,
         "loader and network": source_hash(*LOADER_AND_NETWORK),

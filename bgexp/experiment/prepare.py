@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bgexp.config.detectors import DetectorSettings, Rembg
+from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import UNet
 from bgexp.datasets.read import Dataset, read_dataset
@@ -17,21 +18,6 @@ from bgexp.pipeline.refine import find_network, load_network
 from bgexp.system.hashing import sha256_bytes
 from bgexp.system.provenance import package_versions, source_hash
 from bgexp.tracking.store import open_store
-
-# Settings that cannot change a result; where data and weights lie is no part of what they are.
-NOT_IDENTITY: dict[str, bool | set[str]] = {
-    "tracking": True,
-    "runs_dir": True,
-    "force": True,
-    "model": True,
-    "cache": True,
-    "device": True,
-    "max_failed": True,
-    "workers": True,
-    "dataset": {"root", "images", "masks", "annotations"},
-    "detector": {"weights", "model", "score_floor"},
-    "refine": {"weights"},
-}
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,7 @@ class RunInputs:
     def identity(self) -> str:
         """SHA-256 over everything that can change the result."""
         parts = {
-            "settings": self.settings.model_dump(mode="json", exclude=NOT_IDENTITY),
+            "settings": dump_without(self.settings, *NOT_RESULT),
             "score_floor": self.settings.detector.floor,
             "dataset": self.dataset.digest,
             "weights": self.weights.sha256,
@@ -111,6 +97,4 @@ def _load_key(detector: DetectorSettings) -> DetectorSettings:
     """Return the settings that decide what is loaded: a threshold is none of them."""
     if isinstance(detector, Rembg):
         return detector
-    return detector.model_copy(
-        update={"score_threshold": 0.0, "score_fallback": None, "score_floor": None}
-    )
+    return detector.replace(score_threshold=0.0, score_fallback=None, score_floor=None)

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from bgexp.config.batch import BatchSettings
 from bgexp.config.load import load_settings, write_overrides
-from bgexp.config.run import RunSettings
+from bgexp.config.pipeline import PipelineSettings
 from bgexp.detect.build import build_detector
 from bgexp.detect.device import pick_device
 from bgexp.detect.inference_server import ServerAddress
@@ -26,7 +25,7 @@ class Remover:
 
     def __init__(
         self,
-        settings: RunSettings | BatchSettings | None = None,
+        settings: PipelineSettings | None = None,
         server: ServerAddress | None = None,
     ) -> None:
         self.settings = settings or load_settings("run")

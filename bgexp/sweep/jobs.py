@@ -137,8 +137,7 @@ def _add_score_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunS
         return settings
     if detector.name not in floors:
         return settings
-    detector_with_floor = detector.model_copy(update={"score_floor": floors[detector.name]})
-    return settings.model_copy(update={"detector": detector_with_floor})
+    return settings.replace(detector=detector.replace(score_floor=floors[detector.name]))
 
 
 def _write_end(folder: Path, status: str, error: str, summary: Mapping[str, Any] = _EMPTY) -> None:

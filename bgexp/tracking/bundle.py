@@ -12,14 +12,15 @@ from typing import Any, Literal
 from bgexp.config.base import Section
 from bgexp.config.check import check_settings
 from bgexp.config.detectors import DetectorSettings
+from bgexp.config.pipeline import STAGES
+from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
-from bgexp.config.stages import Combine, Cutout, Refine, UNet
+from bgexp.config.stages import Combine, Cutout, Refine
 from bgexp.errors import UserError
 from bgexp.system.hashing import sha256_bytes, sha256_file
 
 SETTINGS = "settings.json"
 DETECTOR, REFINER = "detector.safetensors", "refiner.safetensors"
-STAGES = ("detector", "combine", "refine", "cutout", "seed")
 
 
 class _Content(Section):
@@ -55,13 +56,9 @@ class Bundle:
 
 
 def stages_of(settings: RunSettings) -> dict[str, Any]:
-    """Return the settings that make a result, by STAGES, whatever their weights are called."""
-    stages = settings.model_dump(mode="json", include=set(STAGES))
-    # A sweep's floor serves other thresholds; production needs its own only.
-    stages["detector"] |= {"weights": None, "score_floor": None}
-    if isinstance(settings.refine, UNet):
-        stages["refine"] |= {"weights": None}
-    return {name: stages[name] for name in STAGES}
+    """Return the settings that decide what becomes of an image, by STAGES, without weights."""
+    values = dump_without(settings, *NOT_RESULT)
+    return {name: values[name] for name in STAGES}
 
 
 def load_bundle(folder: Path) -> Bundle:

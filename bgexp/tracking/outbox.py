@@ -113,8 +113,8 @@ def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> 
 def _send(settings: TrackedSettings, file: Path) -> str:
     """Send one record and delete its file; what an interrupted attempt left is removed first."""
     post, name = json.loads(file.read_text()), file.name
-    tracking = settings.tracking.model_copy(update={"experiment": post["experiment"]})
-    run_id = _create_run(settings.model_copy(update={"tracking": tracking}), post, name)
+    tracking = settings.tracking.replace(experiment=post["experiment"])
+    run_id = _create_run(settings.replace(tracking=tracking), post, name)
     file.unlink()
     return run_id
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from bgexp import __version__
 from bgexp.config.base import TrackedSettings
-from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.run import RunSettings
+from bgexp.config.pipeline import PipelineSettings
 from bgexp.errors import UserError
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
 from bgexp.tracking.store import first_line, open_store
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-Tool = TypeVar("Tool", RunSettings, BatchSettings)
+Pipeline = TypeVar("Pipeline", bound=PipelineSettings)
 
 NAME = "bgexp"
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -107,7 +106,7 @@ def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
     return version, _download(settings, version)
 
 
-def with_model(settings: Tool) -> tuple[Tool, Version | None]:
+def with_model(settings: Pipeline) -> tuple[Pipeline, Version | None]:
     """Return the settings with the stages of the promoted model they name, and its version.
 
     The background stays that of the settings. The version is None where none is named.

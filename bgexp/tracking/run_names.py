@@ -5,6 +5,7 @@ from pathlib import PurePath
 from typing import Any
 
 from bgexp.config.check import flattened
+from bgexp.config.roles import Role, find_keys
 from bgexp.config.run import RunSettings
 
 SEPARATOR = " · "
@@ -15,7 +16,7 @@ ALWAYS = {
     "detector.score_threshold": "score",
     "refine.name": "",
 }
-NEVER_NAMED = ("runs_dir", "force", "tracking.uri", "tracking.experiment", "detector.score_floor")
+NEVER_NAMED = find_keys(RunSettings, Role.BOOKKEEPING)
 
 
 def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:

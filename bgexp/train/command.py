@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bgexp import __version__
 from bgexp.config.check import flattened
+from bgexp.config.roles import Role, dump_without
 from bgexp.config.train import TrainSettings
 from bgexp.datasets.read import Dataset
 from bgexp.detect.device import device_name, pick_device
@@ -188,7 +189,7 @@ class _TrainingLog:
             "bgexp": __version__,
             "model": settings.network,
             "classes": json.dumps(self.classes),
-            "settings": settings.model_dump_json(exclude={"tracking", "runs_dir", "backbone"}),
+            "settings": json.dumps(dump_without(settings, Role.BOOKKEEPING, Role.LOCATION)),
             **read_card(self.folder / BEST),  # step and scores of the weights that were best
             "steps": str(self.trainer.step),
             "run_id": self.run.run_id,

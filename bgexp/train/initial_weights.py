@@ -55,7 +55,7 @@ def _build_detector(settings: TrainSettings, classes: tuple[str, ...]) -> MaskRC
     if isinstance(detector, Demo):
         if classes != OBJECT:
             raise UserError("classes: detector=demo knows one class (got 'dataset'; use object)")
-        detector = detector.model_copy(update={"image_size": settings.loop.image_size})
+        detector = detector.replace(image_size=settings.loop.image_size)
     model = build_model(detector, len(classes))
     if settings.init == "weights":
         _load_weights(model, detector, classes)
