@@ -42,7 +42,7 @@ def store(run_cli, fast, tmp_path_factory):
     found = find_runs(settings, [], None)[::-1]  # the oldest first
     small, blind, none, grabcut = found
     return SimpleNamespace(
-        runs=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
+        runs_dir=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
     )
 
 
