@@ -4,9 +4,10 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from http.client import HTTPConnection
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 
 import psutil
 import pytest
@@ -109,11 +110,18 @@ def test_nothing_outlives_it(tmp_path, monkeypatch, free_port, number):
     replace_python(tmp_path, monkeypatch, stubborn)
     monkeypatch.setattr(ui, "STOP_S", 0.3)
     before = psutil.Process().children(recursive=True)
-    Timer(0.7, os.kill, (os.getpid(), number)).start()
+    Thread(target=signal_when_ready, args=(tmp_path / "ui.log", number)).start()
     assert ui.serve_ui(settings_for(tmp_path, free_port)) == 0
     assert (tmp_path / "ui.log").read_text() == "ready\n"
     assert psutil.Process().children(recursive=True) == before
     assert not [p for p in psutil.process_iter() if working_folder(p) == str(tmp_path)]
+
+
+def signal_when_ready(log, number):
+    """Send a signal to this process, once the server of `replace_python` runs."""
+    while not (log.exists() and "ready" in log.read_text()):
+        time.sleep(0.05)
+    os.kill(os.getpid(), number)
 
 
 def working_folder(process):
