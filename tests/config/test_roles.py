@@ -56,7 +56,8 @@ def test_what_is_left_out_is_left_out_at_every_depth():
     dumped = dump_without(settings, *NOT_RESULT)
     assert dumped.keys() == {*STAGES, "dataset", "samples"}
     assert dumped["dataset"] == {"name": "folder", "subset": None, "max_megapixels": 200}
-    assert "weights" not in dumped["detector"] and "score_floor" not in dumped["detector"]
+    assert "weights" not in dumped["detector"]
+    assert "score_floor" not in dumped["detector"]
     assert dump_without(settings) == settings.model_dump(mode="json")
 
 
