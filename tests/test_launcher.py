@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import psutil
 import pytest
 
-from bgexp.experiment.run_folder import read_summary
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 SIDE_BY_SIDE = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "refine=none,guided"]
@@ -39,7 +39,7 @@ def test_jobs_side_by_side(command, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "runs/sweep").iterdir()
-    summaries = [read_summary(folder / job) for job in ("0", "1")]
+    summaries = [RunFolder(folder / job).read_summary() for job in ("0", "1")]
     assert [summary["counts"]["ok"] for summary in summaries] == [2, 2]
     found = tracked(tmp_path / "runs")
     assert {run.info.status for run in found.values()} == {"FINISHED"}

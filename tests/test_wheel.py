@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bgexp.experiment.run_folder import read_summary
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
@@ -74,7 +74,7 @@ def test_runs_from_the_wheel(installed, fast, tmp_path):
     assert "seed: 77" in wheel("run", "--cfg", "job", "experiment=marker")
     wheel("run", *fast, "experiment=marker")
     [folder] = (tmp_path / "runs/run").iterdir()
-    summary = read_summary(folder)
+    summary = RunFolder(folder).read_summary()
     assert summary["dataset"]["root"] == str((installed / "bgexp/sample/images").resolve())
     assert summary["bgexp"]["git_commit"] is None
     assert summary["counts"]["ok"] == 2

@@ -17,8 +17,8 @@ from bgexp.config.batch import BatchSettings
 from bgexp.images.decode import ImageError, load_image, thumbnail
 from bgexp.report.gallery import PANEL
 from bgexp.system.atomic import write_whole
+from bgexp.tracking.run_folder import PAGE, SUMMARY
 
-PAGE = "report.html"
 SHOWN = 24
 _THREADS = 2  # decoders release the GIL; more threads would hold more images in memory at once
 
@@ -56,6 +56,6 @@ def draw_batch(
     with ThreadPoolExecutor(_THREADS) as pool:
         pairs = zip(paths, pool.map(load_pair, paths), strict=True)
         thumbnails = {path: pair for path, pair in pairs if pair}
-    links = {name: name for name in ("summary.json", PARQUET, CSV)}
+    links = {name: name for name in (SUMMARY, PARQUET, CSV)}
     page = render_batch(summary, settings.model_dump(mode="json"), rows, thumbnails, began, links)
     write_whole(output / PAGE, page)

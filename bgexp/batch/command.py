@@ -10,7 +10,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from bgexp.batch.artifacts import PAGE, draw_batch
+from bgexp.batch.artifacts import draw_batch
 from bgexp.batch.journal import Identity, Journal, Record
 from bgexp.batch.manifest import CSV, PARQUET, write_manifest
 from bgexp.batch.output_folder import (
@@ -46,8 +46,7 @@ from bgexp.system.signals import StopRequest, stopping
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.outbox import Post, outbox
 from bgexp.tracking.registry import Version, with_model
-
-SUMMARY = "summary.json"
+from bgexp.tracking.run_folder import PAGE, SUMMARY
 
 
 @dataclass(frozen=True)

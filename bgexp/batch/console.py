@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bgexp.batch.artifacts import PAGE
 from bgexp.batch.command import BatchResult
 from bgexp.batch.planned import PlannedFile
 from bgexp.config.batch import BatchSettings
 from bgexp.report.tables import pace
 from bgexp.system.terminal import printable
+from bgexp.tracking.run_folder import RunFolder
 
 
 def show_plan(planned: Sequence[PlannedFile]) -> None:
@@ -51,7 +51,7 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
         console.print("Flags:   " + ", ".join(f"{name} {count:,}" for name, count in flags.items()))
     output = Path(settings.output)
     console.print(Text(f"Results: {printable(output)}"))
-    console.print(Text(f"Look at: {printable(output / PAGE)}"))
+    console.print(Text(f"Look at: {printable(RunFolder(output).page)}"))
     if result.summary["status"] == "failed":
         share = counts["failed"] / max(1, counts["failed"] + counts["done"])
         line = f"{counts['failed']:,} failed ({share:.1%}), more than max_failed allows"

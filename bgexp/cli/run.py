@@ -29,11 +29,12 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import show_results
-    from bgexp.sweep.jobs import run_sweep
+    from bgexp.sweep.jobs import SHARED, run_sweep
+    from bgexp.tracking.run_folder import SUMMARY, RunFolder
 
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     folder = Path(OmegaConf.select(config, key)).resolve()
-    if any((folder / name).exists() for name in ("summary.json", "sweep.json")):
+    if any((folder / name).exists() for name in (SUMMARY, SHARED)):
         raise UserError(f"{key}: {folder} holds the results of an earlier run")
     check_ready(job_settings)
     # These were read already; the address goes on without its credentials.
@@ -44,7 +45,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
         folders = run_sweep(job_settings, folder, lambda: _run_hydra(options, fixed))
     else:
         _run_hydra(options, fixed)
-        folders = [folder]
+        folders = [RunFolder(folder)]
     return 0 if show_results(folders, job_settings[0]) else 1
 
 
@@ -117,10 +118,11 @@ def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
 def _run_job(composed: DictConfig) -> None:
     from bgexp.detect.device import limit_threads
     from bgexp.sweep.jobs import run_job
+    from bgexp.tracking.run_folder import RunFolder
 
     limit_threads()
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None
     overrides = list(hydra_config.overrides.task)
     settings = _check_run(composed, overrides)
-    run_job(settings, Path(hydra_config.runtime.output_dir), overrides, sweep)
+    run_job(settings, RunFolder(Path(hydra_config.runtime.output_dir)), overrides, sweep)

@@ -1,21 +1,19 @@
 """How alike the masks of runs are to those of a reference run, which is no truth."""
 
-import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from bgexp.compare.comparable_runs import run_label
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.errors import UserError
-from bgexp.experiment.saved_masks import MASKS
-from bgexp.images.decode import ImageError, decode_mask
+from bgexp.images.decode import ImageError
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.counts import BoolMask
 from bgexp.metrics.overlap import boundary_iou, dice, iou
 from bgexp.system.progress import progress
 from bgexp.tracking.past_runs import StoredRun
+from bgexp.tracking.run_folder import MASKS, RunFolder, open_masks
 
 AGREEMENT = {"iou": iou, "boundary_iou": boundary_iou, "dice": dice}
 
@@ -33,7 +31,7 @@ def add_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
     paths = [path for path, digest in images if (path, digest) in available]
     if not paths:
         raise UserError(f"reference: run {reference.run_id[:8]} has none of the images compared")
-    if not (reference.folder / MASKS).is_file():
+    if not reference.folder.has(MASKS):
         raise UserError(f"reference: the masks of run {reference.run_id[:8]} are gone")
     variants = []
     with progress("agreement", len(comparison.variants)) as step:
@@ -44,7 +42,7 @@ def add_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
 
 
 def _measure_agreement(
-    variant: Variant, folders: Mapping[str, Path], reference: StoredRun, paths: list[str]
+    variant: Variant, folders: Mapping[str, RunFolder], reference: StoredRun, paths: list[str]
 ) -> Variant:
     if variant.run_id == reference.run_id:  # with itself it agrees
         return variant
@@ -55,14 +53,13 @@ def _measure_agreement(
     return replace(variant, agreement={key: aggregate(values) for key, values in scores.items()})
 
 
-def _mask_pairs(*folders: Path, paths: list[str]) -> Iterator[tuple[BoolMask, BoolMask]]:
+def _mask_pairs(*folders: RunFolder, paths: list[str]) -> Iterator[tuple[BoolMask, BoolMask]]:
     """Yield each image's masks in two runs, HxW bool; none for an image that failed in either."""
-    if not (folders[0] / MASKS).is_file():
+    if not folders[0].has(MASKS):
         return
-    with ExitStack() as stack:
-        archives = [stack.enter_context(zipfile.ZipFile(folder / MASKS)) for folder in folders]
+    with open_masks(folders) as archives:
         for path in paths:
             with suppress(KeyError, ImageError):
-                mask, target = (decode_mask(archive.read(f"{path}.png")) for archive in archives)
+                mask, target = (archive.read(path) for archive in archives)
                 if mask.shape == target.shape:
                     yield mask, target

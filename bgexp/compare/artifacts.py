@@ -6,41 +6,35 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from bgexp.compare.comparison import Comparison
 from bgexp.compare.page import render_compare
-from bgexp.config.check import check_settings
-from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.results import PAGE
-from bgexp.experiment.saved_masks import MASKS
 from bgexp.sweep.artifacts import draw_variants
 from bgexp.sweep.page import choose_disagreeing, choose_variants
-from bgexp.system.atomic import write_whole
+from bgexp.tracking.run_folder import MASKS, RunFolder
 
 MAX_IMAGES = 8  # images on which the runs disagree most
 Pictures = dict[str, dict[str, NDArray[np.uint8]]]
 
 
 def draw_comparison(
-    folder: Path, comparison: Comparison, settings: Mapping[str, Any], links: Mapping[str, str]
+    folder: RunFolder, comparison: Comparison, settings: Mapping[str, Any], links: Mapping[str, str]
 ) -> None:
-    """Write report.html into the folder; links are files beside it."""
+    """Write the page into the folder; links are files beside it."""
     pages = {
-        name: os.path.relpath(run / PAGE, folder)
+        name: os.path.relpath(run.page, folder.path)
         for name, run in comparison.folders.items()
-        if (run / PAGE).is_file()
+        if run.page.is_file()
     }
     when = datetime.now().astimezone()
     page = render_compare(comparison, settings, _draw_pictures(comparison), when, pages, links)
-    write_whole(folder / PAGE, page)
+    folder.write_page(page)
 
 
 def _draw_pictures(comparison: Comparison) -> Pictures:
@@ -49,18 +43,14 @@ def _draw_pictures(comparison: Comparison) -> Pictures:
     folders = {
         run.name: comparison.folders[run.name]
         for run in comparison.runs
-        if run.name in names and (comparison.folders[run.name] / MASKS).is_file()
+        if run.name in names and comparison.folders[run.name].has(MASKS)
     }
     paths = choose_disagreeing(comparison.runs, MAX_IMAGES)
     with suppress(UserError, OSError, zipfile.BadZipFile):
-        settings = _read_settings(comparison.folders[comparison.baseline])
+        settings = comparison.folders[comparison.baseline].read_settings()
         dataset = _drop_changed_images(read_dataset(settings.dataset, settings.seed), comparison)
         return draw_variants(paths, folders, dataset, settings.dataset.max_megapixels)
     return {}
-
-
-def _read_settings(folder: Path) -> RunSettings:
-    return check_settings(RunSettings, yaml.safe_load((folder / "config.yaml").read_text()))
 
 
 def _drop_changed_images(dataset: Dataset, comparison: Comparison) -> Dataset:

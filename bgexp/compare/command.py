@@ -17,6 +17,7 @@ from bgexp.report.finding import RunResult
 from bgexp.sweep.effects import job_names
 from bgexp.system.atomic import write_json
 from bgexp.tracking.past_runs import StoredRun, find_runs
+from bgexp.tracking.run_folder import ROWS, RunFolder
 from bgexp.tracking.votes import read_votes
 
 DOCUMENT = "compare.json"
@@ -53,18 +54,17 @@ def compare_runs(settings: CompareSettings) -> Comparison:
 
 
 def write_comparison(comparison: Comparison, folder: Path, settings: CompareSettings) -> None:
-    """Write compare.json and report.html into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write compare.json and the page into the folder."""
     write_json(folder / DOCUMENT, build_document(comparison))
     content = settings.model_dump(mode="json")
-    draw_comparison(folder, comparison, content, {DOCUMENT: DOCUMENT})
+    draw_comparison(RunFolder(folder), comparison, content, {DOCUMENT: DOCUMENT})
 
 
 def _explain_unusable(run: StoredRun) -> str:
     """Return why a run cannot be compared; empty where it can."""
     if run.status != "FINISHED":
         return f"it is {run.status.lower()}, not finished"
-    return "" if len(run.rows) else "it left no per_image.parquet"
+    return "" if len(run.rows) else f"it left no {ROWS}"
 
 
 def _find_one(settings: CompareSettings, key: str, word: str) -> StoredRun:

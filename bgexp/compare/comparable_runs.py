@@ -1,18 +1,15 @@
 """Earlier runs as variants of one result: which they are, and the images that all of them have."""
 
-import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from bgexp.compare.common_images import match_images
 from bgexp.config.base import RunSelection
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.saved_masks import MASKS
 from bgexp.report.finding import RunResult
 from bgexp.tracking.past_runs import StoredRun, find_runs
+from bgexp.tracking.run_folder import MASKS, open_masks
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,21 +80,13 @@ def run_label(run: StoredRun) -> str:
 
 def fingerprints(comparable: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
     """Return by path the checksum and size of each run's mask file: equal ones are equal masks."""
-    with ExitStack() as stack:
-        archives = [
-            stack.enter_context(zipfile.ZipFile(run.folder / MASKS)) for run in comparable.runs
-        ]
-        return {path: [_fingerprint(file, path) for file in archives] for path in comparable.paths}
-
-
-def _fingerprint(archive: zipfile.ZipFile, path: str) -> tuple[int, int]:
-    entry = archive.getinfo(f"{path}.png")
-    return entry.CRC, entry.file_size
+    with open_masks(run.folder for run in comparable.runs) as archives:
+        return {path: [file.fingerprint(path) for file in archives] for path in comparable.paths}
 
 
 def _explain_unusable(run: StoredRun) -> str:
     """Return why a run has nothing to show; empty where it has."""
     if run.status != "FINISHED":
         return f"it is {run.status.lower()}, not finished"
-    has_files = len(run.rows) and Path(run.folder / MASKS).is_file()
+    has_files = len(run.rows) and run.folder.has(MASKS)
     return "" if has_files else f"its {MASKS} is gone"

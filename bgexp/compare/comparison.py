@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 import pandas as pd
 
@@ -18,6 +17,7 @@ from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.metrics.win_rate import SelfAgreement, Vote, WinRate, self_agreement, win_rate
 from bgexp.report.finding import RunResult, column
 from bgexp.sweep.effects import Effect, effects, scores
+from bgexp.tracking.run_folder import RunFolder
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Comparison:
     left_out: Mapping[str, str] = field(default_factory=dict)
     cautions: Sequence[str] = ()
     reference: str = ""
-    folders: Mapping[str, Path] = field(default_factory=dict)
+    folders: Mapping[str, RunFolder] = field(default_factory=dict)
     votes: Sequence[Vote] = ()
 
     @property

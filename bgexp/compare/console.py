@@ -11,11 +11,11 @@ from rich.text import Text
 
 from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
-from bgexp.experiment.results import PAGE
 from bgexp.report.evidence import signed
 from bgexp.report.labels import display_name
 from bgexp.sweep.effects import SCORES
 from bgexp.system.terminal import printable
+from bgexp.tracking.run_folder import RunFolder
 
 _WITHOUT_TRUTH = ("coverage", "nothing_found", "confidence")
 _SHORT = {"foreground_recall": "fg recall", "background_leakage": "bg leak"}
@@ -134,7 +134,7 @@ def _summary_lines(comparison: Comparison, folder: Path) -> list[str]:
         lines.append("Scores:  none without truth; checks warn, they never choose")
         lines.append(f"Next:    bgexp review {ids}   (compare by eye)")
         lines.append(f"         bgexp select {ids}   (which images to label)")
-    return [*lines, f"Look at: {folder / PAGE}"]
+    return [*lines, f"Look at: {RunFolder(folder).page}"]
 
 
 def _format_number(value: float) -> str:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import yaml
-
 from bgexp.config.roles import NOT_RESULT, Role, find_keys
 from bgexp.config.run import RunSettings
 from bgexp.report.labels import settings_lines
@@ -48,11 +46,9 @@ def _differs(key: str, settings: Sequence[Mapping[str, str]]) -> bool:
 
 def _read_settings(run: StoredRun) -> dict[str, str]:
     """Read a run's settings by override, as text; the name of a choice under that of its group."""
-    path = run.folder / "config.yaml"
-    config = yaml.safe_load(path.read_text()) if path.is_file() else None
     settings = {
         key.removesuffix(".name"): value
-        for key, value in settings_lines(config or {})
+        for key, value in settings_lines(run.folder.read_config())
         if key not in _IGNORED and not key.startswith("dataset.")  # the images tell the dataset
     }
     return settings | {"detector.weights": _summary_text(run, "weights", "sha256")[:8]}

@@ -3,13 +3,11 @@
 import logging
 import math
 import sys
-import zipfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
-from pathlib import Path
 from typing import TypeVar
 
 from rich.progress import track
@@ -28,11 +26,12 @@ from bgexp.experiment.prepare import RunInputs, detector_behind_cache
 from bgexp.experiment.results import ImageResult
 from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, small_pair
 from bgexp.images.decode import encode_mask
-from bgexp.system.atomic import TEMPORARY
 from bgexp.system.cores import share_of_cores, threads_each
 from bgexp.system.peak_memory import peak_memory, reset_peak_memory
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, preload, run_tasks
+from bgexp.tracking.mask_archive import MaskArchive
+from bgexp.tracking.run_folder import RunFolder
 
 T = TypeVar("T")
 Watcher = Callable[[Item, Detections], None]
@@ -86,13 +85,13 @@ class DatasetEvaluation:
     stopped: Interrupted | None = None
 
 
-def evaluate_dataset(inputs: RunInputs, folder: Path, watch: Watcher) -> DatasetEvaluation:
-    """Evaluate every image to a row and a mask in masks.zip; `watch` gets its detections."""
+def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> DatasetEvaluation:
+    """Evaluate every image to a row and a saved mask; `watch` gets its detections."""
     items = inputs.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
     evaluation = DatasetEvaluation(count_workers(inputs.settings, len(items)))
     waiting: dict[str, ImageEvaluation] = {}
-    with _mask_archive(folder / "masks.zip") as archive:
+    with folder.create_masks() as archive:
         try:
             with closing(_evaluate_images(inputs, tasks, evaluation.workers)) as finished:
                 for result in _show_progress(finished, len(tasks)):
@@ -111,11 +110,11 @@ def _keep_result(
     item: Item,
     result: ImageEvaluation,
     evaluation: DatasetEvaluation,
-    archive: zipfile.ZipFile,
+    archive: MaskArchive,
     watch: Watcher,
 ) -> None:
     if result.mask:
-        archive.writestr(zipfile.ZipInfo(f"{item.path}.png"), result.mask)
+        archive.add(item.path, result.mask)
     else:
         log.warning("%s: %s", item.path, result.row.reason)
     if result.pair is not None:
@@ -195,15 +194,3 @@ def _show_progress(results: Iterable[T], total: int) -> Iterator[T]:
         yield result
         if number * 4 // total > (number - 1) * 4 // total:
             log.info("%d of %d images", number, total)
-
-
-@contextmanager
-def _mask_archive(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open the archive of masks; it gets its name when it is complete."""
-    partial_path = path.parent / TEMPORARY.replace("*", "masks")
-    try:
-        with zipfile.ZipFile(partial_path, "w") as archive:
-            yield archive
-        partial_path.replace(path)
-    finally:
-        partial_path.unlink(missing_ok=True)

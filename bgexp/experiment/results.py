@@ -3,14 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
-from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
 
 UNREFINED = ("iou", "boundary_iou")  # metrics that are also taken before refinement
@@ -93,10 +91,10 @@ class Summary:
     error: str = ""
     schema_version: int = SCHEMA_VERSION
 
-    def write(self, path: Path) -> None:
-        """Write the summary as strict JSON, whole or not at all; undefined numbers are null."""
+    def document(self) -> dict[str, Any]:
+        """Return the content of the file, in its order."""
         fields = asdict(self)
-        write_json(path, {"schema_version": fields.pop("schema_version"), **fields})
+        return {"schema_version": fields.pop("schema_version"), **fields}
 
 
 def run_status(counts: dict[str, int], max_failed: float) -> Status:
@@ -107,11 +105,10 @@ def run_status(counts: dict[str, int], max_failed: float) -> Status:
     return "failed" if counts["failed"] / max(1, counts["total"]) > max_failed else "finished"
 
 
-def write_rows(rows: Sequence[ImageResult], path: Path) -> None:
-    """Write the rows as Parquet, whole or not at all."""
+def rows_table(rows: Sequence[ImageResult]) -> pd.DataFrame:
+    """Return the rows as a table."""
     columns = ImageResult("", "", "", "ok").flat()  # a run that was interrupted at once has no row
-    table = pd.DataFrame([row.flat() for row in rows], columns=list(columns))
-    write_whole(path, table.to_parquet(index=False))
+    return pd.DataFrame([row.flat() for row in rows], columns=list(columns))
 
 
 def numbers(summary: Summary) -> dict[str, float]:
@@ -133,6 +130,3 @@ def numbers(summary: Summary) -> dict[str, float]:
         if "iou" in group["metrics"]:
             flat[f"category.{category}.iou.mean"] = group["metrics"]["iou"]["mean"]
     return flat | {"images_per_s": summary.images_per_s, "peak_rss_bytes": summary.peak_rss_bytes}
-
-
-PAGE = "report.html"

@@ -1,13 +1,9 @@
 """One tracked experiment: a dataset through the pipeline to results."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
-
-import yaml
 
 from bgexp.config.check import flattened
 from bgexp.config.detectors import Rembg
@@ -30,28 +26,28 @@ from bgexp.experiment.artifacts import draw_run
 from bgexp.experiment.evaluate_dataset import DatasetEvaluation, evaluate_dataset
 from bgexp.experiment.mask_ap import MaskAveragePrecision
 from bgexp.experiment.prepare import RunInputs, prepare
-from bgexp.experiment.results import Summary, numbers, run_status, write_rows
+from bgexp.experiment.results import Summary, numbers, rows_table, run_status
 from bgexp.experiment.tracked_table import picture_table
-from bgexp.system.atomic import write_whole
 from bgexp.system.peak_memory import peak_memory
 from bgexp.system.provenance import bgexp_state, package_versions
 from bgexp.tracking.active_run import Run, tracked_run
+from bgexp.tracking.past_runs import find_finished
+from bgexp.tracking.run_folder import PAGE, RunFolder
 from bgexp.tracking.run_names import run_name
-from bgexp.tracking.store import find_finished
 
 log = logging.getLogger(__name__)
 
 
 def run_experiment(
     settings: RunSettings,
-    folder: Path,
+    folder: RunFolder,
     parent_run_id: str | None = None,
     varied: Sequence[str] = (),
 ) -> Summary:
     """Run one experiment, or take over the results of an identical finished one.
 
-    The folder gets config.yaml, summary.json, per_image.parquet, masks.zip and samples/, which
-    the tracking store shows as artifacts.
+    The folder gets its settings, summary, rows, masks, samples and page, which the tracking store
+    shows as artifacts.
 
     Args:
         settings: The settings of the run.
@@ -59,11 +55,9 @@ def run_experiment(
         parent_run_id: The id of its sweep, if any.
         varied: Keys in which it differs from the sweep's other jobs; its name begins with them.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-    write_whole(folder / "config.yaml", config.encode())
+    folder.write_settings(settings)
     name = run_name(settings, varied)
-    with tracked_run(settings, "run", name, folder, parent_run_id) as run:
+    with tracked_run(settings, "run", name, folder.path, parent_run_id) as run:
         inputs = prepare(settings)
         _log_setup(run, inputs)
         earlier = None if settings.force else find_finished(settings, inputs.identity)
@@ -89,10 +83,12 @@ def _log_setup(run: Run, inputs: RunInputs) -> None:
     run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
 
 
-def _reuse_results(run: Run, inputs: RunInputs, folder: Path, run_id: str, source: Path) -> Summary:
+def _reuse_results(
+    run: Run, inputs: RunInputs, folder: RunFolder, run_id: str, source: RunFolder
+) -> Summary:
     log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
     run.copy_artifacts(run_id)
-    summary = Summary(**json.loads((source / "summary.json").read_text()))
+    summary = Summary(**source.read_summary())
     summary = replace(
         summary,
         run_id=run.run_id,
@@ -101,8 +97,8 @@ def _reuse_results(run: Run, inputs: RunInputs, folder: Path, run_id: str, sourc
         status=run_status(summary.counts, inputs.settings.max_failed),
     )
     began = datetime.now().astimezone()
-    for path in (p for p in source.rglob("*") if p.is_file()):
-        target = folder / path.relative_to(source)
+    for path in (p for p in source.path.rglob("*") if p.is_file()):
+        target = folder.path / path.relative_to(source.path)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.hardlink_to(path)
@@ -112,7 +108,7 @@ def _reuse_results(run: Run, inputs: RunInputs, folder: Path, run_id: str, sourc
     return summary
 
 
-def _compute_results(run: Run, inputs: RunInputs, folder: Path) -> Summary:
+def _compute_results(run: Run, inputs: RunInputs, folder: RunFolder) -> Summary:
     began = datetime.now().astimezone()
     precision = _mask_precision(inputs)
 
@@ -123,7 +119,7 @@ def _compute_results(run: Run, inputs: RunInputs, folder: Path) -> Summary:
     evaluation = evaluate_dataset(inputs, folder, watch)
     mask_ap = {} if precision is None or evaluation.stopped is not None else precision.result()
     summary = _build_summary(run, inputs, evaluation, mask_ap)
-    write_rows(evaluation.rows, folder / "per_image.parquet")
+    folder.write_rows(rows_table(evaluation.rows))
     if evaluation.stopped is None:
         _draw_page(folder, summary, inputs, began)
         run.log_table(picture_table(evaluation.rows, evaluation.pairs), "per_image.json")
@@ -192,20 +188,20 @@ def _describe_weights(inputs: RunInputs) -> dict[str, str]:
     return weights
 
 
-def _draw_page(folder: Path, summary: Summary, inputs: RunInputs, began: datetime) -> None:
+def _draw_page(folder: RunFolder, summary: Summary, inputs: RunInputs, began: datetime) -> None:
     """Draw the page; if that fails, log it: numbers that took hours are kept."""
     try:
         draw_run(folder, asdict(summary), inputs.dataset, inputs.settings, began)
     except Exception as error:
-        log.warning("no report.html: %s: %s", type(error).__name__, error, exc_info=True)
+        log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
 
 
-def _record(run: Run, summary: Summary, folder: Path) -> None:
+def _record(run: Run, summary: Summary, folder: RunFolder) -> None:
     """Write the summary, the last of the folder's files: where it is, all else is. Log them."""
-    summary.write(folder / "summary.json")
+    folder.write_summary(summary.document())
     run.log_metrics(numbers(summary))
     run.set_tags({"mlflow.note.content": _describe_summary(summary)})
-    run.log_folder(folder)
+    run.log_folder(folder.path)
     run.failed = summary.status == "failed"
 
 

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any
 
 import pandas as pd
-import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +24,7 @@ from bgexp.quality.outliers import bounds, dimensions
 from bgexp.quality.page import SizeDistribution, render_quality
 from bgexp.quality.reconcile import plain, reconcile
 from bgexp.quality.table import by_category, findings, formats, quality_table, read_metadata_table
-from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.atomic import write_whole
 from bgexp.system.cores import available_cores
 from bgexp.system.hashing import sha256_bytes
 from bgexp.system.listing import FileEntry, all_files
@@ -37,8 +36,9 @@ from bgexp.system.signals import stopping
 from bgexp.system.terminal import printable
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.active_run import Run, tracked_run
+from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
 
-PAGE, SUMMARY, PARQUET, CSV = "report.html", "summary.json", "quality.parquet", "quality.csv"
+PARQUET, CSV = "quality.parquet", "quality.csv"
 SECONDS = 60.0  # time limit of one file
 
 
@@ -73,9 +73,8 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     if not files:
         raise UserError(f"dataset.root: {root} is empty")
     metadata = read_metadata_table(settings.metadata, [file.path for file in files])
-    folder.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-    write_whole(folder / "config.yaml", config.encode())
+    files_of_run = RunFolder(folder)
+    files_of_run.write_settings(settings)
     with tracked_run(settings, "analyze", f"analyze {root.name}", folder) as run:
         start_time, start = datetime.now().astimezone(), monotonic()
         inspections = inspect_all(files, settings)
@@ -92,8 +91,8 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
             start_time,
             {name: name for name in (SUMMARY, PARQUET, CSV)},
         )
-        write_whole(folder / PAGE, page)
-        write_json(folder / SUMMARY, summary)
+        files_of_run.write_page(page)
+        files_of_run.write_summary(summary)
         _log_run(run, settings, summary, folder)
     return Analysis(rows, summary, folder)
 

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from bgexp.report.evidence import signed
 from bgexp.report.finding import Finding
 from bgexp.system.terminal import printable
+from bgexp.tracking.run_folder import ROWS
 
 MAX_ROWS = 50  # of a table, where it does not say otherwise
 
@@ -56,7 +57,7 @@ class Table:
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    rest: str = "per_image.parquet"
+    rest: str = ROWS
     most: int = MAX_ROWS
 
     @property

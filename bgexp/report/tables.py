@@ -11,6 +11,7 @@ from bgexp.report.evidence import MIN_IMAGES, trusted
 from bgexp.report.finding import counted
 from bgexp.report.labels import MEANINGS, display_name
 from bgexp.report.render import Cell, Table, change, figure, number
+from bgexp.tracking.run_folder import SUMMARY
 
 _SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "nothing_found", "confidence", "parts", "border_contact")
@@ -93,7 +94,7 @@ def categories(summary: Numbers) -> Table | None:
         rows.append([Cell(name), *cells, figure(counts["total"], 0), figure(counts["failed"], 0)])
     rows.sort(key=lambda row: math.inf if math.isnan(row[1].sort or 0) else row[1].sort or 0)
     columns = ("category", *(display_name(key) for key in keys), "images", "failed")
-    return Table("Mean scores by category", columns, rows, "summary.json", most=25)
+    return Table("Mean scores by category", columns, rows, SUMMARY, most=25)
 
 
 def refinement(summary: Numbers) -> dict[str, Any] | None:

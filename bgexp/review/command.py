@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
-
 from bgexp.compare.comparable_runs import ComparableRuns, find_contenders, fingerprints
 from bgexp.config.check import flattened
 from bgexp.config.review import ReviewSettings
@@ -18,6 +16,7 @@ from bgexp.system.progress import progress
 from bgexp.system.provenance import bgexp_state
 from bgexp.tracking.active_run import tracked_run
 from bgexp.tracking.past_runs import SWEEP
+from bgexp.tracking.run_folder import RunFolder
 from bgexp.tracking.votes import (
     COMPARED,
     PAGE,
@@ -52,9 +51,7 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
     )
     if not review_pairs:
         raise UserError("runs: these runs have the same masks on every image")
-    folder.mkdir(parents=True, exist_ok=True)
-    config = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-    write_whole(folder / "config.yaml", config.encode())
+    RunFolder(folder).write_settings(settings)
     with tracked_run(settings, REVIEW, f"review of {len(runs)} runs", folder) as run:
         run.log_params(flattened(settings))
         run.set_tags({COMPARED: " ".join(ids)})

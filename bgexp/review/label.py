@@ -1,8 +1,6 @@
 """Chooses the images to label, and writes them with masks to edit."""
 
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,8 +12,7 @@ from bgexp.config.check import flattened
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
-from bgexp.experiment.saved_masks import MASKS
-from bgexp.images.decode import ImageError, decode_mask, encode_mask, read_bytes
+from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.report.finding import counted
 from bgexp.review.label_sampling import (
     DISAGREEMENT,
@@ -31,12 +28,11 @@ from bgexp.system.progress import progress, tell
 from bgexp.system.safe_csv import safe_csv
 from bgexp.system.terminal import printable
 from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.run_folder import open_masks
 from bgexp.tracking.votes import COMPARED
 
 TABLE, README = "selection.csv", "README.txt"
 LONGEST = 255  # bytes of a file's name
-
-Masks = list[NDArray[np.bool_]]
 
 
 def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.DataFrame]:
@@ -80,28 +76,15 @@ def _refuse_used(output: Path) -> None:
         )
 
 
-@contextmanager
-def _open_masks(comparable: ComparableRuns) -> Iterator["_Archives"]:
-    with ExitStack() as stack:
-        files = [run.folder / MASKS for run in comparable.runs]
-        yield _Archives([stack.enter_context(zipfile.ZipFile(file)) for file in files])
-
-
-class _Archives:
-    def __init__(self, archives: Sequence[zipfile.ZipFile]) -> None:
-        self._archives = archives
-
-    def read(self, path: str) -> Masks:
-        return [decode_mask(archive.read(f"{path}.png")) for archive in self._archives]
-
-
 def _measure_disagreements(comparable: ComparableRuns) -> dict[str, float]:
     """Measure the disagreement by path; masks that are stored alike are not decoded."""
     by_path = fingerprints(comparable)
-    with _open_masks(comparable) as masks, progress("images", len(by_path)) as step:
-        scores = {}
+    scores = dict.fromkeys(by_path, 0.0)
+    folders = [run.folder for run in comparable.runs]
+    with open_masks(folders) as archives, progress("images", len(by_path)) as step:
         for path, marks in by_path.items():
-            scores[path] = measure_disagreement(masks.read(path)) if len(set(marks)) > 1 else 0.0
+            if len(set(marks)) > 1:
+                scores[path] = measure_disagreement(archive.read(path) for archive in archives)
             step(0)
     return scores
 
@@ -111,9 +94,9 @@ def _write_images(
 ) -> pd.DataFrame:
     items = {item.path: item for item in comparable.dataset.items}
     rows = []
-    with _open_masks(comparable) as archives:
+    with open_masks(run.folder for run in comparable.runs) as archives:
         for image in images:
-            masks = archives.read(image.path)
+            masks = [archive.read(image.path) for archive in archives]
             mask = find_consensus(masks) if initial_mask == "consensus" else np.zeros_like(masks[0])
             rows.append(
                 _write_image(image, items[image.path], mask, output / image.why)

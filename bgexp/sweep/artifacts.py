@@ -1,33 +1,30 @@
 """What a sweep leaves behind: its page, and the jobs side by side."""
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.results import PAGE
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.report.finding import RunResult
 from bgexp.report.gallery import draw_cutout
 from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
-from bgexp.system.atomic import write_whole
+from bgexp.tracking.run_folder import RunFolder
 
+JOBS = "jobs.csv"  # in the sweep's folder
 MAX_IMAGES = 6  # images on the page of a sweep
 
 
 def draw_sweep(
-    folder: Path, settings: RunSettings, folders: Sequence[Path], when: datetime
+    folder: RunFolder, settings: RunSettings, folders: Sequence[RunFolder], when: datetime
 ) -> None:
-    """Write report.html of a sweep, with the images on which its jobs disagree most.
+    """Write the page of a sweep, with the images on which its jobs disagree most.
 
     Args:
         folder: The folder of the sweep.
@@ -42,14 +39,15 @@ def draw_sweep(
     with suppress(UserError):  # the images are gone: a page without pictures
         dataset = read_dataset(settings.dataset, settings.seed)
         pictures = draw_variants(paths, variants, dataset, settings.dataset.max_megapixels)
-    page = render_sweep(
-        f"Sweep {folder.name}", jobs, pictures, when=when, links={"jobs.csv": "jobs.csv"}
-    )
-    write_whole(folder / PAGE, page)
+    page = render_sweep(f"Sweep {folder.path.name}", jobs, pictures, when=when, links={JOBS: JOBS})
+    folder.write_page(page)
 
 
 def draw_variants(
-    paths: Sequence[str], variants: Mapping[str, Path], dataset: Dataset, max_megapixels: float
+    paths: Sequence[str],
+    variants: Mapping[str, RunFolder],
+    dataset: Dataset,
+    max_megapixels: float,
 ) -> dict[str, dict[str, NDArray[np.uint8]]]:
     """Draw each image's small pictures, HxWx3 uint8 RGB: "original", and a cut-out a variant.
 
@@ -69,16 +67,14 @@ def draw_variants(
     return pictures
 
 
-def _read_jobs(folder: Path, folders: Sequence[Path]) -> tuple[list[RunResult], dict[str, Path]]:
+def _read_jobs(
+    folder: RunFolder, folders: Sequence[RunFolder]
+) -> tuple[list[RunResult], dict[str, RunFolder]]:
     """Read the jobs as a page shows them, and the folder of each by its name there."""
-    overrides = [json.loads((job / "overrides.json").read_text()) for job in folders]
+    overrides = [job.read_overrides() for job in folders]
     names = job_names(overrides)
     jobs = []
     for name, job_overrides, job in zip(names, overrides, folders, strict=True):
-        rows = job / "per_image.parquet"
-        table = pd.read_parquet(rows) if rows.exists() else pd.DataFrame()
-        page = job / PAGE
-        link = page.relative_to(folder).as_posix() if page.exists() else ""
-        summary = json.loads((job / "summary.json").read_text())
-        jobs.append(RunResult(name, job_overrides, summary, table, link))
+        link = job.page.relative_to(folder.path).as_posix() if job.page.exists() else ""
+        jobs.append(RunResult(name, job_overrides, job.read_summary(), job.read_rows(), link))
     return jobs, dict(zip(names, folders, strict=True))

@@ -11,12 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.config.run import RunSettings
-from bgexp.experiment.results import PAGE
-from bgexp.experiment.run_folder import read_overrides, read_summary
+from bgexp.tracking.run_folder import LOG, MASKS, SAMPLES, SUMMARY, RunFolder
 
 
 def show_results(
-    jobs: Sequence[Path], settings: RunSettings, best: Sequence[str] | None = None
+    jobs: Sequence[RunFolder], settings: RunSettings, best: Sequence[str] | None = None
 ) -> bool:
     """Print the jobs as a table, the report and the next command; return whether all finished.
 
@@ -25,17 +24,19 @@ def show_results(
         settings: The settings of one of them.
         best: Lines that name the best; None: the job of the highest mean IoU is the best.
     """
-    summaries = [read_summary(job) for job in jobs]
+    summaries = [job.read_summary() for job in jobs]
     rows = [describe_job(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
     print_table(rows)
     for row, summary in zip(rows, summaries, strict=True):
         if summary["status"] != "finished":
             failed = summary.get("counts", {}).get("failed", 0)
-            print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see log.txt)'}")
-    folder = jobs[0].parent if len(jobs) > 1 else jobs[0]
-    print(f"Report:  {folder / PAGE}")
-    files = "summary.json, samples/, masks.zip"
-    print(f"Files:   {folder}  ({f'0, 1, …: {files} of each job' if len(jobs) > 1 else files})")
+            print(f"Failed:  {row['job']}: {row['error'] or f'{failed} images (see {LOG})'}")
+    folder = RunFolder(jobs[0].path.parent) if len(jobs) > 1 else jobs[0]
+    print(f"Report:  {folder.page}")
+    files = f"{SUMMARY}, {SAMPLES}/, {MASKS}"
+    print(
+        f"Files:   {folder.path}  ({f'0, 1, …: {files} of each job' if len(jobs) > 1 else files})"
+    )
     print(f"Compare: {_compare_command(summaries, settings)}")
     scored = [row for row in rows if row["IoU"] != "-"]
     if best is not None:
@@ -89,7 +90,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
         print(f"Shared:  {shlex.join(shared)}")
 
 
-def describe_job(job: Path, summary: dict[str, Any]) -> dict[str, str]:
+def describe_job(job: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
     """Return a job's line in the table, all text."""
 
     def mean(kind: str, key: str) -> str:
@@ -98,7 +99,7 @@ def describe_job(job: Path, summary: dict[str, Any]) -> dict[str, str]:
 
     counts, speed = summary.get("counts", {}), summary.get("images_per_s")
     return {
-        "job": shlex.join(read_overrides(job)) or job.name,
+        "job": shlex.join(job.read_overrides()) or job.path.name,
         "status": summary["status"],
         "images": f"{counts.get('ok', 0)}/{counts.get('total', 0)}",
         "IoU": mean("metrics", "iou"),

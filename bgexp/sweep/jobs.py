@@ -13,14 +13,13 @@ import pandas as pd
 from bgexp.config.detectors import Rembg
 from bgexp.config.run import RunSettings
 from bgexp.errors import Interrupted, UserError
-from bgexp.experiment.results import PAGE
 from bgexp.experiment.run import run_experiment
-from bgexp.experiment.run_folder import OVERRIDES, read_summary
-from bgexp.sweep.artifacts import draw_sweep
+from bgexp.sweep.artifacts import JOBS, draw_sweep
 from bgexp.sweep.console import describe_job
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
 from bgexp.tracking.active_run import close_dead, tracked_run
+from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
 from bgexp.tracking.run_names import sweep_name, varied_keys
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,7 @@ _EMPTY: Mapping[str, Any] = {}
 
 def run_sweep(
     planned: Sequence[RunSettings], folder: Path, launch: Callable[[], None]
-) -> list[Path]:
+) -> list[RunFolder]:
     """Run the planned jobs by `launch` under one parent run; return the folders of the jobs.
 
     A job that fails does not end the sweep; the parent is closed in every case. In the folder of
@@ -54,40 +53,41 @@ def run_sweep(
             raise
         finally:
             close_dead(planned[0])  # jobs that were killed in other processes
-            jobs = sorted(
-                (path.parent for path in folder.glob("*/summary.json")), key=_natural_order
-            )
-            summaries = [read_summary(job) for job in jobs]
+            paths = (path.parent for path in folder.glob(f"*/{SUMMARY}"))
+            jobs = [RunFolder(path) for path in sorted(paths, key=_natural_order)]
+            summaries = [job.read_summary() for job in jobs]
             parent.set_tags({"bgexp.jobs": str(len(jobs))})
             parent.failed = any(summary["status"] != "finished" for summary in summaries)
             rows = [
                 describe_job(job, summary) for job, summary in zip(jobs, summaries, strict=True)
             ]
             # No tracked table: in the run list's table view it would hide those of the jobs.
-            write_whole(folder / "jobs.csv", pd.DataFrame(rows).to_csv(index=False).encode())
-            parent.log_file(folder / "jobs.csv")
+            write_whole(folder / JOBS, pd.DataFrame(rows).to_csv(index=False).encode())
+            parent.log_file(folder / JOBS)
             if jobs and not stopped:  # whoever presses Ctrl-C waits for no page
-                _draw(folder, planned[0], jobs, began)
-                parent.log_file(folder / PAGE)
+                _draw(RunFolder(folder), planned[0], jobs, began)
+                parent.log_file(RunFolder(folder).page)
     return jobs
 
 
-def _draw(folder: Path, settings: RunSettings, jobs: Sequence[Path], began: datetime) -> None:
+def _draw(
+    folder: RunFolder, settings: RunSettings, jobs: Sequence[RunFolder], began: datetime
+) -> None:
     """Draw the page; if that fails, log it: results that took hours are kept."""
     try:
         draw_sweep(folder, settings, jobs, began)
     except Exception as error:
-        write_whole(folder / PAGE, b"This page could not be drawn; see log.txt and jobs.csv.\n")
-        log.warning("no report.html: %s: %s", type(error).__name__, error, exc_info=True)
+        folder.write_page(f"This page could not be drawn; see {LOG} and {JOBS}.\n".encode())
+        log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
 
 
 def run_job(
-    settings: RunSettings, folder: Path, overrides: Sequence[str], sweep: Path | None
+    settings: RunSettings, folder: RunFolder, overrides: Sequence[str], sweep: Path | None
 ) -> None:
     """Run one job of a sweep, or the only one; no error inside it is raised.
 
-    Its folder gets summary.json in every case; where the work itself broke, it has `status` and
-    `error`, and error.txt tells the place in the code.
+    Its folder gets a summary in every case; where the work itself broke, that has `status` and
+    `error`, and another file tells the place in the code.
     """
     shared = json.loads((sweep / SHARED).read_text()) if sweep is not None else {}
     settings = _add_score_floor(settings, shared.get("score_floors", {}))
@@ -95,28 +95,26 @@ def run_job(
     try:
         run_experiment(settings, folder, shared.get("run_id"), shared.get("varied", ()))
     except Interrupted as stop:
-        summary = read_summary(folder) if (folder / "summary.json").exists() else {}
-        _write_end(folder, "interrupted", str(stop), summary)
+        _write_end(folder, "interrupted", str(stop), folder.read_summary())
         raise
     except UserError as error:
         _write_end(folder, "failed", str(error))
     except Exception as error:
-        write_whole(folder / "error.txt", traceback.format_exc().encode(errors="replace"))
+        folder.write_error(traceback.format_exc())
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def fail_job(folder: Path, overrides: Sequence[str], error: str) -> None:
+def fail_job(folder: RunFolder, overrides: Sequence[str], error: str) -> None:
     """Write what a job leaves that failed before it began."""
     _write_overrides(folder, overrides)
     _write_end(folder, "failed", error)
 
 
-def _write_overrides(folder: Path, overrides: Sequence[str]) -> None:
+def _write_overrides(folder: RunFolder, overrides: Sequence[str]) -> None:
     recorded = [
         o for o in overrides if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra"))
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / OVERRIDES, recorded)
+    folder.write_overrides(recorded)
 
 
 def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
@@ -140,9 +138,11 @@ def _add_score_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunS
     return settings.replace(detector=detector.replace(score_floor=floors[detector.name]))
 
 
-def _write_end(folder: Path, status: str, error: str, summary: Mapping[str, Any] = _EMPTY) -> None:
+def _write_end(
+    folder: RunFolder, status: str, error: str, summary: Mapping[str, Any] = _EMPTY
+) -> None:
     document = {"schema_version": SCHEMA_VERSION, "command": "run", **summary}
-    write_json(folder / "summary.json", {**document, "status": status, "error": error})
+    folder.write_summary({**document, "status": status, "error": error})
 
 
 def _natural_order(path: Path) -> tuple[int, str]:

@@ -14,7 +14,6 @@ from bgexp.config.run import RunSettings
 from bgexp.config.sweep import OptunaSweep
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
-from bgexp.experiment.run_folder import read_overrides, read_summary
 from bgexp.sweep.jobs import fail_job, run_job, run_sweep
 from bgexp.sweep.optuna_space import Space
 from bgexp.sweep.optuna_study import (
@@ -26,6 +25,7 @@ from bgexp.sweep.optuna_study import (
     requeue_trial,
     tell_result,
 )
+from bgexp.tracking.run_folder import LOG, RunFolder
 
 Compose = Callable[[Sequence[str]], RunSettings]
 
@@ -41,7 +41,7 @@ def optimize(
     corners: Sequence[RunSettings],
     folder: Path,
     compose: Compose,
-) -> tuple[list[Path], list[str]]:
+) -> tuple[list[RunFolder], list[str]]:
     """Run trials of a study until `settings.trials` have ended.
 
     Args:
@@ -82,8 +82,7 @@ def optimize(
 def _close_open_trials(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
     """Close the trials that an earlier process left open."""
     for trial in interrupted_trials(study):
-        job = folder / str(trial.number)
-        summary = read_summary(job) if (job / "summary.json").exists() else {}
+        summary = RunFolder(folder / str(trial.number)).read_summary()
         if summary.get("status") in ("finished", "failed"):  # only its end was not told
             tell_result(study, trial.number, objectives, summary)
         else:
@@ -103,13 +102,13 @@ def _do_trial(
     trial = next_trial(study, space, seed)
     overrides = space.overrides(trial.params)
     log.info("trial %d (%s): %s", trial.number, count, " ".join(overrides[len(space.fixed) :]))
-    job = folder / str(trial.number)
+    job = RunFolder(folder / str(trial.number))
     with _log_to_file(job):
         _run_trial(overrides, job, folder, compose)
-    tell_result(study, trial.number, settings.objectives, read_summary(job))
+    tell_result(study, trial.number, settings.objectives, job.read_summary())
 
 
-def _run_trial(overrides: Sequence[str], job: Path, folder: Path, compose: Compose) -> None:
+def _run_trial(overrides: Sequence[str], job: RunFolder, folder: Path, compose: Compose) -> None:
     try:
         settings = compose(overrides)
     except UserError as error:  # two values that are good alone and not together
@@ -123,7 +122,7 @@ def _describe_best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> 
     for trial in best_trials(study):
         values = zip(settings.objectives, trial.values, strict=True)
         lines.append(f"Best:    job {trial.number}: {', '.join(f'{k} {v:.4g}' for k, v in values)}")
-        overrides = shlex.join(read_overrides(folder / str(trial.number)))
+        overrides = shlex.join(RunFolder(folder / str(trial.number)).read_overrides())
         lines.append(f"         bgexp run {overrides}")
     if len(settings.objectives) > 1 and lines:
         lines.append("         none of these is better than another in every objective")
@@ -146,9 +145,9 @@ def _log_to_terminal() -> Iterator[None]:
 
 
 @contextmanager
-def _log_to_file(job: Path) -> Iterator[None]:
-    job.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(job / "log.txt")
+def _log_to_file(job: RunFolder) -> Iterator[None]:
+    job.path.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(job.path / LOG)
     logging.getLogger().addHandler(handler)
     try:
         yield

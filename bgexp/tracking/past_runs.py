@@ -1,6 +1,5 @@
 """Runs of the tracking store that were made earlier: found by what people call them, and read."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
 from bgexp.config.base import TrackedSettings
-from bgexp.config.check import check_settings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
+from bgexp.tracking.run_folder import MASKS, SUMMARY, RunFolder
 from bgexp.tracking.store import first_line, open_store
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ class StoredRun:
         status: MLflow's: FINISHED, FAILED, KILLED or RUNNING.
         parent_run_id: The id of its sweep, if any.
         tags, params, metrics: All of them, as the store has them.
-        folder: Its files: summary.json, config.yaml, per_image.parquet, masks.zip.
+        folder: Its files.
     """
 
     run_id: str
@@ -45,40 +43,34 @@ class StoredRun:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
-    folder: Path
+    folder: RunFolder
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Its summary.json; {} where it left none."""
-        path = self.folder / "summary.json"
-        return dict(json.loads(path.read_text())) if path.is_file() else {}
+        """Its summary; {} where it left none."""
+        return self.folder.read_summary()
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Its per_image.parquet, the columns of `ImageResult.flat`; empty where it left none."""
-        path = self.folder / "per_image.parquet"
-        return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+        """Its rows, the columns of `ImageResult.flat`; empty where it left none."""
+        return self.folder.read_rows()
 
     @cached_property
     def overrides(self) -> list[str]:
         """Each `key=value` that was given on the command line."""
-        path = self.folder / "overrides.json"
-        return list(json.loads(path.read_text())) if path.is_file() else []
+        return self.folder.read_overrides()
 
     @cached_property
     def settings(self) -> RunSettings:
-        """Its config.yaml, checked.
+        """Its settings, checked.
 
         Raises:
-            UserError: it left none, or one that this version of bgexp does not know.
+            UserError: it left none, or some that this version of bgexp does not know.
         """
-        path = self.folder / "config.yaml"
-        if not path.is_file():
-            raise UserError(f"run {self.run_id}: its config.yaml is gone ({self.folder})")
         try:
-            return check_settings(RunSettings, yaml.safe_load(path.read_text()))
-        except (UserError, yaml.YAMLError) as error:
-            raise UserError(f"run {self.run_id}: config.yaml: {first_line(error)}") from error
+            return self.folder.read_settings()
+        except UserError as error:
+            raise UserError(f"run {self.run_id}: {error}") from error
 
 
 def find_runs(
@@ -109,6 +101,17 @@ def find_runs(
         words = " ".join([*which, *([f"filter={where}"] if where else [])])
         raise UserError(f"no run of `bgexp run` in {_store(settings)} is meant by: {words}")
     return [_read_run(client, run) for run in runs.values()]
+
+
+def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, RunFolder] | None:
+    """Find the newest finished run with this identity and its results; return id and folder."""
+    client, experiment_id = open_store(settings)
+    query = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
+    for run in client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):
+        folder = RunFolder(Path(run.data.tags["bgexp.folder"]))
+        if folder.has(SUMMARY) and folder.has(MASKS):
+            return run.info.run_id, folder
+    return None
 
 
 def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlflow.entities.Run"]:
@@ -161,9 +164,9 @@ def _command(run: "mlflow.entities.Run") -> str:
 
 def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
     tags = run.data.tags
-    folder = Path(tags.get("bgexp.folder", ""))
-    if not (folder / "summary.json").is_file() and run.info.status != "RUNNING":
-        folder = Path(client.download_artifacts(run.info.run_id, ""))  # made on another machine
+    folder = RunFolder(Path(tags.get("bgexp.folder", "")))
+    if not folder.has(SUMMARY) and run.info.status != "RUNNING":  # made on another machine
+        folder = RunFolder(Path(client.download_artifacts(run.info.run_id, "")))
     return StoredRun(
         run.info.run_id,
         run.info.run_name,

@@ -1,11 +1,10 @@
-"""The tracking store: opened, and searched for finished runs.
+"""The tracking store: opened, with one line where it cannot be reached.
 
 MLflow is imported late: it takes seconds, and `--help` must be quick.
 """
 
 import logging
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -72,14 +71,3 @@ def unreachable_store(uri: str, error: Exception) -> UserError:
 def first_line(error: Exception) -> str:
     """Return an error's first line, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, Path] | None:
-    """Find the newest finished run with this identity and its results; return id and folder."""
-    client, experiment_id = open_store(settings)
-    query = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
-    for run in client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):
-        folder = Path(run.data.tags["bgexp.folder"])
-        if (folder / "summary.json").is_file() and (folder / "masks.zip").is_file():
-            return run.info.run_id, folder
-    return None

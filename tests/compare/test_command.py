@@ -202,7 +202,7 @@ def test_json_is_for_compare_only(bgexp_cli):
 
 
 def test_other_contents_are_refused(compare, store):
-    rows = store.small.folder / "per_image.parquet"
+    rows = store.small.folder.path / "per_image.parquet"
     kept = rows.read_bytes()
     table = pd.read_parquet(rows)
     table["sha256"] = "0" * 64

@@ -8,6 +8,7 @@ from bgexp.compare import comparable_runs as contenders
 from bgexp.compare.comparable_runs import find_contenders, fingerprints
 from bgexp.config.base import RunSelection, Tracking
 from bgexp.errors import UserError
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +77,7 @@ def test_a_run_that_did_not_finish_is_left_out_and_named(settings, monkeypatch):
 
 def test_masks_that_are_gone(settings, monkeypatch, tmp_path):
     runs = list(find_contenders(settings).runs)
-    moved = replace(runs[0], folder=tmp_path)
+    moved = replace(runs[0], folder=RunFolder(tmp_path))
     moved.__dict__["rows"] = runs[0].rows
     monkeypatch.setattr(contenders, "find_runs", lambda *_: [moved, runs[1]])
     with pytest.raises(UserError, match=r"its masks\.zip is gone"):

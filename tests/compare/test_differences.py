@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from bgexp.compare.differences import cautions, find_differing_settings
+from bgexp.tracking.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def run(tmp_path):
             "bgexp": {"source_hash": code},
             "device": {"name": device},
         }
-        return SimpleNamespace(folder=folder, summary=summary)
+        return SimpleNamespace(folder=RunFolder(folder), summary=summary)
 
     return make
 

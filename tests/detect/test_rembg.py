@@ -22,9 +22,9 @@ from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.detections import Selection, SoftMask
 from bgexp.detect.rembg import MODELS, normalise, stretch_contrast
 from bgexp.errors import UserError
-from bgexp.experiment.run_folder import read_summary
 from bgexp.images.decode import decode_mask
 from bgexp.pipeline.remove import remove_background
+from bgexp.tracking.run_folder import RunFolder
 
 CPU = torch.device("cpu")
 
@@ -288,7 +288,7 @@ def test_a_run_and_a_batch_with_it(run_cli, model, photographs, tmp_path):
                    "combine.mask_threshold=0.3,0.6") == 0  # fmt: skip
     [sweep] = (runs / "sweep").iterdir()
     jobs = [sweep / "0", sweep / "1"]
-    summaries = [read_summary(job) for job in jobs]
+    summaries = [RunFolder(job).read_summary() for job in jobs]
     assert [s["status"] for s in summaries] == ["finished"] * 2
     assert [s["detections"]["computed"] for s in summaries] == [2, 0]
     for summary in summaries:

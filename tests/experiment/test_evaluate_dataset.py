@@ -17,8 +17,8 @@ import pytest
 from bgexp.config.run import RunSettings
 from bgexp.detect.inference_server import shared_network
 from bgexp.experiment import evaluate_dataset as evaluate
-from bgexp.experiment.run_folder import read_summary
 from bgexp.system.workers import TaskFailure, preload
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 LOST = "its process died (SIGKILL, perhaps for want of memory)"
@@ -69,7 +69,7 @@ def test_workers_find_what_one_process_finds(run_cli, given, tmp_path, capfd):
     three = newest(tmp_path)
     assert str(told(three)) == str(told(one))
     assert len(told(three)[1]) == 4
-    summaries = read_summary(one), read_summary(three)
+    summaries = RunFolder(one).read_summary(), RunFolder(three).read_summary()
     assert [summary["workers"] for summary in summaries] == [1, 3]
     assert summaries[0]["identity"] == summaries[1]["identity"]
     assert all(summary["peak_rss_bytes"] > 1e8 for summary in summaries)
@@ -93,13 +93,13 @@ def test_workers_that_share_a_network_find_the_same(run_cli, given, tmp_path, mo
     none = partial(shared_network, no_network)  # nor is it loaded where all is known
     monkeypatch.setattr("bgexp.detect.build.shared_network", lambda _: none())
     assert run_cli("run", *given, "workers=2", "combine.mask_threshold=0.6") == 0
-    assert read_summary(newest(tmp_path))["detections"] == {"computed": 0, "cached": 4}
+    assert RunFolder(newest(tmp_path)).read_summary()["detections"] == {"computed": 0, "cached": 4}
 
 
 def test_what_workers_found_is_known_to_the_next(run_cli, given, tmp_path):
     assert run_cli("run", *given, "workers=2") == 0
     assert run_cli("run", *given, "workers=2", "combine.mask_threshold=0.6") == 0
-    assert read_summary(newest(tmp_path))["detections"] == {"computed": 0, "cached": 4}
+    assert RunFolder(newest(tmp_path)).read_summary()["detections"] == {"computed": 0, "cached": 4}
 
 
 def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatch, capfd):
@@ -171,7 +171,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(given, photographs, tmp_
     assert "Traceback" not in log.read_text()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
-    summary, (rows, masks) = read_summary(newest(tmp_path)), told(newest(tmp_path))
+    summary, (rows, masks) = RunFolder(newest(tmp_path)).read_summary(), told(newest(tmp_path))
     assert summary["status"] == "interrupted"
     assert len(rows) == summary["counts"]["ok"] + summary["counts"]["failed"] < 305
     assert len(masks) == summary["counts"]["ok"] > 50

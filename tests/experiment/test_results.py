@@ -1,7 +1,6 @@
 import json
 import math
 
-import pandas as pd
 import pytest
 
 from bgexp.experiment.aggregate import (
@@ -19,11 +18,12 @@ from bgexp.experiment.results import (
     ImageResult,
     Summary,
     numbers,
+    rows_table,
     run_status,
-    write_rows,
 )
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
+from bgexp.tracking.run_folder import RunFolder
 
 # The contract of summary.json, in its order. `categories`, and `error` where a run was
 # interrupted, are ours on top.
@@ -149,10 +149,10 @@ def test_numbers_for_the_tracking_store():
 
 
 def test_rows_as_parquet(tmp_path):
-    path = tmp_path / "new" / "per_image.parquet"
+    folder = RunFolder(tmp_path / "new")
     good = row("käse/ü 1.jpg", 0.75, "käse", width=4, height=3, timings_ms={"load": 1.5})
-    write_rows([good, failed("bad.jpg", reason="empty: no bytes")], path)
-    table = pd.read_parquet(path)
+    folder.write_rows(rows_table([good, failed("bad.jpg", reason="empty: no bytes")]))
+    table = folder.read_rows()
     named = ["path", "category", "sha256", "status", "reason", "width", "height"]
     named += ["refined", "fallback", "cached"]
     unrefined = [f"unrefined.{key}" for key in UNREFINED]
@@ -166,21 +166,20 @@ def test_rows_as_parquet(tmp_path):
     assert table.loc[1, [*METRICS, *unrefined, *checked, *stages]].isna().all()
 
 
-def test_a_run_without_a_row_has_the_same_columns(tmp_path):
-    write_rows([], tmp_path / "none.parquet")
-    write_rows([row()], tmp_path / "one.parquet")
-    none, one = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("none", "one"))
+def test_a_run_without_a_row_has_the_same_columns():
+    none, one = rows_table([]), rows_table([row()])
     assert list(none.columns) == list(one.columns)
     assert len(none) == 0
 
 
 def test_the_summary_has_the_keys_of_the_contract(tmp_path):
-    path = tmp_path / "summary.json"
-    summary(images_per_s=math.nan).write(path)
-    stored = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(name))
+    folder = RunFolder(tmp_path)
+    folder.write_summary(summary(images_per_s=math.nan).document())
+    text = (tmp_path / "summary.json").read_text()
+    stored = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert list(stored) == KEYS
     assert stored["schema_version"] == 1
     assert stored["images_per_s"] is None
     assert list(stored["metrics"]["iou"]) == STATISTICS
     assert list(stored["timings"]["refine"]) == PERCENTILES
-    assert Summary(**json.loads(path.read_text())).metrics == summary().metrics
+    assert Summary(**folder.read_summary()).metrics == summary().metrics

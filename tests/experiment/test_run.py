@@ -17,8 +17,8 @@ import pytest
 
 from bgexp.config.stages import GrabCut
 from bgexp.experiment import run as experiment
-from bgexp.experiment.run_folder import read_summary
 from bgexp.images.decode import decode_mask
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -97,20 +97,20 @@ def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
     assert page.count(html.escape(EVIL)) >= 1
     assert page.count("cut.jpg") >= 1  # failed files are named too
     assert page.count("data:image/") >= 8 * 3
-    summary = read_summary(strict)
+    summary = RunFolder(strict).read_summary()
     assert summary["status"] == "failed"
     assert summary["counts"] == {"total": 12, "ok": 8, "failed": 4, "skipped": 0}
     assert summary["metrics"] == {}
     assert client(runs).get_run(summary["run_id"]).info.status == "FAILED"
 
     assert run_cli(*given, "max_failed=0.5") == 0
-    lenient = read_summary(newest(runs))
+    lenient = RunFolder(newest(runs)).read_summary()
     assert lenient["status"] == "finished"
     assert lenient["reused_from"] is None  # a failed run is no result
     assert client(runs).get_run(lenient["run_id"]).info.status == "FINISHED"
 
     assert run_cli(*given, "max_failed=0.1") == 1
-    stricter = read_summary(newest(runs))
+    stricter = RunFolder(newest(runs)).read_summary()
     assert stricter["reused_from"] == lenient["run_id"]
     assert stricter["status"] == "failed"
     assert client(runs).get_run(stricter["run_id"]).info.status == "FAILED"
@@ -121,7 +121,7 @@ def test_nothing_but_broken_files(run_cli, settings, tmp_path):
     (tmp_path / "in" / "empty.jpg").touch()
     given = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={tmp_path / 'in'}"]
     assert run_cli(*given, "max_failed=1") == 0
-    summary = read_summary(newest(tmp_path / "runs"))
+    summary = RunFolder(newest(tmp_path / "runs")).read_summary()
     assert summary["counts"]["failed"] == 1
     assert summary["checks"] == {}
 
@@ -196,7 +196,7 @@ def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, m
     monkeypatch.setattr(experiment, "draw_run", broken)
     assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 0
     folder = newest(tmp_path / "runs")
-    assert read_summary(folder)["status"] == "finished"
+    assert RunFolder(folder).read_summary()["status"] == "finished"
     assert "no report.html: ZeroDivisionError: boom" in (folder / "log.txt").read_text()
 
 
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch
     assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 1
     assert "No space left on device" in capfd.readouterr().out
     folder = newest(tmp_path / "runs")
-    assert read_summary(folder)["status"] == "failed"
+    assert RunFolder(folder).read_summary()["status"] == "failed"
     assert not list(folder.glob("masks.zip")) + list(folder.glob(".bgexp-*"))
 
 
@@ -289,7 +289,7 @@ def assert_interrupted(runs):
     assert [run.info.status for run in client(runs).search_runs(["1"])] == ["KILLED"] * 2
     [folder] = (runs / "sweep").iterdir()
     [job] = folder.glob("*/")
-    summary = read_summary(job)
+    summary = RunFolder(job).read_summary()
     assert summary["status"] == "interrupted"
     counts = summary["counts"]
     assert counts["total"] == 24

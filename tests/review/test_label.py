@@ -16,9 +16,10 @@ from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import decode_mask, encode_mask, load_image
-from bgexp.review.label import _Archives, _mask_name, _open_masks, _refuse_used, select_images
+from bgexp.review.label import _mask_name, _refuse_used, select_images
 from bgexp.review.label_sampling import find_consensus
 from bgexp.system.hashing import sha256_file
+from bgexp.tracking.run_folder import open_masks
 
 pytestmark = pytest.mark.slow
 
@@ -59,11 +60,11 @@ def test_what_is_written_reads_back_as_pairs(selection):
 
 def test_masks_start_as_the_consensus(selection):
     (output, rows), comparable = selection
-    with _open_masks(comparable) as masks:
-        assert isinstance(masks, _Archives)
+    with open_masks(run.folder for run in comparable.runs) as archives:
         for row in rows.itertuples():
             file = output / row.why / "masks" / f"{row.path}.png"
-            assert (decode_mask(file.read_bytes()) == find_consensus(masks.read(row.path))).all()
+            consensus = find_consensus(archive.read(row.path) for archive in archives)
+            assert (decode_mask(file.read_bytes()) == consensus).all()
             assert sha256_file(file) == row.initial_sha256
 
 

@@ -16,9 +16,8 @@ import pytest
 from bgexp.experiment import run as experiment
 from bgexp.images.decode import decode_mask, load_image
 from bgexp.metrics.performance import METRICS, evaluate_performance
-from bgexp.sweep import jobs as sweep
 from bgexp.sweep.console import show_results
-from bgexp.tracking import past_runs as history
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 SAMPLE = Path(experiment.__file__).parents[1] / "sample"
@@ -63,7 +62,7 @@ def run_sweep(run_cli, runs, given, *more):
         err=err.getvalue(),
         folder=folder,
         jobs=jobs,
-        summaries=[sweep.read_summary(job) for job in jobs],
+        summaries=[RunFolder(job).read_summary() for job in jobs],
     )
 
 
@@ -137,12 +136,15 @@ def test_output(swept):
 
 
 def test_what_compares_is_what_was_run(capsys, swept):
-    settings = history.StoredRun("", "", "", None, {}, {}, {}, swept.jobs[0]).settings
-    show_results(swept.jobs[:1], settings)
+    settings = RunFolder(swept.jobs[0]).read_settings()
+    show_results([RunFolder(swept.jobs[0])], settings)
     run_id = swept.summaries[0]["run_id"]
     told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs_dir={swept.folder.parents[1]}"
     assert told in capsys.readouterr().out.splitlines()
-    show_results(swept.jobs, settings.model_copy(update={"runs_dir": Path("runs")}))
+    show_results(
+        [RunFolder(job) for job in swept.jobs],
+        settings.model_copy(update={"runs_dir": Path("runs")}),
+    )
     parent = swept.summaries[0]["parent_run_id"][:8]
     assert f"Compare: bgexp compare {parent}" in capsys.readouterr().out.splitlines()
 
@@ -181,7 +183,7 @@ def test_the_cache_changes_nothing(run_cli, swept, tmp_path, given):
     assert not (tmp_path / "runs" / "cache").exists()
     assert plain.code == 0
     for old, new in zip(swept.jobs, plain.jobs, strict=True):
-        assert sweep.read_summary(new)["detections"] == {"computed": 2, "cached": 0}
+        assert RunFolder(new).read_summary()["detections"] == {"computed": 2, "cached": 0}
         assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
     assert [s["identity"] for s in plain.summaries] == [s["identity"] for s in swept.summaries]
 
@@ -304,14 +306,14 @@ def test_an_identical_sweep_is_reused(run_cli, swept, runs, given, store, monkey
         assert (artifact / "masks.zip").samefile(job / "masks.zip")
         assert (artifact / "per_image.json").is_file()
     # The earlier run's own files still tell of the earlier run.
-    assert [sweep.read_summary(job) for job in swept.jobs] == swept.summaries
+    assert [RunFolder(job).read_summary() for job in swept.jobs] == swept.summaries
 
 
 def test_force_computes_the_same_anew(run_cli, swept, runs, given):
     again = run_sweep(run_cli, runs, given, "force=true")
     assert again.code == 0
     for old, new in zip(swept.jobs, again.jobs, strict=True):
-        assert sweep.read_summary(new)["reused_from"] is None
+        assert RunFolder(new).read_summary()["reused_from"] is None
         assert not (new / "masks.zip").samefile(old / "masks.zip")
         assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
 
@@ -360,7 +362,7 @@ def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, swept, given, tmp_pa
     )
     assert code == 0
     [folder] = (tmp_path / "runs/run").iterdir()
-    summary = sweep.read_summary(folder)
+    summary = RunFolder(folder).read_summary()
     assert summary["metrics"]["iou"]["mean"] == 1
     assert summary["metrics"]["iou"]["n_scored"] == 2
     assert summary["metrics"]["mae"]["mean"] == 0

@@ -13,7 +13,7 @@ import pytest
 from optuna.trial import TrialState
 
 from bgexp.experiment import run as experiment
-from bgexp.experiment.run_folder import read_overrides, read_summary
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 SPACE = ["detector.score_threshold=interval(0.3,0.6)", "refine=none,guided"]
@@ -55,9 +55,9 @@ def resumed(run_cli, given, tmp_path_factory):
     """A sweep that was killed in its second trial, and gone on with: its runs folder."""
     runs = tmp_path_factory.mktemp("killed") / "runs"
     kill_in_a_trial([*given, "sweep.trials=3", f"runs_dir={runs}"], runs)
-    before = read_summary(runs / "sweep/s/0")
+    before = RunFolder(runs / "sweep/s/0").read_summary()
     assert run_cli("run", "-m", *given, "sweep.trials=3", f"runs_dir={runs}") == 0
-    assert read_summary(runs / "sweep/s/0") == before  # it was not done again
+    assert RunFolder(runs / "sweep/s/0").read_summary() == before  # it was not done again
     return runs
 
 
@@ -69,11 +69,11 @@ def test_a_killed_sweep_goes_on_where_it_stopped(resumed):
     assert trials[2].params == trials[1].params
     jobs = [resumed / "sweep/s" / str(n) for n in (0, 2, 3)]
     for job in jobs:
-        summary, trial = read_summary(job), trials[int(job.name)]
+        summary, trial = RunFolder(job).read_summary(), trials[int(job.name)]
         assert trial.value == summary["metrics"]["iou"]["mean"]
-        assert f"refine={trial.params['refine']}" in read_overrides(job)
+        assert f"refine={trial.params['refine']}" in RunFolder(job).read_overrides()
         assert (job / "log.txt").read_text()
-    parents = {read_summary(job)["parent_run_id"] for job in jobs}
+    parents = {RunFolder(job).read_summary()["parent_run_id"] for job in jobs}
     assert parents == {json.loads((resumed / "sweep/s/sweep.json").read_text())["run_id"]}
     states = sorted(run.info.status for run in runs.values())
     assert states == ["FINISHED"] * 4 + ["KILLED"]  # three jobs, the parent, and what was killed
@@ -91,7 +91,9 @@ def test_it_tried_what_it_would_have_tried_without_the_kill(resumed, bgexp_cli, 
     best = max(whole, key=lambda trial: trial.value)
     assert f"Best:    job {best.number}: iou.mean {best.value:.4g}\n" in out
     again = next(line for line in out.splitlines() if line.strip().startswith("bgexp run "))
-    assert set(read_overrides(tmp_path / f"runs/sweep/s/{best.number}")) < set(again.split())
+    assert set(RunFolder(tmp_path / f"runs/sweep/s/{best.number}").read_overrides()) < set(
+        again.split()
+    )
 
 
 def never(*_args):
@@ -109,7 +111,7 @@ def test_a_finished_study_is_told_again_and_goes_on_with_more(
     floors = json.loads((resumed / "sweep/s/sweep.json").read_text())["score_floors"]
     assert floors == {"demo": 0.3}  # the lower end: one pass of the network serves all
     for job in ("2", "3"):
-        assert read_summary(resumed / "sweep/s" / job)["detections"]["computed"] == 0
+        assert RunFolder(resumed / "sweep/s" / job).read_summary()["detections"]["computed"] == 0
 
 
 def test_both_ends_are_checked_before_anything_starts(bgexp_cli, given, tmp_path):

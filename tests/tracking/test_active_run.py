@@ -18,6 +18,8 @@ from bgexp.config.base import Common, Tracking
 from bgexp.config.credentials import use_credentials, without_credentials
 from bgexp.errors import Interrupted, UserError
 from bgexp.tracking import active_run as tracking
+from bgexp.tracking.past_runs import find_finished
+from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cr3t-Pa55"
@@ -156,17 +158,17 @@ def test_only_finished_runs_with_results_are_found(opened, settings, tmp_path):
         tags = {"bgexp.identity": "abc", "bgexp.folder": str(folder)}
         run_id = opened[0].create_run(opened[1], tags=tags).info.run_id
         opened[0].set_terminated(run_id, status)
-        return run_id, folder
+        return run_id, RunFolder(folder)
 
     both = ["summary.json", "masks.zip"]
-    assert tracking.find_finished(settings, "abc") is None
+    assert find_finished(settings, "abc") is None
     first = run("first", both)
-    assert tracking.find_finished(settings, "abc") == first
+    assert find_finished(settings, "abc") == first
     run("without", ["summary.json"])
     run("killed", both, "KILLED")
     run("failed", both, "FAILED")
-    assert tracking.find_finished(settings, "abc") == first
-    assert tracking.find_finished(settings, "abd") is None
+    assert find_finished(settings, "abc") == first
+    assert find_finished(settings, "abd") is None
 
 
 def test_three_processes_open_one_fresh_store(tmp_path):
