@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 POWER = 0.8  # the chance with which so many images would find a difference that is there
 RESAMPLES = 2000
-_MIN_PAIRS = 3  # with fewer pairs an interval or a ranking says nothing
+MIN_PAIRS = 3  # with fewer pairs an interval or a ranking says nothing
 _MIN_CLUSTERS = 6  # five clusters of one sign are not significant at 5 % (as five images)
 
 
@@ -118,7 +118,7 @@ def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement
     from scipy.stats import spearmanr
 
     pairs, _ = _pair_defined(first, second)
-    if len(pairs) < _MIN_PAIRS or (np.ptp(pairs, axis=0) == 0).any():
+    if len(pairs) < MIN_PAIRS or (np.ptp(pairs, axis=0) == 0).any():
         return Agreement(math.nan, len(pairs))
     return Agreement(float(spearmanr(*pairs.T).statistic), len(pairs))
 
@@ -135,9 +135,9 @@ def _pair_defined(
 
 
 def _interval(changes: NDArray[np.float64]) -> tuple[float, float]:
-    if len(changes) < _MIN_PAIRS:
+    if len(changes) < MIN_PAIRS:
         return math.nan, math.nan
-    return _bootstrap_interval(changes, (changes,), np.mean)
+    return _interval_of_units(changes, (changes,), np.mean)
 
 
 def _clustered_interval(
@@ -147,7 +147,7 @@ def _clustered_interval(
     counts = np.bincount(place)
     if len(counts) < _MIN_CLUSTERS:
         return math.nan, math.nan
-    return _bootstrap_interval(changes, (np.bincount(place, changes), counts), _mean_of_clusters)
+    return _interval_of_units(changes, (np.bincount(place, changes), counts), _mean_of_clusters)
 
 
 def _mean_of_clusters(
@@ -158,22 +158,39 @@ def _mean_of_clusters(
     return mean
 
 
-def _bootstrap_interval(
+def _interval_of_units(
     changes: NDArray[np.float64],
     units: tuple[NDArray[Any], ...],
     statistic: Callable[..., Any],
 ) -> tuple[float, float]:
-    from scipy.stats import bootstrap
-
     if np.ptp(changes) == 0:  # every resample has the same mean
         return float(changes[0]), float(changes[0])
+    return bootstrap_interval(units, statistic, RESAMPLES, CONFIDENCE)
+
+
+def bootstrap_interval(
+    samples: tuple[NDArray[Any], ...],
+    statistic: Callable[..., Any],
+    resamples: int,
+    confidence: float,
+) -> tuple[float, float]:
+    """Compute the seeded bootstrap percentile interval of a statistic (Efron 1979).
+
+    Args:
+        samples: Values of the same things, each array (n,), which are resampled together.
+        statistic: Takes the samples and `axis`.
+        resamples: How often they are drawn anew.
+        confidence: Of the interval, 0 to 1.
+    """
+    from scipy.stats import bootstrap
+
     interval = bootstrap(
-        units,
+        samples,
         statistic,
-        paired=len(units) > 1,
-        n_resamples=RESAMPLES,
-        batch=100,
-        confidence_level=CONFIDENCE,
+        paired=len(samples) > 1,
+        n_resamples=resamples,
+        batch=100,  # so many at a time, which bounds the memory and changes no result
+        confidence_level=confidence,
         method="percentile",
         rng=np.random.default_rng(0),
     ).confidence_interval

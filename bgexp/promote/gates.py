@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from bgexp.datasets.sampling import choose
 from bgexp.errors import UserError
+from bgexp.metrics.paired import MIN_PAIRS, bootstrap_interval
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 
 MARGIN = 0.005  # a new champion may be so much worse at most, at the interval's lower end
 ERROR = 0.05  # the chance of an interval that misses the truth, for all variants together
 WIN_RATE = "win_rate"
 _RESAMPLES = 10_000
-_LEAST = 3  # images, for an interval
 _STATISTICS: Mapping[str, Callable[..., Any]] = {
     "mean": np.mean,
     "median": np.median,
@@ -153,14 +152,14 @@ def compute_gain(
     pairs = pd.DataFrame({"before": before, "after": after}, dtype=float).dropna().to_numpy().T
     sign = -1.0 if metric.key in LOWER_IS_BETTER else 1.0
     old, new = metric.aggregate(pairs[0]), metric.aggregate(pairs[1])
-    low, high = _bootstrap_interval(pairs, metric, sign, level)
+    low, high = _gain_interval(pairs, metric, sign, level)
     return Gain(pairs.shape[1], old, new, sign * (new - old), low, high, level)
 
 
-def _bootstrap_interval(
+def _gain_interval(
     pairs: NDArray[np.float64], metric: Metric, sign: float, level: float
 ) -> tuple[float, float]:
-    if pairs.shape[1] < _LEAST:
+    if pairs.shape[1] < MIN_PAIRS:
         return math.nan, math.nan
     statistic = _STATISTICS[metric.statistic]
 
@@ -170,14 +169,4 @@ def _bootstrap_interval(
     if np.ptp(pairs[1] - pairs[0]) == 0 and metric.statistic == "mean":
         difference = float(subtract_scores(pairs[0], pairs[1], 0))  # every resample has the same
         return difference, difference
-    interval = bootstrap(
-        (pairs[0], pairs[1]),
-        subtract_scores,
-        paired=True,
-        n_resamples=_RESAMPLES,
-        batch=500,
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    return bootstrap_interval((pairs[0], pairs[1]), subtract_scores, _RESAMPLES, level)
