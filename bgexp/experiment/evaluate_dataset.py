@@ -2,15 +2,11 @@
 
 import logging
 import math
-import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
-from typing import TypeVar
-
-from rich.progress import track
 
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Item
@@ -28,12 +24,12 @@ from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, small_pair
 from bgexp.images.decode import encode_mask
 from bgexp.system.cores import share_of_cores, threads_each
 from bgexp.system.peak_memory import peak_memory, reset_peak_memory
+from bgexp.system.progress import progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.mask_archive import MaskArchive
 from bgexp.tracking.run_folder import RunFolder
 
-T = TypeVar("T")
 Watcher = Callable[[Item, Detections], None]
 
 log = logging.getLogger(__name__)
@@ -93,12 +89,16 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
     waiting: dict[str, ImageEvaluation] = {}
     with folder.create_masks() as archive:
         try:
-            with closing(_evaluate_images(inputs, tasks, evaluation.workers)) as finished:
-                for result in _show_progress(finished, len(tasks)):
+            results = _evaluate_images(inputs, tasks, evaluation.workers)
+            with closing(results), progress("images", len(tasks)) as step:
+                failed = 0
+                for result in results:
                     waiting[result.row.path] = result
                     while waiting and items[len(evaluation.rows)].path in waiting:
                         item = items[len(evaluation.rows)]
                         _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
+                    failed += result.row.status == "failed"
+                    step(failed)
         except Interrupted as signal:
             evaluation.stopped = signal
             for item in [item for item in items if item.path in waiting]:  # before their turn
@@ -183,14 +183,3 @@ def _evaluate_task(task: Task, detector: CachedDetector, settings: RunSettings) 
         removed.found if isinstance(removed.found, Detections) else None,
         peak_memory(),
     )
-
-
-def _show_progress(results: Iterable[T], total: int) -> Iterator[T]:
-    """Yield the results, with a progress bar on a terminal, plain lines elsewhere."""
-    if sys.stdout.isatty():
-        yield from track(results, total=total, description="images")
-        return
-    for number, result in enumerate(results, 1):
-        yield result
-        if number * 4 // total > (number - 1) * 4 // total:
-            log.info("%d of %d images", number, total)

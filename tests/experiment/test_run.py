@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -238,10 +239,10 @@ def start(runs, settings, photographs):
         )
 
 
-def wait_for(process, log, text, seconds):
+def wait_for(process, log, pattern, seconds):
     end = time.monotonic() + seconds
-    while text not in log.read_bytes():
-        ended = process.poll() is not None and text not in log.read_bytes()
+    while not re.search(pattern, log.read_bytes()):
+        ended = process.poll() is not None and not re.search(pattern, log.read_bytes())
         assert not ended, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.1)
@@ -257,7 +258,7 @@ def test_signals(run_cli, settings, photographs, tmp_path):
     codes = {}
     try:
         for name, process in started.items():
-            wait_for(process, tmp_path / f"{name}.log", b"6 of 24 images", seconds=240)
+            wait_for(process, tmp_path / f"{name}.log", rb"images: ([6-9]|1\d) of 24", seconds=240)
         for name, process in started.items():
             for number in signals[name]:
                 os.kill(process.pid, number)

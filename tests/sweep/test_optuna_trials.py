@@ -41,8 +41,7 @@ def kill_in_a_trial(arguments, runs):
     command = [sys.executable, "-m", "bgexp.cli.main", "run", "-m", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         end = monotonic() + STARTED_SECONDS
-        log = runs / "sweep/s/1/log.txt"
-        while not (log.exists() and "1 of 2 images" in log.read_text()):
+        while not (runs / "sweep/s/1/.bgexp-masks.part").exists():
             assert process.poll() is None
             assert monotonic() < end
             sleep(0.02)
