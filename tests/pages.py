@@ -16,10 +16,10 @@ from bgexp.experiment.aggregate import (
     summarise_categories,
     timings,
 )
+from bgexp.experiment.gallery import choose_gallery, draw_picture
 from bgexp.experiment.results import ImageResult
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
-from bgexp.report.gallery import choose_gallery, draw_picture
 
 VOID = {"meta", "link", "img", "br", "input"}
 

@@ -199,7 +199,7 @@ def test_configs_are_data(path):
         (strangers, "detect/demo", "import mlflow"),
         (strangers, "sweep/jobs", "from hydra import compose"),
         (strangers, "metrics/overlap", "if x:\n    import torch.nn"),
-        (strangers, "report/panels", "from PIL import Image"),
+        (strangers, "report/pictures", "from PIL import Image"),
     ],
 )
 def test_what_would_be_found_among_imports(check, module, source):

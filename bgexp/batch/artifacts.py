@@ -15,7 +15,7 @@ from bgexp.batch.manifest import CSV, PARQUET, manifest_table
 from bgexp.batch.page import most_doubtful, render_batch
 from bgexp.config.batch import BatchSettings
 from bgexp.images.decode import ImageError, load_image, thumbnail
-from bgexp.report.gallery import PANEL
+from bgexp.report.pictures import PANEL
 from bgexp.system.atomic import write_whole
 from bgexp.tracking.run_folder import PAGE, SUMMARY
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.batch.command import BatchResult
+from bgexp.batch.findings import describe_pace
 from bgexp.batch.planned import PlannedFile
 from bgexp.config.batch import BatchSettings
-from bgexp.report.tables import pace
 from bgexp.system.terminal import printable
 from bgexp.tracking.run_folder import RunFolder
 
@@ -45,7 +45,7 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
     reused = result.summary["reused"]
     reused_text = f"{reused:,} of the results were there already, whole" if reused else ""
     console.print("; ".join(filter(None, [speed_text, reused_text])) or "Nothing was done")
-    if network_pace := pace(result.summary):
+    if network_pace := describe_pace(result.summary):
         console.print(f"Network: {network_pace[0]}; {network_pace[1]}")
     if flags := result.summary["flags"]:
         console.print("Flags:   " + ", ".join(f"{name} {count:,}" for name, count in flags.items()))

@@ -19,6 +19,8 @@ FLAGS = {
     "unstable": ("two ways of looking at a long picture disagree", ""),
 }
 
+BOTTLENECK_SHARE = 0.9  # of the time: a network that is so busy keeps the processes waiting
+
 
 def batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
     """Return at most five findings, the worst first.
@@ -98,3 +100,18 @@ def _find_extensions(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterato
             tuple(wrong["path"]),
             weight=len(wrong) / len(rows),
         )
+
+
+def describe_pace(summary: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Say how busy the network shared by a batch's processes was, and what set the pace."""
+    if (network := summary["network"]) is None:
+        return None
+    busy = f"busy {network['busy']:.0%} of the time"
+    if network["busy"] >= BOTTLENECK_SHARE:
+        return busy, f"it sets the pace: {network['images_per_s']:.1f} pictures/s at most"
+    times = {k: v["total_s"] for k, v in summary["timings"].items() if k != "detect"}
+    if not times:
+        return busy, "nothing was done"
+    slowest = max(times, key=lambda name: times[name])
+    share = times[slowest] / (sum(times.values()) or 1)
+    return busy, f"the processes set the pace: {share:.0%} of their work is {slowest}"

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bgexp.batch.findings import FLAGS, batch_findings
+from bgexp.batch.findings import FLAGS, batch_findings, describe_pace
 from bgexp.report import charts, overview
-from bgexp.report import tables as numbers
-from bgexp.report.card import Card
 from bgexp.report.finding import counted
-from bgexp.report.gallery import ByteArray, panel
 from bgexp.report.labels import settings_lines
+from bgexp.report.pictures import ByteArray, panel
 from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
+from bgexp.report.tables import Card, timings
 
 ALL = "manifest.parquet"
 MOST_LISTED = 200
@@ -52,7 +51,7 @@ def render_batch(
     """
     findings = batch_findings(rows, summary)
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
-    stages_table, stages, sentence = numbers.timings(summary)
+    stages_table, stages, sentence = timings(summary)
     by_path = rows.set_index("path", drop=False)
     done_rows = rows[rows["status"] == "done"]
     content: dict[str, Any] = {
@@ -111,8 +110,8 @@ def _build_facts(
     if summary["reused"]:
         duration += f"; {summary['reused']:,} results were there already"
     facts.append(overview.Fact("Speed", speed, duration))
-    if pace := numbers.pace(summary):
-        facts.append(overview.Fact("Network", *pace))
+    if network_pace := describe_pace(summary):
+        facts.append(overview.Fact("Network", *network_pace))
     return facts
 
 
@@ -121,11 +120,11 @@ def _build_cards(summary: Mapping[str, Any]) -> list[Card]:
     kinds = f"{counts['regular']:,} regular, {counts['outliers']:,} outliers"
     skipped = [f"{name}: {count:,}" for name, count in list(summary["skipped"].items())[:4]]
     return [
-        Card("Files", f"{counts['total']:,}", "", ["each has a row in the manifest"]),
-        Card("Done", f"{counts['done']:,}", "", [kinds]),
-        Card("Failed", f"{counts['failed']:,}", "", ["in processing"]),
-        Card("Skipped", f"{counts['skipped']:,}", "", skipped),
-        Card("To look at", f"{counts['flagged']:,}", "", ["flagged results"]),
+        Card("Files", f"{counts['total']:,}", ["each has a row in the manifest"]),
+        Card("Done", f"{counts['done']:,}", [kinds]),
+        Card("Failed", f"{counts['failed']:,}", ["in processing"]),
+        Card("Skipped", f"{counts['skipped']:,}", skipped),
+        Card("To look at", f"{counts['flagged']:,}", ["flagged results"]),
     ]
 
 

@@ -15,10 +15,10 @@ from bgexp.compare.heat_map import heat_map
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.metrics.win_rate import WinRate
 from bgexp.report import charts, overview
-from bgexp.report import tables as numbers
 from bgexp.report.finding import counted
 from bgexp.report.labels import display_name, settings_lines
 from bgexp.report.render import Cell, Table, change, figure, render_page, sections
+from bgexp.report.tables import interval
 from bgexp.sweep import tables as comparison
 from bgexp.sweep.effects import SCORES, WARNINGS, varied_settings
 from bgexp.sweep.page import variant_panels
@@ -140,7 +140,7 @@ def _paired_table(compared: Comparison) -> Table | None:
                     Cell(str(place), place),
                     Cell(variant.run.name),
                     change(paired.change, strong=verdict.outcome != "undecided"),
-                    Cell(numbers.interval({"low": paired.low, "high": paired.high})),
+                    Cell(interval({"low": paired.low, "high": paired.high})),
                     figure(verdict.won, 0),
                     figure(verdict.lost, 0),
                     figure(paired.n - verdict.won - verdict.lost, 0),
@@ -156,7 +156,7 @@ def _draw_forest(compared: Comparison) -> Forest:
     for place, variant in enumerate(compared.variants):
         if (verdict := variant.verdict) is not None:
             change = verdict.change
-            bounds = numbers.interval({"low": change.low, "high": change.high})
+            bounds = interval({"low": change.low, "high": change.high})
             label = f"{variant.run.name}: {change.change:+.3f}, 95 % interval {bounds}"
             kind = "" if verdict.outcome == "undecided" else verdict.outcome
             name = f"{place} {variant.run.name}"

@@ -8,11 +8,11 @@ from typing import Any
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset
 from bgexp.experiment.findings import run_findings
+from bgexp.experiment.gallery import choose_gallery, draw_picture
 from bgexp.experiment.page import render_run
+from bgexp.experiment.sample_picture import draw_sample
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.images.png import encode_png
-from bgexp.report.gallery import choose_gallery, draw_picture
-from bgexp.report.panels import draw_sample
 from bgexp.tracking.run_folder import CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
 
 MAX_PICTURES = 18  # images on the page of a run

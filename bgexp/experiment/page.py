@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bgexp.experiment import tables
 from bgexp.experiment.findings import run_findings
+from bgexp.experiment.gallery import BEST, WORST, Picture, panels
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report import charts, overview
-from bgexp.report import tables as numbers
 from bgexp.report.finding import column
-from bgexp.report.gallery import BEST, WORST, Picture, panels
 from bgexp.report.labels import display_name, settings_lines
 from bgexp.report.render import MAX_ROWS, Cell, Table, listed, number, render_page, sections
+from bgexp.report.tables import timings
 
 _METRICS = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "confidence", "border_contact", "parts")
@@ -44,15 +45,15 @@ def render_run(
     failed = rows[rows["status"] == "failed"] if len(rows) else rows
     anchors = {path: f"failed-{n}" for n, path in enumerate(failed.get("path", [])[:MAX_ROWS], 1)}
     anchors |= {picture.choice.path: f"image-{n}" for n, picture in enumerate(pictures, 1)}
-    stages_table, stages, stages_sentence = numbers.timings(summary)
-    ranks, ranks_sentence = numbers.ranks(summary)
+    stages_table, stages, stages_sentence = timings(summary)
+    ranks, ranks_sentence = tables.ranks(summary)
     content = {
         "has_truth": bool(summary.get("metrics")),
-        "cards": numbers.cards(summary),
-        "all_numbers": numbers.all_numbers(summary),
+        "cards": tables.cards(summary),
+        "all_numbers": tables.all_numbers(summary),
         "histograms": _histograms(rows, bool(summary.get("metrics"))),
         "check_histograms": _histograms(rows, False) if summary.get("metrics") else [],
-        "categories": numbers.categories(summary),
+        "categories": tables.categories(summary),
         "refinement": _refinement(summary, rows),
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
@@ -113,7 +114,7 @@ def _histograms(rows: pd.DataFrame, has_truth: bool) -> list[charts.Histogram]:
 
 
 def _refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any] | None:
-    content = numbers.refinement(summary)
+    content = tables.refinement(summary)
     if content is None or rows.empty:
         return content
     before, after = column(rows, "unrefined.iou"), column(rows, "iou")

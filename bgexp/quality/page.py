@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bgexp.quality.findings import quality_findings
 from bgexp.report import charts, overview
-from bgexp.report.card import Card
 from bgexp.report.finding import counted
 from bgexp.report.labels import settings_lines
 from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
+from bgexp.report.tables import Card
 
 ALL = "quality.parquet"
 MOST_FILES = 300  # in the table of files with something wrong
@@ -144,16 +144,15 @@ def _build_cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
     gigabytes = rows["bytes"].sum() / 1e9
     missing = ", ".join(f"{name} {count:,}" for name, count in list(summary["missing"].items())[:3])
     return [
-        Card("Images", f"{counts['images']:,}", "", [f"{other_files:,} other files"]),
-        Card("Categories", f"{counts['categories']:,}", "", [f"{number(gigabytes, 2)} GB"]),
-        Card("Corrupt", f"{counts['corrupt']:,}", "", ["do not decode in full"]),
-        Card("Missing values", f"{counts['missing_values']:,}", "", [missing or "none asked for"]),
-        Card("Size outliers", f"{counts['size_outliers']:,}", "", ["by the bytes of the file"]),
-        Card("Dimension outliers", f"{counts['dimension_outliers']:,}", "", ["sides and aspect"]),
+        Card("Images", f"{counts['images']:,}", [f"{other_files:,} other files"]),
+        Card("Categories", f"{counts['categories']:,}", [f"{number(gigabytes, 2)} GB"]),
+        Card("Corrupt", f"{counts['corrupt']:,}", ["do not decode in full"]),
+        Card("Missing values", f"{counts['missing_values']:,}", [missing or "none asked for"]),
+        Card("Size outliers", f"{counts['size_outliers']:,}", ["by the bytes of the file"]),
+        Card("Dimension outliers", f"{counts['dimension_outliers']:,}", ["sides and aspect"]),
         Card(
             "Duplicates",
             f"{counts['exact_duplicates']:,}",
-            "",
             [f"and {counts['near_duplicates']:,} that look the same"],
         ),
     ]

@@ -12,7 +12,7 @@ from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.report.finding import RunResult
-from bgexp.report.gallery import draw_cutout
+from bgexp.report.pictures import draw_cutout
 from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
 from bgexp.tracking.run_folder import RunFolder

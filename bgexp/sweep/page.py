@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bgexp.report import charts, overview
 from bgexp.report.finding import RunResult
-from bgexp.report.gallery import panel
+from bgexp.report.pictures import panel
 from bgexp.report.render import number, render_page
 from bgexp.sweep import tables as comparison
 from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scores, varied_settings

@@ -9,11 +9,11 @@ import pandas as pd
 
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import rank_agreement
-from bgexp.report import tables as numbers
 from bgexp.report.evidence import MIN_IMAGES, decided, describe_change, trusted
 from bgexp.report.finding import RunResult, column
 from bgexp.report.labels import display_name
 from bgexp.report.render import Cell, Table, change, figure
+from bgexp.report.tables import interval, trust_sentence, verdict
 from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, varied_settings
 
 
@@ -104,7 +104,7 @@ def _change_cells(refinement: Mapping[str, Any]) -> list[Cell]:
     iou, boundary = refinement.get("iou") or {}, refinement.get("boundary_iou") or {}
     return [
         change(iou.get("change")),
-        Cell(numbers.interval(iou)),
+        Cell(interval(iou)),
         change(boundary.get("change")),
         *(figure(iou.get(key), 0) for key in ("n_better", "n_worse")),
     ]
@@ -121,14 +121,13 @@ def ranks_table(jobs: Sequence[RunResult]) -> tuple[Table | None, str]:
         n = min(n for _, n in within)
         trusted_names += [display_name(key)] if trusted(rho, n) else []
         over = [change(_rank_over_jobs(jobs, key))] if several else []
-        name, verdict = Cell(display_name(key)), numbers.verdict(rho, n)
-        cells = [name, change(rho), *over, figure(n, 0), verdict]
+        cells = [Cell(display_name(key)), change(rho), *over, figure(n, 0), verdict(rho, n)]
         rows.append((1.0 if math.isnan(rho) else -abs(rho), cells))
     rows.sort(key=lambda row: row[0])
     heading = ("\u03c1 over jobs",) if several else ()
     columns = ("check", "\u03c1 over images", *heading, "images", "within a job")
     table = Table("Rank correlation of the checks with IoU", columns, [cells for _, cells in rows])
-    return table if rows else None, numbers.trust_sentence(trusted_names)
+    return table if rows else None, trust_sentence(trusted_names)
 
 
 def _rank_within_job(job: RunResult, key: str) -> tuple[float, int]:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from bgexp.batch.findings import describe_pace
 from bgexp.batch.journal import Record
 from bgexp.batch.manifest import manifest_table
 from bgexp.batch.page import MOST_LISTED, most_doubtful, render_batch
@@ -12,7 +13,6 @@ from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
 from bgexp.detect.inference_server import ServerStats
-from bgexp.report.tables import pace
 from bgexp.system.terminal import printable
 
 HOSTILE = (
@@ -75,8 +75,8 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
         "images_per_s": pytest.approx(2.0),
         "pictures_per_batch": int(2 * seconds) / 4,
     }
-    assert pace(summary) == sentences
-    idle_pace = pace({**summary, "timings": {}})
+    assert describe_pace(summary) == sentences
+    idle_pace = describe_pace({**summary, "timings": {}})
     assert idle_pace == (sentences if seconds > 9 else (sentences[0], "nothing was done"))
     page = parse(make_page(make_records(), network=summary["network"]))
     assert all(part in page.text for part in sentences)
@@ -85,7 +85,7 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
 def test_a_network_that_was_asked_nothing_is_not_spoken_of():
     for load in (None, ServerStats()):
         summary = batch_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
-        assert summary["network"] is pace(summary) is None
+        assert summary["network"] is describe_pace(summary) is None
 
 
 def test_every_section(parse):

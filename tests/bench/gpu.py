@@ -17,9 +17,9 @@ from statistics import fmean
 import torch
 
 from bgexp.autotune.candidates import arithmetics
+from bgexp.batch.findings import describe_pace
 from bgexp.images.decode import load_image
 from bgexp.metrics.overlap import iou
-from bgexp.report.tables import pace
 from bgexp.system.atomic import write_json
 from bgexp.system.provenance import bgexp_state, package_versions
 from tests.bench.batch import RESNET, ROOT, WEIGHTS
@@ -109,7 +109,7 @@ def _run_batch(scratch, scene, count, plan, arithmetic, refine):
         "images_per_s": summary["images_per_s"],
         "gpu_busy": fmean(busy) / 100 if busy else None,
         "network": summary["network"],
-        "pace": ": ".join(pace(summary)),
+        "pace": ": ".join(describe_pace(summary)),
         "stages_ms": {name: stage["mean_ms"] for name, stage in summary["timings"].items()},
         "iou_vs_truth": iou(mask, scene.truth),
         "peak_rss_bytes": summary["peak_rss_bytes"],

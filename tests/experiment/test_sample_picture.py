@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from bgexp.report.panels import LEAKED, LOST, PANEL, draw_sample
+from bgexp.experiment.sample_picture import PANEL, draw_sample
+from bgexp.report.pictures import LEAKED, LOST
 
 GAP = 6
 

@@ -3,10 +3,11 @@ from dataclasses import asdict
 
 import pytest
 
+from bgexp.experiment import tables as numbers
 from bgexp.metrics.paired import paired_change
 from bgexp.report import overview
-from bgexp.report import tables as numbers
 from bgexp.report.finding import RunResult
+from bgexp.report.tables import timings
 from bgexp.sweep.tables import jobs_table
 
 
@@ -87,11 +88,11 @@ def test_stages_by_hand():
         "detect": stage | {"total_s": 3.0, "mean_ms": 300.0},
         "refine": stage | {"total_s": 1.0, "mean_ms": 100.0},
     }
-    table, bars, sentence = numbers.timings({"timings": told, "counts": {"ok": 10}})
+    table, bars, sentence = timings({"timings": told, "counts": {"ok": 10}})
     assert sentence == "400 ms an image over 10 images; most of it (75%) in detect."
     assert texts(table)[0] == ["detect", "75.0 %", "300.0", "10.0", "20.0", "3.0"]
     assert [(bar.x, bar.width) for bar in bars] == [(0, 75), (75, 25)]
-    assert numbers.timings({}) == (None, [], "")
+    assert timings({}) == (None, [], "")
 
 
 def test_cards_name_the_tail_that_is_worse(run_parts):

@@ -1,26 +1,25 @@
-"""Which images a page shows, and their small pictures."""
+"""Which images the page of a run shows, and their small pictures."""
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from bgexp.images.decode import encode_jpeg, thumbnail
-from bgexp.images.png import encode_png
-from bgexp.pipeline.cutout import cut_out
+from bgexp.images.decode import thumbnail
 from bgexp.report.finding import Finding, column
+from bgexp.report.pictures import (
+    PANEL,
+    BoolArray,
+    ByteArray,
+    Panel,
+    draw_cutout,
+    draw_difference,
+    panel,
+)
 
-ByteArray = NDArray[np.uint8]
-BoolArray = NDArray[np.bool_]
-
-PANEL = 400  # pixels, the longer side of a small picture
-LOST, LEAKED = (214, 48, 49), (43, 108, 230)  # true foreground that is missing; background kept
 WORST, BEST, BETWEEN, NAMED = "Worst", "Best", "In between", "Named in the findings"
-_SQUARE = 8  # pixels, of the checkerboard behind what is transparent
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,7 @@ class Picture:
         choice: The image and its heading.
         original, cutout: HxWx3 uint8 RGB.
         mask: HxW uint8, 255 where foreground is.
-        difference: HxWx3 uint8 RGB: LOST and LEAKED pixels over the dimmed image; None without
-            truth.
+        difference: HxWx3 uint8 RGB, as `draw_difference`; None without truth.
     """
 
     choice: Choice
@@ -102,10 +100,7 @@ def draw_picture(
     """
     difference = None
     if truth is not None:
-        difference = image // 3
-        difference[truth & ~mask] = LOST
-        difference[mask & ~truth] = LEAKED
-        difference = thumbnail(difference, PANEL)
+        difference = thumbnail(draw_difference(image, mask, truth), PANEL)
     return Picture(
         choice,
         thumbnail(image, PANEL),
@@ -113,29 +108,6 @@ def draw_picture(
         draw_cutout(image, mask, background),
         difference,
     )
-
-
-def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") -> ByteArray:
-    """Draw the small picture of a cut-out, HxWx3 uint8 RGB; arguments as of `draw_picture`."""
-    small = thumbnail(cut_out(image, mask, background), PANEL)
-    if small.shape[2] == 3:
-        return small
-    rows, columns = np.indices(small.shape[:2]) // _SQUARE
-    board = np.where((rows + columns) % 2, 204, 255)[..., None]
-    alpha = small[..., 3:] / 255
-    return np.rint(small[..., :3] * alpha + (1 - alpha) * board).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """A picture as a page holds it: a data URI and its size in pixels."""
-
-    title: str
-    source: str
-    width: int
-    height: int
-    kind: str = ""
-    score: str = ""
 
 
 def panels(picture: Picture) -> list[Panel]:
@@ -148,12 +120,3 @@ def panels(picture: Picture) -> list[Panel]:
     if picture.difference is not None:
         shown_panels.append(panel("difference", picture.difference, kind="difference"))
     return shown_panels
-
-
-def panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
-    """Embed a picture as a data URI: HxWx3 uint8 as JPEG, HxW uint8 (a mask) as PNG."""
-    form, data = (
-        ("png", encode_png(picture)) if picture.ndim == 2 else ("jpeg", encode_jpeg(picture))
-    )
-    source = f"data:image/{form};base64,{base64.b64encode(data).decode()}"
-    return Panel(title, source, picture.shape[1], picture.shape[0], kind, score)

@@ -5,23 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.experiment.results import ImageResult
-from bgexp.images.decode import decode_image
-from bgexp.report.finding import Finding
-from bgexp.report.gallery import (
+from bgexp.experiment.gallery import (
     BEST,
     BETWEEN,
-    LEAKED,
-    LOST,
     NAMED,
-    PANEL,
     WORST,
     Choice,
     choose_gallery,
-    draw_cutout,
     draw_picture,
     panels,
 )
+from bgexp.experiment.results import ImageResult
+from bgexp.images.decode import decode_image
+from bgexp.report.finding import Finding
+from bgexp.report.pictures import LEAKED, LOST, PANEL, draw_cutout
 
 
 def table(ious, **checks):

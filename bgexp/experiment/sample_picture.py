@@ -1,29 +1,19 @@
-"""Sample pictures: original, mask, cut-out and the difference to the truth, side by side."""
+"""A sample picture: original, mask, cut-out and the difference to the truth, side by side."""
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from bgexp.pipeline.cutout import cut_out
-
-ByteArray = NDArray[np.uint8]
-BoolArray = NDArray[np.bool_]
+from bgexp.report.pictures import BoolArray, ByteArray, draw_difference
 
 PANEL = 360  # pixels, the longer side of each panel
-LOST, LEAKED = (220, 40, 40), (40, 110, 230)  # true foreground that is missing; background kept
 
 
 def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:
-    """Draw the panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one.
-
-    The difference shows lost foreground in red and leaked background in blue over the dimmed image.
-    """
+    """Draw the panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one."""
     panels = [image, _mask_to_rgb(mask), cut_out(image, mask)]
     if truth is not None:
-        difference = image // 3
-        difference[truth & ~mask] = LOST
-        difference[mask & ~truth] = LEAKED
-        panels.append(difference)
+        panels.append(draw_difference(image, mask, truth))
     scale = min(1.0, PANEL / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = [np.asarray(cv2.resize(p, size, interpolation=cv2.INTER_AREA)) for p in panels]
