@@ -16,8 +16,7 @@ from bgexp.batch.page import most_doubtful, render_batch
 from bgexp.config.batch import BatchSettings
 from bgexp.images.decode import ImageError, load_image, thumbnail
 from bgexp.report.pictures import PANEL
-from bgexp.system.atomic import write_whole
-from bgexp.tracking.run_folder import PAGE, SUMMARY
+from bgexp.tracking.run_folder import SUMMARY, RunFolder
 
 SHOWN = 24
 _THREADS = 2  # decoders release the GIL; more threads would hold more images in memory at once
@@ -58,4 +57,4 @@ def draw_batch(
         thumbnails = {path: pair for path, pair in pairs if pair}
     links = {name: name for name in (SUMMARY, PARQUET, CSV)}
     page = render_batch(summary, settings.model_dump(mode="json"), rows, thumbnails, began, links)
-    write_whole(output / PAGE, page)
+    RunFolder(output).write_page(page)

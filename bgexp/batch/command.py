@@ -24,7 +24,7 @@ from bgexp.batch.output_folder import (
 from bgexp.batch.plan import MASKS, OUTLIER, REGULAR, plan_batch
 from bgexp.batch.planned import PlannedFile
 from bgexp.batch.process_file import BatchAborted, FileTask, processor, started_record
-from bgexp.batch.summary import batch_summary
+from bgexp.batch.summary import TRACKED, batch_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flattened
 from bgexp.config.roles import NOT_RESULT, dump_without
@@ -36,7 +36,6 @@ from bgexp.errors import HaltedError, Interrupted, UserError
 from bgexp.pipeline.refine import find_network
 from bgexp.quality.header import Header, header_reader
 from bgexp.quality.table import read_metadata_table
-from bgexp.system.atomic import write_json
 from bgexp.system.cores import available_cores, threads_each
 from bgexp.system.hashing import sha256_bytes
 from bgexp.system.listing import FileEntry, all_files
@@ -46,7 +45,8 @@ from bgexp.system.signals import StopRequest, stopping
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.outbox import Post, outbox
 from bgexp.tracking.registry import Version, with_model
-from bgexp.tracking.run_folder import PAGE, SUMMARY
+from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
+from bgexp.tracking.summary import flatten_numbers
 
 
 @dataclass(frozen=True)
@@ -258,7 +258,7 @@ def _write_reports(
         record.status == "done" and record == batch.earlier.get(record.path) for record in records
     )
     summary = batch_summary(batch.settings, batch.provenance, records, seconds, load, reused)
-    write_json(output / SUMMARY, summary)
+    RunFolder(output).write_summary(summary)
     files = {file.path: file.file for file in batch.planned}
     draw_batch(output, batch.settings, summary, records, files, began)
     remove_temporary(output)
@@ -276,7 +276,7 @@ def _track_batch(
         status="FINISHED" if summary["status"] == "finished" else "FAILED",
         began_ms=int(1000 * began.timestamp()),
         params={key: str(value) for key, value in flattened(settings).items()},
-        metrics=_collect_metrics(summary),
+        metrics=flatten_numbers({key: summary[key] for key in TRACKED}),
         tags={f"bgexp.{key}": str(value) for key, value in bgexp_state().items()}
         | {"bgexp.folder": str(output), "bgexp.command": "batch"},
         files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
@@ -284,23 +284,8 @@ def _track_batch(
     run_id = send(post)
     if run_id:
         summary = {**summary, "run_id": run_id}
-        write_json(output / SUMMARY, summary)
+        RunFolder(output).write_summary(summary)
     return summary
-
-
-def _collect_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
-    metrics = {f"counts.{key}": float(value) for key, value in summary["counts"].items()}
-    metrics |= {f"flags.{key}": float(value) for key, value in summary["flags"].items()}
-    metrics |= {
-        f"timings.{stage}.{name}": value
-        for stage, statistics in summary["timings"].items()
-        for name, value in statistics.items()
-    }
-    metrics["reused"] = summary["reused"]
-    metrics |= {f"network.{key}": value for key, value in (summary["network"] or {}).items()}
-    for key in ("images_per_s", "seconds", "peak_rss_bytes"):
-        metrics[key] = float(summary[key])
-    return metrics
 
 
 def _raise_if_stopped(stop: StopRequest) -> None:

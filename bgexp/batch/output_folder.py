@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from bgexp.batch.journal import Record, read_journal
 from bgexp.batch.plan import MASKS, OUTLIER, REGULAR
 from bgexp.batch.planned import PlannedFile
+from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json
 from bgexp.system.hashing import sha256_file
@@ -97,7 +98,7 @@ def _holds_files(folder: Path) -> bool:
 
 
 def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    before, after = _flatten(old), _flatten(new)
+    before, after = flatten(old), flatten(new)
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     # Where another choice of a group was made, its name says all: its other settings differ, too.
     groups = tuple(key.removesuffix("name") for key in keys if key.endswith(".name"))
@@ -105,15 +106,6 @@ def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     names = {key: key.removesuffix(".name") for key in keys[:_SHOWN]}
     changes = [f"{name} was {before.get(key)}, is {after.get(key)}" for key, name in names.items()]
     return ", ".join(changes) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    values: dict[str, Any] = {}
-    for key, inner in value.items():
-        values |= _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
-    return values
 
 
 def remove_temporary(output: Path) -> None:

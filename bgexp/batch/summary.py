@@ -3,17 +3,38 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from bgexp.batch.journal import Record
 from bgexp.config.batch import BatchSettings
-from bgexp.detect.device import device_name, pick_device
+from bgexp.detect.device import describe_device, pick_device
 from bgexp.detect.inference_server import ServerStats
 from bgexp.experiment.aggregate import stage_times
 from bgexp.system.peak_memory import peak_memory
-from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions
+from bgexp.tracking.summary import RemovalSummary
+
+# What the tracking store gets of it.
+TRACKED = (
+    *("counts", "flags", "timings", "network"),
+    *("reused", "images_per_s", "seconds", "peak_rss_bytes"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchSummary(RemovalSummary):
+    """The summary of a batch; docs/batch.md tells what each number means."""
+
+    command: str = "batch"
+    issues: dict[str, int]
+    missing_metadata: dict[str, int]
+    flags: dict[str, int]
+    skipped: dict[str, int]
+    network: dict[str, float] | None
+    seconds: float
+    reused: int
 
 
 def batch_summary(
@@ -24,7 +45,7 @@ def batch_summary(
     load: ServerStats | None = None,
     reused: int = 0,
 ) -> dict[str, Any]:
-    """Return the content of summary.json; docs/batch.md tells what each number means.
+    """Return the content of summary.json.
 
     Args:
         settings: The batch's settings.
@@ -34,51 +55,38 @@ def batch_summary(
         load: Load of the network that all workers shared, if there was one.
         reused: How many of the results an earlier batch had left.
     """
-    device = pick_device(settings.device)
     counts = batch_counts(records)
     processed = counts["done"] + counts["failed"]
     failed_share = counts["failed"] / max(1, processed)
     done_records = [record for record in records if record.status == "done"]
     newly_done = len(done_records) - reused
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "command": "batch",
-        "status": "failed" if failed_share > settings.max_failed else "finished",
-        "run_id": "",
-        "parent_run_id": None,
-        "reused_from": None,
-        "identity": next((record.settings_hash for record in records if record.settings_hash), ""),
-        "bgexp": bgexp_state(),
-        "versions": package_versions(),
-        "device": {
-            "requested": settings.device,
-            "used": device.type,
-            "name": device_name(device),
-        },
-        "weights": {"name": settings.detector.name, "sha256": provenance["weights"]},
-        "dataset": {
+    return BatchSummary(
+        status="failed" if failed_share > settings.max_failed else "finished",
+        identity=next((record.settings_hash for record in records if record.settings_hash), ""),
+        device=describe_device(settings.device, pick_device(settings.device)),
+        weights={"name": settings.detector.name, "sha256": provenance["weights"]},
+        dataset={
             "name": "folder",
             "root": provenance["input"],
             "n_images": processed,
             "n_with_truth": 0,
             "n_population": counts["total"],
         },
-        "counts": counts,
-        "issues": _count_names(record.quality_issues for record in records),
-        "missing_metadata": _count_names(record.missing_metadata for record in records),
-        "flags": _count_names(record.flags for record in records),
-        "skipped": _count_skip_reasons(records),
-        "metrics": {},
-        "checks": _summarize_checks(done_records),
-        "categories": _count_by_category(records),
-        "timings": stage_times([record.timings_ms for record in done_records]),
-        "network": _summarize_network(load),
-        "seconds": seconds,
-        "reused": reused,
-        "images_per_s": newly_done / seconds if newly_done and seconds > 0 else math.nan,
-        "peak_rss_bytes": max([peak_memory(), *(record.memory for record in records)]),
-        "error": "",
-    }
+        counts=counts,
+        issues=_count_names(record.quality_issues for record in records),
+        missing_metadata=_count_names(record.missing_metadata for record in records),
+        flags=_count_names(record.flags for record in records),
+        skipped=_count_skip_reasons(records),
+        metrics={},
+        checks=_summarize_checks(done_records),
+        categories=_count_by_category(records),
+        timings=stage_times([record.timings_ms for record in done_records]),
+        network=_summarize_network(load),
+        seconds=seconds,
+        reused=reused,
+        images_per_s=newly_done / seconds if newly_done and seconds > 0 else math.nan,
+        peak_rss_bytes=max([peak_memory(), *(record.memory for record in records)]),
+    ).document()
 
 
 def _summarize_network(load: ServerStats | None) -> dict[str, float] | None:

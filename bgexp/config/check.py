@@ -1,5 +1,6 @@
 """A composed config to typed settings, with one line for each that is wrong."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
@@ -63,13 +64,18 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
 
 def flattened(section: Section) -> dict[str, Any]:
     """All settings by their dotted names, as parameters of a tracked run."""
+    return flatten(section.model_dump(mode="json"))
 
-    def walk(prefix: str, value: Any) -> dict[str, Any]:  # noqa: ANN401
-        if not isinstance(value, dict):
-            return {prefix: value}
-        found: dict[str, Any] = {}
-        for key, inner in value.items():
-            found |= walk(f"{prefix}.{key}" if prefix else key, inner)
-        return found
 
-    return walk("", section.model_dump(mode="json"))
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+    """Return the values of nested mappings by their dotted names.
+
+    >>> flatten({"seed": 0, "detector": {"name": "demo"}})
+    {'seed': 0, 'detector.name': 'demo'}
+    """
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    values: dict[str, Any] = {}
+    for key, inner in value.items():
+        values |= flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    return values

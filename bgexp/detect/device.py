@@ -29,6 +29,11 @@ def device_name(device: torch.device) -> str:
     return f"CPU {torch.backends.cpu.get_cpu_capability()}"
 
 
+def describe_device(requested: str, device: torch.device) -> dict[str, str]:
+    """Return the device as a summary has it: as it was asked for, its type and its name."""
+    return {"requested": requested, "used": device.type, "name": device_name(device)}
+
+
 def limit_threads() -> None:
     """Limit OpenCV to this process's share of the cores, as torch limits itself.
 

@@ -9,12 +9,10 @@ import pandas as pd
 
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
-from bgexp.system.provenance import SCHEMA_VERSION
+from bgexp.tracking.summary import RemovalSummary, Status, flatten_numbers
 
 UNREFINED = ("iou", "boundary_iou")  # metrics that are also taken before refinement
 STAGES = ("load", "detect", "combine", "refine", "cutout", "encode", "write")
-
-Status = Literal["finished", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -61,40 +59,27 @@ class ImageResult:
         return columns | {f"ms.{key}": self.timings_ms.get(key, math.nan) for key in STAGES}
 
 
-@dataclass(frozen=True)
-class Summary:
-    """`summary.json`, a contract that other programs read; see docs/architecture.md."""
+@dataclass(frozen=True, kw_only=True)
+class RunSummary(RemovalSummary):
+    """The summary of a run."""
 
-    command: str
-    status: Status
-    run_id: str
-    parent_run_id: str | None
-    reused_from: str | None
-    identity: str
-    bgexp: dict[str, Any]
-    versions: dict[str, str]
-    device: dict[str, str]
-    weights: dict[str, str]
-    dataset: dict[str, Any]
-    counts: dict[str, int]
-    metrics: dict[str, dict[str, float]]
-    checks: dict[str, dict[str, float]]
-    categories: dict[str, dict[str, Any]]
+    command: str = "run"
     refinement: dict[str, Any]
     check_ranks: dict[str, dict[str, float]]
     mask_ap: dict[str, float]
     detections: dict[str, int]
-    timings: dict[str, dict[str, float]]
     workers: int
-    images_per_s: float
-    peak_rss_bytes: int
-    error: str = ""
-    schema_version: int = SCHEMA_VERSION
 
-    def document(self) -> dict[str, Any]:
-        """Return the content of the file, in its order."""
-        fields = asdict(self)
-        return {"schema_version": fields.pop("schema_version"), **fields}
+    def numbers(self) -> dict[str, float]:
+        """Return what a tracking store compares: `iou.mean`, `timings.refine.p95_ms` and so on."""
+        names = ("checks", "timings", "counts", "refinement", "mask_ap", "detections")
+        ious = {name: group["metrics"].get("iou") for name, group in self.categories.items()}
+        return flatten_numbers(
+            {key: getattr(self, key) for key in (*names, "images_per_s", "peak_rss_bytes")}
+            | self.metrics
+            | {"check_ranks": {key: ranks["spearman"] for key, ranks in self.check_ranks.items()}}
+            | {"category": {k: {"iou": {"mean": iou["mean"]}} for k, iou in ious.items() if iou}}
+        )
 
 
 def run_status(counts: dict[str, int], max_failed: float) -> Status:
@@ -109,24 +94,3 @@ def rows_table(rows: Sequence[ImageResult]) -> pd.DataFrame:
     """Return the rows as a table."""
     columns = ImageResult("", "", "", "ok").flat()  # a run that was interrupted at once has no row
     return pd.DataFrame([row.flat() for row in rows], columns=list(columns))
-
-
-def numbers(summary: Summary) -> dict[str, float]:
-    """Flatten a summary for a tracking store: `iou.mean`, `timings.refine.p95_ms` and so on."""
-    flat = {f"{key}.{name}": v for key, m in summary.metrics.items() for name, v in m.items()}
-    flat |= {f"checks.{k}.{name}": v for k, m in summary.checks.items() for name, v in m.items()}
-    flat |= {f"timings.{k}.{name}": v for k, m in summary.timings.items() for name, v in m.items()}
-    flat |= {f"counts.{key}": value for key, value in summary.counts.items()}
-    for key in UNREFINED:
-        change = summary.refinement.get(key, {})
-        flat |= {f"refinement.{key}.{name}": value for name, value in change.items()}
-    for key in ("n_applied", "n_skipped", "n_refused", "added_ms", "added_share"):
-        if key in summary.refinement:
-            flat[f"refinement.{key}"] = summary.refinement[key]
-    flat |= {f"check_ranks.{k}": ranks["spearman"] for k, ranks in summary.check_ranks.items()}
-    flat |= {f"mask_ap.{key}": value for key, value in summary.mask_ap.items()}
-    flat |= {f"detections.{key}": value for key, value in summary.detections.items()}
-    for category, group in summary.categories.items():
-        if "iou" in group["metrics"]:
-            flat[f"category.{category}.iou.mean"] = group["metrics"]["iou"]["mean"]
-    return flat | {"images_per_s": summary.images_per_s, "peak_rss_bytes": summary.peak_rss_bytes}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 
 from bgexp.config.check import flattened
@@ -11,7 +11,7 @@ from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Item
 from bgexp.detect.build import class_names
 from bgexp.detect.detections import Detections
-from bgexp.detect.device import device_name
+from bgexp.detect.device import describe_device, device_name
 from bgexp.experiment.aggregate import (
     check_ranks,
     count_detections,
@@ -26,7 +26,7 @@ from bgexp.experiment.artifacts import draw_run
 from bgexp.experiment.evaluate_dataset import DatasetEvaluation, evaluate_dataset
 from bgexp.experiment.mask_ap import MaskAveragePrecision
 from bgexp.experiment.prepare import RunInputs, prepare
-from bgexp.experiment.results import Summary, numbers, rows_table, run_status
+from bgexp.experiment.results import RunSummary, rows_table, run_status
 from bgexp.experiment.tracked_table import picture_table
 from bgexp.system.peak_memory import peak_memory
 from bgexp.system.provenance import bgexp_state, package_versions
@@ -43,7 +43,7 @@ def run_experiment(
     folder: RunFolder,
     parent_run_id: str | None = None,
     varied: Sequence[str] = (),
-) -> Summary:
+) -> RunSummary:
     """Run one experiment, or take over the results of an identical finished one.
 
     The folder gets its settings, summary, rows, masks, samples and page, which the tracking store
@@ -85,10 +85,10 @@ def _log_setup(run: Run, inputs: RunInputs) -> None:
 
 def _reuse_results(
     run: Run, inputs: RunInputs, folder: RunFolder, run_id: str, source: RunFolder
-) -> Summary:
+) -> RunSummary:
     log.info("the same as finished run %s: its results are taken (force=true computes)", run_id)
     run.copy_artifacts(run_id)
-    summary = Summary(**source.read_summary())
+    summary = RunSummary(**source.read_summary())
     summary = replace(
         summary,
         run_id=run.run_id,
@@ -108,7 +108,7 @@ def _reuse_results(
     return summary
 
 
-def _compute_results(run: Run, inputs: RunInputs, folder: RunFolder) -> Summary:
+def _compute_results(run: Run, inputs: RunInputs, folder: RunFolder) -> RunSummary:
     began = datetime.now().astimezone()
     precision = _mask_precision(inputs)
 
@@ -139,23 +139,15 @@ def _mask_precision(inputs: RunInputs) -> MaskAveragePrecision | None:
 
 def _build_summary(
     run: Run, inputs: RunInputs, evaluation: DatasetEvaluation, mask_ap: dict[str, float]
-) -> Summary:
+) -> RunSummary:
     settings, dataset, rows = inputs.settings, inputs.dataset, evaluation.rows
     counts = count_statuses(rows, len(dataset.items))
-    return Summary(
-        command="run",
+    return RunSummary(
         status="interrupted" if evaluation.stopped else run_status(counts, settings.max_failed),
         run_id=run.run_id,
         parent_run_id=run.parent_run_id,
-        reused_from=None,
         identity=inputs.identity,
-        bgexp=bgexp_state(),
-        versions=package_versions(),
-        device={
-            "requested": settings.device,
-            "used": inputs.device.type,
-            "name": device_name(inputs.device),
-        },
+        device=describe_device(settings.device, inputs.device),
         weights=_describe_weights(inputs),
         dataset={
             "name": dataset.name,
@@ -188,24 +180,24 @@ def _describe_weights(inputs: RunInputs) -> dict[str, str]:
     return weights
 
 
-def _draw_page(folder: RunFolder, summary: Summary, inputs: RunInputs, began: datetime) -> None:
+def _draw_page(folder: RunFolder, summary: RunSummary, inputs: RunInputs, began: datetime) -> None:
     """Draw the page; if that fails, log it: numbers that took hours are kept."""
     try:
-        draw_run(folder, asdict(summary), inputs.dataset, inputs.settings, began)
+        draw_run(folder, summary.document(), inputs.dataset, inputs.settings, began)
     except Exception as error:
         log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
 
 
-def _record(run: Run, summary: Summary, folder: RunFolder) -> None:
+def _record(run: Run, summary: RunSummary, folder: RunFolder) -> None:
     """Write the summary, the last of the folder's files: where it is, all else is. Log them."""
     folder.write_summary(summary.document())
-    run.log_metrics(numbers(summary))
+    run.log_metrics(summary.numbers())
     run.set_tags({"mlflow.note.content": _describe_summary(summary)})
     run.log_folder(folder.path)
     run.failed = summary.status == "failed"
 
 
-def _describe_summary(summary: Summary) -> str:
+def _describe_summary(summary: RunSummary) -> str:
     """Describe the run in a line, which MLflow shows as its description."""
     scores = [
         f"{name} {summary.metrics[key]['mean']:.3f}"

@@ -30,13 +30,14 @@ from bgexp.system.hashing import sha256_bytes
 from bgexp.system.listing import FileEntry, all_files
 from bgexp.system.peak_memory import peak_memory
 from bgexp.system.progress import progress
-from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions
+from bgexp.system.provenance import bgexp_state
 from bgexp.system.safe_csv import safe_csv
 from bgexp.system.signals import stopping
 from bgexp.system.terminal import printable
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.active_run import Run, tracked_run
 from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
+from bgexp.tracking.summary import Status, Summary, flatten_numbers
 
 PARQUET, CSV = "quality.parquet", "quality.csv"
 SECONDS = 60.0  # time limit of one file
@@ -55,6 +56,20 @@ class Analysis:
     rows: pd.DataFrame
     summary: Mapping[str, Any]
     folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisSummary(Summary):
+    """The summary of an analysis; docs/quality.md tells what each number means."""
+
+    command: str = "analyze"
+    status: Status = "finished"
+    findings: dict[str, int]
+    formats: dict[str, int]
+    missing: dict[str, int]
+    bounds: dict[str, dict[str, float]]
+    reconciliation: list[dict[str, Any]]
+    seconds: float
 
 
 def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
@@ -121,14 +136,9 @@ def _summarize(
 ) -> dict[str, Any]:
     counts = findings(rows)
     hashes = rows[["path", "sha256"]].to_csv(index=False, errors="backslashreplace")
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "command": "analyze",
-        "status": "finished",
-        "run_id": run.run_id,
-        "bgexp": bgexp_state(),
-        "versions": package_versions(),
-        "dataset": {
+    return AnalysisSummary(
+        run_id=run.run_id,
+        dataset={
             "name": "folder",
             "root": str(root),
             "digest": sha256_bytes(hashes.encode(errors="backslashreplace")),
@@ -136,20 +146,20 @@ def _summarize(
             "n_with_truth": 0,
             "n_population": counts["images"],
         },
-        "counts": {"total": len(rows), "ok": int(rows["decodes"].sum())},
-        "findings": counts,
-        "formats": formats(rows),
-        "missing": {str(field): int(count) for field, count in _count_missing(rows).items()},
-        "bounds": {
+        counts={"total": len(rows), "ok": int(rows["decodes"].sum())},
+        findings=counts,
+        formats=formats(rows),
+        missing={str(field): int(count) for field, count in _count_missing(rows).items()},
+        bounds={
             size.name: {"low": size.low, "high": size.high, "median": size.median}
             for size in _measure_sizes(rows, settings)
         },
-        "reconciliation": plain(reconcile(rows, counts, settings.expected, settings.outliers)),
-        "categories": by_category(rows),
-        "seconds": seconds,
-        "images_per_s": len(rows) / seconds if seconds else 0.0,
-        "peak_rss_bytes": peak_memory(),
-    }
+        reconciliation=plain(reconcile(rows, counts, settings.expected, settings.outliers)),
+        categories=by_category(rows),
+        seconds=seconds,
+        images_per_s=len(rows) / seconds if seconds else 0.0,
+        peak_rss_bytes=peak_memory(),
+    ).document()
 
 
 def _count_missing(rows: pd.DataFrame) -> Mapping[Any, Any]:
@@ -177,8 +187,8 @@ def _log_run(run: Run, settings: AnalyzeSettings, summary: Mapping[str, Any], fo
     run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
     dataset = summary["dataset"]
     run.log_dataset(dataset["name"], dataset["digest"], dataset["root"], dataset["n_images"])
-    run.log_metrics({f"findings.{key}": float(count) for key, count in summary["findings"].items()})
-    run.log_metrics({"seconds": summary["seconds"], "images_per_s": summary["images_per_s"]})
+    tracked = ("findings", "seconds", "images_per_s")
+    run.log_metrics(flatten_numbers({key: summary[key] for key in tracked}))
     run.log_folder(folder)
 
 

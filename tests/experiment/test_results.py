@@ -16,8 +16,7 @@ from bgexp.experiment.results import (
     STAGES,
     UNREFINED,
     ImageResult,
-    Summary,
-    numbers,
+    RunSummary,
     rows_table,
     run_status,
 )
@@ -99,7 +98,7 @@ def summary(**changes):
         "images_per_s": 2.0,
         "peak_rss_bytes": 10,
     }
-    return Summary(**values | changes)
+    return RunSummary(**values | changes)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_when_a_run_counts_as_failed(ok, bad, skipped, max_failed, expected):
 
 
 def test_numbers_for_the_tracking_store():
-    found = numbers(summary())
+    found = summary().numbers()
     expected = {f"{key}.{name}" for key in METRICS for name in STATISTICS}
     expected |= {f"checks.{key}.{name}" for key in CHECKS for name in STATISTICS}
     expected |= {f"timings.{s}.{name}" for s in ("load", "refine") for name in PERCENTILES}
@@ -182,4 +181,4 @@ def test_the_summary_has_the_keys_of_the_contract(tmp_path):
     assert stored["images_per_s"] is None
     assert list(stored["metrics"]["iou"]) == STATISTICS
     assert list(stored["timings"]["refine"]) == PERCENTILES
-    assert Summary(**folder.read_summary()).metrics == summary().metrics
+    assert RunSummary(**folder.read_summary()).metrics == summary().metrics

@@ -1,0 +1,65 @@
+"""summary.json, a contract that other programs read (docs/architecture.md): its parts and order."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from bgexp.config.check import flatten
+from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions
+
+Status = Literal["finished", "failed", "interrupted"]
+ORDER = (  # of the keys of all commands
+    *("schema_version", "command", "status", "run_id", "parent_run_id", "reused_from", "identity"),
+    *("bgexp", "versions", "device", "weights", "dataset", "counts"),
+    *("issues", "missing_metadata", "flags", "skipped"),
+    *("findings", "formats", "missing", "bounds", "reconciliation"),
+    *("metrics", "checks", "categories", "refinement", "check_ranks", "mask_ap", "detections"),
+    *("timings", "workers", "network", "seconds", "reused", "images_per_s"),
+    *("peak_rss_bytes", "error"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The summary of a command's work, as far as all commands have one."""
+
+    command: str
+    status: Status
+    dataset: dict[str, Any]
+    counts: dict[str, int]
+    categories: dict[str, Any]
+    images_per_s: float
+    peak_rss_bytes: int
+    run_id: str = ""
+    bgexp: dict[str, Any] = field(default_factory=bgexp_state)
+    versions: dict[str, str] = field(default_factory=package_versions)
+    schema_version: int = SCHEMA_VERSION
+
+    def document(self) -> dict[str, Any]:
+        """Return the content of the file, in its order."""
+        fields = asdict(self)
+        return {key: fields[key] for key in sorted(fields, key=ORDER.index)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalSummary(Summary):
+    """The summary of a command that removes backgrounds."""
+
+    parent_run_id: str | None = None
+    reused_from: str | None = None
+    identity: str
+    device: dict[str, str]
+    weights: dict[str, str]
+    metrics: dict[str, dict[str, float]]
+    checks: dict[str, dict[str, float]]
+    timings: dict[str, dict[str, float]]
+    error: str = ""
+
+
+def flatten_numbers(parts: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers of a summary by dotted names, for a tracking store; no undefined ones.
+
+    >>> flatten_numbers({"counts": {"ok": 2, "failed": 1}, "network": None, "seconds": 1.5})
+    {'counts.ok': 2.0, 'counts.failed': 1.0, 'seconds': 1.5}
+    """
+    return {name: float(value) for name, value in flatten(parts).items() if value is not None}
