@@ -10,7 +10,7 @@ from bgexp.config.compose import compose_config, plain
 from bgexp.experiment.results import ImageResult
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
-from bgexp.report.finding import RunResult
+from bgexp.sweep.run_result import RunResult
 
 
 def _make_row(number: int, iou: float | None = None, **told: Any) -> ImageResult:

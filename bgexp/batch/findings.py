@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.report.finding import Finding, counted, worst_first
+from bgexp.report.finding import Finding, worst_first
+from bgexp.report.wording import counted
 
 # Each flag: what it means, and what to try.
 FLAGS = {

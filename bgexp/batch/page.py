@@ -9,11 +9,11 @@ import pandas as pd
 
 from bgexp.batch.findings import FLAGS, batch_findings, describe_pace
 from bgexp.report import charts, overview
-from bgexp.report.finding import counted
 from bgexp.report.labels import settings_lines
 from bgexp.report.pictures import ByteArray, panel
 from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
 from bgexp.report.tables import Card, timings
+from bgexp.report.wording import counted
 
 ALL = "manifest.parquet"
 MOST_LISTED = 200

@@ -13,8 +13,8 @@ from bgexp.compare.differences import cautions, find_differing_settings
 from bgexp.compare.document import build_document
 from bgexp.config.compare import CompareSettings
 from bgexp.errors import UserError
-from bgexp.report.finding import RunResult
 from bgexp.sweep.effects import job_names
+from bgexp.sweep.run_result import RunResult
 from bgexp.system.atomic import write_json
 from bgexp.tracking.past_runs import StoredRun, find_runs
 from bgexp.tracking.run_folder import ROWS, RunFolder

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from bgexp.errors import UserError
-from bgexp.report.finding import RunResult, counted
+from bgexp.report.wording import counted
+from bgexp.sweep.run_result import RunResult
 
 Image = tuple[str, str]  # path and SHA-256
 

@@ -7,7 +7,7 @@ from bgexp.compare.common_images import match_images
 from bgexp.config.base import RunSelection
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
-from bgexp.report.finding import RunResult
+from bgexp.sweep.run_result import RunResult
 from bgexp.tracking.past_runs import StoredRun, find_runs
 from bgexp.tracking.run_folder import MASKS, open_masks
 

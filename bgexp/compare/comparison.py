@@ -15,8 +15,9 @@ from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.metrics.win_rate import SelfAgreement, Vote, WinRate, self_agreement, win_rate
-from bgexp.report.finding import RunResult, column
+from bgexp.report.finding import column
 from bgexp.sweep.effects import Effect, effects, scores
+from bgexp.sweep.run_result import RunResult
 from bgexp.tracking.run_folder import RunFolder
 
 

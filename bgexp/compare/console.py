@@ -11,8 +11,8 @@ from rich.text import Text
 
 from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
-from bgexp.report.evidence import signed
 from bgexp.report.labels import display_name
+from bgexp.report.wording import signed
 from bgexp.sweep.effects import SCORES
 from bgexp.system.terminal import printable
 from bgexp.tracking.run_folder import RunFolder

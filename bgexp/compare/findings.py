@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.report.evidence import describe_change
-from bgexp.report.finding import Finding, counted, worst_first
+from bgexp.report.finding import Finding, worst_first
+from bgexp.report.wording import counted, describe_change
 from bgexp.sweep.effects import disagreement
 
 MANY_VARIANTS = 5  # of so many variants the best looks better than it is

@@ -15,10 +15,10 @@ from bgexp.compare.heat_map import heat_map
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.metrics.win_rate import WinRate
 from bgexp.report import charts, overview
-from bgexp.report.finding import counted
 from bgexp.report.labels import display_name, settings_lines
 from bgexp.report.render import Cell, Table, change, figure, render_page, sections
 from bgexp.report.tables import interval
+from bgexp.report.wording import counted
 from bgexp.sweep import tables as comparison
 from bgexp.sweep.effects import SCORES, WARNINGS, varied_settings
 from bgexp.sweep.page import variant_panels

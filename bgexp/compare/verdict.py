@@ -6,8 +6,8 @@ from typing import Literal
 
 from bgexp.metrics.paired import PairedChange, images_to_decide
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.report.evidence import MIN_IMAGES, decided
-from bgexp.report.finding import counted
+from bgexp.metrics.significance import MIN_IMAGES, decided
+from bgexp.report.wording import counted
 from bgexp.sweep.effects import MIN_EFFECT
 
 

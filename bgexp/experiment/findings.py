@@ -9,8 +9,8 @@ import pandas as pd
 
 from bgexp.experiment.refinement_findings import refinement_findings
 from bgexp.experiment.run_view import RunView, mean_errors, mean_iou, suggest_override
-from bgexp.report.evidence import CLEAR_DIFFERENCE, POOR_IOU
-from bgexp.report.finding import Finding, column, counted, worst_first
+from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, column, worst_first
+from bgexp.report.wording import counted
 
 
 def run_findings(

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from bgexp.experiment.run_view import RunView
-from bgexp.report.evidence import CLEAR_DIFFERENCE, MIN_IMAGES, signed
-from bgexp.report.finding import Finding, column, counted
+from bgexp.metrics.significance import MIN_IMAGES
+from bgexp.report.finding import CLEAR_DIFFERENCE, Finding, column
+from bgexp.report.wording import counted, signed
 
 
 def refinement_findings(view: RunView) -> Iterator[Finding]:

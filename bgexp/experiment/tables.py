@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.report.evidence import MIN_IMAGES, trusted
+from bgexp.metrics.significance import MIN_IMAGES, trusted
 from bgexp.report.labels import MEANINGS, display_name
 from bgexp.report.render import Cell, Table, change, figure, number
 from bgexp.report.tables import Card, Numbers, interval, trust_sentence, verdict

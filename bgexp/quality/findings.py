@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.report.finding import Finding, counted, worst_first
+from bgexp.report.finding import Finding, worst_first
+from bgexp.report.wording import counted
 
 PLAIN_ENTROPY = 1.0  # bits; a picture with less holds hardly anything
 DARK, BRIGHT = 25.0, 235.0  # mean luminance, of 255

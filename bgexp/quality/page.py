@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bgexp.quality.findings import quality_findings
 from bgexp.report import charts, overview
-from bgexp.report.finding import counted
 from bgexp.report.labels import settings_lines
 from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
 from bgexp.report.tables import Card
+from bgexp.report.wording import counted
 
 ALL = "quality.parquet"
 MOST_FILES = 300  # in the table of files with something wrong

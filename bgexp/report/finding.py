@@ -1,11 +1,13 @@
 """What the findings of a run and of a sweep have in common."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
+POOR_IOU = 0.5  # an IoU below it: more is wrong than right
+CLEAR_DIFFERENCE = 0.05  # a difference of mean IoU, or a share of the images, that is worth a word
 MAX_FINDINGS = 5  # findings on a page: more are not read
 _ORDER = ("problem", "result", "warning", "note")
 
@@ -32,25 +34,6 @@ class Finding:
     weight: float = 0.0
 
 
-@dataclass(frozen=True, eq=False)
-class RunResult:
-    """A run as pages and tables show it: a job of a sweep, or a run that is compared.
-
-    Attributes:
-        name: Its name on the page; unique there.
-        overrides: Each `key=value`.
-        summary: Its summary.json; only `status` and `error` where the run broke.
-        rows: Its per_image.parquet, the columns of `ImageResult.flat`; empty where there is none.
-        link: To its report, relative to the sweep's folder.
-    """
-
-    name: str
-    overrides: Sequence[str]
-    summary: Mapping[str, Any]
-    rows: pd.DataFrame
-    link: str = ""
-
-
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Return at most five findings, by severity and then by weight."""
     ranked = sorted(findings, key=lambda finding: (_ORDER.index(finding.severity), -finding.weight))
@@ -62,12 +45,3 @@ def column(rows: pd.DataFrame, key: str) -> "pd.Series[float]":
     if key in rows:
         return rows[key].astype(float)
     return pd.Series(float("nan"), rows.index, dtype=float)
-
-
-def counted(number: int, noun: str) -> str:
-    """Format a number with its noun.
-
-    >>> counted(1, "image"), counted(4431, "image")
-    ('1 image', '4,431 images')
-    """
-    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from bgexp.report.finding import counted
 from bgexp.report.labels import describe_section
 from bgexp.report.render import number
+from bgexp.report.wording import counted
 
 _SECTIONS = (
     ("detector", "Detector", "name"),

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bgexp.report.evidence import signed
 from bgexp.report.finding import Finding
+from bgexp.report.wording import signed
 from bgexp.system.terminal import printable
 from bgexp.tracking.run_folder import ROWS
 

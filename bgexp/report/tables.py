@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bgexp.metrics.significance import trusted
 from bgexp.report.charts import Bar, stacked
-from bgexp.report.evidence import trusted
-from bgexp.report.finding import counted
 from bgexp.report.render import Cell, Table, change, figure
+from bgexp.report.wording import counted
 
 Numbers = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from bgexp.compare.comparable_runs import ComparableRuns
 from bgexp.metrics.bradley_terry import bradley_terry_scores
 from bgexp.metrics.win_rate import LEAST, SelfAgreement, Vote, WinRate, self_agreement, win_rate
-from bgexp.report.finding import counted
+from bgexp.report.wording import counted
 from bgexp.system.terminal import printable
 from bgexp.tracking.votes import PAGE, Review
 

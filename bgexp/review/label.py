@@ -13,7 +13,7 @@ from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
-from bgexp.report.finding import counted
+from bgexp.report.wording import counted
 from bgexp.review.label_sampling import (
     DISAGREEMENT,
     RANDOM,

@@ -11,10 +11,10 @@ from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import read_masked_images
-from bgexp.report.finding import RunResult
 from bgexp.report.pictures import draw_cutout
 from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
+from bgexp.sweep.run_result import RunResult
 from bgexp.tracking.run_folder import RunFolder
 
 JOBS = "jobs.csv"  # in the sweep's folder

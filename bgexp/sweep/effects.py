@@ -8,8 +8,9 @@ import pandas as pd
 
 from bgexp.metrics.paired import PairedChange, paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.report.evidence import decided
-from bgexp.report.finding import RunResult, column
+from bgexp.metrics.significance import decided
+from bgexp.report.finding import column
+from bgexp.sweep.run_result import RunResult
 
 MIN_EFFECT = 0.005  # a difference of mean IoU below it is of no use to anybody
 SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")

@@ -3,9 +3,11 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from bgexp.report.evidence import CLEAR_DIFFERENCE, POOR_IOU, decided, describe_change
-from bgexp.report.finding import Finding, RunResult, counted, worst_first
+from bgexp.metrics.significance import decided
+from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, worst_first
+from bgexp.report.wording import counted, describe_change
 from bgexp.sweep.effects import disagreement, effects, lead, mean_score, ranking, scores
+from bgexp.sweep.run_result import RunResult
 
 
 def sweep_findings(jobs: Sequence[RunResult]) -> list[Finding]:

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.report import charts, overview
-from bgexp.report.finding import RunResult
 from bgexp.report.pictures import panel
 from bgexp.report.render import number, render_page
 from bgexp.sweep import tables as comparison
 from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scores, varied_settings
 from bgexp.sweep.findings import sweep_findings
+from bgexp.sweep.run_result import RunResult
 
 MAX_VARIANTS = 6
 _EMPTY: Mapping[str, Any] = {}

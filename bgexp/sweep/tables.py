@@ -9,12 +9,14 @@ import pandas as pd
 
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.paired import rank_agreement
-from bgexp.report.evidence import MIN_IMAGES, decided, describe_change, trusted
-from bgexp.report.finding import RunResult, column
+from bgexp.metrics.significance import MIN_IMAGES, decided, trusted
+from bgexp.report.finding import column
 from bgexp.report.labels import display_name
 from bgexp.report.render import Cell, Table, change, figure
 from bgexp.report.tables import interval, trust_sentence, verdict
+from bgexp.report.wording import describe_change
 from bgexp.sweep.effects import SCORES, WARNINGS, Effect, lead, mean_score, varied_settings
+from bgexp.sweep.run_result import RunResult
 
 
 def jobs_table(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> Table:

@@ -15,7 +15,7 @@ from bgexp.compare.heat_map import MAX_CATEGORIES, heat_map
 from bgexp.compare.page import render_compare
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.win_rate import Vote
-from bgexp.report.finding import RunResult
+from bgexp.sweep.run_result import RunResult
 
 SETTINGS = {"runs": ["last"], "metric": "iou"}
 

@@ -6,8 +6,8 @@ import pytest
 from bgexp.experiment import tables as numbers
 from bgexp.metrics.paired import paired_change
 from bgexp.report import overview
-from bgexp.report.finding import RunResult
 from bgexp.report.tables import timings
+from bgexp.sweep.run_result import RunResult
 from bgexp.sweep.tables import jobs_table
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.report.finding import RunResult
 from bgexp.sweep.effects import job_names
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
+from bgexp.sweep.run_result import RunResult
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bgexp.metrics.paired import paired_change
-from bgexp.report.evidence import decided, describe_change, trusted
+from bgexp.metrics.significance import decided, trusted
+from bgexp.report.wording import describe_change
 
 
 def test_a_change_is_decided_by_its_interval_and_enough_images():
