@@ -18,7 +18,7 @@ from bgexp.datasets.read import Item
 from bgexp.detect.build import build_detector, common_network
 from bgexp.detect.device import Device, pick_device, use_threads
 from bgexp.detect.inference_server import ServerAddress
-from bgexp.errors import Interrupted, UserError
+from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, load_image
 from bgexp.metrics.overlap import iou
 from bgexp.pipeline.remove import RemovalResult, remove_background
@@ -183,8 +183,7 @@ def throughput(
                 end = monotonic()
             elif len(pids := pids | {answer}) == processes:  # the last one has started
                 begin = monotonic()
-        if stop.exit_code is not None:
-            raise Interrupted(stop.exit_code)
+        stop.raise_if_set()
     if not processed:
         raise UserError(f"workers: {processes} workers are never at work together")
     return processed / (end - begin)

@@ -1,4 +1,4 @@
-"""The page of a batch, drawn from its manifest and its files."""
+"""What a batch leaves behind besides its results: manifest, summary, page."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +11,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.batch.journal import Record
-from bgexp.batch.manifest import CSV, PARQUET, manifest_table
+from bgexp.batch.manifest import CSV, PARQUET, manifest_table, write_manifest
+from bgexp.batch.output_folder import remove_stale, remove_temporary
 from bgexp.batch.page import most_doubtful, render_batch
+from bgexp.batch.planned_batch import PlannedBatch
+from bgexp.batch.summary import batch_summary
 from bgexp.config.batch import BatchSettings
+from bgexp.detect.inference_server import ServerStats
 from bgexp.images.decode import ImageError, load_image, thumbnail
 from bgexp.report.pictures import PANEL
+from bgexp.system.progress import tell
 from bgexp.tracking.run_folder import SUMMARY, RunFolder
 
 SHOWN = 24
 _THREADS = 2  # decoders release the GIL; more threads would hold more images in memory at once
 
 
-def draw_batch(
+def write_reports(
+    batch: PlannedBatch,
+    records: Sequence[Record],
+    began: datetime,
+    seconds: float,
+    load: ServerStats | None,
+) -> dict[str, Any]:
+    """Write manifest, summary and page, once every input is known to have its row."""
+    if [file.path for file in batch.planned] != [record.path for record in records]:
+        raise AssertionError(f"{len(batch.planned)} inputs, {len(records)} rows")
+    output = batch.output
+    if removed := remove_stale(output, batch.earlier.values(), records):
+        tell(f"{removed} files of results that are out of date were deleted")
+    write_manifest(records, output)
+    reused = sum(
+        record.status == "done" and record == batch.earlier.get(record.path) for record in records
+    )
+    summary = batch_summary(batch.settings, batch.provenance, records, seconds, load, reused)
+    RunFolder(output).write_summary(summary)
+    files = {file.path: file.file for file in batch.planned}
+    _draw_page(output, batch.settings, summary, records, files, began)
+    remove_temporary(output)
+    return summary
+
+
+def _draw_page(
     output: Path,
     settings: BatchSettings,
     summary: Mapping[str, Any],

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bgexp.batch.command import BatchResult
 from bgexp.batch.findings import describe_pace
-from bgexp.batch.planned import PlannedFile
+from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.batch import BatchSettings
 from bgexp.system.terminal import printable
 from bgexp.tracking.run_folder import RunFolder

@@ -11,8 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bgexp.batch.journal import Record, read_journal
-from bgexp.batch.plan import MASKS, OUTLIER, REGULAR
-from bgexp.batch.planned import PlannedFile
+from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR
+from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from bgexp.system.hashing import sha256_bytes
 
+REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"  # the folders of results
 LONGEST = 255  # bytes of a name, on all usual file systems
 _HASH_DIGITS = 8
 

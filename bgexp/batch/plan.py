@@ -2,21 +2,44 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from bgexp.batch.output_paths import output_paths
-from bgexp.batch.planned import PlannedFile
+from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR, output_paths
+from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.size_rules import shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
+from bgexp.errors import UserError
 from bgexp.images.encode import SUFFIX
-from bgexp.quality.header import Header
+from bgexp.quality.header import Header, header_reader
 from bgexp.quality.outliers import find_outliers, outlier_reasons
-from bgexp.system.listing import FileEntry
+from bgexp.quality.table import read_metadata_table
+from bgexp.system.cores import available_cores
+from bgexp.system.listing import FileEntry, all_files
+from bgexp.system.progress import progress
+from bgexp.system.signals import StopRequest
+from bgexp.system.workers import TaskFailure, run_tasks
 
-REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"
 _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
+
+
+def plan_files(
+    settings: BatchSettings, source: Path, output: Path, stop: StopRequest
+) -> list[PlannedFile]:
+    """List the files of the input, read their headers and plan each; nothing is written.
+
+    Raises:
+        UserError: The input cannot be listed, or is empty.
+        Interrupted: A signal came.
+    """
+    headers = _read_headers(settings, source, output, stop)
+    rules, files = settings.quality, [file.path for file, _ in headers]
+    metadata_file = rules.metadata if rules.enabled else None
+    return plan_batch(
+        headers, settings, read_metadata_table(metadata_file, files, "quality.metadata")
+    )
 
 
 def plan_batch(
@@ -97,3 +120,27 @@ def _find_missing_metadata(
         row = metadata.loc[path] if path in metadata.index else {}
         missing += [str(column) for column in metadata if not isinstance(row.get(column), str)]
     return tuple(missing)
+
+
+def _read_headers(
+    settings: BatchSettings, source: Path, output: Path, stop: StopRequest
+) -> list[tuple[FileEntry, Header]]:
+    """Return every file of the input with its header, in the order of the listing."""
+    try:
+        files = all_files(source, [output])
+    except OSError as error:
+        raise UserError(f"input: {source}: {error.strerror}") from error
+    if not files:
+        raise UserError(f"input: {source} is empty")
+    headers: dict[str, Header] = {}
+    outcomes = run_tasks(
+        files, header_reader, settings.workers or available_cores(), settings.timeout_s, stop
+    )
+    with progress("headers", len(files)) as step:
+        for file, outcome in outcomes:
+            if isinstance(outcome, TaskFailure):
+                outcome = Header("image", f"its header cannot be read: {outcome.reason}")
+            headers[file.path] = outcome
+            step(0)
+    stop.raise_if_set()
+    return [(file, headers[file.path]) for file in files]

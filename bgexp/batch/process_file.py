@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 from bgexp.batch.journal import Identity, Record
-from bgexp.batch.planned import PlannedFile
+from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.size_rules import Remove, SizeHandling, handle
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import use_threads

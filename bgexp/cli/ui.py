@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 
 import psutil
 
 from bgexp.config.credentials import without_credentials
 from bgexp.config.doctor import UiSettings
 from bgexp.errors import UserError
+from bgexp.system.signals import StopRequest, stopping
 
 START_S = 180  # seconds; MLflow takes long to import on a busy machine
 STOP_S = 10  # seconds
+POLL_S = 0.2  # seconds between two looks at the server
 # Without the jobs and with one worker MLflow has 2 processes instead of 11.
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
@@ -35,12 +36,13 @@ def serve_ui(settings: UiSettings) -> int:
     _check_store(settings, runs)
     _check_port(settings.host, settings.port)
     log = runs / "ui.log"
-    with _catch_signals() as stop, _start_server(settings, runs, log) as server:
+    with stopping() as stop, _start_server(settings, runs, log) as server:
         _wait_until_up(server, stop, settings, log)
-        if not stop.is_set():
+        if stop.exit_code is None:
             print(f"open {_format_address(settings)} (Ctrl-C stops)", flush=True)
-        while not stop.wait(0.2):
+        while stop.exit_code is None:
             _check_alive(server, log)
+            sleep(POLL_S)
     return 0
 
 
@@ -80,19 +82,6 @@ def _listen(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(address)
         probe.listen()
-
-
-@contextmanager
-def _catch_signals() -> Iterator[Event]:
-    """Yield an event that Ctrl-C and SIGTERM set: nothing is interrupted half-way."""
-    stop = Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, handlers, strict=True):
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -138,11 +127,12 @@ def _stop_server(server: "subprocess.Popen[bytes]") -> None:
 
 
 def _wait_until_up(
-    server: "subprocess.Popen[bytes]", stop: Event, settings: UiSettings, log: Path
+    server: "subprocess.Popen[bytes]", stop: StopRequest, settings: UiSettings, log: Path
 ) -> None:
     end = monotonic() + START_S
-    while not stop.wait(0.2) and not _is_up(settings):
+    while stop.exit_code is None and not _is_up(settings):
         _check_alive(server, log)
+        sleep(POLL_S)
         if monotonic() > end:
             raise UserError(f"the server did not answer within {START_S} s: see {log}")
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.check import flattened
-from bgexp.errors import Interrupted, UserError
+from bgexp.errors import UserError
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection, inspector
 from bgexp.quality.outliers import bounds, dimensions
@@ -126,8 +126,7 @@ def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[I
                 )
             inspections[file.path] = result
             step(0)
-        if stop.exit_code is not None:
-            raise Interrupted(stop.exit_code)
+        stop.raise_if_set()
     return [inspections[file.path] for file in files]
 
 

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bgexp.errors import Interrupted
+
 
 @dataclass
 class StopRequest:
     """Whether the work is to end early; exit_code: 130 after Ctrl-C, 143 after SIGTERM."""
 
     exit_code: int | None = None
+
+    def raise_if_set(self) -> None:
+        """Raise Interrupted if the work is to end early."""
+        if self.exit_code is not None:
+            raise Interrupted(self.exit_code)
 
 
 @contextmanager

@@ -9,7 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bgexp.batch.command import BatchResult
+from bgexp.batch.command import (
+    BatchResult,
+    batch_process_images,
+    batch_process_with_quality_handling,
+)
 from bgexp.detect.inference_server import shared_network
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
@@ -292,3 +296,10 @@ def test_odd_names_are_worked_on_and_shown_safely(batch, source, tmp_path):
     assert "\x1b" not in table
     assert len(table.splitlines()) == 1 + len(rows)
     assert "'=cmd()|x.jpg" in table
+
+
+def test_the_two_functions_decide_about_the_rules(settings, untracked):  # noqa: ARG001
+    plan = settings("dry_run=true", "quality.elongation=1")
+    with_rules = batch_process_with_quality_handling(plan).planned
+    assert any("elongated" in file.issues for file in with_rules)
+    assert not any(file.issues for file in batch_process_images(plan).planned)

@@ -6,7 +6,7 @@ import pytest
 
 from bgexp.batch import process_file as module
 from bgexp.batch.journal import Identity
-from bgexp.batch.planned import PlannedFile
+from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.process_file import BatchAborted, FileTask, process
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings

@@ -1,0 +1,69 @@
+"""The files of a batch to the workers, journalled as they come back."""
+
+from dataclasses import replace
+from functools import partial
+
+from bgexp.batch.journal import Journal, Record
+from bgexp.batch.output_folder import JOURNAL, STATE
+from bgexp.batch.planned_batch import PlannedBatch
+from bgexp.batch.process_file import BatchAborted, FileTask, processor, started_record
+from bgexp.detect.build import common_network
+from bgexp.detect.device import pick_device
+from bgexp.detect.inference_server import ServerStats
+from bgexp.errors import HaltedError
+from bgexp.system.cores import available_cores, threads_each
+from bgexp.system.progress import progress, tell
+from bgexp.system.signals import StopRequest
+from bgexp.system.workers import TaskFailure, run_tasks
+
+
+def dispatch_files(
+    batch: PlannedBatch, stop: StopRequest
+) -> tuple[list[Record], ServerStats | None]:
+    """Process each file and journal it at once; return the records and the shared network's load.
+
+    Raises:
+        HaltedError: No image can be processed any more.
+        Interrupted: A signal came; what is finished stays in the journal.
+    """
+    jobs = [
+        FileTask(file, batch.earlier.get(file.path)) for file in batch.planned if not file.reason
+    ]
+    settings = batch.settings
+    path = batch.output / STATE / JOURNAL
+    records_by_path: dict[str, Record] = {}
+    failed = 0
+    journal = Journal(path, batch.provenance, batch.earlier.values())
+    processes = min(settings.workers or available_cores(), max(1, len(jobs)))
+    shared_network = common_network(settings.detector, pick_device(settings.device))
+    with shared_network as network, journal, progress("images", len(jobs)) as step:
+        address = network.address if network else None
+        setup = settings, batch.output, batch.identity, address, threads_each(processes)
+        start = partial(processor, *setup)
+        for job, outcome in run_tasks(jobs, start, processes, settings.timeout_s, stop):
+            if isinstance(outcome, BatchAborted):
+                raise HaltedError(outcome.reason)
+            record = (
+                outcome if isinstance(outcome, Record) else _record_failure(batch, job, outcome)
+            )
+            if record != job.earlier:
+                journal.add(record)
+            records_by_path[record.path] = record
+            failed += record.status == "failed"
+            if record.status != "done":
+                tell(f"{record.path}: {record.status}: {record.reason}")
+            step(failed)
+        load = network.load() if network else None
+    stop.raise_if_set()
+    records = [
+        Record(file.path, file.category, "skipped", file.reason)
+        if file.reason
+        else records_by_path[file.path]
+        for file in batch.planned
+    ]
+    return records, load
+
+
+def _record_failure(batch: PlannedBatch, job: FileTask, failure: TaskFailure) -> Record:
+    record = started_record(job.planned, batch.identity)
+    return replace(record, status="failed", kind="", reason=failure.reason)

@@ -1,0 +1,44 @@
+"""All that determines the results of a batch."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bgexp.batch.journal import Identity
+from bgexp.config.batch import BatchSettings
+from bgexp.config.roles import NOT_RESULT, dump_without
+from bgexp.config.stages import UNet
+from bgexp.detect.build import find_weights, runtime_versions
+from bgexp.detect.device import device_name, pick_device
+from bgexp.pipeline.refine import find_network
+from bgexp.system.hashing import sha256_bytes
+from bgexp.system.provenance import package_versions, source_hash
+from bgexp.tracking.registry import Version
+
+
+def compute_identity(
+    settings: BatchSettings, version: Version | None, source: Path
+) -> tuple[Identity, dict[str, Any]]:
+    """Return what each record names of it, and what an output folder's results are compared by.
+
+    Args:
+        settings: The batch's settings, those of the promoted model among them.
+        version: The promoted model, if one is named.
+        source: The folder of the input, absolute.
+
+    Raises:
+        UserError: Weights or device are missing.
+    """
+    weights = find_weights(settings.detector)
+    refine = settings.refine
+    provenance = {
+        **dump_without(settings, *NOT_RESULT),
+        "weights": weights.sha256,
+        "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
+        "device": device_name(pick_device(settings.device)),
+        "versions": package_versions() | runtime_versions(settings.detector),
+        "bgexp": source_hash()[:16],
+    }
+    digest = sha256_bytes(json.dumps(provenance, sort_keys=True).encode())
+    name, number = (version.name, str(version.number)) if version else (settings.detector.name, "")
+    return Identity(digest, weights.sha256, name, number), {"input": str(source), **provenance}

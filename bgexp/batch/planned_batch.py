@@ -1,0 +1,22 @@
+"""A batch as it was planned: what its work, its reports and its record go by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bgexp.batch.journal import Identity, Record
+from bgexp.batch.planned_file import PlannedFile
+from bgexp.config.batch import BatchSettings
+
+
+@dataclass(frozen=True)
+class PlannedBatch:
+    """The work of one batch; `provenance` is all that determines its results."""
+
+    settings: BatchSettings
+    output: Path
+    identity: Identity
+    provenance: Mapping[str, Any]
+    planned: Sequence[PlannedFile]
+    earlier: Mapping[str, Record]

@@ -1,0 +1,37 @@
+"""The record of a batch in the tracking store."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from bgexp.batch.manifest import CSV, PARQUET
+from bgexp.batch.planned_batch import PlannedBatch
+from bgexp.batch.summary import TRACKED
+from bgexp.config.check import flattened
+from bgexp.system.provenance import bgexp_state
+from bgexp.tracking.outbox import Post
+from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
+from bgexp.tracking.summary import flatten_numbers
+
+
+def track_batch(
+    batch: PlannedBatch, summary: dict[str, Any], began: datetime, send: Callable[[Post], str]
+) -> dict[str, Any]:
+    """Send the record to the tracking store, which may be away."""
+    settings, output = batch.settings, batch.output
+    post = Post(
+        name=f"batch {output.name}",
+        experiment=settings.tracking.experiment,
+        status="FINISHED" if summary["status"] == "finished" else "FAILED",
+        began_ms=int(1000 * began.timestamp()),
+        params={key: str(value) for key, value in flattened(settings).items()},
+        metrics=flatten_numbers({key: summary[key] for key in TRACKED}),
+        tags={f"bgexp.{key}": str(value) for key, value in bgexp_state().items()}
+        | {"bgexp.folder": str(output), "bgexp.command": "batch"},
+        files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
+    )
+    run_id = send(post)
+    if run_id:
+        summary = {**summary, "run_id": run_id}
+        RunFolder(output).write_summary(summary)
+    return summary
