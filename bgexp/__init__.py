@@ -12,7 +12,7 @@ from importlib import import_module
 
 from bgexp.system.import_hook import postpone_compiler
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _FRONT_DOOR = {
     "RemovalResult": "bgexp.pipeline.remove",

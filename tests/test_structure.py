@@ -46,7 +46,7 @@ OWNERS = {
     "nncf": {"detect/openvino"},
     "onnxruntime": {"detect/rembg"},
     "openvino": {"detect/openvino"},
-    "mlflow": {"cli/probe_store", "promote/serving_model", "tracking"},
+    "mlflow": {"promote/serving_model", "tracking"},
     "hydra": {"cli/run", "config/compose", "sweep/optuna_space"},
     "omegaconf": {"cli", "config/compose", "sweep/optuna_space"},
     "optuna": {"sweep"},

@@ -3,24 +3,17 @@
 import importlib.util
 import json
 import shlex
-import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import psutil
 
 from bgexp.cli.checks import Finding
-from bgexp.config.base import Common
 from bgexp.config.credentials import without_credentials
 from bgexp.config.doctor import DoctorSettings
 from bgexp.errors import UserError
-from bgexp.tracking.store import open_store
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from bgexp.tracking.past_runs import count_runs
+from bgexp.tracking.run_owner import has_lost_owner
 
 
 def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
@@ -34,16 +27,13 @@ def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
         if schema.status != "ok":
             yield schema
             return
-    common = Common(runs_dir=settings.runs_dir, tracking=settings.tracking, seed=0, device="cpu")
     try:
-        client, experiment = open_store(common)
+        total, running = count_runs(settings)
     except UserError as error:
         yield Finding("store", "problem", str(error), _suggest_command(uri, database))
         return
     yield schema if uri is None else Finding("store", "ok", _hide_credentials(uri))
-    yield check_runs(
-        *_count_runs(client, experiment), _hide_credentials(uri or f"sqlite:///{database}")
-    )
+    yield check_runs(total, running, _hide_credentials(uri or f"sqlite:///{database}"))
 
 
 def _find_migrations() -> Path:
@@ -70,18 +60,6 @@ def _hide_credentials(uri: str) -> str:
     return without_credentials(uri) if "@" in uri else uri
 
 
-def _count_runs(client: "MlflowClient", experiment: str) -> tuple[int, dict[str, dict[str, str]]]:
-    """Return the number of runs, and the tags of those that are RUNNING."""
-    running: dict[str, dict[str, str]] = {}
-    total, token = 0, None
-    while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
-        total += len(page)
-        running |= {run.info.run_id: run.data.tags for run in page if run.info.status == "RUNNING"}
-        if not (token := page.token):
-            return total, running
-
-
 def check_schema(database: Path, migrations: Path) -> Finding:
     """Check that the installed MLflow knows an SQLite store's schema, from its `migrations`."""
     path = shlex.quote(str(database))
@@ -101,7 +79,7 @@ def check_schema(database: Path, migrations: Path) -> Finding:
 
 def check_runs(total: int, running: Mapping[str, Mapping[str, str]], uri: str) -> Finding:
     """Look for runs still RUNNING whose process is gone; `running` has the tags by run id."""
-    orphans = [run_id for run_id, tags in running.items() if owner_gone(tags)]
+    orphans = [run_id for run_id, tags in running.items() if has_lost_owner(tags)]
     text = f"{total} runs, {len(running) - len(orphans)} at work, {len(orphans)} left RUNNING"
     if not orphans:
         return Finding("runs", "ok", text)
@@ -111,15 +89,3 @@ def check_runs(total: int, running: Mapping[str, Mapping[str, str]], uri: str) -
     )
     mend = f"python -c {shlex.quote(script)}"
     return Finding("runs", "warning", f"{text} by a dead process", mend)
-
-
-def owner_gone(tags: Mapping[str, str]) -> bool:
-    """Return whether the process that these tags name was on this machine and is gone."""
-    if tags.get("bgexp.host") != socket.gethostname():
-        return False
-    try:
-        started: float = psutil.Process(int(tags["bgexp.pid"])).create_time()
-    except psutil.NoSuchProcess:
-        return True
-    # The start is counted from the boot, whose time shifts when the clock is set.
-    return abs(started - float(tags["bgexp.process_started"])) > 5

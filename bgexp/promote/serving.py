@@ -1,14 +1,48 @@
-"""A promoted model in this process: one photograph in, the bytes that a batch would write out."""
+"""A promoted model in this process: photographs in, the bytes that a batch would write out.
 
-from collections.abc import Callable
+`open_service` is the one entry of what MLflow serves: models that were promoted earlier call it.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bgexp.batch.process_file import load_remove
 from bgexp.batch.size_rules import handle, shape_issues
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, plain
+from bgexp.images.decode import ImageError
 from bgexp.images.encode import decode_photo, encode_result
-from bgexp.tracking.bundle import Bundle
+from bgexp.tracking.bundle import Bundle, load_bundle
+
+
+def open_service(folder: Path) -> Callable[[Sequence[str]], list[str]]:
+    """Load a bundle's model; return a function from image files to PNGs, all of them base64.
+
+    The function raises ValueError, with the image's number, for what is no image.
+
+    Args:
+        folder: The folder of the bundle.
+
+    Raises:
+        UserError: The bundle is not whole, or not the one that was promoted.
+    """
+    remove = open_remover(load_bundle(folder))
+
+    def remove_backgrounds(files: Sequence[str]) -> list[str]:
+        pngs = []
+        for number, text in enumerate(files):
+            try:
+                pngs.append(
+                    base64.b64encode(remove(base64.b64decode(text, validate=True))).decode()
+                )
+            except (ImageError, binascii.Error) as error:
+                raise ValueError(f"image {number}: {error}") from error
+        return pngs
+
+    return remove_backgrounds
 
 
 def open_remover(bundle: Bundle) -> Callable[[bytes], bytes]:

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import psutil
 
 from bgexp.config.base import TrackedSettings
 from bgexp.errors import Interrupted
+from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
 from bgexp.tracking.store import first_line, open_store, unreachable_store
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ MAX_KEY_LENGTH = 250
 BATCH = 100  # MLflow's limit for parameters in one call; for metrics it is higher
 SOURCE_TAGS = {"mlflow.source.name": "bgexp", "mlflow.source.type": "LOCAL"}
 SYSTEM_METRICS_SECONDS = 2
-CLOCK_SECONDS = 5  # a set clock moves the start of a process by its correction, seen from outside
-
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +135,7 @@ def tracked_run(
     client, experiment_id = open_store(settings)
     close_dead_runs(client, experiment_id)
     tags = {"bgexp.command": command, "bgexp.folder": str(folder.resolve())}
-    tags |= {**_owner_tags(), **SOURCE_TAGS}
+    tags |= {**make_owner_tags(), **SOURCE_TAGS}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
     if run_id is None:
@@ -188,7 +186,7 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
     dead = [
         run.info.run_id
         for run in client.search_runs([experiment_id], own_running)
-        if not _is_alive(run.data.tags)
+        if has_lost_owner(run.data.tags)
     ]
     for run_id in dead:
         client.set_tag(run_id, "bgexp.error", "its process died")
@@ -208,27 +206,6 @@ def _system_metrics(run_id: str) -> Iterator[None]:
         yield
     finally:
         monitor.finish()
-
-
-def _owner_tags() -> dict[str, str]:
-    process = psutil.Process()
-    return {
-        "bgexp.host": socket.gethostname(),
-        "bgexp.pid": str(process.pid),
-        "bgexp.process_started": str(process.create_time()),
-    }
-
-
-def _is_alive(tags: Mapping[str, str]) -> bool:
-    """Return whether the tags' process still runs; a reused process id is another one."""
-    try:
-        process = psutil.Process(int(tags.get("bgexp.pid", "-1")))
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        started = float(tags.get("bgexp.process_started", "nan"))
-        return abs(process.create_time() - started) < CLOCK_SECONDS
-    except (psutil.Error, ValueError):
-        return False
 
 
 def _key(name: str) -> str:

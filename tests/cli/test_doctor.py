@@ -1,14 +1,11 @@
 import shlex
-import socket
 import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -23,6 +20,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.doctor import DoctorSettings
 from bgexp.detect.detections import Detections
 from bgexp.errors import UserError
+from bgexp.tracking.run_owner import make_owner_tags
 
 GB = 10**9
 CONF = Path(__file__).parents[2] / "conf"
@@ -177,30 +175,11 @@ def test_another_label_disagrees():
     )
 
 
-def make_tags(**changes):
-    process = psutil.Process()
-    tags = {
-        "bgexp.host": socket.gethostname(),
-        "bgexp.pid": str(process.pid),
-        "bgexp.process_started": str(process.create_time()),
-    }
-    return tags | {f"bgexp.{key}": value for key, value in changes.items()}
-
-
-@pytest.mark.parametrize(
-    ("tags", "gone"),
-    [
-        (make_tags(), False),
-        (make_tags(pid="999999999"), True),
-        (make_tags(process_started="1000.0"), True),  # its number went to another process
-        (make_tags(host="elsewhere", pid="999999999"), False),
-        ({}, False),  # not a run of bgexp
-    ],
-)
-def test_owner_gone(tags, gone):
-    assert store.owner_gone(tags) is gone
-    finding = store.check_runs(3, {"abc": tags}, "sqlite:////x.db")
-    assert finding.status == ("warning" if gone else "ok")
+def test_runs_of_dead_processes_are_warned_of():
+    tags = make_owner_tags()
+    assert store.check_runs(3, {"abc": tags}, "sqlite:////x.db").status == "ok"
+    dead = {"abc": tags | {"bgexp.pid": "999999999"}}
+    assert store.check_runs(3, dead, "sqlite:////x.db").status == "warning"
 
 
 def make_database(path, *statements):
@@ -246,7 +225,7 @@ def test_a_store_of_an_older_mlflow(tmp_path, monkeypatch):
         "CREATE TABLE alembic_version (version_num)",
         f"INSERT INTO alembic_version VALUES ('{revision.name.partition('_')[0]}')",
     )
-    monkeypatch.setattr(store, "open_store", refuse_to_open)
+    monkeypatch.setattr(store, "count_runs", refuse_to_open)
     (old,) = store.look_at_store(settings_for(tmp_path))
     assert (old.status, old.found) == ("problem", "tracking.uri: no answer")
     place = tmp_path / "mlflow.db"
@@ -258,7 +237,7 @@ def refuse_to_open(_):
 
 
 def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "open_store", refuse_to_open)
+    monkeypatch.setattr(store, "count_runs", refuse_to_open)
     settings = settings_for(tmp_path, "tracking.uri='https://me:secret@example.org'")
     assert list(store.look_at_store(settings)) == [
         Finding(
@@ -268,26 +247,6 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
             "curl --fail https://example.org/health",
         )
     ]
-
-
-def test_runs_are_counted_over_all_pages():
-    def run(number, status):
-        return SimpleNamespace(
-            info=SimpleNamespace(run_id=str(number), status=status),
-            data=SimpleNamespace(tags={"n": str(number)}),
-        )
-
-    class Page(list):
-        token = None
-
-    def search_runs(_, max_results, page_token):
-        assert max_results == 1000
-        page = Page([run(1, "FINISHED"), run(2, "RUNNING")] if not page_token else [])
-        page.token = None if page_token else "next"
-        return page
-
-    client = SimpleNamespace(search_runs=search_runs)
-    assert store._count_runs(client, "0") == (2, {"2": {"n": "2"}})
 
 
 def test_the_report(tmp_path, monkeypatch, capsys):
@@ -362,7 +321,7 @@ def test_a_real_store_and_the_command_that_mends_it(tmp_path):
     client, experiment = store.open_store(
         Common(runs_dir=tmp_path, tracking=settings.tracking, seed=0, device="cpu")
     )
-    client.create_run(experiment, tags=make_tags(pid="999999999"))
+    client.create_run(experiment, tags=make_owner_tags() | {"bgexp.pid": "999999999"})
     opened, runs = store.look_at_store(settings)
     assert opened.status == "ok"
     assert "1 left RUNNING" in runs.found
