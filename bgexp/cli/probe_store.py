@@ -12,8 +12,8 @@ from bgexp.cli.checks import Finding
 from bgexp.config.credentials import without_credentials
 from bgexp.config.doctor import DoctorSettings
 from bgexp.errors import UserError
-from bgexp.tracking.past_runs import count_runs
 from bgexp.tracking.run_owner import has_lost_owner
+from bgexp.tracking.store import count_runs
 
 
 def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:

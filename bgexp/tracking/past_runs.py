@@ -114,23 +114,6 @@ def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, RunFol
     return None
 
 
-def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]]]:
-    """Return the number of runs in the store, and the tags of those RUNNING, by run id.
-
-    Raises:
-        UserError: the store or the server cannot be reached.
-    """
-    client, experiment_id = open_store(settings)
-    running: dict[str, dict[str, str]] = {}
-    total, token = 0, None
-    while True:
-        page = client.search_runs([experiment_id], max_results=LIMIT, page_token=token)
-        total += len(page)
-        running |= {run.info.run_id: run.data.tags for run in page if run.info.status == "RUNNING"}
-        if not (token := page.token):
-            return total, running
-
-
 def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlflow.entities.Run"]:
     """Return the runs that match a filter, the newest first."""
     from mlflow.exceptions import MlflowException

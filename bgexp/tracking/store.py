@@ -21,6 +21,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
 
+PAGE_SIZE = 1000  # runs read at a time
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
 
@@ -61,6 +62,23 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
             return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
     except (MlflowException, OSError) as error:
         raise unreachable_store(uri, error) from error
+
+
+def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]]]:
+    """Return the number of runs in the store, and the tags of those RUNNING, by run id.
+
+    Raises:
+        UserError: the store or the server cannot be reached.
+    """
+    client, experiment_id = open_store(settings)
+    running: dict[str, dict[str, str]] = {}
+    total, token = 0, None
+    while True:
+        page = client.search_runs([experiment_id], max_results=PAGE_SIZE, page_token=token)
+        total += len(page)
+        running |= {run.info.run_id: run.data.tags for run in page if run.info.status == "RUNNING"}
+        if not (token := page.token):
+            return total, running
 
 
 def unreachable_store(uri: str, error: Exception) -> UserError:

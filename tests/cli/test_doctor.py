@@ -15,12 +15,12 @@ from bgexp.cli import checks as findings
 from bgexp.cli import probe_detection as detection
 from bgexp.cli import probe_store as store
 from bgexp.cli.checks import Finding, Gpu
-from bgexp.config.base import Common
 from bgexp.config.check import check_settings
 from bgexp.config.doctor import DoctorSettings
 from bgexp.detect.detections import Detections
 from bgexp.errors import UserError
 from bgexp.tracking.run_owner import make_owner_tags
+from bgexp.tracking.store import open_store
 
 GB = 10**9
 CONF = Path(__file__).parents[2] / "conf"
@@ -318,9 +318,7 @@ def test_a_real_detection(tmp_path):
 @pytest.mark.filterwarnings("ignore:The ``noload``")  # MLflow's own use of SQLAlchemy
 def test_a_real_store_and_the_command_that_mends_it(tmp_path):
     settings = settings_for(tmp_path)
-    client, experiment = store.open_store(
-        Common(runs_dir=tmp_path, tracking=settings.tracking, seed=0, device="cpu")
-    )
+    client, experiment = open_store(settings)
     client.create_run(experiment, tags=make_owner_tags() | {"bgexp.pid": "999999999"})
     opened, runs = store.look_at_store(settings)
     assert opened.status == "ok"

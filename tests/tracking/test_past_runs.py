@@ -1,14 +1,12 @@
 """Earlier runs found by what people call them, and one clear line where they are not."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import pytest
 
 from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_json
-from bgexp.tracking import past_runs
 from bgexp.tracking.active_run import tracked_run
 from bgexp.tracking.past_runs import find_runs
 
@@ -110,24 +108,3 @@ def test_the_newest_sweep_stays_when_runs_follow_and_is_missed_where_there_is_no
     job, single = add("run", add("sweep")), add("run")
     assert [run.run_id for run in find_runs(settings, ["sweep"])] == [job]
     assert [run.run_id for run in find_runs(settings, ["last"])] == [single]
-
-
-def test_runs_are_counted_over_all_pages(monkeypatch):
-    def run(number, status):
-        return SimpleNamespace(
-            info=SimpleNamespace(run_id=str(number), status=status),
-            data=SimpleNamespace(tags={"n": str(number)}),
-        )
-
-    class Page(list):
-        token = None
-
-    def search_runs(_, max_results, page_token):
-        assert max_results == 1000
-        page = Page([run(1, "FINISHED"), run(2, "RUNNING")] if not page_token else [])
-        page.token = None if page_token else "next"
-        return page
-
-    client = SimpleNamespace(search_runs=search_runs)
-    monkeypatch.setattr(past_runs, "open_store", lambda _: (client, "0"))
-    assert past_runs.count_runs(None) == (2, {"2": {"n": "2"}})
