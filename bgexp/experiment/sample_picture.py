@@ -11,7 +11,7 @@ PANEL = 360  # pixels, the longer side of each panel
 
 def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:
     """Draw the panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one."""
-    panels = [image, _mask_to_rgb(mask), cut_out(image, mask)]
+    panels = [image, _convert_mask_to_rgb(mask), cut_out(image, mask)]
     if truth is not None:
         panels.append(draw_difference(image, mask, truth))
     scale = min(1.0, PANEL / max(image.shape[:2]))
@@ -22,5 +22,5 @@ def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> B
     return np.hstack(parts[:-1])
 
 
-def _mask_to_rgb(mask: BoolArray) -> ByteArray:
+def _convert_mask_to_rgb(mask: BoolArray) -> ByteArray:
     return np.repeat(mask[..., None].astype(np.uint8) * np.uint8(255), 3, axis=2)

@@ -69,7 +69,7 @@ class Scatter:
     front: str = ""  # the points of an SVG polyline
 
 
-def histogram(
+def draw_histogram(
     title: str, values: NDArray[np.float64], marks: Mapping[str, float], whole: bool = False
 ) -> Histogram:
     """Count values in bins: shares from 0 to 1 in steps of 0.05, or whole numbers up to 10.
@@ -89,7 +89,13 @@ def histogram(
     counts, edges = np.histogram(np.clip(values, 0, 10 if whole else 1), bins, (low, high))
     scale = (FLOOR - TOP) / max(1, counts.max())
     bars = [
-        Bar(place(left) + 1, FLOOR - n * scale, WIDTH / bins - 2, n * scale, _text(left, n, whole))
+        Bar(
+            place(left) + 1,
+            FLOOR - n * scale,
+            WIDTH / bins - 2,
+            n * scale,
+            _format_bin(left, n, whole),
+        )
         for left, n in zip(edges[:-1].tolist(), counts.tolist(), strict=True)
         if n
     ]
@@ -104,14 +110,14 @@ def histogram(
     return Histogram(title, bars, ticks, mark_ticks, len(values))
 
 
-def _text(left: float, count: int, whole: bool) -> str:
+def _format_bin(left: float, count: int, whole: bool) -> str:
     if whole:
         number = round(left + 0.5)
         return f"{number}{' or more' if number == 10 else ''}: {count:,}"
     return f"{left:.2f} to {left + 0.05:.2f}: {count:,}"
 
 
-def paired(
+def draw_paired(
     before: NDArray[np.float64], after: NDArray[np.float64], names: Sequence[str]
 ) -> Scatter:
     """Scatter each image's score after over its score before, 0 to 1; better above the diagonal.
@@ -150,7 +156,7 @@ class Dot:
     on_front: bool = False
 
 
-def tradeoff(jobs: Sequence[Dot]) -> Scatter:
+def draw_tradeoff(jobs: Sequence[Dot]) -> Scatter:
     """Scatter quality over seconds an image, a dot a job; NaN is left out.
 
     A dot has its name where that hits nothing, else its number, else no text.
@@ -163,13 +169,13 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
     low, high = max(0.0, min(scores) - room), min(1.0, max(scores) + room)
     right, floor = WIDE - _RIGHT, HIGH - _BELOW
 
-    def across(seconds: float) -> float:
+    def place_x(seconds: float) -> float:
         return _LEFT + seconds / slowest * (right - _LEFT)
 
-    def upward(score: float) -> float:
+    def place_y(score: float) -> float:
         return floor - (score - low) / (high - low) * (floor - _ABOVE)
 
-    dots = [(across(job.seconds), upward(job.score)) for job in jobs]
+    dots = [(place_x(job.seconds), place_y(job.score)) for job in jobs]
     boxes = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
     points = []
     for job, (x, y) in zip(jobs, dots, strict=True):
@@ -178,14 +184,14 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
         points.append(Point(x, y, label, job.kind, text, text_y))
     return Scatter(
         points,
-        [Tick(across(value), f"{value:g}") for value in round_steps(0, slowest)],
-        [Tick(upward(value), f"{value:g}") for value in round_steps(low, high)],
+        [Tick(place_x(value), f"{value:g}") for value in round_steps(0, slowest)],
+        [Tick(place_y(value), f"{value:g}") for value in round_steps(low, high)],
         len(jobs),
-        _staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
+        _draw_staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
     )
 
 
-def _staircase(dots: Sequence[tuple[float, float]]) -> str:
+def _draw_staircase(dots: Sequence[tuple[float, float]]) -> str:
     """Return an SVG polyline of steps: between two dots, the left one is what can be had."""
     path: list[tuple[float, float]] = []
     for x, y in sorted(dots):
@@ -204,13 +210,13 @@ def _place(names: Sequence[str], x: float, y: float, boxes: list[Box]) -> tuple[
         left = x + dx - (width if dx < 0 else 0)
         box = (left, y + dy - 7, left + width, y + dy + 7)
         inside = left > _LEFT and box[2] < WIDE and box[1] > 0 and box[3] < HIGH - _BELOW
-        if inside and not any(_overlaps(box, neighbour) for neighbour in boxes):
+        if inside and not any(_is_overlapping(box, neighbour) for neighbour in boxes):
             boxes.append(box)
             return Tick(x + dx, name, "start" if dx > 0 else "end"), y + dy + 4
     return None, 0.0
 
 
-def _overlaps(a: Box, b: Box) -> bool:
+def _is_overlapping(a: Box, b: Box) -> bool:
     apart = a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
     return not apart
 
@@ -223,7 +229,7 @@ def round_steps(low: float, high: float) -> list[float]:
     return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def stacked(parts: Mapping[str, float]) -> list[Bar]:
+def stack_bars(parts: Mapping[str, float]) -> list[Bar]:
     """Stack the parts of a whole side by side, in percent of the width; [] where all are 0."""
     total, bars, x = sum(parts.values()), [], 0.0
     for name, part in parts.items():
@@ -234,7 +240,7 @@ def stacked(parts: Mapping[str, float]) -> list[Bar]:
     return bars
 
 
-def spread(
+def draw_size_histogram(
     title: str, values: NDArray[np.float64], low: float, high: float, unit: str = ""
 ) -> Histogram:
     """Count sizes in bins of a logarithmic axis, and mark the bounds of outliers.

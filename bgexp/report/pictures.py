@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images.decode import encode_jpeg, thumbnail
+from bgexp.images.decode import encode_jpeg, make_thumbnail
 from bgexp.images.png import encode_png
 from bgexp.pipeline.cutout import cut_out
 
@@ -42,7 +42,7 @@ def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") ->
         mask: HxW bool, True = foreground.
         background: Its colour; a checkerboard stands for "transparent".
     """
-    small = thumbnail(cut_out(image, mask, background), PANEL)
+    small = make_thumbnail(cut_out(image, mask, background), PANEL)
     if small.shape[2] == 3:
         return small
     rows, columns = np.indices(small.shape[:2]) // _SQUARE
@@ -63,7 +63,7 @@ class Panel:
     score: str = ""
 
 
-def panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
+def make_panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
     """Embed a picture as a data URI: HxWx3 uint8 as JPEG, HxW uint8 (a mask) as PNG."""
     form, data = (
         ("png", encode_png(picture)) if picture.ndim == 2 else ("jpeg", encode_jpeg(picture))
