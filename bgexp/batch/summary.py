@@ -86,7 +86,7 @@ def build_summary(
         reused=reused,
         images_per_s=newly_done / seconds if newly_done and seconds > 0 else math.nan,
         peak_rss_bytes=max([read_peak_memory(), *(record.memory for record in records)]),
-    ).document()
+    ).to_document()
 
 
 def _summarize_network(load: ServerStats | None) -> dict[str, float] | None:

@@ -81,7 +81,9 @@ def label_run(run: StoredRun) -> str:
 def read_fingerprints(comparable: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
     """Return by path the checksum and size of each run's mask file: equal ones are equal masks."""
     with open_masks(run.folder for run in comparable.runs) as archives:
-        return {path: [file.fingerprint(path) for file in archives] for path in comparable.paths}
+        return {
+            path: [file.read_fingerprint(path) for file in archives] for path in comparable.paths
+        }
 
 
 def _explain_unusable(run: StoredRun) -> str:

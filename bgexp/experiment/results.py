@@ -70,7 +70,7 @@ class RunSummary(RemovalSummary):
     detections: dict[str, int]
     workers: int
 
-    def numbers(self) -> dict[str, float]:
+    def to_metrics(self) -> dict[str, float]:
         """Return what a tracking store compares: `iou.mean`, `timings.refine.p95_ms` and so on."""
         names = ("checks", "timings", "counts", "refinement", "mask_ap", "detections")
         ious = {name: group["metrics"].get("iou") for name, group in self.categories.items()}

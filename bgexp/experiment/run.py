@@ -183,15 +183,15 @@ def _describe_weights(inputs: RunInputs) -> dict[str, str]:
 def _draw_page(folder: RunFolder, summary: RunSummary, inputs: RunInputs, began: datetime) -> None:
     """Draw the page; if that fails, log it: numbers that took hours are kept."""
     try:
-        draw_run(folder, summary.document(), inputs.dataset, inputs.settings, began)
+        draw_run(folder, summary.to_document(), inputs.dataset, inputs.settings, began)
     except Exception as error:
         log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
 
 
 def _record(run: Run, summary: RunSummary, folder: RunFolder) -> None:
     """Write the summary, the last of the folder's files: where it is, all else is. Log them."""
-    folder.write_summary(summary.document())
-    run.log_metrics(summary.numbers())
+    folder.write_summary(summary.to_document())
+    run.log_metrics(summary.to_metrics())
     run.set_tags({"mlflow.note.content": _describe_summary(summary)})
     run.log_folder(folder.path)
     run.failed = summary.status == "failed"

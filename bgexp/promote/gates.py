@@ -152,11 +152,11 @@ def compute_gain(before: Values, after: Values, metric: Metric, level: float) ->
     pairs = pd.DataFrame({"before": before, "after": after}, dtype=float).dropna().to_numpy().T
     sign = -1.0 if metric.key in LOWER_IS_BETTER else 1.0
     old, new = metric.aggregate(pairs[0]), metric.aggregate(pairs[1])
-    low, high = _gain_interval(pairs, metric, sign, level)
+    low, high = _bootstrap_gain(pairs, metric, sign, level)
     return Gain(pairs.shape[1], old, new, sign * (new - old), low, high, level)
 
 
-def _gain_interval(
+def _bootstrap_gain(
     pairs: NDArray[np.float64], metric: Metric, sign: float, level: float
 ) -> tuple[float, float]:
     if pairs.shape[1] < MIN_PAIRS:

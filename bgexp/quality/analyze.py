@@ -166,7 +166,7 @@ def _summarize(
         seconds=seconds,
         images_per_s=len(rows) / seconds if seconds else 0.0,
         peak_rss_bytes=read_peak_memory(),
-    ).document()
+    ).to_document()
 
 
 def _count_missing(rows: pd.DataFrame) -> Mapping[Any, Any]:

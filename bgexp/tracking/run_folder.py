@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def page(self) -> Path:
-        """Where its page is."""
+        """The path of the page."""
         return self.path / PAGE
 
     def has(self, name: str) -> bool:

@@ -35,7 +35,7 @@ class Summary:
     versions: dict[str, str] = field(default_factory=find_package_versions)
     schema_version: int = SCHEMA_VERSION
 
-    def document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """Return the content of the file, in its order."""
         fields = asdict(self)
         return {key: fields[key] for key in sorted(fields, key=ORDER.index)}

@@ -144,7 +144,7 @@ def compute_ours(data, detections, class_names, threshold=0.5):
 def compute_theirs(file, images, detections, class_names, categories=None):
     """pycocotools on the file and on results with planes of the whole image."""
     coco, rows = COCO(str(file)), []
-    ids = {one["name"]: one["id"] for one in coco.dataset["categories"]}
+    ids = {entry["name"]: entry["id"] for entry in coco.dataset["categories"]}
     for number, name in images.items():
         here = detections.get(name)
         for i in range(len(here) if here is not None else 0):

@@ -124,7 +124,7 @@ def test_when_a_run_counts_as_failed(ok, bad, skipped, max_failed, expected):
 
 
 def test_numbers_for_the_tracking_store():
-    numbers = summary().numbers()
+    numbers = summary().to_metrics()
     expected = {f"{key}.{name}" for key in METRICS for name in STATISTICS}
     expected |= {f"checks.{key}.{name}" for key in CHECKS for name in STATISTICS}
     expected |= {f"timings.{s}.{name}" for s in ("load", "refine") for name in PERCENTILES}
@@ -173,7 +173,7 @@ def test_a_run_without_a_row_has_the_same_columns():
 
 def test_the_summary_has_the_keys_of_the_contract(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_summary(summary(images_per_s=math.nan).document())
+    folder.write_summary(summary(images_per_s=math.nan).to_document())
     text = (tmp_path / "summary.json").read_text()
     stored = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert list(stored) == KEYS

@@ -136,9 +136,11 @@ def test_a_checkpoint_is_not_written_over(bgexp_cli, quick, finished_folder):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(bgexp_cli, quick, tmp_path, monkeypatch):
-    learning_rate = Trainer.learning_rate
+    learning_rate = Trainer.compute_learning_rate
     monkeypatch.setattr(
-        Trainer, "learning_rate", lambda self: 1e30 if self.step == 2 else learning_rate(self)
+        Trainer,
+        "compute_learning_rate",
+        lambda self: 1e30 if self.step == 2 else learning_rate(self),
     )
     arguments = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
     code, out, err = bgexp_cli("train", *quick, *arguments)
