@@ -227,7 +227,7 @@ def test_a_store_of_an_older_mlflow(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(store, "count_runs", refuse_to_open)
     (old,) = store.check_store(settings_for(tmp_path))
-    assert (old.status, old.found) == ("problem", "tracking.uri: no answer")
+    assert (old.status, old.detail) == ("problem", "tracking.uri: no answer")
     place = tmp_path / "mlflow.db"
     assert old.mend == f"cp {place} {place}.backup && mlflow db upgrade sqlite:///{place}"
 
