@@ -94,8 +94,8 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     if not files:
         raise UserError(f"dataset.root: {root} is empty")
     metadata = read_metadata_table(settings.metadata, [file.path for file in files])
-    files_of_run = RunFolder(folder)
-    files_of_run.write_settings(settings)
+    run_folder = RunFolder(folder)
+    run_folder.write_settings(settings)
     with open_run(settings, "analyze", f"analyze {root.name}", folder) as run:
         start_time, start = datetime.now().astimezone(), monotonic()
         inspections = inspect_all(files, settings)
@@ -112,8 +112,8 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
             start_time,
             {name: name for name in (SUMMARY, PARQUET, CSV)},
         )
-        files_of_run.write_page(page)
-        files_of_run.write_summary(summary)
+        run_folder.write_page(page)
+        run_folder.write_summary(summary)
         _log_run(run, settings, summary, folder)
     return Analysis(rows, summary, folder)
 
