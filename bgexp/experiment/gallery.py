@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bgexp.experiment.difference import draw_difference
 from bgexp.images.decode import make_thumbnail
 from bgexp.report.finding import Finding, get_column
 from bgexp.report.pictures import (
@@ -15,7 +16,6 @@ from bgexp.report.pictures import (
     ByteArray,
     Panel,
     draw_cutout,
-    draw_difference,
     make_panel,
 )
 

@@ -11,6 +11,7 @@ import pandas as pd
 from bgexp.experiment import tables
 from bgexp.experiment.findings import find_run_findings
 from bgexp.experiment.gallery import BEST, WORST, Picture, make_panels
+from bgexp.experiment.refinement_chart import plot_change
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report import charts, overview
 from bgexp.report.finding import get_column
@@ -128,7 +129,7 @@ def _describe_refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict
     if content is None or rows.empty:
         return content
     before, after = get_column(rows, "unrefined.iou"), get_column(rows, "iou")
-    scatter = charts.draw_paired(before.to_numpy(float), after.to_numpy(float), list(rows["path"]))
+    scatter = plot_change(before.to_numpy(float), after.to_numpy(float), list(rows["path"]))
     return content | {"scatter": scatter}
 
 

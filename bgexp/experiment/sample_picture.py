@@ -3,8 +3,9 @@
 import cv2
 import numpy as np
 
+from bgexp.experiment.difference import draw_difference
 from bgexp.pipeline.cutout import cut_out
-from bgexp.report.pictures import BoolArray, ByteArray, draw_difference
+from bgexp.report.pictures import BoolArray, ByteArray
 
 PANEL = 360  # pixels, the longer side of each panel
 

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bgexp.quality.findings import find_quality_findings
-from bgexp.report import charts, overview
+from bgexp.quality.size_chart import plot_sizes
+from bgexp.report import overview
 from bgexp.report.labels import list_settings
 from bgexp.report.render import (
     Cell,
@@ -93,13 +94,12 @@ def render_quality(  # noqa: PLR0913  # what a page shows
         "reconciliation": _tabulate_figures(summary),
         "thumbnails": pictures,
         "measured": [
-            charts.draw_size_histogram(size.name, size.values, size.low, size.high, size.unit)
-            for size in sizes
+            plot_sizes(size.name, size.values, size.low, size.high, size.unit) for size in sizes
         ],
         "matrix": _tabulate_missing(images),
         "exif": _tabulate_exif(images),
         "looks": [
-            charts.draw_size_histogram(name, good[name].to_numpy(float), float("nan"), float("nan"))
+            plot_sizes(name, good[name].to_numpy(float), float("nan"), float("nan"))
             for name in ("brightness", "contrast", "sharpness")
         ],
         "wrong": _tabulate_wrong(wrong),

@@ -1,4 +1,4 @@
-"""The small pictures of a page: cut-outs, the difference to the truth, and panels."""
+"""The small pictures of a page: cut-outs and panels."""
 
 import base64
 from dataclasses import dataclass
@@ -14,24 +14,7 @@ ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
 PANEL = 400  # pixels, the longer side of a small picture
-# True foreground that is missing; background kept. Red and blue are told apart by the colour-blind
-# too, and the legend of a page has the same two.
-LOST, LEAKED = (214, 48, 49), (43, 108, 230)
 _SQUARE = 8  # pixels, of the checkerboard behind what is transparent
-
-
-def draw_difference(image: ByteArray, mask: BoolArray, truth: BoolArray) -> ByteArray:
-    """Draw lost foreground in red and leaked background in blue over the dimmed image.
-
-    Args:
-        image: HxWx3 uint8 RGB.
-        mask: HxW bool, True = foreground.
-        truth: As the mask.
-    """
-    difference = image // 3
-    difference[truth & ~mask] = LOST
-    difference[mask & ~truth] = LEAKED
-    return difference
 
 
 def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") -> ByteArray:

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bgexp.experiment.difference import LEAKED, LOST
 from bgexp.experiment.gallery import (
     BEST,
     BETWEEN,
@@ -18,7 +19,7 @@ from bgexp.experiment.gallery import (
 from bgexp.experiment.results import ImageResult
 from bgexp.images.decode import decode_image
 from bgexp.report.finding import Finding
-from bgexp.report.pictures import LEAKED, LOST, PANEL, draw_cutout
+from bgexp.report.pictures import PANEL, draw_cutout
 
 
 def table(ious, **checks):

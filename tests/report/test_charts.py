@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 from bgexp.report.charts import (
     FLOOR,
     HIGH,
-    MAX_POINTS,
-    SIDE,
     TOP,
     WIDE,
     WIDTH,
     Dot,
     draw_histogram,
-    draw_paired,
-    draw_size_histogram,
     draw_tradeoff,
     stack_bars,
 )
@@ -64,28 +60,6 @@ def test_a_histogram_stays_in_its_frame_and_counts_all(values):
         assert 0 <= bar.x <= bar.x + bar.width <= WIDTH
         assert bar.y + bar.height == pytest.approx(FLOOR)
         assert bar.y >= TOP - 1e-9
-
-
-def test_a_paired_scatter_by_hand():
-    before, after = np.array([0.5, 0.25, 0.5, math.nan]), np.array([0.75, 0.25, 0.0, 1.0])
-    scatter = draw_paired(before, after, ["a", "b", "c", "d"])
-    dots = {point.label[0]: (point.x, point.y, point.kind) for point in scatter.points}
-    assert dots == {
-        "a": (0.5 * SIDE, 0.25 * SIDE, "better"),
-        "b": (0.25 * SIDE, 0.75 * SIDE, "same"),
-        "c": (0.5 * SIDE, SIDE, "worse"),
-    }
-    assert scatter.n == 3
-
-
-def test_of_many_pairs_the_extremes_are_drawn():
-    random = np.random.default_rng(0)
-    before, after = random.random((2, 4000))
-    scatter = draw_paired(before, after, [str(n) for n in range(4000)])
-    labels = {point.label.partition(":")[0] for point in scatter.points}
-    assert (len(labels), scatter.n) == (MAX_POINTS, 4000)
-    change = after - before
-    assert {str(change.argmax()), str(change.argmin())} <= labels
 
 
 JOBS = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 1)), min_size=1, max_size=12)
@@ -137,57 +111,5 @@ def test_parts_of_a_whole(parts):
         assert bars == []
         return
     assert sum(bar.width for bar in bars) == pytest.approx(100)
-    for first, following in itertools.pairwise(bars):
-        assert following.x == pytest.approx(first.x + first.width)
-
-
-# -- spread --------------------------------------------------------------------------------------
-
-
-def test_a_spread_by_hand():
-    """From 100 / 1.05 to 10,000 * 1.05; four times as many are twice as high."""
-    values = np.array([100.0] * 4 + [10_000.0, math.nan, 0.0, -5.0])
-    histogram = draw_size_histogram("bytes", values, 1000.0, math.inf, "bytes")
-    assert (histogram.title, histogram.n) == ("bytes", 5)
-    first, last = histogram.bars
-    assert (first.label.rpartition(": ")[2], last.label.rpartition(": ")[2]) == ("4", "1")
-    assert "bytes" in first.label
-    assert (first.height, last.height) == pytest.approx((FLOOR - TOP, (FLOOR - TOP) / 2))
-    assert [(mark.at, mark.label) for mark in histogram.marks] == [
-        (pytest.approx(WIDTH / 2), "lower bound 1,000")
-    ]
-    assert [tick.label for tick in histogram.ticks] == ["95.2", "1,000", "10,500"]
-    assert [tick.at for tick in histogram.ticks] == [0, WIDTH / 2, WIDTH]
-
-
-def test_bounds_in_and_out_of_the_picture():
-    values = np.array([100.0, 200.0])
-    low, high = draw_size_histogram("", values, 50.0, 1e9).marks
-    assert 0 < low.at < WIDTH  # within a factor of three
-    assert high.at == WIDTH
-    assert (low.label, high.label[-1]) == ("lower bound 50", "→")
-    assert draw_size_histogram("", values, math.nan, -math.inf).marks == []
-
-
-def test_nothing_to_spread():
-    for values in ([], [math.nan], [0.0]):
-        histogram = draw_size_histogram("x", np.array(values), 1.0, 2.0)
-        assert (histogram.title, histogram.bars, histogram.n) == ("x", [], 0)
-    assert len(draw_size_histogram("x", np.array([7.0] * 9), math.nan, math.nan).bars) == 1
-
-
-@given(
-    st.lists(st.floats(1e-3, 1e12) | st.just(math.nan), max_size=40),
-    st.floats(0, 1e12),
-    st.floats(1e-3, 1e12) | st.just(math.inf),
-)
-def test_a_spread_stays_in_its_frame_and_counts_all(values, low, high):
-    histogram = draw_size_histogram("", np.array(values, float), low, high)
-    assert histogram.n == sum(not math.isnan(value) for value in values)
-    counts = [int(bar.label.rpartition(": ")[2].replace(",", "")) for bar in histogram.bars]
-    assert sum(counts) == histogram.n
-    for bar in histogram.bars:
-        assert -1e-6 <= bar.x <= bar.x + bar.width <= WIDTH + 1e-6
-        assert bar.y + bar.height == pytest.approx(FLOOR)
-        assert bar.y >= TOP - 1e-9
-    assert all(0 <= tick.at <= WIDTH for tick in (*histogram.marks, *histogram.ticks))
+    for one, following in itertools.pairwise(bars):
+        assert following.x == pytest.approx(one.x + one.width)
