@@ -122,7 +122,8 @@ def test_runs(finished_sweep, store):
 
 
 def test_output(finished_sweep):
-    assert all(line.startswith("images: ") for line in finished_sweep.err.splitlines())  # the progress
+    # Standard error holds the progress and nothing else.
+    assert all(line.startswith("images: ") for line in finished_sweep.err.splitlines())
     assert "Traceback" not in finished_sweep.out
     table = finished_sweep.out[finished_sweep.out.rindex("4 jobs") :]
     assert max(len(line) for line in table[: table.index("Shared")].splitlines()) <= 80
