@@ -18,7 +18,7 @@ from bgexp.images.decode import decode_mask, encode_mask
 class BrokenDetector:
     """A detector whose network fails."""
 
-    def make_file_detector(self, _sha256):
+    def for_file(self, _sha256):
         raise ValueError("two\n lines")
 
 

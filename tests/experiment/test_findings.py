@@ -159,7 +159,7 @@ def test_one_error_dominates(find, row):
 
 
 CASES = {
-    "low_confidence": ({"confidence": 0.5}, "detector.image_size=512"),
+    "unsure": ({"confidence": 0.5}, "detector.image_size=512"),
     "border": ({"border_contact": 0.3}, "combine.instances=central"),
     "pieces": ({"parts": 7.0}, "combine.min_area=0.005"),
     "whole picture": ({"coverage": 0.95}, "combine.mask_threshold=0.7"),
