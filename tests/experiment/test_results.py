@@ -105,13 +105,13 @@ def summary(**changes):
     ("ok", "bad", "skipped", "max_failed", "expected"),
     [
         (10, 0, 0, 0.0, "finished"),
-        (9, 1, 0, 0.0, "make_failed_row"),
+        (9, 1, 0, 0.0, "failed"),
         (9, 1, 0, 0.1, "finished"),  # as many as allowed, and no more
-        (8, 2, 0, 0.1, "make_failed_row"),
+        (8, 2, 0, 0.1, "failed"),
         (0, 10, 0, 1.0, "finished"),
-        (0, 10, 0, 0.99, "make_failed_row"),
+        (0, 10, 0, 0.99, "failed"),
         (71, 29, 0, 0.29, "finished"),  # 0.29 * 100 < 29 in floating point
-        (70, 30, 0, 0.29, "make_failed_row"),
+        (70, 30, 0, 0.29, "failed"),
         (9, 0, 1, 0.0, "interrupted"),
         (5, 4, 1, 0.0, "interrupted"),
         (0, 0, 10, 1.0, "interrupted"),
