@@ -44,8 +44,9 @@ lock: $(INSTALLED)  ## writes requirements.txt anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 
-docs: $(INSTALLED)  ## writes docs/api.md anew from the docstrings
+docs: $(INSTALLED)  ## writes docs/api.md from the docstrings, and the flags in docs/batch.md
 	$(BIN)/python docs/api/build.py
+	$(BIN)/python docs/api/flags.py
 
 bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, into runs/bench: 22 minutes
 	$(BIN)/python -m tests.bench.run $(RUNS)/bench
@@ -58,7 +59,7 @@ bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what 
 bench-gpu: $(INSTALLED)  # measures whole batches on a GPU, into runs/bench
 	$(BIN)/python -m tests.bench.gpu $(RUNS)/bench
 
-bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
+bench-docs: $(INSTALLED)  # puts what `make bench` measured last into docs/benchmark.md
 	$(BIN)/python -m tests.bench.present $(RUNS)/bench
 
 profile: $(INSTALLED)  ## flame graphs of a batch over the sample, into runs/profile: Python, then native code (ARGS=)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bgexp.batch.findings import FLAGS
 from bgexp.cli import main as cli
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.batch import BatchSettings
@@ -105,3 +106,14 @@ def test_links_lead_somewhere(page):
 def test_the_api_page_is_current():
     build = runpy.run_path(str(ROOT / "docs" / "api" / "build.py"))
     assert (ROOT / "docs" / "api.md").read_text() == build["page"](), "run `make docs`"
+
+
+def test_the_table_of_flags_is_current():
+    build = runpy.run_path(str(ROOT / "docs" / "api" / "flags.py"))
+    assert (ROOT / "docs" / "batch.md").read_text() == build["page"](), "run `make docs`"
+
+
+def test_every_setting_to_try_for_a_flag_composes():
+    for _, setting in FLAGS.values():
+        given = ["input=.", "output=out", *filter(None, [setting])]
+        check_settings(BatchSettings, plain(compose_config("batch", given, None)))

@@ -1,6 +1,6 @@
-"""bench.json as a plot and as the tables of README.md and docs/benchmark.md.
+"""bench.json as a plot and as the tables of docs/benchmark.md.
 
-python -m tests.bench.present FOLDER puts them into the documents, between their markers.
+python -m tests.bench.present FOLDER puts them into the document, between its markers.
 """
 
 import json
@@ -19,7 +19,7 @@ OPENING, CLOSING = "<!-- bench -->", "<!-- /bench -->"
 OURS, NAIVE, MUTED = "#2a6f97", "#c8553d", "#8d99ae"
 
 
-def format_readme(results):
+def format_comparison(results):
     """Format the comparison with the naive script, Markdown."""
     lines = [
         "| photograph | naive script | bgexp | times as fast | without refinement | peak memory |",
@@ -56,7 +56,7 @@ def format_details(results):
         quality.append(_format_row((*cells, f"{case['iou_vs_naive']:.3f}")))
     return "\n\n".join(
         [
-            format_readme(results),
+            format_comparison(results),
             *filter(None, [format_batches(results)]),
             "In each arithmetic of this machine, and with other numbers of objects found:",
             "\n".join(_format_other_rows(results)),
@@ -279,15 +279,10 @@ def _format_row(cells):
     return f"| {' | '.join(cells)} |"
 
 
-def _format_readme_block(results):
-    return "\n\n".join(filter(None, [format_readme(results), format_batches(results)]))
-
-
 def main(folder):
     results = json.loads((folder / "bench.json").read_text())
-    for name, block in (("README.md", _format_readme_block), ("docs/benchmark.md", format_details)):
-        path = ROOT / name
-        path.write_text(replace_block(path.read_text(), block(results)))
+    page = ROOT / "docs" / "benchmark.md"
+    page.write_text(replace_block(page.read_text(), format_details(results)))
     shutil.copyfile(folder / "bench.png", ROOT / "docs/images/bench.png")
 
 
