@@ -141,8 +141,8 @@ def _describe_batch_conditions(measured, case):
     load_before, load_after = measured["machine"]["load_average"], measured["load_average_after"]
     return (
         f"Whole batches of {case['photographs']['ours']} photographs, including the program's "
-        "start and end; mean seconds per photograph, in brackets the slowest and the fastest batch. "
-        "The naive script's own start is not counted. "
+        "start and end; mean seconds per photograph, in brackets the slowest and the fastest "
+        "batch. The naive script's own start is not counted. "
         f"Load average {load_before:.1f} before and {load_after:.1f} after: above 2, other work "
         "ran beside both and slowed them down."
     )
