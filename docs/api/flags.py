@@ -1,4 +1,4 @@
-"""Writes the table of flags in docs/batch.md from the table that the code itself uses.
+"""Write the table of flags in docs/batch.md from the table that the code itself uses.
 
 Usage: python docs/api/flags.py          (`make docs`; a test says when the page is old)
 """
