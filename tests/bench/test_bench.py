@@ -126,7 +126,7 @@ def test_other_arithmetic_stands_beside_fp32(results):
         assert 0 < dense["share"] < 2
 
 
-def test_the_readme_gets_a_row_a_size_between_its_markers(results):
+def test_the_document_gets_a_row_a_size_between_its_markers(results):
     text = replace_block(
         "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter", format_comparison(results)
     )
