@@ -56,7 +56,7 @@ SECTIONS = {
         "datasets.read.Item",
         "experiment.run.run_experiment",
         "experiment.results.ImageResult",
-        "experiment.results.Summary",
+        "experiment.results.RunSummary",
     ),
     "A whole dataset": (
         "quality.analyze.analyze_dataset",
