@@ -1,4 +1,4 @@
-"""What ends a command other than success: the user's mistakes, and being told to stop."""
+"""The errors and interruptions that end a command."""
 
 
 class UserError(Exception):
@@ -8,18 +8,18 @@ class UserError(Exception):
 
 
 class HaltedError(UserError):
-    """The work could not go on: the disk is full, the GPU is gone; the settings are right."""
+    """A failure of the machine, such as a full disk or a lost GPU; the settings are right."""
 
     exit_code = 1
 
 
 class RefusedError(UserError):
-    """A gate said no: the settings are right, and what they ask for is not good enough."""
+    """A refusal by a gate: the settings are right, the result is not good enough."""
 
     exit_code = 1
 
 
-class Interrupted(BaseException):
+class Interruption(BaseException):
     """Ctrl-C or SIGTERM. No Exception: nothing on the way may take it for a failure of its own.
 
     Attributes:

@@ -10,11 +10,11 @@ import pytest
 
 from bgexp.experiment.aggregate import (
     check_ranks,
+    compare_refinement,
     count_statuses,
-    refinement,
-    summarise,
-    summarise_categories,
-    timings,
+    summarize,
+    summarize_categories,
+    summarize_timings,
 )
 from bgexp.experiment.gallery import choose_gallery, draw_picture
 from bgexp.experiment.results import ImageResult
@@ -57,8 +57,12 @@ class Page(HTMLParser):
 
     def all(self, tag: str, **wanted: str) -> list[dict[str, str]]:
         """The attributes of all elements of a kind."""
-        found = [attributes for name, attributes in self.tags if name == tag]
-        return [one for one in found if all(one.get(key) == wanted[key] for key in wanted)]
+        matching = [attributes for name, attributes in self.tags if name == tag]
+        return [
+            attributes_of_tag
+            for attributes_of_tag in matching
+            if all(attributes_of_tag.get(key) == wanted[key] for key in wanted)
+        ]
 
     @property
     def skeleton(self) -> list[tuple[str, tuple[str, ...]]]:
@@ -95,17 +99,17 @@ def make_rows(
             "refine": 50.0,
             "cutout": 1.0,
         }
-        told = dict(zip(("refined", "fallback"), status, strict=True))
+        fields = dict(zip(("refined", "fallback"), status, strict=True))
         rows.append(
             ImageResult(path, f"c{number % 3}", "", "ok", "", 40, 30, metrics, checks, unrefined,
-                **told, timings_ms=times)
+                **fields, timings_ms=times)
         )  # fmt: skip
     return rows
 
 
 def make_summary(rows: list[ImageResult], **changed: Any) -> dict[str, Any]:
     """The summary of such rows."""
-    found = {
+    summary = {
         "command": "run",
         "status": "finished",
         "run_id": "0123",
@@ -119,18 +123,18 @@ def make_summary(rows: list[ImageResult], **changed: Any) -> dict[str, Any]:
             "n_population": len(rows),
         },
         "counts": count_statuses(rows, len(rows)),
-        "metrics": summarise(rows, "metrics"),
-        "checks": summarise(rows, "checks"),
-        "categories": summarise_categories(rows),
-        "refinement": refinement(rows),
+        "metrics": summarize(rows, "metrics"),
+        "checks": summarize(rows, "checks"),
+        "categories": summarize_categories(rows),
+        "refinement": compare_refinement(rows),
         "check_ranks": check_ranks(rows),
         "mask_ap": {},
         "detections": {"computed": len(rows), "cached": 0},
-        "timings": timings(rows),
+        "timings": summarize_timings(rows),
         "images_per_s": 2.5,
         "error": "",
     }
-    return found | changed
+    return summary | changed
 
 
 def make_pictures(table: pd.DataFrame, count: int, truth: bool = True) -> list[Any]:
@@ -156,7 +160,8 @@ def run_parts() -> Callable[..., tuple[dict[str, Any], pd.DataFrame, list[Any]]]
     ) -> tuple[dict[str, Any], pd.DataFrame, list[Any]]:
         rows = make_rows(n, truth, names)
         table = pd.DataFrame(
-            [row.flat() for row in rows], columns=list(ImageResult("", "", "", "ok").flat())
+            [row.to_columns() for row in rows],
+            columns=list(ImageResult("", "", "", "ok").to_columns()),
         )
         return make_summary(rows, **changed), table, make_pictures(table, count, truth)
 

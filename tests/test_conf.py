@@ -10,9 +10,9 @@ from bgexp.config import compose
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
-from bgexp.config.check import check_settings, flattened
+from bgexp.config.check import check_settings, flatten_settings
 from bgexp.config.compare import CompareSettings
-from bgexp.config.compose import combinations, compose_config, conf_dir, plain
+from bgexp.config.compose import compose_config, find_conf_dir, list_combinations, resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
@@ -57,9 +57,9 @@ def leaves(value, prefix=""):
     return {name for key in value for name in leaves(value[key], f"{prefix}.{key}".strip("."))}
 
 
-def composed(command, *overrides):
+def compose_plain(command, *overrides):
     needed = [extra for choice in (command, *overrides) for extra in NEEDED.get(choice, [])]
-    return plain(compose_config(command, [*overrides, *needed], None))
+    return resolve_config(compose_config(command, [*overrides, *needed], None))
 
 
 DATASETS = [choice for choice in choices("dataset") if choice != "dataset=composites"]
@@ -85,9 +85,9 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_configs_and_schema_have_the_same_settings(case):
-    config = composed(*case)
+    config = compose_plain(*case)
     settings = check_settings(COMMANDS[case[0]], config)
-    assert leaves(config) == flattened(settings).keys()
+    assert leaves(config) == flatten_settings(settings).keys()
     for choice in case[1:]:
         group, _, name = choice.partition("=")
         assert config[group]["name"] == name
@@ -103,9 +103,9 @@ def test_every_config_is_tested():
 
 
 def test_a_sweep_that_chooses():
-    config = composed("run", "sweep=optuna", "sweep.study=mine")
+    config = compose_plain("run", "sweep=optuna", "sweep.study=mine")
     sweep = {"sweep": config.pop("sweep")}
-    assert leaves(sweep) == flattened(check_settings(SweepSettings, sweep)).keys()
+    assert leaves(sweep) == flatten_settings(check_settings(SweepSettings, sweep)).keys()
     check_settings(RunSettings, config)  # its settings are those of no job
     folder = compose_config("run", ["sweep=optuna", "sweep.study=mine", "runs_dir=/r"], None).hydra
     assert folder.sweep.dir == "/r/sweep/mine"
@@ -113,13 +113,13 @@ def test_a_sweep_that_chooses():
 
 def test_a_peer_is_not_trained():
     with pytest.raises(UserError, match=r"^detector.name: no such choice here .got rembg; allowed"):
-        check_settings(TrainSettings, composed("train", "dataset=pairs", "detector=rembg"))
+        check_settings(TrainSettings, compose_plain("train", "dataset=pairs", "detector=rembg"))
 
 
 @pytest.mark.parametrize("training", choices("training"))
 def test_every_shipped_training(training):
     settings = check_settings(
-        TrainSettings, composed("train", training, "backbone=mobilenet_v2.pth")
+        TrainSettings, compose_plain("train", training, "backbone=mobilenet_v2.pth")
     )
     assert settings.dataset.name == "composites"
 
@@ -129,37 +129,37 @@ def test_every_shipped_training(training):
 )
 def test_a_dataset_of_another_command(command, dataset):
     with pytest.raises(UserError, match=f"^dataset.name: no such choice here .got {dataset}; "):
-        check_settings(COMMANDS[command], composed(command, f"dataset={dataset}"))
+        check_settings(COMMANDS[command], compose_plain(command, f"dataset={dataset}"))
 
 
 def test_a_training_from_a_backbone_needs_its_file():
     with pytest.raises(UserError, match="backbone: init=backbone needs a file here"):
-        check_settings(TrainSettings, composed("train", "dataset=pairs", "init=backbone"))
+        check_settings(TrainSettings, compose_plain("train", "dataset=pairs", "init=backbone"))
 
 
 @pytest.mark.parametrize("experiment", choices("experiment"))
 def test_every_job_of_every_experiment(experiment):
     config = compose_config("run", [experiment], None)
-    jobs = list(combinations(config, [experiment]))
-    settings = [check_settings(RunSettings, composed("run", *job)) for job in jobs]
+    jobs = list(list_combinations(config, [experiment]))
+    settings = [check_settings(RunSettings, compose_plain("run", *job)) for job in jobs]
     assert (len(jobs) > 1) == str(config.hydra.mode).endswith("MULTIRUN")
-    assert len({one.model_dump_json() for one in settings}) == len(jobs)
+    assert len({job_settings.model_dump_json() for job_settings in settings}) == len(jobs)
 
 
 def test_the_first_sweep_is_of_two_thresholds_with_and_without_refinement():
     config = compose_config("run", ["experiment=first_sweep"], None)
     assert str(config.hydra.mode).endswith("MULTIRUN")
-    found = [
-        check_settings(RunSettings, composed("run", *job))
-        for job in combinations(config, ["experiment=first_sweep"])
+    settings = [
+        check_settings(RunSettings, compose_plain("run", *job))
+        for job in list_combinations(config, ["experiment=first_sweep"])
     ]
-    assert {(s.detector.score_threshold, s.refine.name) for s in found} == {
+    assert {(s.detector.score_threshold, s.refine.name) for s in settings} == {
         (threshold, refine) for threshold in (0.5, 0.9) for refine in ("none", "unet")
     }
 
 
 def test_a_call_without_settings_does_what_the_configs_say():
-    settings = check_settings(RunSettings, composed("run"))
+    settings = check_settings(RunSettings, compose_plain("run"))
     assert settings.combine == Combine()
     assert settings.refine == UNet()
     assert settings.cutout == Cutout()
@@ -168,11 +168,11 @@ def test_a_call_without_settings_does_what_the_configs_say():
         "grabcut": GrabCut(),
         "guided": GuidedFilter(),
     }.items():
-        assert check_settings(RunSettings, composed("run", f"refine={name}")).refine == refine
+        assert check_settings(RunSettings, compose_plain("run", f"refine={name}")).refine == refine
 
 
 def test_settings_never_change():
-    settings = check_settings(RunSettings, composed("run"))
+    settings = check_settings(RunSettings, compose_plain("run"))
     with pytest.raises(ValidationError, match="frozen"):
         settings.combine.mask_threshold = 0.1
 
@@ -181,7 +181,7 @@ def test_settings_never_change():
 
 
 def test_a_checkout_uses_its_own_folder():
-    assert conf_dir() == CONF
+    assert find_conf_dir() == CONF
 
 
 def test_an_installed_package_uses_the_folder_inside_it(tmp_path, monkeypatch):
@@ -189,7 +189,7 @@ def test_an_installed_package_uses_the_folder_inside_it(tmp_path, monkeypatch):
     (installed / "conf").mkdir(parents=True)
     (tmp_path / "site-packages" / "conf").mkdir()  # of another package
     monkeypatch.setattr(compose, "__file__", str(installed / "config" / "compose.py"))
-    assert conf_dir() == installed / "conf"
+    assert find_conf_dir() == installed / "conf"
 
 
 def test_a_conf_in_the_current_folder_is_never_picked_up(tmp_path, monkeypatch):
@@ -197,8 +197,8 @@ def test_a_conf_in_the_current_folder_is_never_picked_up(tmp_path, monkeypatch):
     (tmp_path / "pyproject.toml").touch()
     (tmp_path / "conf" / "ui.yaml").write_text("port: 1\n")
     monkeypatch.chdir(tmp_path)
-    assert conf_dir() == CONF
-    assert composed("ui")["port"] == 5000
+    assert find_conf_dir() == CONF
+    assert compose_plain("ui")["port"] == 5000
 
 
 def test_the_wheel_takes_conf_along():

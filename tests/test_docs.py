@@ -13,7 +13,7 @@ from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compare import CompareSettings
-from bgexp.config.compose import combinations, compose_config, plain
+from bgexp.config.compose import compose_config, list_combinations, resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
@@ -81,20 +81,20 @@ def test_a_command_composes(words):
     extra = rest.index("--config-dir") if "--config-dir" in rest else None
     if extra is not None:
         pytest.skip("it needs a folder of the reader's own")
-    overrides = cli._settings(command, [word for word in rest if "=" in word])
+    overrides = cli._rewrite_overrides(command, [word for word in rest if "=" in word])
     if not sweep and "experiment=" not in " ".join(overrides):
-        check_settings(SETTINGS[command], plain(compose_config(command, overrides, None)))
+        check_settings(SETTINGS[command], resolve_config(compose_config(command, overrides, None)))
         return
     if "sweep=optuna" in overrides:
         own = [o for o in overrides if o.startswith("sweep")]
-        for corner in read_space(compose_config(command, own, None), overrides).corners():
-            check_settings(RunSettings, plain(compose_config(command, corner, None)))
+        for corner in read_space(compose_config(command, own, None), overrides).list_corners():
+            check_settings(RunSettings, resolve_config(compose_config(command, corner, None)))
         return
     base = [o for o in overrides if o.startswith("experiment=")]
-    jobs = list(combinations(compose_config(command, base, None), overrides))
+    jobs = list(list_combinations(compose_config(command, base, None), overrides))
     assert jobs
     for job in jobs:
-        check_settings(SETTINGS[command], plain(compose_config(command, job, None)))
+        check_settings(SETTINGS[command], resolve_config(compose_config(command, job, None)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -106,18 +106,18 @@ def test_links_lead_somewhere(page):
 
 def test_the_api_page_is_current():
     build = runpy.run_path(str(ROOT / "docs" / "api" / "build.py"))
-    assert (ROOT / "docs" / "api.md").read_text() == build["page"](), "run `make docs`"
+    assert (ROOT / "docs" / "api.md").read_text() == build["build_page"](), "run `make docs`"
 
 
 def test_the_table_of_flags_is_current():
     build = runpy.run_path(str(ROOT / "docs" / "api" / "flags.py"))
-    assert (ROOT / "docs" / "batch.md").read_text() == build["page"](), "run `make docs`"
+    assert (ROOT / "docs" / "batch.md").read_text() == build["build_page"](), "run `make docs`"
 
 
 def test_every_setting_to_try_for_a_flag_composes():
     for _, setting in FLAGS.values():
         given = ["input=.", "output=out", *filter(None, [setting])]
-        check_settings(BatchSettings, plain(compose_config("batch", given, None)))
+        check_settings(BatchSettings, resolve_config(compose_config("batch", given, None)))
 
 
 def test_the_architecture_names_every_package_in_its_order():

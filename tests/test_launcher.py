@@ -19,17 +19,17 @@ STARTED_SECONDS = 300
 
 @pytest.fixture
 def command(fast, tmp_path):
-    given = [o for o in fast if not o.startswith("refine")]
-    words = [*SIDE_BY_SIDE, *given, "samples=0", f"runs_dir={tmp_path / 'runs'}"]
+    overrides = [o for o in fast if not o.startswith("refine")]
+    words = [*SIDE_BY_SIDE, *overrides, "samples=0", f"runs_dir={tmp_path / 'runs'}"]
     return [sys.executable, "-m", "bgexp.cli.main", "run", "-m", *words]
 
 
-def tracked(runs):
+def find_tracked(runs):
     """The runs in the store: their entities by name."""
     from mlflow import MlflowClient
 
-    found = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}").search_runs(["1"])
-    return {run.info.run_name: run for run in found}
+    tracked_runs = MlflowClient(f"sqlite:///{runs / 'mlflow.db'}").search_runs(["1"])
+    return {run.info.run_name: run for run in tracked_runs}
 
 
 def test_jobs_side_by_side(command, tmp_path):
@@ -41,17 +41,17 @@ def test_jobs_side_by_side(command, tmp_path):
     [folder] = (tmp_path / "runs/sweep").iterdir()
     summaries = [RunFolder(folder / job).read_summary() for job in ("0", "1")]
     assert [summary["counts"]["ok"] for summary in summaries] == [2, 2]
-    found = tracked(tmp_path / "runs")
-    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    runs = find_tracked(tmp_path / "runs")
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
     [parent] = {summary["parent_run_id"] for summary in summaries}
-    jobs = [run for run in found.values() if run.info.run_id != parent]
+    jobs = [run for run in runs.values() if run.info.run_id != parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in jobs} == {parent}
     assert {run.info.run_name for run in jobs} == {
         "no refinement · demo · score 0.5",
         "guided · demo · score 0.5",
     }
     # Each in a process of its own, which was not the parent's.
-    assert len({run.data.tags["bgexp.pid"] for run in found.values()}) == 3
+    assert len({run.data.tags["bgexp.pid"] for run in runs.values()}) == 3
 
 
 def test_ctrl_c_leaves_nothing_running(command, tmp_path):
@@ -70,6 +70,6 @@ def test_ctrl_c_leaves_nothing_running(command, tmp_path):
     assert process.returncode == 130
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []
-    states = {name: run.info.status for name, run in tracked(tmp_path / "runs").items()}
+    states = {name: run.info.status for name, run in find_tracked(tmp_path / "runs").items()}
     assert "RUNNING" not in states.values()
     assert "KILLED" in [state for name, state in states.items() if name.startswith("sweep ")]

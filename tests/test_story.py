@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import bgexp
-from bgexp.config.compose import conf_dir
+from bgexp.config.compose import find_conf_dir
 
 pytestmark = pytest.mark.slow
 PHOTOGRAPHS = ("food/lemons.jpg", "food/coffee.jpg")
@@ -32,7 +32,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("story")
     installed = root / "installed" / "bgexp"
     shutil.copytree(Path(bgexp.__file__).parent, installed)
-    shutil.copytree(conf_dir(), installed / "conf")
+    shutil.copytree(find_conf_dir(), installed / "conf")
     for name in PHOTOGRAPHS:
         (root / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(installed / "sample" / "images" / name, root / "photos" / name)
@@ -50,7 +50,7 @@ def environment(place):
 
 
 @pytest.fixture(scope="module")
-def say(place, environment):
+def run_bgexp(place, environment):
     """Types `bgexp WORDS` and gives exit code, stdout and stderr."""
 
     def run(*words):
@@ -68,39 +68,41 @@ def manifest(folder):
     return pd.read_parquet(folder / "manifest.parquet").set_index("path")
 
 
-def test_the_story(place, say, environment):
+def test_the_story(place, run_bgexp, environment):
     sweep = ["run", "-m", "refine=none,unet", "dataset.subset=12", "device=cpu"]
-    assert say(*sweep)[0] == 0
+    assert run_bgexp(*sweep)[0] == 0
 
-    code, out, _ = say("compare", "last", "metric=boundary_iou", "--json")
+    code, out, _ = run_bgexp("compare", "last", "metric=boundary_iou", "--json")
     assert code == 0
     assert "none" in out
     assert json.loads(out)
 
     plain = run_of(place, "refine=none")
-    code, out, _ = say("promote", f"run={plain[:8]}", "metric=boundary_iou.mean")
+    code, out, _ = run_bgexp("promote", f"run={plain[:8]}", "metric=boundary_iou.mean")
     assert (code, "bgexp version 1 is the champion" in out) == (0, True)
-    code, out, _ = say("batch", "model=champion", "input=photos", "output=first", "workers=1")
+    code, out, _ = run_bgexp("batch", "model=champion", "input=photos", "output=first", "workers=1")
     assert code == 0
     assert set(manifest(place / "first")["model_version"]) == {"1"}
 
-    code, out, _ = say("promote", "last", "metric=boundary_iou.mean", "dry_run=true")
+    code, out, _ = run_bgexp("promote", "last", "metric=boundary_iou.mean", "dry_run=true")
     assert (code, "it would be promoted" in out) == (0, True)
-    code, out, _ = say("promote", "last", "metric=boundary_iou.mean")
+    code, out, _ = run_bgexp("promote", "last", "metric=boundary_iou.mean")
     assert (code, "bgexp version 2 is the champion" in out) == (0, True)
-    code, out, err = say("promote", f"run={plain[:8]}", "metric=boundary_iou.mean")
+    code, out, err = run_bgexp("promote", f"run={plain[:8]}", "metric=boundary_iou.mean")
     assert (code, err.count("\n")) == (1, 1)
     assert "not better enough than bgexp version 2" in err
 
-    code, _, err = say("batch", "model=champion", "input=photos", "output=x", "refine=none")
+    code, _, err = run_bgexp("batch", "model=champion", "input=photos", "output=x", "refine=none")
     assert (code, err.count("\n"), "refine: model=… brings its own" in err) == (2, 1, True)
-    assert say("batch", "model=champion", "input=photos", "output=second", "workers=1")[0] == 0
+    assert (
+        run_bgexp("batch", "model=champion", "input=photos", "output=second", "workers=1")[0] == 0
+    )
     rows = manifest(place / "second")
     assert set(rows["model_name"] + rows["model_version"]) == {"bgexp2"}
     check_served(place, environment, rows)
 
-    assert say("promote", "rollback=true")[0] == 0
-    assert say("batch", "model=champion", "input=photos", "output=third", "workers=1")[0] == 0
+    assert run_bgexp("promote", "rollback=true")[0] == 0
+    assert run_bgexp("batch", "model=champion", "input=photos", "output=third", "workers=1")[0] == 0
     again = manifest(place / "third")
     assert list(again["output_sha256"]) == list(manifest(place / "first")["output_sha256"])
     assert list(again["output_sha256"]) != list(rows["output_sha256"])
@@ -133,11 +135,11 @@ def check_served(place, environment, rows):
     try:
         for name in PHOTOGRAPHS:
             file = base64.b64encode((place / "photos" / name).read_bytes()).decode()
-            status, answer = asked(port, {"inputs": [file]}, place / "serve.log")
+            status, answer = request_removal(port, {"inputs": [file]}, place / "serve.log")
             assert status == 200
             png = base64.b64decode(json.loads(answer)["predictions"][0])
             assert png == (place / "second" / rows.loc[name, "output"]).read_bytes()
-        status, answer = asked(port, {"inputs": ["aGVsbG8="]}, place / "serve.log")
+        status, answer = request_removal(port, {"inputs": ["aGVsbG8="]}, place / "serve.log")
         assert (status, b"image 0: not an image" in answer) == (400, True)
     finally:
         family = [*psutil.Process(server.pid).children(recursive=True), server]
@@ -146,7 +148,7 @@ def check_served(place, environment, rows):
         server.wait()
 
 
-def asked(port, content, log):
+def request_removal(port, content, log):
     """Status and body of a request, once the server answers at all."""
     for _ in range(240):
         with closing(HTTPConnection("127.0.0.1", port, timeout=100)) as connection:

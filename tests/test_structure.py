@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import bgexp
-from bgexp.config.compose import conf_dir
+from bgexp.config.compose import find_conf_dir
 
 PACKAGE = Path(bgexp.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -78,7 +78,7 @@ def tree_of(path):
     return ast.parse(path.read_text(), str(path))
 
 
-def imported(tree):
+def list_imported(tree):
     """Full names of all that a module imports, wherever it does."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -94,10 +94,10 @@ def own_module(name):
     return parts[1] if len(parts) > 1 and parts[1] in LEVEL else "__init__"
 
 
-def upwards(module, tree):
+def find_upward_imports(module, tree):
     """Imports that do not go downwards."""
     own = module.partition("/")[0]
-    for name in imported(tree):
+    for name in list_imported(tree):
         if (module, name) == FIRST_IMPORT:
             continue
         target = own_module(name)
@@ -106,10 +106,10 @@ def upwards(module, tree):
             yield name
 
 
-def strangers(module, tree):
+def find_strangers(module, tree):
     """Imports that only other modules may have."""
     places = {module, module.partition("/")[0]}
-    for name in imported(tree):
+    for name in list_imported(tree):
         owners = OWNERS.get(name.partition(".")[0])
         if owners is not None and not places & owners:
             yield name
@@ -139,11 +139,11 @@ def test_a_source_file(path):
     assert module.partition("/")[0] in LEVEL, "a new package needs a place in the order"
     if path.name == "__init__.py" and path.parent != PACKAGE:
         assert len(tree.body) == 1, "a package's face holds a docstring and nothing else"
-    assert list(upwards(module, tree)) == []
-    assert list(strangers(module, tree)) == []
+    assert list(find_upward_imports(module, tree)) == []
+    assert list(find_strangers(module, tree)) == []
     assert list(loads_code(tree)) == []
     assert not {"pickle", "cloudpickle", "dill", "joblib"} & {
-        name.partition(".")[0] for name in imported(tree)
+        name.partition(".")[0] for name in list_imported(tree)
     }
     assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc"}
 
@@ -159,7 +159,7 @@ def test_no_module_imports_itself_through_others():
     graph = {
         module: {
             target
-            for name in imported(tree_of(path))
+            for name in list_imported(tree_of(path))
             for target in (name, name.rpartition(".")[0])
             if target in modules
         }
@@ -173,7 +173,9 @@ def test_a_circle_would_be_found():
         TopologicalSorter({"a": {"b"}, "b": {"a"}}).prepare()
 
 
-@pytest.mark.parametrize("path", sorted(conf_dir().rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(find_conf_dir().rglob("*.yaml")), ids=lambda path: path.name
+)
 def test_configs_are_data(path):
     def keys(value):
         if isinstance(value, dict):
@@ -192,14 +194,18 @@ def test_configs_are_data(path):
 @pytest.mark.parametrize(
     ("check", "module", "source"),
     [
-        (upwards, "images/decode", "from bgexp.pipeline.remove import remove_background"),
-        (upwards, "system/atomic", "import bgexp.images.decode"),
-        (upwards, "metrics/overlap", "def f():\n    from bgexp import detect"),
-        (upwards, "detect/demo", "from bgexp.train.loop import train"),
-        (strangers, "detect/demo", "import mlflow"),
-        (strangers, "sweep/jobs", "from hydra import compose"),
-        (strangers, "metrics/overlap", "if x:\n    import torch.nn"),
-        (strangers, "report/pictures", "from PIL import Image"),
+        (
+            find_upward_imports,
+            "images/decode",
+            "from bgexp.pipeline.remove import remove_background",
+        ),
+        (find_upward_imports, "system/atomic", "import bgexp.images.decode"),
+        (find_upward_imports, "metrics/overlap", "def f():\n    from bgexp import detect"),
+        (find_upward_imports, "detect/demo", "from bgexp.train.loop import train"),
+        (find_strangers, "detect/demo", "import mlflow"),
+        (find_strangers, "sweep/jobs", "from hydra import compose"),
+        (find_strangers, "metrics/overlap", "if x:\n    import torch.nn"),
+        (find_strangers, "report/pictures", "from PIL import Image"),
     ],
 )
 def test_what_would_be_found_among_imports(check, module, source):
@@ -223,5 +229,7 @@ def test_what_would_be_found_among_calls(source):
 
 def test_what_is_allowed():
     assert not list(loads_code(ast.parse("torch.load(path, weights_only=True); yaml.safe_load(x)")))
-    assert not list(upwards("cli", ast.parse("from bgexp.errors import UserError")))
-    assert not list(upwards("train/loop", ast.parse("from bgexp.train.composites import compose")))
+    assert not list(find_upward_imports("cli", ast.parse("from bgexp.errors import UserError")))
+    assert not list(
+        find_upward_imports("train/loop", ast.parse("from bgexp.train.composites import compose"))
+    )

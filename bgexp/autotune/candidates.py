@@ -13,7 +13,7 @@ _STRIDE = 32  # pixels; the network pads its input to whole strides
 REFERENCE: Changes = {"backend": "torch", "precision": "fp32"}
 
 
-def arithmetics(device: Device) -> list[Changes]:
+def list_arithmetics(device: Device) -> list[Changes]:
     """Return the backends and precisions that this machine has, the reference first."""
     candidates = [REFERENCE]
     bf16 = ["bf16"] * has_bf16(device)
@@ -26,7 +26,7 @@ def arithmetics(device: Device) -> list[Changes]:
     return candidates
 
 
-def smaller(detector: ObjectDetectorSettings) -> list[Changes]:
+def list_smaller_inputs(detector: ObjectDetectorSettings) -> list[Changes]:
     """Return smaller inputs than the detector's, in whole strides of the network."""
     names = ("image_size",) if isinstance(detector, Demo) else ("min_size", "max_size")
     return [
@@ -35,6 +35,6 @@ def smaller(detector: ObjectDetectorSettings) -> list[Changes]:
     ]
 
 
-def changed(detector: ObjectDetectorSettings, changes: Changes) -> ObjectDetectorSettings:
+def apply_changes(detector: ObjectDetectorSettings, changes: Changes) -> ObjectDetectorSettings:
     """Return the detector with other settings."""
     return detector.replace(**changes)

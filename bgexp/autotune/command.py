@@ -10,16 +10,16 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bgexp.autotune.candidates import REFERENCE, Changes, arithmetics, smaller
-from bgexp.autotune.measure import Measurement, measure, readable, throughput
+from bgexp.autotune.candidates import REFERENCE, Changes, list_arithmetics, list_smaller_inputs
+from bgexp.autotune.measure import Measurement, measure, measure_throughput, select_decodable
 from bgexp.config.autotune import AutotuneSettings
-from bgexp.config.check import flattened
+from bgexp.config.check import flatten_settings
 from bgexp.datasets.read import Item, read_dataset
-from bgexp.detect.device import Device, device_name, pick_device
+from bgexp.detect.device import Device, get_device_name, pick_device
 from bgexp.system.atomic import write_json, write_whole
-from bgexp.system.cores import available_cores, threads_each
-from bgexp.system.provenance import bgexp_state
-from bgexp.tracking.active_run import tracked_run
+from bgexp.system.cores import count_available_cores, count_threads_each
+from bgexp.system.provenance import describe_bgexp
+from bgexp.tracking.active_run import open_run
 
 CONFIG = Path("experiment") / "tuned.yaml"
 ENOUGH = 1.05  # a change, or more memory, has to be worth at least this factor of speed
@@ -54,16 +54,16 @@ def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
     """
     device = pick_device(settings.device)
     dataset = read_dataset(settings.dataset, settings.seed)
-    items = readable(settings, dataset.items)
+    items = select_decodable(settings, dataset.items)
     name = f"autotune {settings.detector.name}"
-    with tracked_run(settings, "autotune", name, folder) as run:
-        run.log_params(flattened(settings))
-        run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
+    with open_run(settings, "autotune", name, folder) as run:
+        run.log_params(flatten_settings(settings))
+        run.set_tags({f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()})
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(items))
         tuning = _measure_candidates(settings, device, items)
         write_json(folder / "autotune.json", asdict(tuning))
-        write_whole(folder / CONFIG, tuned_config(settings, tuning).encode())
-        run.log_metrics(numbers(tuning))
+        write_whole(folder / CONFIG, format_config(settings, tuning).encode())
+        run.log_metrics(collect_metrics(tuning))
         run.log_folder(folder)
     return tuning
 
@@ -71,27 +71,27 @@ def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
 def _measure_candidates(
     settings: AutotuneSettings, device: Device, items: Sequence[Item]
 ) -> Tuning:
-    candidates = measure(settings, items, arithmetics(device))
-    best = fastest(candidates, settings.tolerance)
-    sizes = [{**best.changes, **size} for size in smaller(settings.detector)]
+    candidates = measure(settings, items, list_arithmetics(device))
+    best = choose_fastest(candidates, settings.tolerance)
+    sizes = [{**best.changes, **size} for size in list_smaller_inputs(settings.detector)]
     remeasured = measure(settings, items, [REFERENCE, best.changes, *sizes])
     candidates = [
         remeasured[1] if candidate.changes == best.changes else candidate
         for candidate in candidates
     ] + remeasured[2:]
-    best = fastest(remeasured[1:], settings.tolerance)
-    counts = shares(available_cores())
-    speeds = {count: throughput(settings, items, best.changes, count) for count in counts}
-    fewest = fewest_of_the_fastest(speeds)
-    return Tuning(device_name(device), len(items), candidates, best, speeds, fewest)
+    best = choose_fastest(remeasured[1:], settings.tolerance)
+    counts = list_worker_counts(count_available_cores())
+    speeds = {count: measure_throughput(settings, items, best.changes, count) for count in counts}
+    fewest = choose_worker_count(speeds)
+    return Tuning(get_device_name(device), len(items), candidates, best, speeds, fewest)
 
 
-def shares(cores: int) -> list[int]:
+def list_worker_counts(cores: int) -> list[int]:
     """Return the numbers of workers to try: one, and a quarter, half and all of the cores."""
     return sorted({1, *(max(1, cores // part) for part in (4, 2, 1))})
 
 
-def numbers(tuning: Tuning) -> dict[str, float]:
+def collect_metrics(tuning: Tuning) -> dict[str, float]:
     """Return the metrics for the tracking store: the best, then each candidate's time and masks."""
     best = {"ms": tuning.best.ms, "times_as_fast": tuning.best.times_as_fast}
     best |= {"loss": tuning.best.loss, "at_worst": tuning.best.at_worst}
@@ -110,7 +110,7 @@ def numbers(tuning: Tuning) -> dict[str, float]:
     return metrics
 
 
-def fastest(candidates: Sequence[Measurement], tolerance: float) -> Measurement:
+def choose_fastest(candidates: Sequence[Measurement], tolerance: float) -> Measurement:
     """Return the fastest candidate that loses no more than the tolerance; else the first.
 
     An earlier candidate that is as fast within the noise is preferred.
@@ -122,20 +122,20 @@ def fastest(candidates: Sequence[Measurement], tolerance: float) -> Measurement:
     return next(candidate for candidate in acceptable if candidate.ms <= slowest)
 
 
-def fewest_of_the_fastest(speeds: dict[int, float]) -> int:
+def choose_worker_count(speeds: dict[int, float]) -> int:
     """Return the best number of workers, fewer where more gain nearly nothing."""
     enough = max(speeds.values()) / ENOUGH
     return min(count for count, speed in speeds.items() if speed >= enough)
 
 
-def tuned_config(settings: AutotuneSettings, tuning: Tuning) -> str:
+def format_config(settings: AutotuneSettings, tuning: Tuning) -> str:
     """Return the best settings as a config of the group `experiment`."""
     name, best = settings.detector.name, tuning.best
     values: dict[str, Any] = {
         "defaults": [{"override /detector": name}],
         "detector": best.changes,
     }
-    if tuning.workers != available_cores():
+    if tuning.workers != count_available_cores():
         values["workers"] = tuning.workers
     return (
         "# @package _global_\n"
@@ -161,7 +161,7 @@ def show_tuning(tuning: Tuning, settings: AutotuneSettings, folder: Path) -> Non
         table.add_row(_describe_changes(candidate.changes), *times, *scores, loss, verdict)
     Console().print(table)
     for count, speed in tuning.images_per_s.items():
-        threads = threads_each(count)
+        threads = count_threads_each(count)
         each = f"{threads} thread{'s' * (threads > 1)}"
         print(f"{speed:.2f} images/s by {count} process{'es' * (count > 1)} of {each}")
     print(f"Config:  {folder / CONFIG}")

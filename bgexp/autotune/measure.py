@@ -10,21 +10,21 @@ from time import monotonic, perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.autotune.candidates import Changes, changed
+from bgexp.autotune.candidates import Changes, apply_changes
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.stages import Cutout
 from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
-from bgexp.detect.build import build_detector, common_network
+from bgexp.detect.build import build_detector, share_network
 from bgexp.detect.device import Device, pick_device, use_threads
 from bgexp.detect.inference_server import ServerAddress
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, load_image
 from bgexp.metrics.overlap import iou
 from bgexp.pipeline.remove import RemovalResult, remove_background
-from bgexp.system.cores import threads_each
-from bgexp.system.progress import progress, tell
-from bgexp.system.signals import stopping
+from bgexp.system.cores import count_threads_each
+from bgexp.system.progress import show_progress, tell
+from bgexp.system.signals import catch_stop_signals
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 
 SECONDS = 600  # time limit of one image
@@ -54,7 +54,7 @@ class Measurement:
     at_worst: float
 
 
-def readable(settings: AutotuneSettings, items: Sequence[Item]) -> list[Item]:
+def select_decodable(settings: AutotuneSettings, items: Sequence[Item]) -> list[Item]:
     """Return images that can be decoded, spread over the dataset.
 
     Raises:
@@ -83,13 +83,13 @@ def measure(
     use_threads(1)  # as in a batch: one process per core
     device = pick_device(settings.device)
     removers = []
-    with progress("networks", len(candidates)) as step:
+    with show_progress("networks", len(candidates)) as step:
         for changes in candidates:
             removers.append(_make_remover(settings, changes, device))
             step(0)
     seconds = np.zeros((len(candidates), len(items)))
     agreement, scores = np.zeros_like(seconds), np.full_like(seconds, np.nan)
-    with progress("images", len(items)) as step:
+    with show_progress("images", len(items)) as step:
         for column, item in enumerate(items):
             image, truth = load_item(item, settings.dataset.max_megapixels)
             if column == 0:
@@ -116,7 +116,7 @@ def _make_remover(
     device: Device,
     network: ServerAddress | None = None,
 ) -> "partial[RemovalResult]":
-    detector = build_detector(changed(settings.detector, changes), device, network)
+    detector = build_detector(apply_changes(settings.detector, changes), device, network)
     return partial(
         remove_background,
         detector=detector,
@@ -153,8 +153,8 @@ def _summarize_candidate(
     )
 
 
-def throughput(
-    settings: AutotuneSettings, items: Sequence[Item], changes: Changes, processes: int
+def measure_throughput(
+    settings: AutotuneSettings, items: Sequence[Item], changes: Changes, n_workers: int
 ) -> float:
     """Return images per second of processes that share the cores; without their start.
 
@@ -163,29 +163,29 @@ def throughput(
         Interrupted: A signal came.
     """
     preload(__name__)
-    target = max(8, 4 * processes)
+    target = max(8, 4 * n_workers)
     pids: set[int] = set()
     begin, processed = 0.0, 0
-    shared_network = common_network(
-        changed(settings.detector, changes), pick_device(settings.device)
+    shared_network = share_network(
+        apply_changes(settings.detector, changes), pick_device(settings.device)
     )
-    with stopping() as stop, shared_network as network:
+    with catch_stop_signals() as stop, shared_network as network:
         address = network.address if network else None
-        start = partial(_make_worker, settings, changes, threads_each(processes), address)
+        start = partial(_make_worker, settings, changes, count_threads_each(n_workers), address)
         tasks = takewhile(lambda _: processed < target, islice(cycle(items), MOST))
-        for item, answer in run_tasks(tasks, start, processes, SECONDS, stop):
+        for item, answer in run_tasks(tasks, start, n_workers, SECONDS, stop):
             if isinstance(answer, TaskFailure | str):
                 raise UserError(
                     f"{item.path}: {answer.reason if isinstance(answer, TaskFailure) else answer}"
                 )
-            if len(pids) == processes:
+            if len(pids) == n_workers:
                 processed += 1
                 end = monotonic()
-            elif len(pids := pids | {answer}) == processes:  # the last one has started
+            elif len(pids := pids | {answer}) == n_workers:  # the last one has started
                 begin = monotonic()
         stop.raise_if_set()
     if not processed:
-        raise UserError(f"workers: {processes} workers are never at work together")
+        raise UserError(f"workers: {n_workers} workers are never at work together")
     return processed / (end - begin)
 
 

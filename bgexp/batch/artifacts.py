@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.batch.journal import Record
-from bgexp.batch.manifest import CSV, PARQUET, manifest_table, write_manifest
+from bgexp.batch.manifest import CSV, PARQUET, build_manifest, write_manifest
 from bgexp.batch.output_folder import remove_stale, remove_temporary
-from bgexp.batch.page import most_doubtful, render_batch
+from bgexp.batch.page import list_most_doubtful, render_batch
 from bgexp.batch.planned_batch import PlannedBatch
-from bgexp.batch.summary import batch_summary
+from bgexp.batch.summary import build_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.inference_server import ServerStats
-from bgexp.images.decode import ImageError, load_image, thumbnail
+from bgexp.images.decode import ImageError, load_image, make_thumbnail
 from bgexp.report.pictures import PANEL
 from bgexp.system.progress import tell
 from bgexp.tracking.run_folder import SUMMARY, RunFolder
@@ -44,7 +44,7 @@ def write_reports(
     reused = sum(
         record.status == "done" and record == batch.earlier.get(record.path) for record in records
     )
-    summary = batch_summary(batch.settings, batch.provenance, records, seconds, load, reused)
+    summary = build_summary(batch.settings, batch.provenance, records, seconds, load, reused)
     RunFolder(output).write_summary(summary)
     files = {file.path: file.file for file in batch.planned}
     _draw_page(output, batch.settings, summary, records, files, began)
@@ -70,12 +70,12 @@ def _draw_page(
         files: Absolute path of each input by its path relative to the input folder.
         began: When the batch began.
     """
-    rows = manifest_table(records)
+    rows = build_manifest(records)
     outputs = {record.path: output / record.output for record in records if record.output}
-    paths = most_doubtful(rows, SHOWN)
+    paths = list_most_doubtful(rows, SHOWN)
 
     def load_thumbnail(file: Path) -> NDArray[np.uint8]:
-        return thumbnail(load_image(file, settings.max_megapixels), PANEL)
+        return make_thumbnail(load_image(file, settings.max_megapixels), PANEL)
 
     def load_pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
         with suppress(ImageError, MemoryError):

@@ -17,9 +17,9 @@ from bgexp.batch.output_folder import (
     JOURNAL,
     STATE,
     TREES,
-    earlier_records,
+    lock_output,
+    read_earlier_records,
     remove_temporary,
-    sole_use,
 )
 from bgexp.batch.plan import plan_files
 from bgexp.batch.planned_batch import PlannedBatch
@@ -28,16 +28,16 @@ from bgexp.batch.track_batch import track_batch
 from bgexp.config.batch import BatchSettings
 from bgexp.errors import HaltedError, UserError
 from bgexp.system.progress import tell
-from bgexp.system.signals import stopping
+from bgexp.system.signals import catch_stop_signals
 from bgexp.system.workers import preload
-from bgexp.tracking.outbox import outbox
-from bgexp.tracking.registry import with_model
+from bgexp.tracking.outbox import open_outbox
+from bgexp.tracking.registry import apply_model
 from bgexp.tracking.run_folder import PAGE, SUMMARY
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """How a batch ended.
+    """The records and the summary of a batch.
 
     Attributes:
         summary: The content of summary.json; {} of a dry run.
@@ -69,20 +69,20 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
     preload(__name__)  # the command line has done so with less, before this was imported
     rules = settings.quality.replace(enabled=with_rules)
-    settings, version = with_model(settings.replace(quality=rules))
+    settings, version = apply_model(settings.replace(quality=rules))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
     source, output = _resolve_folders(settings)
     identity, provenance = compute_identity(settings, version, source)
-    with stopping() as stop:
+    with catch_stop_signals() as stop:
         if settings.dry_run:
             planned = plan_files(settings, source, output, stop)
             return BatchResult({}, [], planned)
-        with sole_use(output):
+        with lock_output(output):
             remove_temporary(output)
             began = datetime.now().astimezone()
             planned = plan_files(settings, source, output, stop)
-            earlier, damaged = earlier_records(output, provenance, planned, settings.overwrite)
+            earlier, damaged = read_earlier_records(output, provenance, planned, settings.overwrite)
             if damaged:
                 tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
             for name in (PARQUET, CSV, SUMMARY, PAGE):
@@ -92,7 +92,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                 work_start = monotonic()
                 records, load = dispatch_files(batch, stop)
                 seconds = monotonic() - work_start
-                with outbox(settings, tell) as send:
+                with open_outbox(settings, tell) as send:
                     summary = write_reports(batch, records, began, seconds, load)
                     summary = track_batch(batch, summary, began, send)
             except OSError as error:

@@ -14,7 +14,7 @@ from bgexp.batch.command import BatchResult
 from bgexp.batch.findings import describe_pace
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.batch import BatchSettings
-from bgexp.system.terminal import printable
+from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import RunFolder
 
 
@@ -24,7 +24,7 @@ def show_plan(planned: Sequence[PlannedFile]) -> None:
     for file in planned:
         outcome = f"skipped: {file.reason}" if file.reason else file.output
         issues = f"  ({', '.join(file.issues)})" if file.issues else ""
-        console.print(Text(f"{printable(file.path)} -> {printable(outcome)}{issues}"))
+        console.print(Text(f"{make_printable(file.path)} -> {make_printable(outcome)}{issues}"))
     kinds = Counter(file.kind or "skipped" for file in planned)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     console.print(Text(f"{len(planned):,} files: {counts}. Nothing was written."))
@@ -50,8 +50,8 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
     if flags := result.summary["flags"]:
         console.print("Flags:   " + ", ".join(f"{name} {count:,}" for name, count in flags.items()))
     output = Path(settings.output)
-    console.print(Text(f"Results: {printable(output)}"))
-    console.print(Text(f"Look at: {printable(RunFolder(output).page)}"))
+    console.print(Text(f"Results: {make_printable(output)}"))
+    console.print(Text(f"Look at: {make_printable(RunFolder(output).page)}"))
     if result.summary["status"] == "failed":
         share = counts["failed"] / max(1, counts["failed"] + counts["done"])
         line = f"{counts['failed']:,} failed ({share:.1%}), more than max_failed allows"

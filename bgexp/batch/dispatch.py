@@ -6,13 +6,13 @@ from functools import partial
 from bgexp.batch.journal import Journal, Record
 from bgexp.batch.output_folder import JOURNAL, STATE
 from bgexp.batch.planned_batch import PlannedBatch
-from bgexp.batch.process_file import BatchAborted, FileTask, processor, started_record
-from bgexp.detect.build import common_network
+from bgexp.batch.process_file import BatchAborted, FileTask, make_processor, make_record
+from bgexp.detect.build import share_network
 from bgexp.detect.device import pick_device
 from bgexp.detect.inference_server import ServerStats
 from bgexp.errors import HaltedError
-from bgexp.system.cores import available_cores, threads_each
-from bgexp.system.progress import progress, tell
+from bgexp.system.cores import count_available_cores, count_threads_each
+from bgexp.system.progress import show_progress, tell
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, run_tasks
 
@@ -34,13 +34,13 @@ def dispatch_files(
     records_by_path: dict[str, Record] = {}
     failed = 0
     journal = Journal(path, batch.provenance, batch.earlier.values())
-    processes = min(settings.workers or available_cores(), max(1, len(jobs)))
-    shared_network = common_network(settings.detector, pick_device(settings.device))
-    with shared_network as network, journal, progress("images", len(jobs)) as step:
+    n_workers = min(settings.workers or count_available_cores(), max(1, len(jobs)))
+    shared_network = share_network(settings.detector, pick_device(settings.device))
+    with shared_network as network, journal, show_progress("images", len(jobs)) as step:
         address = network.address if network else None
-        setup = settings, batch.output, batch.identity, address, threads_each(processes)
-        start = partial(processor, *setup)
-        for job, outcome in run_tasks(jobs, start, processes, settings.timeout_s, stop):
+        setup = settings, batch.output, batch.identity, address, count_threads_each(n_workers)
+        start = partial(make_processor, *setup)
+        for job, outcome in run_tasks(jobs, start, n_workers, settings.timeout_s, stop):
             if isinstance(outcome, BatchAborted):
                 raise HaltedError(outcome.reason)
             record = (
@@ -65,5 +65,5 @@ def dispatch_files(
 
 
 def _record_failure(batch: PlannedBatch, job: FileTask, failure: TaskFailure) -> Record:
-    record = started_record(job.planned, batch.identity)
+    record = make_record(job.planned, batch.identity)
     return replace(record, status="failed", kind="", reason=failure.reason)

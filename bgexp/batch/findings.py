@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.report.finding import Finding, worst_first
-from bgexp.report.wording import counted
+from bgexp.report.finding import Finding, rank_findings
+from bgexp.report.wording import format_count
 
 # Each flag: what it means, and what to try.
 FLAGS = {
@@ -23,7 +23,7 @@ FLAGS = {
 BOTTLENECK_SHARE = 0.9  # of the time: a network that is so busy keeps the processes waiting
 
 
-def batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
+def find_batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
     """Return at most five findings, the worst first.
 
     Args:
@@ -33,7 +33,7 @@ def batch_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Findi
     if rows.empty:
         return []
     finders = (_find_failed, _find_corrupt, _find_flagged, _find_missing, _find_extensions)
-    return worst_first(finding for find in finders for finding in find(rows, summary))
+    return rank_findings(finding for find in finders for finding in find(rows, summary))
 
 
 def _find_failed(rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def _find_failed(rows: pd.DataFrame, summary: Mapping[str, Any]) -> Iterator[Fin
     causes = "; ".join(f"{reason} ({count:,})" for reason, count in reasons.items())
     yield Finding(
         "problem" if summary.get("status") == "failed" else "warning",
-        f"{counted(len(failed), 'image')} failed",
+        f"{format_count(len(failed), 'image')} failed",
         f"{causes}. Run the same command again: it works on these once more, and on nothing else.",
         tuple(failed["path"]),
         weight=len(failed) / len(rows),
@@ -56,7 +56,7 @@ def _find_corrupt(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[F
     if len(corrupt):
         yield Finding(
             "warning",
-            f"{counted(len(corrupt), 'file')} {'is' if len(corrupt) == 1 else 'are'} damaged",
+            f"{format_count(len(corrupt), 'file')} {'is' if len(corrupt) == 1 else 'are'} damaged",
             "They were skipped; the manifest tells what is wrong with each. Fetch them anew and "
             "run the same command again.",
             tuple(corrupt["path"]),
@@ -74,7 +74,7 @@ def _find_flagged(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[F
             continue
         yield Finding(
             "warning" if name in ("nothing_found", "high_coverage") else "note",
-            f"{counted(len(flagged), 'result')} flagged {name}",
+            f"{format_count(len(flagged), 'result')} flagged {name}",
             f"{len(flagged) / len(results):.1%} of the results: {meaning}.",
             tuple(flagged.sort_values("confidence", na_position="first")["path"]),
             setting,
@@ -96,7 +96,7 @@ def _find_extensions(rows: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterato
     if len(wrong):
         yield Finding(
             "note",
-            f"{counted(len(wrong), 'image')} with the extension of another format",
+            f"{format_count(len(wrong), 'image')} with the extension of another format",
             "They were worked on like all others; other programs may refuse them.",
             tuple(wrong["path"]),
             weight=len(wrong) / len(rows),

@@ -8,11 +8,11 @@ from bgexp.batch.journal import Identity
 from bgexp.config.batch import BatchSettings
 from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.stages import UNet
-from bgexp.detect.build import find_weights, runtime_versions
-from bgexp.detect.device import device_name, pick_device
+from bgexp.detect.build import find_runtime_versions, find_weights
+from bgexp.detect.device import get_device_name, pick_device
 from bgexp.pipeline.refine import find_network
-from bgexp.system.hashing import sha256_bytes
-from bgexp.system.provenance import package_versions, source_hash
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.provenance import find_package_versions, hash_sources
 from bgexp.tracking.registry import Version
 
 
@@ -35,10 +35,10 @@ def compute_identity(
         **dump_without(settings, *NOT_RESULT),
         "weights": weights.sha256,
         "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
-        "device": device_name(pick_device(settings.device)),
-        "versions": package_versions() | runtime_versions(settings.detector),
-        "bgexp": source_hash()[:16],
+        "device": get_device_name(pick_device(settings.device)),
+        "versions": find_package_versions() | find_runtime_versions(settings.detector),
+        "bgexp": hash_sources()[:16],
     }
-    digest = sha256_bytes(json.dumps(provenance, sort_keys=True).encode())
+    digest = hash_bytes(json.dumps(provenance, sort_keys=True).encode())
     name, number = (version.name, str(version.number)) if version else (settings.detector.name, "")
     return Identity(digest, weights.sha256, name, number), {"input": str(source), **provenance}

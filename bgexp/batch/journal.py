@@ -14,14 +14,14 @@ from typing import Any, Literal, Self
 
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_whole
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 _CHECKSUM = 16  # hexadecimal digits of the line's SHA-256
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What determines a result, besides its input."""
+    """Everything besides its input that determines a result."""
 
     settings_hash: str
     weights_sha256: str
@@ -139,13 +139,13 @@ def _freeze_list(value: Any) -> Any:  # noqa: ANN401
 def _encode_line(content: Mapping[str, Any]) -> bytes:
     # ASCII: no name then holds a line break, whatever characters a reader splits lines at.
     text = json.dumps(content, allow_nan=False).encode()
-    return sha256_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
+    return hash_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
 
 
 def _decode_line(line: bytes) -> Record | dict[str, Any] | None:
     """Return a record or an identity; None where the line is damaged or of another version."""
     checksum, _, text = line.partition(b" ")
-    if not line.endswith(b"\n") or sha256_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
+    if not line.endswith(b"\n") or hash_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
         return None
     try:
         content = json.loads(text)

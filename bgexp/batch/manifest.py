@@ -9,7 +9,7 @@ import pandas as pd
 
 from bgexp.batch.journal import Record
 from bgexp.system.atomic import write_whole
-from bgexp.system.safe_csv import safe_csv
+from bgexp.system.safe_csv import encode_safe_csv
 
 PARQUET, CSV = "manifest.parquet", "manifest.csv"
 _LISTS = ("quality_issues", "missing_metadata", "flags")
@@ -17,12 +17,12 @@ _LISTS = ("quality_issues", "missing_metadata", "flags")
 
 def write_manifest(records: Sequence[Record], output: Path) -> None:
     """Write both files, each whole or not at all."""
-    table = manifest_table(records)
+    table = build_manifest(records)
     write_whole(output / PARQUET, table.to_parquet(index=False))
-    write_whole(output / CSV, safe_csv(table))
+    write_whole(output / CSV, encode_safe_csv(table))
 
 
-def manifest_table(records: Sequence[Record]) -> pd.DataFrame:
+def build_manifest(records: Sequence[Record]) -> pd.DataFrame:
     """Return the records as columns; lists are joined by commas, timings are JSON."""
     columns = [field.name for field in fields(Record)]
     table = pd.DataFrame(

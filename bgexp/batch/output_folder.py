@@ -16,7 +16,7 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json
-from bgexp.system.hashing import sha256_file
+from bgexp.system.hashing import hash_file
 
 STATE = ".bgexp"  # the folder inside the output that holds journal and lock
 JOURNAL = "journal.jsonl"
@@ -25,7 +25,7 @@ _SHOWN = 5  # settings or names in a message
 
 
 @contextmanager
-def sole_use(output: Path) -> Iterator[None]:
+def lock_output(output: Path) -> Iterator[None]:
     """Make the folder and keep other batches out of it; a dead one's lock does not hold.
 
     Raises:
@@ -56,7 +56,7 @@ def _describe_owner(state: Path) -> str:
     return "another batch"
 
 
-def earlier_records(
+def read_earlier_records(
     output: Path, identity: Mapping[str, Any], planned: Iterable[PlannedFile], overwrite: bool
 ) -> tuple[dict[str, Record], int]:
     """Return an earlier batch's records by path, and how many lines of them were damaged.
@@ -69,7 +69,7 @@ def earlier_records(
     if overwrite:
         return records, damaged
     if old is None and not records:
-        unrecorded = [name for name in TREES if _holds_files(output / name)]
+        unrecorded = [name for name in TREES if _has_files(output / name)]
         if unrecorded:
             raise UserError(
                 f"output: {output / unrecorded[0]} holds files that no batch has recorded: choose "
@@ -93,7 +93,7 @@ def earlier_records(
     return records, damaged
 
 
-def _holds_files(folder: Path) -> bool:
+def _has_files(folder: Path) -> bool:
     return any(path.is_file() for path in folder.rglob("*"))
 
 
@@ -127,12 +127,7 @@ def remove_stale(output: Path, earlier: Iterable[Record], now: Iterable[Record])
         hashes = {record.output: record.output_sha256, record.mask: record.mask_sha256}
         for name, sha256 in hashes.items():
             path = output / name
-            if (
-                name
-                and name not in current_names
-                and path.is_file()
-                and sha256_file(path) == sha256
-            ):
+            if name and name not in current_names and path.is_file() and hash_file(path) == sha256:
                 path.unlink()
                 removed += 1
     return removed

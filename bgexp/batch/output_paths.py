@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"  # the folders of results
 LONGEST = 255  # bytes of a name, on all usual file systems
 _HASH_DIGITS = 8
 
 
-def output_paths(tops: Mapping[str, str], suffix: str) -> dict[str, str]:
+def plan_output_paths(tops: Mapping[str, str], suffix: str) -> dict[str, str]:
     """Return the output path of each input, relative to the output folder.
 
     `cat/x.jpg` goes to TOP/cat/x.png. Where two inputs would meet, on a file system too that takes
@@ -82,7 +82,7 @@ def _list_folders(path: str, top: str) -> list[str]:
 def _shorten_name(name: str, path: str, suffix: str = "", always: bool = False) -> str:
     if not always and len((name + suffix).encode()) <= LONGEST:
         return name + suffix
-    ending = f"~{sha256_bytes(path.encode())[:_HASH_DIGITS]}{suffix}"
+    ending = f"~{hash_bytes(path.encode())[:_HASH_DIGITS]}{suffix}"
     return name.encode()[: LONGEST - len(ending.encode())].decode(errors="ignore") + ending
 
 

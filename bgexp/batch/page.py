@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bgexp.batch.findings import FLAGS, batch_findings, describe_pace
+from bgexp.batch.findings import FLAGS, describe_pace, find_batch_findings
 from bgexp.report import charts, overview
-from bgexp.report.labels import settings_lines
-from bgexp.report.pictures import ByteArray, panel
-from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
-from bgexp.report.tables import Card, timings
-from bgexp.report.wording import counted
+from bgexp.report.labels import list_settings
+from bgexp.report.pictures import ByteArray, make_panel
+from bgexp.report.render import (
+    Cell,
+    Table,
+    find_anchors,
+    format_number,
+    list_sections,
+    make_number_cell,
+    render_page,
+)
+from bgexp.report.tables import Card, tabulate_timings
+from bgexp.report.wording import format_count
 
 ALL = "manifest.parquet"
 MOST_LISTED = 200
@@ -21,7 +29,7 @@ _NOTHING: Mapping[str, str] = {}
 _GRAVE_FLAGS = ("nothing_found", "high_coverage", "unstable", "low_coverage")
 
 
-def most_doubtful(rows: pd.DataFrame, limit: int) -> list[str]:
+def list_most_doubtful(rows: pd.DataFrame, limit: int) -> list[str]:
     """Return paths of the results to look at first: grave or many flags, little confidence."""
     done_rows = rows[rows["status"] == "done"]
     flags = done_rows["flags"].str.split(",")
@@ -49,9 +57,9 @@ def render_batch(
         when: When the batch began.
         links: Addresses of files beside the page, by name.
     """
-    findings = batch_findings(rows, summary)
+    findings = find_batch_findings(rows, summary)
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
-    stages_table, stages, sentence = timings(summary)
+    stages_table, stages, sentence = tabulate_timings(summary)
     by_path = rows.set_index("path", drop=False)
     done_rows = rows[rows["status"] == "done"]
     content: dict[str, Any] = {
@@ -80,20 +88,20 @@ def render_batch(
     return render_page(
         "batch.html",
         kind="bgexp batch",
-        title=f"{counted(summary['counts']['total'], 'file')} of {settings['input']}",
-        banners=overview.banners(_adapt_counts(summary), settings),
+        title=f"{format_count(summary['counts']['total'], 'file')} of {settings['input']}",
+        banners=overview.build_banners(_convert_counts(summary), settings),
         facts=_build_facts(summary, settings, when),
         places=_list_places(content),
         findings=findings,
-        anchors=listed(anchors, findings),
-        settings=list(settings_lines(settings)),
+        anchors=find_anchors(anchors, findings),
+        settings=list(list_settings(settings)),
         links=links,
-        footer=overview.footer(summary),
+        footer=overview.format_footer(summary),
         **content,
     )
 
 
-def _adapt_counts(summary: Mapping[str, Any]) -> dict[str, Any]:
+def _convert_counts(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the counts as a run has them: skipped files were never to be processed."""
     counts = summary["counts"]
     processed = counts["done"] + counts["failed"]
@@ -103,10 +111,14 @@ def _adapt_counts(summary: Mapping[str, Any]) -> dict[str, Any]:
 def _build_facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[overview.Fact]:
-    facts = overview.facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
-    speed = f"{number(summary['images_per_s'], 2)} images/s"
+    facts = overview.build_facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
+    speed = f"{format_number(summary['images_per_s'], 2)} images/s"
     seconds = summary["seconds"]
-    duration = f"{number(seconds, 0)} s" if seconds < 120 else f"{number(seconds / 60, 1)} minutes"
+    duration = (
+        f"{format_number(seconds, 0)} s"
+        if seconds < 120
+        else f"{format_number(seconds / 60, 1)} minutes"
+    )
     if summary["reused"]:
         duration += f"; {summary['reused']:,} results were there already"
     facts.append(overview.Fact("Speed", speed, duration))
@@ -136,12 +148,12 @@ def _describe_picture(
         "path": row["path"],
         "anchor": anchor,
         "panels": [
-            panel("original", pair[0], kind="original"),
-            panel("cut-out", pair[1], kind="cutout"),
+            make_panel("original", pair[0], kind="original"),
+            make_panel("cut-out", pair[1], kind="cutout"),
         ],
         "scores": [
-            ("Coverage", number(row["coverage"])),
-            ("Confidence", number(row["confidence"])),
+            ("Coverage", format_number(row["coverage"])),
+            ("Confidence", format_number(row["confidence"])),
         ],
         "remark": "; ".join(remarks),
     }
@@ -158,10 +170,13 @@ def _tabulate_issues(rows: pd.DataFrame) -> Table | None:
         cells.append(
             [
                 Cell(str(name)),
-                *(figure(float((group["status"] == s).sum()), 0) for s in ("done", "failed")),
-                figure(float((group["status"] == "skipped").sum()), 0),
-                figure(float((group["kind"] == "outlier").sum()), 0),
-                figure(float(len(handlings)), 0),
+                *(
+                    make_number_cell(float((group["status"] == s).sum()), 0)
+                    for s in ("done", "failed")
+                ),
+                make_number_cell(float((group["status"] == "skipped").sum()), 0),
+                make_number_cell(float((group["kind"] == "outlier").sum()), 0),
+                make_number_cell(float(len(handlings)), 0),
                 Cell(handlings.iloc[0] if len(handlings) else "as any other"),
             ]
         )
@@ -173,7 +188,7 @@ def _tabulate_flags(summary: Mapping[str, Any], done_rows: pd.DataFrame) -> Tabl
     cells = [
         [
             Cell(name),
-            figure(float(count), 0),
+            make_number_cell(float(count), 0),
             Cell(f"{count / len(done_rows):.1%}", count / len(done_rows)),
             Cell(FLAGS[name][0]),
             Cell(FLAGS[name][1] or "look at it"),
@@ -194,7 +209,7 @@ def _tabulate_without_result(rows: pd.DataFrame) -> Table | None:
 def _tabulate_categories(summary: Mapping[str, Any]) -> Table | None:
     keys = ("total", "done", "failed", "skipped", "outliers", "flagged")
     cells = [
-        [Cell(name), *(figure(float(counts[key]), 0) for key in keys)]
+        [Cell(name), *(make_number_cell(float(counts[key]), 0) for key in keys)]
         for name, counts in summary["categories"].items()
     ]
     if len(cells) < 2:
@@ -210,7 +225,7 @@ def _draw_histograms(done_rows: pd.DataFrame) -> list[charts.Histogram]:
         if len(values):
             p05 = float(np.percentile(values, 5))
             marks = {"mean": float(values.mean()), "p05": p05}
-            histograms.append(charts.histogram(name, values, marks))
+            histograms.append(charts.draw_histogram(name, values, marks))
     return histograms
 
 
@@ -227,6 +242,6 @@ def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("numbers", "Numbers"),
         ("findings", "Findings"),
-        *sections(content, places),
+        *list_sections(content, places),
         ("settings", "Settings"),
     ]

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR, output_paths
+from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR, plan_output_paths
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.batch.size_rules import shape_issues
+from bgexp.batch.size_rules import find_shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
 from bgexp.errors import UserError
 from bgexp.images.encode import SUFFIX
-from bgexp.quality.header import Header, header_reader
-from bgexp.quality.outliers import find_outliers, outlier_reasons
+from bgexp.quality.header import Header, make_header_reader
+from bgexp.quality.outliers import find_outlier_reasons, find_outliers
 from bgexp.quality.table import read_metadata_table
-from bgexp.system.cores import available_cores
-from bgexp.system.listing import FileEntry, all_files
-from bgexp.system.progress import progress
+from bgexp.system.cores import count_available_cores
+from bgexp.system.listing import FileEntry, list_all_files
+from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, run_tasks
 
@@ -69,8 +69,8 @@ def plan_batch(
         for entry in planned
         if not entry.reason
     }
-    outputs = output_paths(tops, SUFFIX[settings.format])
-    masks = output_paths(dict.fromkeys(tops, MASKS), ".png") if settings.masks else {}
+    outputs = plan_output_paths(tops, SUFFIX[settings.format])
+    masks = plan_output_paths(dict.fromkeys(tops, MASKS), ".png") if settings.masks else {}
     return [
         replace(
             entry,
@@ -99,7 +99,7 @@ def _find_outlier_images(
     if rows.empty:
         return {}
     sizes = find_outliers(rows["bytes"].astype(float), rows["category"], rules.outliers)
-    sides = outlier_reasons(rows, rules.outliers)
+    sides = find_outlier_reasons(rows, rules.outliers)
     issues = {}
     for path, size, names in zip(rows["path"], np.asarray(sizes), sides, strict=True):
         issues[str(path)] = ("size_outlier",) * bool(size) + ("dimension_outlier",) * bool(names)
@@ -107,7 +107,7 @@ def _find_outlier_images(
 
 
 def _find_issues(header: Header, rules: QualityRules) -> list[str]:
-    issues = shape_issues(header.width, header.height, rules) if header.width else []
+    issues = find_shape_issues(header.width, header.height, rules) if header.width else []
     return [*issues, *(["wrong_extension"] if header.extension_agrees is False else [])]
 
 
@@ -127,16 +127,20 @@ def _read_headers(
 ) -> list[tuple[FileEntry, Header]]:
     """Return every file of the input with its header, in the order of the listing."""
     try:
-        files = all_files(source, [output])
+        files = list_all_files(source, [output])
     except OSError as error:
         raise UserError(f"input: {source}: {error.strerror}") from error
     if not files:
         raise UserError(f"input: {source} is empty")
     headers: dict[str, Header] = {}
     outcomes = run_tasks(
-        files, header_reader, settings.workers or available_cores(), settings.timeout_s, stop
+        files,
+        make_header_reader,
+        settings.workers or count_available_cores(),
+        settings.timeout_s,
+        stop,
     )
-    with progress("headers", len(files)) as step:
+    with show_progress("headers", len(files)) as step:
         for file, outcome in outcomes:
             if isinstance(outcome, TaskFailure):
                 outcome = Header("image", f"its header cannot be read: {outcome.reason}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """What is planned for one file.
+    """The plan for one input file.
 
     Attributes:
         path, category: As in `FileEntry`.

@@ -9,7 +9,7 @@ from time import perf_counter
 
 from bgexp.batch.journal import Identity, Record
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.batch.size_rules import Remove, SizeHandling, handle
+from bgexp.batch.size_rules import Remove, SizeHandling, handle_size
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import use_threads
 from bgexp.detect.inference_server import NetworkLostError, ServerAddress
@@ -17,9 +17,9 @@ from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.images.encode import Photo, decode_photo, encode_result
 from bgexp.pipeline.remover import Remover
 from bgexp.system.atomic import write_whole
-from bgexp.system.hashing import sha256_bytes, sha256_file
-from bgexp.system.listing import file_state
-from bgexp.system.peak_memory import peak_memory, reset_peak_memory
+from bgexp.system.hashing import hash_bytes, hash_file
+from bgexp.system.listing import read_file_state
+from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
 
 # Errors of the storage and not of the image: every other write would fail, too.
 STORAGE = {
@@ -53,7 +53,7 @@ class BatchAborted:
 Outcome = Record | BatchAborted
 
 
-def processor(
+def make_processor(
     settings: BatchSettings,
     output: Path,
     identity: Identity,
@@ -95,10 +95,10 @@ def process(
     """Process one input, unless its result is there and whole."""
     reset_peak_memory()
     planned, started_at = job.planned, perf_counter()
-    record = started_record(planned, identity)
+    record = make_record(planned, identity)
     try:
         data = _read_unchanged(planned)
-        record = replace(record, input_sha256=sha256_bytes(data))
+        record = replace(record, input_sha256=hash_bytes(data))
         if job.earlier is not None and _is_still_good(job.earlier, record, planned, output):
             return job.earlier
         photo = decode_photo(data, settings.max_megapixels, settings.keep)
@@ -111,7 +111,7 @@ def process(
     loaded_at = perf_counter()
     try:
         background = settings.cutout.background
-        result = handle(photo.pixels, planned.issues, settings.quality, remove, background)
+        result = handle_size(photo.pixels, planned.issues, settings.quality, remove, background)
         removed_at = perf_counter()
         files = _encode_files(photo, result, planned, settings)
     except (MemoryError, NetworkLostError):
@@ -135,19 +135,19 @@ def process(
         output=planned.output,
         mask=planned.mask,
         handling=result.handling,
-        output_sha256=sha256_bytes(files[planned.output]),
-        mask_sha256=sha256_bytes(files[planned.mask]) if planned.mask else "",
+        output_sha256=hash_bytes(files[planned.output]),
+        mask_sha256=hash_bytes(files[planned.mask]) if planned.mask else "",
         width=photo.pixels.shape[1],
         height=photo.pixels.shape[0],
         coverage=float(result.mask.mean()),
         confidence=None if math.isnan(confidence) else confidence,
         flags=tuple(_find_flags(result, settings)),
         timings_ms=timings_ms | result.timings_ms,
-        memory=peak_memory(),
+        memory=read_peak_memory(),
     )
 
 
-def started_record(planned: PlannedFile, identity: Identity) -> Record:
+def make_record(planned: PlannedFile, identity: Identity) -> Record:
     """Return the record of an input before it is processed."""
     return Record(
         planned.path,
@@ -186,10 +186,10 @@ def _read_unchanged(planned: PlannedFile) -> bytes:
     """
     try:
         status = planned.file.lstat()
-        if planned.state != file_state(status):
+        if planned.state != read_file_state(status):
             raise ChangedError("changed after the batch had begun")
         data = read_bytes(planned.file)
-        if file_state(planned.file.lstat()) != planned.state:
+        if read_file_state(planned.file.lstat()) != planned.state:
             raise ChangedError("changed while it was read")
     except FileNotFoundError:
         raise ChangedError("vanished after the batch had begun") from None
@@ -215,7 +215,7 @@ def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output
 
 def _has_hash(path: Path, sha256: str) -> bool:
     try:
-        return not path.is_symlink() and path.is_file() and sha256_file(path) == sha256
+        return not path.is_symlink() and path.is_file() and hash_file(path) == sha256
     except OSError:
         return False
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.batch import QualityRules
-from bgexp.metrics.checks import mask_checks
+from bgexp.metrics.checks import check_mask
 from bgexp.metrics.overlap import iou
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.remove import RemovalResult
@@ -22,12 +22,12 @@ STABLE_IOU = 0.8  # the two masks of an elongated image disagree below this IoU
 
 @dataclass(frozen=True, eq=False)
 class SizeHandling:
-    """What became of one image.
+    """The result of one image, and what the size rules did to it.
 
     Attributes:
         cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
         mask: HxW bool, True = foreground.
-        checks: As `mask_checks` returns them.
+        checks: As `check_mask` returns them.
         handling: What was done, in words; "" for nothing out of the ordinary.
         stable: Whether the two masks of an elongated image agree; True for any other image.
         refused: Whether the refinement was refused.
@@ -43,7 +43,7 @@ class SizeHandling:
     timings_ms: dict[str, float]
 
 
-def shape_issues(width: int, height: int, rules: QualityRules) -> list[str]:
+def find_shape_issues(width: int, height: int, rules: QualityRules) -> list[str]:
     """Return which of the rules an image of this size, in pixels, falls under."""
     longer, shorter = max(width, height), min(width, height)
     issues = {
@@ -54,7 +54,7 @@ def shape_issues(width: int, height: int, rules: QualityRules) -> list[str]:
     return [name for name, applies in issues.items() if applies]
 
 
-def handle(
+def handle_size(
     image: ByteArray, issues: Collection[str], rules: QualityRules, remove: Remove, background: str
 ) -> SizeHandling:
     """Remove the background by the rules.
@@ -65,7 +65,7 @@ def handle(
 
     Args:
         image: HxWx3 uint8 RGB.
-        issues: As `shape_issues` returns them.
+        issues: As `find_shape_issues` returns them.
         rules: The limits.
         remove: The pipeline with its settings.
         background: Background of the cut-out: black, white or transparent.
@@ -97,7 +97,7 @@ def handle(
     return SizeHandling(
         cutout=cutout,
         mask=mask,
-        checks=mask_checks(result.mask, result.unrefined, result.scores),
+        checks=check_mask(result.mask, result.unrefined, result.scores),
         handling="; ".join(steps),
         stable=stable,
         refused=result.refined == "refused",
@@ -124,7 +124,7 @@ def _remove_padded(image: ByteArray, height: int, width: int, remove: Remove) ->
         cutout=result.cutout[inside],
         mask=result.mask[inside],
         unrefined=result.unrefined[inside],
-        found=result.found,
+        detector_output=result.detector_output,
         scores=result.scores,
         refined=result.refined,
         fallback=result.fallback,

@@ -12,8 +12,8 @@ from bgexp.batch.journal import Record
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import describe_device, pick_device
 from bgexp.detect.inference_server import ServerStats
-from bgexp.experiment.aggregate import stage_times
-from bgexp.system.peak_memory import peak_memory
+from bgexp.experiment.aggregate import summarize_stage_times
+from bgexp.system.peak_memory import read_peak_memory
 from bgexp.tracking.summary import RemovalSummary
 
 # What the tracking store gets of it.
@@ -37,7 +37,7 @@ class BatchSummary(RemovalSummary):
     reused: int
 
 
-def batch_summary(
+def build_summary(
     settings: BatchSettings,
     provenance: Mapping[str, Any],
     records: Sequence[Record],
@@ -55,7 +55,7 @@ def batch_summary(
         load: Load of the network that all workers shared, if there was one.
         reused: How many of the results an earlier batch had left.
     """
-    counts = batch_counts(records)
+    counts = count_outcomes(records)
     processed = counts["done"] + counts["failed"]
     failed_share = counts["failed"] / max(1, processed)
     done_records = [record for record in records if record.status == "done"]
@@ -80,13 +80,13 @@ def batch_summary(
         metrics={},
         checks=_summarize_checks(done_records),
         categories=_count_by_category(records),
-        timings=stage_times([record.timings_ms for record in done_records]),
+        timings=summarize_stage_times([record.timings_ms for record in done_records]),
         network=_summarize_network(load),
         seconds=seconds,
         reused=reused,
         images_per_s=newly_done / seconds if newly_done and seconds > 0 else math.nan,
-        peak_rss_bytes=max([peak_memory(), *(record.memory for record in records)]),
-    ).document()
+        peak_rss_bytes=max([read_peak_memory(), *(record.memory for record in records)]),
+    ).to_document()
 
 
 def _summarize_network(load: ServerStats | None) -> dict[str, float] | None:
@@ -99,7 +99,7 @@ def _summarize_network(load: ServerStats | None) -> dict[str, float] | None:
     }
 
 
-def batch_counts(records: Sequence[Record]) -> dict[str, int]:
+def count_outcomes(records: Sequence[Record]) -> dict[str, int]:
     """Count the files by what became of them."""
     statuses = Counter(record.status for record in records)
     kinds = Counter(record.kind for record in records if record.status == "done")
@@ -142,4 +142,4 @@ def _count_by_category(records: Sequence[Record]) -> dict[str, dict[str, int]]:
     groups: dict[str, list[Record]] = {}
     for record in records:
         groups.setdefault(record.category, []).append(record)
-    return {name: batch_counts(group) for name, group in sorted(groups.items())}
+    return {name: count_outcomes(group) for name, group in sorted(groups.items())}

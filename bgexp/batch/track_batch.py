@@ -7,26 +7,26 @@ from typing import Any
 from bgexp.batch.manifest import CSV, PARQUET
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import TRACKED
-from bgexp.config.check import flattened
-from bgexp.system.provenance import bgexp_state
-from bgexp.tracking.outbox import Post
+from bgexp.config.check import flatten_settings
+from bgexp.system.provenance import describe_bgexp
+from bgexp.tracking.outbox import RunRecord
 from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
 from bgexp.tracking.summary import flatten_numbers
 
 
 def track_batch(
-    batch: PlannedBatch, summary: dict[str, Any], began: datetime, send: Callable[[Post], str]
+    batch: PlannedBatch, summary: dict[str, Any], began: datetime, send: Callable[[RunRecord], str]
 ) -> dict[str, Any]:
     """Send the record to the tracking store, which may be away."""
     settings, output = batch.settings, batch.output
-    post = Post(
+    post = RunRecord(
         name=f"batch {output.name}",
         experiment=settings.tracking.experiment,
         status="FINISHED" if summary["status"] == "finished" else "FAILED",
         began_ms=int(1000 * began.timestamp()),
-        params={key: str(value) for key, value in flattened(settings).items()},
+        params={key: str(value) for key, value in flatten_settings(settings).items()},
         metrics=flatten_numbers({key: summary[key] for key in TRACKED}),
-        tags={f"bgexp.{key}": str(value) for key, value in bgexp_state().items()}
+        tags={f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()}
         | {"bgexp.folder": str(output), "bgexp.command": "batch"},
         files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
     )

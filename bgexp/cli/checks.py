@@ -20,7 +20,7 @@ class Finding:
 
     name: str
     status: Literal["ok", "warning", "problem"]
-    found: str
+    detail: str
     mend: str = ""
 
 
@@ -33,19 +33,19 @@ class Gpu:
     total: int
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Describe an error in one line."""
     line = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {line[:300]}".removeprefix("UserError: ").removesuffix(": ")
 
 
-def guarded(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+def run_check(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
     """Return the findings of a check, and one more where it crashes."""
     findings: list[Finding] = []
     try:
         findings.extend(check())  # findings that a generator yielded before it crashed stay
     except Exception as error:
-        findings.append(Finding(name, "problem", reason(error)))
+        findings.append(Finding(name, "problem", describe_error(error)))
     return findings
 
 
@@ -65,7 +65,7 @@ def check_torch(versions: Mapping[str, str], try_ops: Callable[[], object]) -> F
     except (
         Exception
     ) as error:  # a pair that does not match raises RuntimeError, ImportError, AttributeError
-        return Finding("torch", "problem", f"{text}: {reason(error)}", REINSTALL_TORCH)
+        return Finding("torch", "problem", f"{text}: {describe_error(error)}", REINSTALL_TORCH)
     return Finding("torch", "ok", text)
 
 
@@ -73,7 +73,7 @@ def check_opencv(versions: Mapping[str, str], try_import: Callable[[], object]) 
     """Check that there is one OpenCV distribution, and that it imports."""
     text = ", ".join(f"{name} {version}" for name, version in versions.items()) or "not installed"
     error = _catch_error(try_import)
-    broken = f": {reason(error)}" if error else ""
+    broken = f": {describe_error(error)}" if error else ""
     missing = re.search(r"(libGL|libglib|libgthread|libxcb)[\w.-]*: cannot open", broken)
     if missing:
         return Finding("opencv", "problem", text + broken, OPENCV_LIBRARIES)

@@ -12,7 +12,7 @@ from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compare import CompareSettings
-from bgexp.config.compose import plain
+from bgexp.config.compose import resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
@@ -24,7 +24,7 @@ from bgexp.system.workers import preload
 
 
 def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
-    settings = check_settings(CompareSettings, plain(config))
+    settings = check_settings(CompareSettings, resolve_config(config))
     from bgexp.compare.command import compare_runs, write_comparison
     from bgexp.compare.console import print_json, show_comparison
 
@@ -39,7 +39,7 @@ def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
 
 
 def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(AnalyzeSettings, plain(config))
+    settings = check_settings(AnalyzeSettings, resolve_config(config))
     preload("bgexp.quality.inspection")
     from bgexp.quality.analyze import analyze_dataset, show_analysis
 
@@ -48,7 +48,7 @@ def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
 
 
 def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
-    settings = check_settings(BatchSettings, plain(config))
+    settings = check_settings(BatchSettings, resolve_config(config))
     if settings.model is not None:
         refuse_beside_model(options.overrides)
     preload("bgexp.batch.process_file")
@@ -66,7 +66,7 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
 
 
 def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(PromoteSettings, plain(config))
+    settings = check_settings(PromoteSettings, resolve_config(config))
     from bgexp.promote.command import promote
 
     decision = promote(settings, Path(config.hydra.run.dir).resolve())
@@ -77,7 +77,7 @@ def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
 
 
 def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(AutotuneSettings, plain(config))
+    settings = check_settings(AutotuneSettings, resolve_config(config))
     from bgexp.autotune.command import autotune, show_tuning
 
     folder = Path(config.hydra.run.dir).resolve()
@@ -86,7 +86,7 @@ def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
 
 
 def _run_train(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(TrainSettings, plain(config))
+    settings = check_settings(TrainSettings, resolve_config(config))
     from bgexp.train.command import train_network
 
     weights = train_network(settings, Path(config.hydra.run.dir).resolve())
@@ -103,17 +103,17 @@ def _run_train(config: DictConfig, _options: argparse.Namespace) -> int:
 def _run_doctor(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.cli.doctor import run_doctor
 
-    return run_doctor(check_settings(DoctorSettings, plain(config)))
+    return run_doctor(check_settings(DoctorSettings, resolve_config(config)))
 
 
 def _run_ui(config: DictConfig, _options: argparse.Namespace) -> int:
     from bgexp.cli.ui import serve_ui
 
-    return serve_ui(check_settings(UiSettings, plain(config)))
+    return serve_ui(check_settings(UiSettings, resolve_config(config)))
 
 
 def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(ReviewSettings, plain(config))
+    settings = check_settings(ReviewSettings, resolve_config(config))
     from bgexp.review.command import log_review, make_review
     from bgexp.review.console import show_made, show_votes
 
@@ -126,7 +126,7 @@ def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
 
 
 def _run_select(config: DictConfig, _options: argparse.Namespace) -> int:
-    settings = check_settings(SelectSettings, plain(config))
+    settings = check_settings(SelectSettings, resolve_config(config))
     from bgexp.review.label import select_images, show_selection
 
     show_selection(*select_images(settings, Path(config.hydra.run.dir).resolve()), settings)

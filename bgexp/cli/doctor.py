@@ -26,11 +26,11 @@ from bgexp.cli.checks import (
     check_opencv,
     check_python,
     check_torch,
-    guarded,
-    reason,
+    describe_error,
+    run_check,
 )
-from bgexp.cli.probe_detection import look_at_detection
-from bgexp.cli.probe_store import look_at_store
+from bgexp.cli.probe_detection import check_detection
+from bgexp.cli.probe_store import check_store
 from bgexp.config.doctor import DoctorSettings
 
 STYLES = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -40,11 +40,11 @@ def run_doctor(settings: DoctorSettings) -> int:
     """Print the findings; return 1 where anything is a problem, else 0."""
     console = Console()
     with console.status("looking …"):
-        findings = diagnose(settings)
+        findings = run_checks(settings)
     table = Table("check", "result", "found")
     for finding in findings:
         result = Text(finding.status, STYLES[finding.status])
-        table.add_row(finding.name, result, Text(finding.found))
+        table.add_row(finding.name, result, Text(finding.detail))
     console.print(table)
     for finding in findings:  # below the table, each on one line, so that it can be copied
         if finding.mend:
@@ -52,19 +52,19 @@ def run_doctor(settings: DoctorSettings) -> int:
     return int(any(finding.status == "problem" for finding in findings))
 
 
-def diagnose(settings: DoctorSettings) -> list[Finding]:
+def run_checks(settings: DoctorSettings) -> list[Finding]:
     """Run every check; one that crashes is a problem, and the others go on."""
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "python": lambda: [check_python(sys.version_info[:3])],
         "torch": lambda: [check_torch(_find_versions("torch", "torchvision"), _run_operator)],
         "opencv": lambda: [check_opencv(_find_opencv_versions(), lambda: import_module("cv2"))],
         "devices": lambda: _check_devices(settings.device),
-        "detection": lambda: look_at_detection(settings.detector),
-        "store": lambda: look_at_store(settings),
+        "detection": lambda: check_detection(settings.detector),
+        "store": lambda: check_store(settings),
         "disk": lambda: [_check_disk(settings.runs_dir.resolve())],
         "memory": lambda: [check_memory(psutil.virtual_memory().available)],
     }
-    return [finding for name, check in checks.items() for finding in guarded(name, check)]
+    return [finding for name, check in checks.items() for finding in run_check(name, check)]
 
 
 def _find_versions(*names: str) -> Mapping[str, str]:
@@ -109,5 +109,5 @@ def _check_disk(runs: Path) -> Finding:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        refusal = error.strerror or reason(error)
+        refusal = error.strerror or describe_error(error)
     return check_disk(folder, shutil.disk_usage(folder).free, refusal)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bgexp import __version__
 from bgexp.config.renamed import COMMANDS as RENAMED
-from bgexp.errors import Interrupted, UserError
+from bgexp.errors import Interruption, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"bgexp: {line}", file=sys.stderr)
         return error.exit_code
-    except Interrupted as stop:
+    except Interruption as stop:
         print("bgexp: interrupted; what was finished is kept", file=sys.stderr)
         return stop.exit_code
 
@@ -77,7 +77,7 @@ def _make_handler() -> Callable[[int, FrameType | None], None]:
         # Closing runs takes moments; an impatient second Ctrl-C must not leave them open.
         if monotonic() - last > CLOSING_SECONDS:
             last = monotonic()
-            raise Interrupted(128 + number)
+            raise Interruption(128 + number)
 
     return stop
 
@@ -118,7 +118,7 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args(arguments)
-    options.overrides = _settings(command, options.overrides)
+    options.overrides = _rewrite_overrides(command, options.overrides)
     if options.config_dir is not None and not options.config_dir.is_dir():
         raise UserError(f"--config-dir: no such folder: {options.config_dir}")
     if options.multirun and command != "run":
@@ -128,13 +128,13 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _settings(command: str, words: list[str]) -> list[str]:
+def _rewrite_overrides(command: str, words: list[str]) -> list[str]:
     """Rewrite overrides for Hydra: words that name runs become `runs`, free text is quoted.
 
     Raises:
         UserError: A word where only settings can stand.
     """
-    from bgexp.config.compose import quoted
+    from bgexp.config.compose import quote
 
     runs = [word for word in words if "=" not in word and not word.startswith("~")]
     if runs and command not in OVER_RUNS:
@@ -143,8 +143,8 @@ def _settings(command: str, words: list[str]) -> list[str]:
     for position, override in enumerate(overrides):
         key, _, value = override.partition("=")
         if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
-            overrides[position] = f"{key}={quoted(value)}"
-    return overrides + [f"runs=[{','.join(map(quoted, runs))}]"] * bool(runs)
+            overrides[position] = f"{key}={quote(value)}"
+    return overrides + [f"runs=[{','.join(map(quote, runs))}]"] * bool(runs)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -202,13 +202,13 @@ def _describe_command(command: str) -> str:
     """Return a command's help: its config and the groups of its defaults, with their comments."""
     import yaml
 
-    from bgexp.config.compose import conf_dir
+    from bgexp.config.compose import find_conf_dir
 
-    config = (conf_dir() / f"{command}.yaml").read_text()
+    config = (find_conf_dir() / f"{command}.yaml").read_text()
     parts = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", "", config]
     for default in yaml.safe_load(config)["defaults"]:
         for group in default if isinstance(default, dict) else ():
-            for path in sorted((conf_dir() / group).glob("*.yaml")):
+            for path in sorted((find_conf_dir() / group).glob("*.yaml")):
                 parts += [f"# -- {group}={path.stem} " + "-" * 40, path.read_text()]
     flags = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
     parts += [f"Flags: {flags}--cfg job (shows the composed settings)  --config-dir DIR"]

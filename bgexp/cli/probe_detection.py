@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import bgexp
-from bgexp.cli.checks import Finding, guarded
+from bgexp.cli.checks import Finding, run_check
 from bgexp.config.detectors import Demo, DetectorSettings, Rembg
 from bgexp.errors import UserError
 
@@ -22,7 +22,7 @@ PICTURE = PACKAGE / "sample" / "images" / "animals" / "cat.jpg"
 BOX_PX, SCORE = 2.0, 0.02  # largest differences of two devices: box corners (pixels), scores
 
 
-def look_at_detection(settings: DetectorSettings) -> Iterator[Finding]:
+def check_detection(settings: DetectorSettings) -> Iterator[Finding]:
     """Check the weights, a detection on the CPU, and one on each GPU compared with it."""
     import torch
 
@@ -41,10 +41,10 @@ def look_at_detection(settings: DetectorSettings) -> Iterator[Finding]:
     if isinstance(expected, SoftMask):  # computed on the CPU, whatever GPUs there are
         yield check_mask("detection on cpu", float((expected.mask > 127).mean()), milliseconds)
         return
-    yield check_found("detection on cpu", len(expected), milliseconds)
+    yield check_output("detection on cpu", len(expected), milliseconds)
     for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         name = f"detection on cuda:{number}"
-        yield from guarded(name, lambda n=name: _compare_with_cpu(settings, n, image, expected))  # type: ignore[misc]
+        yield from run_check(name, lambda n=name: _compare_with_cpu(settings, n, image, expected))  # type: ignore[misc]
 
 
 def _compare_with_cpu(
@@ -54,9 +54,9 @@ def _compare_with_cpu(
 
     detections, milliseconds = _detect(settings, name.rpartition(" ")[2], image)
     assert isinstance(detections, Detections)  # as the CPU's
-    if difference := disagreement(expected, detections, settings.floor):
+    if difference := find_disagreement(expected, detections, settings.floor):
         return [Finding(name, "problem", f"unlike the CPU's: {difference}", "bgexp run device=cpu")]
-    return [check_found(name, len(detections), milliseconds)]
+    return [check_output(name, len(detections), milliseconds)]
 
 
 def _detect(
@@ -102,7 +102,7 @@ def check_mask(name: str, coverage: float, milliseconds: float) -> Finding:
     return Finding(name, "ok", text)
 
 
-def check_found(name: str, count: int, milliseconds: float) -> Finding:
+def check_output(name: str, count: int, milliseconds: float) -> Finding:
     """Check that a detection on the sample's cat finds something."""
     text = f"{count} found in the sample's cat.jpg, {milliseconds:.0f} ms"
     if count == 0:
@@ -110,12 +110,12 @@ def check_found(name: str, count: int, milliseconds: float) -> Finding:
     return Finding(name, "ok", text)
 
 
-def disagreement(expected: "Detections", detections: "Detections", threshold: float) -> str:
+def find_disagreement(expected: "Detections", detections: "Detections", threshold: float) -> str:
     """Describe the first detection that only one device has; empty where both agree.
 
     Scores within the tolerance of the threshold may lie on either side of it.
     """
-    for first, second, what in (
+    for first, second, defect in (
         (expected, detections, "not found"),
         (detections, expected, "found besides"),
     ):
@@ -123,5 +123,5 @@ def disagreement(expected: "Detections", detections: "Detections", threshold: fl
             is_near = abs(second.boxes - box).max(axis=1) <= BOX_PX
             is_alike = is_near & (second.labels == label) & (abs(second.scores - score) <= SCORE)
             if score > threshold + SCORE and not is_alike.any():
-                return f"{what}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
+                return f"{defect}: box {box.round(1).tolist()}, label {label}, score {score:.3f}"
     return ""

@@ -9,14 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 from bgexp.cli.checks import Finding
-from bgexp.config.credentials import without_credentials
+from bgexp.config.credentials import strip_credentials
 from bgexp.config.doctor import DoctorSettings
 from bgexp.errors import UserError
 from bgexp.tracking.run_owner import has_lost_owner
 from bgexp.tracking.store import count_runs
 
 
-def look_at_store(settings: DoctorSettings) -> Iterator[Finding]:
+def check_store(settings: DoctorSettings) -> Iterator[Finding]:
     """Check the store's schema, then its runs; a missing store is not made."""
     uri, database = settings.tracking.uri, settings.runs_dir.resolve() / "mlflow.db"
     if uri is None and not database.exists():
@@ -57,7 +57,7 @@ def _suggest_command(uri: str | None, database: Path) -> str:
 
 def _hide_credentials(uri: str) -> str:
     # A file's address has no host and would lose a slash.
-    return without_credentials(uri) if "@" in uri else uri
+    return strip_credentials(uri) if "@" in uri else uri
 
 
 def check_schema(database: Path, migrations: Path) -> Finding:

@@ -11,11 +11,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import combinations, compose_config, conf_dir, plain, quoted
+from bgexp.config.compose import (
+    compose_config,
+    find_conf_dir,
+    list_combinations,
+    quote,
+    resolve_config,
+)
 from bgexp.config.run import RunSettings
 from bgexp.config.sweep import SweepSettings
 from bgexp.errors import UserError
-from bgexp.system.cores import share_of_cores
+from bgexp.system.cores import count_own_cores
 from bgexp.system.workers import preload
 
 
@@ -24,7 +30,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
     if config.get("sweep") is not None:
         return _optimize(config, options, sweep)
-    jobs = combinations(config, options.overrides) if sweep else [options.overrides]
+    jobs = list_combinations(config, options.overrides) if sweep else [options.overrides]
     job_settings = [_compose_job(job, options) for job in jobs]
     _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
@@ -51,7 +57,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
 
 def _preload_workers(jobs: Sequence[RunSettings]) -> None:
     """Let workers import what they need while this process imports the rest."""
-    if any((job.workers or share_of_cores()) > 1 for job in jobs):
+    if any((job.workers or count_own_cores()) > 1 for job in jobs):
         preload("bgexp.experiment.evaluate_dataset")
 
 
@@ -62,14 +68,14 @@ def _compose_job(overrides: Sequence[str], options: argparse.Namespace) -> RunSe
 
 def _check_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:
     """Return the settings of a composed config, with those of a promoted model."""
-    values = {key: value for key, value in plain(composed).items() if key != "sweep"}
+    values = {key: value for key, value in resolve_config(composed).items() if key != "sweep"}
     settings = check_settings(RunSettings, values)
     if settings.model is None:
         return settings
     refuse_beside_model(overrides)
-    from bgexp.tracking.registry import with_model
+    from bgexp.tracking.registry import apply_model
 
-    return with_model(settings)[0]
+    return apply_model(settings)[0]
 
 
 def refuse_beside_model(overrides: Sequence[str]) -> None:
@@ -90,12 +96,12 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
         raise UserError("sweep=optuna: a sweep is asked for by -m")
     if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
         raise UserError("hydra/launcher: with sweep=optuna the jobs run one after another")
-    settings = check_settings(SweepSettings, {"sweep": plain(config)["sweep"]}).sweep
+    settings = check_settings(SweepSettings, {"sweep": resolve_config(config)["sweep"]}).sweep
     from bgexp.sweep.optuna_space import read_space
     from bgexp.sweep.optuna_trials import optimize
 
     space = read_space(config, options.overrides)
-    corners = [_compose_job(corner, options) for corner in space.corners()]
+    corners = [_compose_job(corner, options) for corner in space.list_corners()]
     _preload_workers(corners)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import show_results
@@ -109,10 +115,10 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
 def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
     """Let Hydra run the job or, by its launcher, the jobs, with `fixed` in place of overrides."""
     others = [o for o in options.overrides if o.partition("=")[0].lstrip("+") not in fixed]
-    sys.argv = ["bgexp run", *others, *(f"{key}={quoted(value)}" for key, value in fixed.items())]
+    sys.argv = ["bgexp run", *others, *(f"{key}={quote(value)}" for key, value in fixed.items())]
     sys.argv += ["--multirun"] * options.multirun
     sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="run")(_run_job)()
+    hydra.main(version_base="1.3", config_path=str(find_conf_dir()), config_name="run")(_run_job)()
 
 
 def _run_job(composed: DictConfig) -> None:

@@ -11,13 +11,16 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from time import monotonic, sleep
+from typing import TypeAlias
 
 import psutil
 
-from bgexp.config.credentials import without_credentials
+from bgexp.config.credentials import strip_credentials
 from bgexp.config.doctor import UiSettings
 from bgexp.errors import UserError
-from bgexp.system.signals import StopRequest, stopping
+from bgexp.system.signals import StopRequest, catch_stop_signals
+
+Server: TypeAlias = "subprocess.Popen[bytes]"
 
 START_S = 180  # seconds; MLflow takes long to import on a busy machine
 STOP_S = 10  # seconds
@@ -36,7 +39,7 @@ def serve_ui(settings: UiSettings) -> int:
     _check_store(settings, runs)
     _check_port(settings.host, settings.port)
     log = runs / "ui.log"
-    with stopping() as stop, _start_server(settings, runs, log) as server:
+    with catch_stop_signals() as stop, _start_server(settings, runs, log) as server:
         _wait_until_up(server, stop, settings, log)
         if stop.exit_code is None:
             print(f"open {_format_address(settings)} (Ctrl-C stops)", flush=True)
@@ -49,7 +52,7 @@ def serve_ui(settings: UiSettings) -> int:
 def _check_store(settings: UiSettings, runs: Path) -> None:
     uri = settings.tracking.uri
     if uri is not None and uri.startswith("http"):
-        address = without_credentials(uri)
+        address = strip_credentials(uri)
         raise UserError(f"tracking.uri: the server has its own user interface: open {address}")
     if uri is not None:
         raise UserError("tracking.uri: only the store in the runs folder is served (leave it null)")
@@ -85,9 +88,7 @@ def _listen(host: str, port: int) -> None:
 
 
 @contextmanager
-def _start_server(
-    settings: UiSettings, runs: Path, log: Path
-) -> Iterator["subprocess.Popen[bytes]"]:
+def _start_server(settings: UiSettings, runs: Path, log: Path) -> Iterator[Server]:
     """Yield the server in a process group of its own, which is gone afterwards."""
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{runs / 'mlflow.db'}"]
@@ -110,7 +111,7 @@ def _start_server(
         _stop_server(server)
 
 
-def _stop_server(server: "subprocess.Popen[bytes]") -> None:
+def _stop_server(server: Server) -> None:
     # A child may have left the group, hence both ways.
     family = psutil.Process(server.pid).children(recursive=True) if server.poll() is None else []
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -126,9 +127,7 @@ def _stop_server(server: "subprocess.Popen[bytes]") -> None:
                 process.kill()
 
 
-def _wait_until_up(
-    server: "subprocess.Popen[bytes]", stop: StopRequest, settings: UiSettings, log: Path
-) -> None:
+def _wait_until_up(server: Server, stop: StopRequest, settings: UiSettings, log: Path) -> None:
     end = monotonic() + START_S
     while stop.exit_code is None and not _is_up(settings):
         _check_alive(server, log)
@@ -152,7 +151,7 @@ def _is_up(settings: UiSettings) -> bool:
         connection.close()
 
 
-def _check_alive(server: "subprocess.Popen[bytes]", log: Path) -> None:
+def _check_alive(server: Server, log: Path) -> None:
     if server.poll() is not None:
         lines = log.read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")

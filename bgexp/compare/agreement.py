@@ -4,14 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from bgexp.compare.comparable_runs import run_label
+from bgexp.compare.comparable_runs import label_run
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.counts import BoolMask
 from bgexp.metrics.overlap import boundary_iou, dice, iou
-from bgexp.system.progress import progress
+from bgexp.system.progress import show_progress
 from bgexp.tracking.past_runs import StoredRun
 from bgexp.tracking.run_folder import MASKS, RunFolder, open_masks
 
@@ -34,11 +34,11 @@ def add_agreement(comparison: Comparison, reference: StoredRun) -> Comparison:
     if not reference.folder.has(MASKS):
         raise UserError(f"reference: the masks of run {reference.run_id[:8]} are gone")
     variants = []
-    with progress("agreement", len(comparison.variants)) as step:
+    with show_progress("agreement", len(comparison.variants)) as step:
         for variant in comparison.variants:
             variants.append(_measure_agreement(variant, comparison.folders, reference, paths))
             step(0)
-    return replace(comparison, variants=variants, reference=run_label(reference))
+    return replace(comparison, variants=variants, reference=label_run(reference))
 
 
 def _measure_agreement(
@@ -47,13 +47,13 @@ def _measure_agreement(
     if variant.run_id == reference.run_id:  # with itself it agrees
         return variant
     scores: dict[str, list[float]] = {key: [] for key in AGREEMENT}
-    for mask, target in _mask_pairs(folders[variant.run.name], reference.folder, paths=paths):
+    for mask, target in _read_mask_pairs(folders[variant.run.name], reference.folder, paths=paths):
         for key, function in AGREEMENT.items():
             scores[key].append(function(mask, target))
     return replace(variant, agreement={key: aggregate(values) for key, values in scores.items()})
 
 
-def _mask_pairs(*folders: RunFolder, paths: list[str]) -> Iterator[tuple[BoolMask, BoolMask]]:
+def _read_mask_pairs(*folders: RunFolder, paths: list[str]) -> Iterator[tuple[BoolMask, BoolMask]]:
     """Yield each image's masks in two runs, HxW bool; none for an image that failed in either."""
     if not folders[0].has(MASKS):
         return

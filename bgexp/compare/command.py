@@ -7,13 +7,13 @@ from pathlib import Path
 from bgexp.compare.agreement import add_agreement
 from bgexp.compare.artifacts import draw_comparison
 from bgexp.compare.common_images import match_images
-from bgexp.compare.comparable_runs import run_label
+from bgexp.compare.comparable_runs import label_run
 from bgexp.compare.comparison import Comparison, compare_variants
-from bgexp.compare.differences import cautions, find_differing_settings
+from bgexp.compare.differences import find_cautions, find_differing_settings
 from bgexp.compare.document import build_document
 from bgexp.config.compare import CompareSettings
 from bgexp.errors import UserError
-from bgexp.sweep.effects import job_names
+from bgexp.sweep.effects import name_jobs
 from bgexp.sweep.run_result import RunResult
 from bgexp.system.atomic import write_json
 from bgexp.tracking.past_runs import StoredRun, find_runs
@@ -31,8 +31,8 @@ def compare_runs(settings: CompareSettings) -> Comparison:
             common to all.
     """
     candidates = find_runs(settings, settings.runs, settings.filter)
-    left_out = {run_label(run): reason for run in candidates if (reason := _explain_unusable(run))}
-    runs = [run for run in candidates if run_label(run) not in left_out]
+    left_out = {label_run(run): reason for run in candidates if (reason := _explain_unusable(run))}
+    runs = [run for run in candidates if label_run(run) not in left_out]
     if settings.baseline is None:
         place = 0
     else:
@@ -44,7 +44,7 @@ def compare_runs(settings: CompareSettings) -> Comparison:
     comparison = replace(
         compare_variants(matched, results[place].name, settings.metric, settings.cluster),
         left_out=left_out,
-        cautions=cautions(runs),
+        cautions=find_cautions(runs),
         folders={result.name: run.folder for result, run in zip(results, runs, strict=True)},
         votes=read_votes(settings, {run.run_id for run in runs}),
     )
@@ -95,7 +95,7 @@ def _add_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list[
 def _describe_too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
     text = f"runs: two finished runs are needed, {len(runs)} is meant"
     if runs:
-        text += f" ({run_label(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
+        text += f" ({label_run(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
     reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
     return text + (f"; left out: {'; '.join(reasons[:3])}" if reasons else "")
 
@@ -103,7 +103,7 @@ def _describe_too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) ->
 def _build_results(runs: Sequence[StoredRun]) -> list[RunResult]:
     """Name the runs by the settings in which they differ; a single one by its name."""
     settings = find_differing_settings(runs)
-    names = job_names(settings) if len(runs) > 1 else [runs[0].name]
+    names = name_jobs(settings) if len(runs) > 1 else [runs[0].name]
     return [
         RunResult(name, overrides, {**run.summary, "run_id": run.run_id}, run.rows)
         for name, overrides, run in zip(names, settings, runs, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from bgexp.errors import UserError
-from bgexp.report.wording import counted
+from bgexp.report.wording import format_count
 from bgexp.sweep.run_result import RunResult
 
 Image = tuple[str, str]  # path and SHA-256
@@ -38,10 +38,12 @@ class CommonImages:
         if not larger:
             return ""
         rest = f" and {len(larger) - 3} others have more" if len(larger) > 3 else ""
-        sentence = f"Compared on the {counted(self.n, 'image')} that all have "
+        sentence = f"Compared on the {format_count(self.n, 'image')} that all have "
         sentence += f"({', '.join(larger[:3])}{rest})"
         if self.n_changed:
-            sentence += f"; {counted(self.n_changed, 'image')} under one path differs in contents"
+            sentence += (
+                f"; {format_count(self.n_changed, 'image')} under one path differs in contents"
+            )
         return f"{sentence}."
 
 
@@ -51,7 +53,7 @@ def match_images(runs: Sequence[RunResult]) -> CommonImages:
     Raises:
         UserError: No image is common to all, or the same images were judged by another truth.
     """
-    images = [_image_set(run) for run in runs]
+    images = [_collect_images(run) for run in runs]
     common = set.intersection(*images)
     paths = set.intersection(*({path for path, _ in keys} for keys in images))
     if not common:
@@ -62,7 +64,7 @@ def match_images(runs: Sequence[RunResult]) -> CommonImages:
     return CommonImages(matched, len(common), had, len(paths) - len({path for path, _ in common}))
 
 
-def _image_set(run: RunResult) -> set[Image]:
+def _collect_images(run: RunResult) -> set[Image]:
     return set(zip(run.rows["path"], run.rows["sha256"], strict=True))
 
 
@@ -74,7 +76,7 @@ def _describe_no_common(
     )
     if paths:
         return (
-            f"runs: the runs have {counted(len(paths), 'path')} in common, and under each the "
+            f"runs: the runs have {format_count(len(paths), 'path')} in common, and under each the "
             f"images differ in contents; there is nothing to compare ({counts})"
         )
     return f"runs: no image is common to all {len(runs)} runs ({counts})"

@@ -37,12 +37,12 @@ class ComparableRuns:
         """A unique name for each run, by id."""
         names = [run.name for run in self.runs]
         return {
-            run.run_id: run_label(run) if names.count(run.name) > 1 else run.name
+            run.run_id: label_run(run) if names.count(run.name) > 1 else run.name
             for run in self.runs
         }
 
 
-def find_contenders(settings: RunSelection) -> ComparableRuns:
+def find_comparable_runs(settings: RunSelection) -> ComparableRuns:
     """Return the runs that the settings name, and their common images.
 
     Raises:
@@ -51,15 +51,15 @@ def find_contenders(settings: RunSelection) -> ComparableRuns:
     """
     named_runs = find_runs(settings, settings.runs, settings.filter)
     reasons = [(run, _explain_unusable(run)) for run in named_runs]
-    left_out = [f"{run_label(run)} is left out: {reason}" for run, reason in reasons if reason]
+    left_out = [f"{label_run(run)} is left out: {reason}" for run, reason in reasons if reason]
     runs = [run for run, reason in reasons if not reason]
     if len(runs) < 2:
-        names = "; ".join([run_label(run) for run in runs] + left_out[:3])
+        names = "; ".join([label_run(run) for run in runs] + left_out[:3])
         raise UserError(
             f"runs: two finished runs are needed, not {len(runs)} ({names}); name runs or a sweep "
             "by the beginning of their ids"
         )
-    results = [RunResult(run_label(run), [], run.summary, run.rows) for run in runs]
+    results = [RunResult(label_run(run), [], run.summary, run.rows) for run in runs]
     matched = match_images(results)
     succeeded = [set(result.rows["path"][result.rows["status"] == "ok"]) for result in matched.runs]
     data = runs[0].settings.dataset
@@ -73,15 +73,17 @@ def find_contenders(settings: RunSelection) -> ComparableRuns:
     return ComparableRuns(runs, paths, dataset, data.max_megapixels, left_out, matched.reduced)
 
 
-def run_label(run: StoredRun) -> str:
+def label_run(run: StoredRun) -> str:
     """Return a run's name and the beginning of its id."""
     return f"{run.name} ({run.run_id[:8]})"
 
 
-def fingerprints(comparable: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
+def read_fingerprints(comparable: ComparableRuns) -> Mapping[str, Sequence[tuple[int, int]]]:
     """Return by path the checksum and size of each run's mask file: equal ones are equal masks."""
     with open_masks(run.folder for run in comparable.runs) as archives:
-        return {path: [file.fingerprint(path) for file in archives] for path in comparable.paths}
+        return {
+            path: [file.read_fingerprint(path) for file in archives] for path in comparable.paths
+        }
 
 
 def _explain_unusable(run: StoredRun) -> str:

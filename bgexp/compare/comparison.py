@@ -10,13 +10,19 @@ import pandas as pd
 from bgexp.compare.common_images import CommonImages
 from bgexp.compare.verdict import Verdict, judge_change
 from bgexp.metrics.aggregation import Aggregate
-from bgexp.metrics.bradley_terry import BradleyTerryScore, bradley_terry_scores
+from bgexp.metrics.bradley_terry import BradleyTerryScore, compute_bradley_terry
 from bgexp.metrics.checks import CHECKS
-from bgexp.metrics.paired import paired_change
+from bgexp.metrics.paired import compute_paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
-from bgexp.metrics.win_rate import SelfAgreement, Vote, WinRate, self_agreement, win_rate
-from bgexp.report.finding import column
-from bgexp.sweep.effects import Effect, effects, scores
+from bgexp.metrics.win_rate import (
+    SelfAgreement,
+    Vote,
+    WinRate,
+    compute_self_agreement,
+    compute_win_rate,
+)
+from bgexp.report.finding import get_column
+from bgexp.sweep.effects import Effect, collect_scores, measure_effects
 from bgexp.sweep.run_result import RunResult
 from bgexp.tracking.run_folder import RunFolder
 
@@ -50,7 +56,7 @@ class Variant:
 
     @property
     def failed(self) -> int:
-        """How many of the common images failed."""
+        """The number of common images that failed."""
         return int(self.run.summary["counts"]["failed"])
 
 
@@ -96,18 +102,20 @@ class Comparison:
 
     @cached_property
     def preferences(self) -> list[tuple[Variant, BradleyTerryScore, WinRate]]:
-        """How each variant stands among the others and against the baseline; [] without votes."""
+        """Each variant's standing among the others and against the baseline; [] without votes."""
         ids = {variant.run.name: variant.run_id for variant in self.variants}
         if not self.votes:
             return []
-        strengths = bradley_terry_scores(self.votes, list(ids.values()))
-        rates = [win_rate(self.votes, run_id, ids[self.baseline]) for run_id in ids.values()]
+        strengths = compute_bradley_terry(self.votes, list(ids.values()))
+        rates = [
+            compute_win_rate(self.votes, run_id, ids[self.baseline]) for run_id in ids.values()
+        ]
         return list(zip(self.variants, strengths, rates, strict=True))
 
     @property
-    def steadiness(self) -> SelfAgreement:
-        """How often judges judged a repeated pair as before."""
-        return self_agreement(self.votes)
+    def self_agreement(self) -> SelfAgreement:
+        """The share of repeated pairs that were judged as before."""
+        return compute_self_agreement(self.votes)
 
     @cached_property
     def by_category(self) -> pd.DataFrame:
@@ -116,7 +124,7 @@ class Comparison:
         The categories that differ most come first; `images` is how many it has. Each change is
         the mean over the images that both have scored.
         """
-        table = scores(self.runs, self.metric)
+        table = collect_scores(self.runs, self.metric)
         changes = table.drop(columns=self.baseline).sub(table[self.baseline], axis=0)
         rows = self.runs[0].rows.set_index("path")
         categories = rows["category"].reindex(changes.index)
@@ -138,32 +146,36 @@ def compare_variants(
         cluster: "category": images of one are resampled together; None: each image alone.
     """
     runs = matched.runs
-    table = scores(runs, metric)
+    table = collect_scores(runs, metric)
     categories = dict(zip(runs[0].rows["path"], runs[0].rows["category"], strict=True))
     clusters = [categories[path] for path in table.index] if cluster else None
     has_truth = bool(table.notna().any(axis=None))
-    means = [_means(run, METRICS) for run in runs]
-    seconds = [_seconds(run) for run in runs]
+    means = [_compute_means(run, METRICS) for run in runs]
+    seconds = [_compute_seconds(run) for run in runs]
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    front = pareto_front([(t, sign * mean[metric]) for t, mean in zip(seconds, means, strict=True)])
+    front = find_pareto_front(
+        [(t, sign * mean[metric]) for t, mean in zip(seconds, means, strict=True)]
+    )
     variants = []
     for place, run in enumerate(runs):
         verdict = None
         if has_truth and run.name != baseline:
-            change = paired_change(table[baseline].to_numpy(), table[run.name].to_numpy(), clusters)
+            change = compute_paired_change(
+                table[baseline].to_numpy(), table[run.name].to_numpy(), clusters
+            )
             verdict = judge_change(change, metric)
-        checks = _means(run, CHECKS, "check.")
+        checks = _compute_means(run, CHECKS, "check.")
         variants.append(Variant(run, means[place], checks, seconds[place], front[place], verdict))
-    setting_effects = effects(runs, metric, categories if cluster else None)
+    setting_effects = measure_effects(runs, metric, categories if cluster else None)
     return Comparison(variants, baseline, metric, cluster, matched, setting_effects)
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
+def find_pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     """Return for each point (seconds, score) whether no other one dominates it.
 
     A point with a NaN is not on the front, and keeps no other off it.
 
-    >>> pareto_front([(1.0, 0.5), (2.0, 0.9), (3.0, 0.9), (0.5, float("nan"))])
+    >>> find_pareto_front([(1.0, 0.5), (2.0, 0.9), (3.0, 0.9), (0.5, float("nan"))])
     [True, True, False, False]
     """
     defined = [point for point in points if not math.isnan(sum(point))]
@@ -177,10 +189,10 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def _means(run: RunResult, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
-    return {key: float(column(run.rows, f"{prefix}{key}").mean()) for key in keys}
+def _compute_means(run: RunResult, keys: Sequence[str], prefix: str = "") -> dict[str, float]:
+    return {key: float(get_column(run.rows, f"{prefix}{key}").mean()) for key in keys}
 
 
-def _seconds(run: RunResult) -> float:
+def _compute_seconds(run: RunResult) -> float:
     speed = run.summary["images_per_s"]
     return 1 / speed if speed else math.nan

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
-from bgexp.report.labels import display_name
-from bgexp.report.wording import signed
+from bgexp.report.labels import get_display_name
+from bgexp.report.wording import format_signed
 from bgexp.sweep.effects import SCORES
-from bgexp.system.terminal import printable
+from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import RunFolder
 
 _WITHOUT_TRUTH = ("coverage", "nothing_found", "confidence")
@@ -30,21 +30,21 @@ def print_json(folder: Path) -> None:
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print the settings that differ, metrics, paired changes, and where the page is."""
     console = Console(highlight=False)
-    console.print(_runs_table(comparison))
+    console.print(_tabulate_runs(comparison))
     if any(variant.verdict for variant in comparison.variants):
-        console.print(_paired_table(comparison))
+        console.print(_tabulate_paired(comparison))
     if comparison.votes:
-        console.print(_win_rates_table(comparison))
+        console.print(_tabulate_win_rates(comparison))
     if comparison.reference:
-        console.print(_agreement_table(comparison))
-    for line in _summary_lines(comparison, folder):
+        console.print(_tabulate_agreement(comparison))
+    for line in _summarize(comparison, folder):
         # Not cut into lines of the terminal's width: a path is to be copied.
-        console.print(Text(printable(line)), soft_wrap=True)
+        console.print(Text(make_printable(line)), soft_wrap=True)
 
 
-def _table(title: str) -> Table:
+def _make_table(title: str) -> Table:
     return Table(
-        title=Text(printable(title)),
+        title=Text(make_printable(title)),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -52,67 +52,77 @@ def _table(title: str) -> Table:
     )
 
 
-def _runs_table(comparison: Comparison) -> Table:
+def _tabulate_runs(comparison: Comparison) -> Table:
     keys = dict.fromkeys((comparison.metric, *SCORES))
     keys = keys if comparison.has_truth else dict.fromkeys(_WITHOUT_TRUTH)
     n = comparison.matched.n
-    table = _table(f"{len(comparison.variants)} runs on {n:,} image{'s' * (n != 1)}")
+    table = _make_table(f"{len(comparison.variants)} runs on {n:,} image{'s' * (n != 1)}")
     table.add_column("", justify="right")
     table.add_column("run")
-    for name in (*(_SHORT.get(key, display_name(key)) for key in keys), "s/image", "failed"):
+    for name in (*(_SHORT.get(key, get_display_name(key)) for key in keys), "s/image", "failed"):
         table.add_column(name.replace(" ", "\n"), justify="right", no_wrap=True)
     for place, variant in enumerate(comparison.variants):
         means = variant.metrics if comparison.has_truth else variant.checks
         cells = [_format_number(means[key]) for key in keys]
         cells += [_format_number(variant.seconds), str(variant.failed or "-")]
-        table.add_row(str(place), _label(variant), *cells)
+        table.add_row(str(place), _format_label(variant), *cells)
     return table
 
 
-def _label(variant: Variant) -> Text:
+def _format_label(variant: Variant) -> Text:
     settings = [override.partition("=") for override in variant.run.overrides]
     lines = [f"{key.rpartition('.')[2]}={value}" for key, _, value in settings]
-    return Text("\n".join(map(printable, [*lines, f"run {variant.run_id[:8]}"])))
+    return Text("\n".join(map(make_printable, [*lines, f"run {variant.run_id[:8]}"])))
 
 
-def _paired_table(comparison: Comparison) -> Table:
-    table = _table(f"{display_name(comparison.metric)} against {comparison.baseline}")
+def _tabulate_paired(comparison: Comparison) -> Table:
+    table = _make_table(f"{get_display_name(comparison.metric)} against {comparison.baseline}")
     for name in ("", "change", "95 % interval", "won", "lost"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for place, variant in enumerate(comparison.variants):
         if (verdict := variant.verdict) is not None:
             change = verdict.change
-            interval = f"{signed(change.low)} to {signed(change.high)}"
-            numbers = (signed(change.change), interval, str(verdict.won), str(verdict.lost))
+            interval = f"{format_signed(change.low)} to {format_signed(change.high)}"
+            numbers = (format_signed(change.change), interval, str(verdict.won), str(verdict.lost))
             table.add_row(str(place), *numbers, verdict.description)
     return table
 
 
-def _win_rates_table(comparison: Comparison) -> Table:
-    table = _table(f"Win rates of {len(comparison.votes):,} votes")
+def _tabulate_win_rates(comparison: Comparison) -> Table:
+    table = _make_table(f"Win rates of {len(comparison.votes):,} votes")
     for name in ("", "preferred", "95 % interval", "votes", "to the baseline", "95 % interval"):
         table.add_column(name, justify="right")
     table.add_column("")
     for place, (_, strength, rate) in enumerate(comparison.preferences):
-        overall = (_percent(strength.rate), _range(strength.low, strength.high), f"{strength.n:,}")
+        overall = (
+            _format_percent(strength.rate),
+            _format_range(strength.low, strength.high),
+            f"{strength.n:,}",
+        )
         note = "" if rate.decided or not rate.n else "undecided"
         if note and rate.more_votes:
             note += f" (about {rate.more_votes:,} more votes would decide)"
-        table.add_row(str(place), *overall, _percent(rate.rate), _range(rate.low, rate.high), note)
+        table.add_row(
+            str(place),
+            *overall,
+            _format_percent(rate.rate),
+            _format_range(rate.low, rate.high),
+            note,
+        )
     return table
 
 
-def _percent(value: float) -> str:
+def _format_percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.0%}"
 
 
-def _range(low: float, high: float) -> str:
+def _format_range(low: float, high: float) -> str:
     return "-" if math.isnan(low) else f"{low:.0%} to {high:.0%}"
 
 
-def _agreement_table(comparison: Comparison) -> Table:
-    table = _table(f"Agreement with {comparison.reference}, which is no truth")
+def _tabulate_agreement(comparison: Comparison) -> Table:
+    table = _make_table(f"Agreement with {comparison.reference}, which is no truth")
     for name in ("", "agreement.iou", "agreement.boundary_iou", "agreement.dice", "images"):
         table.add_column(name, justify="right")
     for place, variant in enumerate(comparison.variants):
@@ -122,7 +132,7 @@ def _agreement_table(comparison: Comparison) -> Table:
     return table
 
 
-def _summary_lines(comparison: Comparison, folder: Path) -> list[str]:
+def _summarize(comparison: Comparison, folder: Path) -> list[str]:
     matched = comparison.matched
     lines = [f"Images:  {matched.reduced}"] if matched.reduced else []
     lines += [f"Left out: {name}: {reason}" for name, reason in comparison.left_out.items()]

@@ -5,8 +5,8 @@ from typing import Any
 
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.compare.verdict import Verdict
-from bgexp.sweep.effects import Effect, disagreement
-from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state
+from bgexp.sweep.effects import Effect, measure_disagreement
+from bgexp.system.provenance import SCHEMA_VERSION, describe_bgexp
 
 MAX_DISAGREEING = 100  # images on which the runs disagree most
 
@@ -15,11 +15,11 @@ def build_document(comparison: Comparison) -> dict[str, Any]:
     """Build what docs/choosing.md describes; undefined numbers are NaN, which JSON gets as null."""
     matched = comparison.matched
     ids = {variant.run.name: variant.run_id for variant in comparison.variants}
-    table, ranges = comparison.by_category, disagreement(comparison.runs)
+    table, ranges = comparison.by_category, measure_disagreement(comparison.runs)
     return {
         "schema_version": SCHEMA_VERSION,
         "command": "compare",
-        "bgexp": bgexp_state(),
+        "bgexp": describe_bgexp(),
         "metric": comparison.metric,
         "cluster": comparison.cluster,
         "baseline": ids[comparison.baseline],
@@ -32,8 +32,8 @@ def build_document(comparison: Comparison) -> dict[str, Any]:
         },
         "left_out": dict(comparison.left_out),
         "cautions": list(comparison.cautions),
-        "runs": [_variant_document(variant, comparison) for variant in comparison.variants],
-        "settings": [_effect_document(effect) for effect in comparison.effects],
+        "runs": [_describe_variant(variant, comparison) for variant in comparison.variants],
+        "settings": [_describe_effect(effect) for effect in comparison.effects],
         "categories": {
             str(name): {
                 "images": int(row["images"]),
@@ -41,12 +41,12 @@ def build_document(comparison: Comparison) -> dict[str, Any]:
             }
             for name, row in table.iterrows()
         },
-        "win_rates": _votes_document(comparison),
+        "win_rates": _describe_votes(comparison),
         "disagreement": {str(k): float(v) for k, v in ranges.head(MAX_DISAGREEING).items()},
     }
 
 
-def _variant_document(variant: Variant, comparison: Comparison) -> dict[str, Any]:
+def _describe_variant(variant: Variant, comparison: Comparison) -> dict[str, Any]:
     return {
         "run_id": variant.run_id,
         "name": variant.run.name,
@@ -57,12 +57,12 @@ def _variant_document(variant: Variant, comparison: Comparison) -> dict[str, Any
         "on_front": variant.on_front,
         "metrics": dict(variant.metrics) if comparison.has_truth else {},
         "checks": dict(variant.checks),
-        "against_baseline": _verdict_document(variant.verdict),
+        "against_baseline": _describe_verdict(variant.verdict),
         "agreement": {key: asdict(aggregate) for key, aggregate in variant.agreement.items()},
     }
 
 
-def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
+def _describe_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
     if verdict is None:
         return None
     change = verdict.change
@@ -77,11 +77,11 @@ def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
         "lost": verdict.lost,
         "tied": change.n - verdict.won - verdict.lost,
         "verdict": verdict.outcome,
-        "more_images": verdict.more,
+        "more_images": verdict.images_to_decide,
     }
 
 
-def _effect_document(effect: Effect) -> dict[str, Any]:
+def _describe_effect(effect: Effect) -> dict[str, Any]:
     return {
         "key": effect.key,
         "values": effect.values.to_dict("records"),
@@ -92,12 +92,12 @@ def _effect_document(effect: Effect) -> dict[str, Any]:
     }
 
 
-def _votes_document(comparison: Comparison) -> dict[str, Any] | None:
+def _describe_votes(comparison: Comparison) -> dict[str, Any] | None:
     if not comparison.votes:
         return None
     return {
         "votes": len(comparison.votes),
-        "steadiness": asdict(comparison.steadiness),
+        "self_agreement": asdict(comparison.self_agreement),
         "runs": [
             {
                 **asdict(strength),

@@ -33,7 +33,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Mark:
+class ForestRow:
     """A row of the plot."""
 
     y: float
@@ -48,17 +48,17 @@ class Mark:
 class Forest:
     """Rows, an axis below them, and the line of no change."""
 
-    rows: Sequence[Mark] = field(default_factory=list)
+    rows: Sequence[ForestRow] = field(default_factory=list)
     ticks: Sequence[Tick] = field(default_factory=list)
     zero: float = 0.0
     floor: float = 0.0
     height: float = 0.0
 
 
-def forest(intervals: Sequence[Interval]) -> Forest:
+def lay_out_forest(intervals: Sequence[Interval]) -> Forest:
     """Lay out a row an interval on one axis, which always has 0; undefined changes are left out.
 
-    >>> [(row.dot, row.line) for row in forest([Interval("a", 0.5, 0, 1, "", "")]).rows]
+    >>> [(row.dot, row.line) for row in lay_out_forest([Interval("a", 0.5, 0, 1, "", "")]).rows]
     [(230.0, (12.0, 448.0))]
     """
     defined = [interval for interval in intervals if not math.isnan(interval.change)]
@@ -78,7 +78,7 @@ def forest(intervals: Sequence[Interval]) -> Forest:
         line = None if math.isnan(interval.low) else (place(interval.low), place(interval.high))
         y = number * _ROW + 28.0
         dot = place(interval.change)
-        rows.append(Mark(y, dot, line, interval.name, interval.kind, interval.label))
+        rows.append(ForestRow(y, dot, line, interval.name, interval.kind, interval.label))
     floor = len(defined) * _ROW + 4.0
     ticks = [
         Tick(place(value), f"{value:+g}" if value else "0") for value in round_steps(low, high)

@@ -9,20 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.compare.comparison import Comparison, Variant
-from bgexp.compare.findings import compare_findings
-from bgexp.compare.forest_plot import Forest, Interval, forest
-from bgexp.compare.heat_map import heat_map
+from bgexp.compare.findings import find_comparison_findings
+from bgexp.compare.forest_plot import Forest, Interval, lay_out_forest
+from bgexp.compare.heat_map import build_heat_map
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.metrics.win_rate import WinRate
 from bgexp.report import charts, overview
-from bgexp.report.labels import display_name, settings_lines
-from bgexp.report.render import Cell, Table, change, figure, render_page, sections
-from bgexp.report.tables import interval
-from bgexp.report.wording import counted
+from bgexp.report.labels import get_display_name, list_settings
+from bgexp.report.render import (
+    Cell,
+    Table,
+    list_sections,
+    make_change_cell,
+    make_number_cell,
+    render_page,
+)
+from bgexp.report.tables import format_interval
+from bgexp.report.wording import format_count
 from bgexp.sweep import tables as comparison
-from bgexp.sweep.effects import SCORES, WARNINGS, varied_settings
-from bgexp.sweep.page import variant_panels
-from bgexp.system.provenance import bgexp_state
+from bgexp.sweep.effects import SCORES, WARNINGS, find_varied_settings
+from bgexp.sweep.page import make_variant_panels
+from bgexp.system.provenance import describe_bgexp
 
 MAX_NAME_LENGTH = 64  # of a name in the forest plot, which would run out of the page
 _EMPTY: Mapping[str, Any] = {}
@@ -47,62 +54,63 @@ def render_compare(
         pages: By a variant's name, the path of its page relative to this one.
         links: Files beside the page.
     """
-    findings = compare_findings(compared)
+    findings = find_comparison_findings(compared)
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
     runs = compared.runs
     content = {
         "has_truth": compared.has_truth,
         "baseline": compared.baseline,
-        "metric": display_name(compared.metric),
+        "metric": get_display_name(compared.metric),
         "lower": compared.metric in LOWER_IS_BETTER,
         "cluster": compared.cluster,
-        "variants": _variants_table(compared, pages),
-        "paired": _paired_table(compared),
+        "variants": _tabulate_variants(compared, pages),
+        "paired": _tabulate_paired(compared),
         "forest": _draw_forest(compared),
-        "tradeoff": charts.tradeoff(_dots(compared)),
-        "heat": heat_map(compared),
-        "effects": [comparison.effect_part(effect) for effect in compared.effects],
-        "agreement": _agreement_table(compared),
+        "tradeoff": charts.draw_tradeoff(_build_dots(compared)),
+        "heat": build_heat_map(compared),
+        "effects": [comparison.describe_effect(effect) for effect in compared.effects],
+        "agreement": _tabulate_agreement(compared),
         "reference": compared.reference,
-        "win_rates": _win_rates_table(compared),
-        "steadiness": _describe_steadiness(compared),
+        "win_rates": _tabulate_win_rates(compared),
+        "self_agreement": _describe_self_agreement(compared),
         "pictures": [
-            variant_panels(path, anchors[path], cutouts, runs) for path, cutouts in pictures.items()
+            make_variant_panels(path, anchors[path], cutouts, runs)
+            for path, cutouts in pictures.items()
         ],
     }
     return render_page(
         "compare.html",
         kind="bgexp compare",
-        title=f"{counted(len(runs), 'run')} on {counted(compared.matched.n, 'image')}",
+        title=f"{format_count(len(runs), 'run')} on {format_count(compared.matched.n, 'image')}",
         banners=[],
-        facts=_facts(compared, when),
-        places=_places(content),
+        facts=_build_facts(compared, when),
+        places=_list_places(content),
         findings=findings,
         anchors={path: anchors.get(path, "") for f in findings for path in f.paths[:6]},
-        settings=list(settings_lines(settings)),
+        settings=list(list_settings(settings)),
         links=links,
-        footer=overview.footer({"bgexp": bgexp_state()}),
+        footer=overview.format_footer({"bgexp": describe_bgexp()}),
         **content,
     )
 
 
-def _facts(compared: Comparison, when: datetime | None) -> list[overview.Fact]:
-    facts = [*overview.started(when)]
+def _build_facts(compared: Comparison, when: datetime | None) -> list[overview.Fact]:
+    facts = [*overview.describe_start(when)]
     data = compared.runs[0].summary.get("dataset") or {}
-    count = counted(compared.matched.n, "image")
+    count = format_count(compared.matched.n, "image")
     facts.append(overview.Fact("Dataset", str(data.get("name", "")), f"{count} compared"))
     facts.append(overview.Fact("Baseline", compared.baseline))
     if compared.has_truth:
         unit = "each image by itself"
         kind = f"{compared.cluster} resampled whole" if compared.cluster else unit
-        facts.append(overview.Fact("Compared by", display_name(compared.metric), kind))
+        facts.append(overview.Fact("Compared by", get_display_name(compared.metric), kind))
     return facts
 
 
-def _variants_table(compared: Comparison, pages: Mapping[str, str]) -> Table:
+def _tabulate_variants(compared: Comparison, pages: Mapping[str, str]) -> Table:
     keys: Sequence[str] = tuple(dict.fromkeys((compared.metric, *SCORES)))
     keys = keys if compared.has_truth else tuple(key.removeprefix("check.") for key in WARNINGS)
-    varied = varied_settings([run.overrides for run in compared.runs])
+    varied = find_varied_settings([run.overrides for run in compared.runs])
     rows = []
     for place, variant in enumerate(compared.variants):
         means = variant.metrics if compared.has_truth else variant.checks
@@ -111,26 +119,26 @@ def _variants_table(compared: Comparison, pages: Mapping[str, str]) -> Table:
             [
                 Cell(str(place), place, link=pages.get(variant.run.name, ""), strong=is_baseline),
                 *(Cell(values[place], strong=is_baseline) for values in varied.values()),
-                Cell(_standing(variant, compared), strong=is_baseline),
-                *(figure(means[key], bar=key == "iou") for key in keys),
-                figure(variant.seconds, 3),
-                figure(variant.failed, 0),
+                Cell(_describe_standing(variant, compared), strong=is_baseline),
+                *(make_number_cell(means[key], bar=key == "iou") for key in keys),
+                make_number_cell(variant.seconds, 3),
+                make_number_cell(variant.failed, 0),
                 Cell(variant.run_id[:8]),
             ]
         )
     names = [key.rpartition(".")[2] for key in varied]
-    names += ["standing", *map(display_name, keys)]
+    names += ["standing", *map(get_display_name, keys)]
     columns = ("", *names, "seconds an image", "failed", "run")
     return Table("Runs", columns, rows, "compare.json")
 
 
-def _standing(variant: Variant, compared: Comparison) -> str:
+def _describe_standing(variant: Variant, compared: Comparison) -> str:
     if variant.run.name == compared.baseline:
         return "baseline"
     return variant.verdict.outcome if variant.verdict else ""
 
 
-def _paired_table(compared: Comparison) -> Table | None:
+def _tabulate_paired(compared: Comparison) -> Table | None:
     rows = []
     for place, variant in enumerate(compared.variants):
         if (verdict := variant.verdict) is not None:
@@ -139,11 +147,11 @@ def _paired_table(compared: Comparison) -> Table | None:
                 [
                     Cell(str(place), place),
                     Cell(variant.run.name),
-                    change(paired.change, strong=verdict.outcome != "undecided"),
-                    Cell(interval({"low": paired.low, "high": paired.high})),
-                    figure(verdict.won, 0),
-                    figure(verdict.lost, 0),
-                    figure(paired.n - verdict.won - verdict.lost, 0),
+                    make_change_cell(paired.change, strong=verdict.outcome != "undecided"),
+                    Cell(format_interval({"low": paired.low, "high": paired.high})),
+                    make_number_cell(verdict.won, 0),
+                    make_number_cell(verdict.lost, 0),
+                    make_number_cell(paired.n - verdict.won - verdict.lost, 0),
                     Cell(verdict.description, strong=verdict.outcome != "undecided"),
                 ]
             )
@@ -156,16 +164,16 @@ def _draw_forest(compared: Comparison) -> Forest:
     for place, variant in enumerate(compared.variants):
         if (verdict := variant.verdict) is not None:
             change = verdict.change
-            bounds = interval({"low": change.low, "high": change.high})
+            bounds = format_interval({"low": change.low, "high": change.high})
             label = f"{variant.run.name}: {change.change:+.3f}, 95 % interval {bounds}"
             kind = "" if verdict.outcome == "undecided" else verdict.outcome
             name = f"{place} {variant.run.name}"
             name = name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}\u2026"
             intervals.append(Interval(name, change.change, change.low, change.high, kind, label))
-    return forest(intervals)
+    return lay_out_forest(intervals)
 
 
-def _dots(compared: Comparison) -> list[charts.Dot]:
+def _build_dots(compared: Comparison) -> list[charts.Dot]:
     return [
         charts.Dot(
             variant.run.name,
@@ -179,30 +187,33 @@ def _dots(compared: Comparison) -> list[charts.Dot]:
     ]
 
 
-def _agreement_table(compared: Comparison) -> Table | None:
+def _tabulate_agreement(compared: Comparison) -> Table | None:
     rows = []
     for place, variant in enumerate(compared.variants):
         if agreement := variant.agreement:
-            means = [figure(aggregate.mean) for aggregate in agreement.values()]
-            counts = figure(agreement["iou"].n_scored, 0), figure(agreement["iou"].n_undefined, 0)
+            means = [make_number_cell(aggregate.mean) for aggregate in agreement.values()]
+            counts = (
+                make_number_cell(agreement["iou"].n_scored, 0),
+                make_number_cell(agreement["iou"].n_undefined, 0),
+            )
             rows.append([Cell(str(place), place), Cell(variant.run.name), *means, *counts])
     kinds = ("agreement.iou", "agreement.boundary_iou", "agreement.dice")
     columns = ("", "variant", *kinds, "images", "both empty")
     return Table("Agreement with the reference", columns, rows, "compare.json") if rows else None
 
 
-def _win_rates_table(compared: Comparison) -> Table | None:
+def _tabulate_win_rates(compared: Comparison) -> Table | None:
     rows = []
     for place, (variant, strength, rate) in enumerate(compared.preferences):
         is_baseline = variant.run.name == compared.baseline
-        cells = [Cell("baseline"), Cell(""), Cell("")] if is_baseline else _vote_cells(rate)
+        cells = [Cell("baseline"), Cell(""), Cell("")] if is_baseline else _format_votes(rate)
         rows.append(
             [
                 Cell(str(place), place),
                 Cell(variant.run.name),
-                _percent_cell(strength.rate),
+                _format_percent(strength.rate),
                 Cell(_format_range(strength.low, strength.high)),
-                figure(strength.n, 0),
+                make_number_cell(strength.n, 0),
                 *cells,
             ]
         )
@@ -211,15 +222,15 @@ def _win_rates_table(compared: Comparison) -> Table | None:
     return Table("Win rates", columns, rows, "compare.json") if rows else None
 
 
-def _vote_cells(rate: WinRate) -> list[Cell]:
+def _format_votes(rate: WinRate) -> list[Cell]:
     outcome = ("preferred" if rate.rate > 0.5 else "not preferred") if rate.decided else "undecided"
     if not rate.decided and rate.more_votes:
-        outcome += f" (about {counted(rate.more_votes, 'more vote')} would decide)"
-    shares = [_percent_cell(rate.rate), Cell(_format_range(rate.low, rate.high))]
+        outcome += f" (about {format_count(rate.more_votes, 'more vote')} would decide)"
+    shares = [_format_percent(rate.rate), Cell(_format_range(rate.low, rate.high))]
     return [*shares, Cell(outcome if rate.n else "no vote", strong=rate.decided)]
 
 
-def _percent_cell(share: float) -> Cell:
+def _format_percent(share: float) -> Cell:
     return Cell("\u2013" if math.isnan(share) else f"{share:.0%}", share)
 
 
@@ -227,14 +238,16 @@ def _format_range(low: float, high: float) -> str:
     return "\u2013" if math.isnan(low) else f"{low:.0%} to {high:.0%}"
 
 
-def _describe_steadiness(compared: Comparison) -> str:
-    agreement = compared.steadiness
+def _describe_self_agreement(compared: Comparison) -> str:
+    agreement = compared.self_agreement
     if not agreement.n:
         return "No repeated pair was judged: how steady the judges are is not known."
-    return f"Of {counted(agreement.n, 'repeated pair')} {agreement.n_alike:,} were judged alike."
+    return (
+        f"Of {format_count(agreement.n, 'repeated pair')} {agreement.n_alike:,} were judged alike."
+    )
 
 
-def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     parts = (
         ("paired", "Against the baseline", "paired"),
         ("tradeoff", "Quality against time", "tradeoff"),
@@ -248,6 +261,6 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("findings", "Findings"),
         ("runs", "Runs"),
-        *sections(present, parts),
+        *list_sections(present, parts),
         ("settings", "How it was made"),
     ]

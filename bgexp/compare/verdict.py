@@ -4,10 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from bgexp.metrics.paired import PairedChange, images_to_decide
+from bgexp.metrics.paired import PairedChange, estimate_images_to_decide
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.metrics.significance import MIN_IMAGES, decided
-from bgexp.report.wording import counted
+from bgexp.metrics.significance import MIN_IMAGES, is_decided
+from bgexp.report.wording import format_count
 from bgexp.sweep.effects import MIN_EFFECT
 
 
@@ -20,15 +20,15 @@ class Verdict:
         won: Images on which the variant is better, whichever way better is; lost: worse.
         outcome: For the variant; undecided where the interval contains 0, or there are too few
             images.
-        more: About how many more images would decide it; None where it is decided, or where the
-            difference is practically nil, or nothing is known of it.
+        images_to_decide: About how many more images would decide it; None where it is decided, or
+            where the difference is practically nil, or nothing is known of it.
     """
 
     change: PairedChange
     won: int
     lost: int
     outcome: Literal["better", "worse", "undecided"]
-    more: int | None
+    images_to_decide: int | None
 
     @property
     def description(self) -> str:
@@ -37,8 +37,9 @@ class Verdict:
             return self.outcome
         if not self.change.n:
             return "no image has a score in both"
-        if self.more is not None:
-            return f"undecided (about {counted(_round(self.more), 'more image')} would decide)"
+        if self.images_to_decide is not None:
+            images = format_count(_round(self.images_to_decide), "more image")
+            return f"undecided (about {images} would decide)"
         if math.isnan(self.change.low):
             return "undecided (too few images or clusters for an interval)"
         return f"undecided (and the difference is below {MIN_EFFECT:g})"
@@ -49,13 +50,13 @@ def judge_change(change: PairedChange, metric: str) -> Verdict:
     lower = metric in LOWER_IS_BETTER
     won, lost = change.n_better, change.n_worse
     won, lost = (lost, won) if lower else (won, lost)
-    if decided(change):
+    if is_decided(change):
         better = (change.change > 0) != lower
         return Verdict(change, won, lost, "better" if better else "worse", None)
-    more = images_to_decide(change, MIN_EFFECT)
-    if more is not None:
-        more = max(more, MIN_IMAGES - change.n, 1)
-    return Verdict(change, won, lost, "undecided", more)
+    images_to_decide = estimate_images_to_decide(change, MIN_EFFECT)
+    if images_to_decide is not None:
+        images_to_decide = max(images_to_decide, MIN_IMAGES - change.n, 1)
+    return Verdict(change, won, lost, "undecided", images_to_decide)
 
 
 def _round(number: int) -> int:

@@ -11,7 +11,7 @@ from bgexp.config.base import Count, Positive, Section, TrackedSettings
 
 
 class Outliers(Section):
-    """Which values lie far from the others; bounds are taken of the logarithms.
+    """The rule by which a value is an outlier; bounds are taken of the logarithms.
 
     Attributes:
         method: "iqr": beyond the quartiles by limit times their distance. "mad": beyond the median
@@ -46,7 +46,7 @@ ExifField = Literal[
 
 
 class ReportedFigures(Section):
-    """What a report that someone was given says; null: nothing."""
+    """The figures of a report that the analysis checks; null: not stated."""
 
     images: Count | None = None
     categories: Count | None = None
@@ -59,7 +59,7 @@ class ReportedFigures(Section):
 
 
 class QualityChecks(Section):
-    """What is looked for in a dataset.
+    """The checks that run over a dataset.
 
     Attributes:
         metadata: A CSV with a `path` column, whose other columns are fields.
@@ -77,7 +77,7 @@ class QualityChecks(Section):
 
 
 class AnalysisFolder(Section):
-    """All that lies in a folder, images or not."""
+    """A folder with all its files, images or not."""
 
     root: Path
     max_megapixels: Annotated[float, Field(gt=0)] = 200

@@ -28,28 +28,28 @@ class Section(BaseModel):
 
 
 class Tracking(Section):
-    """Where runs are recorded; uri null: the SQLite store in the runs folder."""
+    """The tracking store; uri null: the SQLite store in the runs folder."""
 
     uri: str | None = None
     experiment: Annotated[str, Field(min_length=1)] = "bgexp"
 
 
 class TrackedSettings(Section):
-    """What every tracked command has."""
+    """Settings of every tracked command."""
 
     runs_dir: Annotated[Path, Role.BOOKKEEPING]
     tracking: Annotated[Tracking, Role.BOOKKEEPING]
 
 
 class Common(TrackedSettings):
-    """What every command with a network has."""
+    """Settings of every command with a network."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     device: Annotated[Literal["auto", "cpu", "cuda"], Role.EXECUTION]
 
 
 class RunSelection(TrackedSettings):
-    """What every command over earlier runs has.
+    """Settings of every command over earlier runs.
 
     Attributes:
         runs: Words that name runs, as in `history.find_runs`.

@@ -17,7 +17,7 @@ from bgexp.config.roles import Role
 
 
 class QualityRules(Section):
-    """How a batch deals with images out of the ordinary.
+    """The rules for images of unusual size or shape.
 
     Attributes:
         enabled: Whether the rules are on.
@@ -38,7 +38,7 @@ class QualityRules(Section):
 
 
 class Flags(Section):
-    """From where on a result is flagged: shares of the picture or its border, parts, a score."""
+    """Thresholds beyond which a result is flagged: shares, numbers of parts, a score."""
 
     low_coverage: Share = 0.01
     high_coverage: Share = 0.95
@@ -47,16 +47,16 @@ class Flags(Section):
     low_confidence: Share = 0.8
 
 
-class Keep(Section):
-    """What results keep of their originals' files; `gps` counts only where `exif` is kept."""
+class KeptMetadata(Section):
+    """Metadata that results keep of their originals; `gps` counts only where `exif` is kept."""
 
     icc: bool = False
     exif: bool = False
     gps: bool = False
 
 
-def _share(value: Any) -> Any:  # noqa: ANN401
-    """A share, also as "2%"."""
+def _parse_share(value: Any) -> Any:  # noqa: ANN401
+    """Parse a share, also one like "2%"."""
     if isinstance(value, str) and value.endswith("%"):
         try:
             return float(value[:-1]) / 100
@@ -83,17 +83,17 @@ class BatchSettings(PipelineSettings):
     output: Annotated[Path, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]
     masks: bool
-    keep: Keep
+    keep: KeptMetadata
     quality: QualityRules
     flags: Flags
     max_megapixels: Annotated[float, Field(gt=0)]
-    max_failed: Annotated[Share, BeforeValidator(_share), Role.EXECUTION]
+    max_failed: Annotated[Share, BeforeValidator(_parse_share), Role.EXECUTION]
     timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
     dry_run: Annotated[bool, Role.BOOKKEEPING]
     overwrite: Annotated[bool, Role.BOOKKEEPING]
 
     @model_validator(mode="after")
-    def _jpeg_has_no_alpha(self) -> Self:
+    def _check_alpha(self) -> Self:
         if self.format == "jpeg" and self.cutout.background == "transparent":
             raise PydanticCustomError(
                 "whole", "format: a jpeg has no transparency (use png or webp, or another colour)"

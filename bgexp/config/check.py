@@ -12,7 +12,7 @@ from bgexp.errors import UserError
 
 
 def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN401
-    """The typed settings of a composed config (nested dicts).
+    """Check a composed config (nested dicts) and return the typed settings.
 
     Raises:
         UserError: one line for each wrong setting, with the key, what came and what is allowed.
@@ -24,12 +24,14 @@ def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN4
         # Of a choice that is not for this command, its other settings are wrong for that reason.
         named = [w["loc"][:-1] for w in wrong if w["loc"][-1:] == ("name",)]
         lines = [
-            _line(w) for w in wrong if w["loc"][-1:] == ("name",) or w["loc"][:-1] not in named
+            _format_error(w)
+            for w in wrong
+            if w["loc"][-1:] == ("name",) or w["loc"][:-1] not in named
         ]
         raise UserError("\n".join(lines)) from error
 
 
-def _line(wrong: Any) -> str:  # noqa: ANN401
+def _format_error(wrong: Any) -> str:  # noqa: ANN401
     # The location of a group with alternatives holds the alternative's name: no key of the user's.
     parts = [str(part) for part in wrong["loc"]]
     alternatives = {
@@ -62,8 +64,8 @@ def _line(wrong: Any) -> str:  # noqa: ANN401
     return f"{key}: {wrong['msg']} (got {wrong['input']!r})"
 
 
-def flattened(section: Section) -> dict[str, Any]:
-    """All settings by their dotted names, as parameters of a tracked run."""
+def flatten_settings(section: Section) -> dict[str, Any]:
+    """Return all settings by their dotted names, as parameters of a tracked run."""
     return flatten(section.model_dump(mode="json"))
 
 

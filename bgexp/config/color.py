@@ -13,7 +13,7 @@ _NAMED: dict[str, Color] = {
 
 
 def parse_color(text: str) -> Color:
-    """Reads a background: black, white, transparent or #rrggbb.
+    """Parse a background: black, white, transparent or #rrggbb.
 
     Returns:
         Red, green and blue from 0 to 255, or "transparent".

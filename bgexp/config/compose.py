@@ -25,8 +25,8 @@ _OWN = re.compile(
 _MAKES_CONFIG = re.compile(r"\$\{\s*oc\.(create|decode)")  # resolvers that turn text into config
 
 
-def conf_dir() -> Path:
-    """The folder of configs: the checkout's own, or the one inside the installed package."""
+def find_conf_dir() -> Path:
+    """Find the folder of configs: the checkout's own, or the one inside the installed package."""
     package = Path(__file__).parents[1]
     checkout = package.parent / "conf"
     if (package.parent / "pyproject.toml").is_file() and checkout.is_dir():
@@ -35,18 +35,18 @@ def conf_dir() -> Path:
 
 
 def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -> DictConfig:
-    """The composed config, `hydra` included.
+    """Compose the config, `hydra` included.
 
     Raises:
         UserError: an override or a config that cannot be; one line.
     """
     parse_overrides(overrides)
-    path = [f"hydra.searchpath=[{quoted(f'file://{extra.resolve()}')}]"] if extra else []
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    path = [f"hydra.searchpath=[{quote(f'file://{extra.resolve()}')}]"] if extra else []
+    with initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
         try:
             config = compose(command, [*overrides, *path], return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_one_line(command, overrides, error)) from error
+            raise UserError(_describe_error(command, overrides, error)) from error
         except (YAMLError, OSError, UnicodeError) as error:
             raise UserError(f"--config-dir: {' '.join(str(error).split())}") from error
     _refuse_code(config.hydra, "hydra")
@@ -54,13 +54,13 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
     return config
 
 
-def quoted(text: str) -> str:
-    """A text as a value in an override, whatever is in it."""
+def quote(text: str) -> str:
+    """Quote a text as a value in an override, whatever is in it."""
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """The settings without `hydra`, interpolations resolved.
+def resolve_config(config: DictConfig) -> dict[str, Any]:
+    """Return the settings without `hydra`, interpolations resolved.
 
     Raises:
         UserError: a value that has to be given is missing, or an interpolation leads nowhere.
@@ -80,7 +80,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    """The overrides as Hydra reads them.
+    """Parse overrides as Hydra does.
 
     Raises:
         UserError: one that it cannot read.
@@ -95,8 +95,8 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[str]]:
-    """The overrides of each job of a sweep, as Hydra's basic sweeper enumerates them.
+def list_combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[str]]:
+    """List the overrides of each job of a sweep, as Hydra's basic sweeper enumerates them.
 
     Raises:
         UserError: an override cannot be enumerated.
@@ -115,7 +115,7 @@ def combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[list[
 
 
 def _refuse_code(value: Any, key: str) -> None:  # noqa: ANN401
-    """A config is data: of what names code only Hydra's own launchers, sweepers and handlers pass.
+    """Refuse configs that name code other than Hydra's own launchers, sweepers and handlers.
 
     `hydra` is looked at whole: its `_target_` is instantiated, its logging's `class` and `()` too.
     """
@@ -133,7 +133,7 @@ def _refuse_code(value: Any, key: str) -> None:  # noqa: ANN401
 
 
 def _hide_credentials(config: DictConfig) -> None:
-    """Takes user and password out of the tracking address, wherever it comes from."""
+    """Take user and password out of the tracking address, wherever it comes from."""
     with suppress(OmegaConfBaseException):
         uri = OmegaConf.select(config, "tracking.uri")
         if "@" in str(uri):
@@ -142,59 +142,59 @@ def _hide_credentials(config: DictConfig) -> None:
             config.tracking.uri = use_credentials(str(uri))
 
 
-def _one_line(command: str, overrides: Sequence[str], error: Exception) -> str:
-    """What Hydra says over several lines, as: key, what came, what is allowed."""
+def _describe_error(command: str, overrides: Sequence[str], error: Exception) -> str:
+    """Describe Hydra's error in one line: key, what came, what is allowed."""
     text = str(error)
     several = re.search(r"Ambiguous value for argument '(.+)'", text)
     if several:
         return f"{several[1]}: several values are a sweep, which needs -m"
     if isinstance(error, MissingConfigException):
-        found = re.search(r"Could not find '(.+?)/([^/']+)'", text)
-        if found:
-            group, name = found.groups()
-            allowed = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-            return _hinted(
+        missing_choice = re.search(r"Could not find '(.+?)/([^/']+)'", text)
+        if missing_choice:
+            group, name = missing_choice.groups()
+            allowed = sorted(path.stem for path in (find_conf_dir() / group).glob("*.yaml"))
+            return _add_hint(
                 f"{group}: no such choice: {name!r} (allowed: {', '.join(allowed)})",
                 renamed.CHOICES.get((group, name)),
             )
     key = re.search(r"Could not override '(\S+)'\.\s+To append", text)
     if key:
-        return _unknown_key(command, overrides, key[1])
+        return _describe_unknown_key(command, overrides, key[1])
     group = re.search(r"Could not override '(\S+?)'\.?\s+No match in the defaults list", text)
     if group:
         return f"{group[1]}: no such group of settings"
     return " ".join(text.split())
 
 
-def _unknown_key(command: str, overrides: Sequence[str], key: str) -> str:
-    """Says which choice has no such key, and which key may have been meant."""
+def _describe_unknown_key(command: str, overrides: Sequence[str], key: str) -> str:
+    """Describe which choice has no such key, and which key may have been meant."""
     known: list[str] = []
-    for path in [conf_dir() / f"{command}.yaml", *conf_dir().glob("*/*.yaml")]:
+    for path in [find_conf_dir() / f"{command}.yaml", *find_conf_dir().glob("*/*.yaml")]:
         content = OmegaConf.load(path)
-        prefix = "" if path.parent == conf_dir() else f"{path.parent.name}."
-        known += [f"{prefix}{name}" for name in _leaves(content)]
+        prefix = "" if path.parent == find_conf_dir() else f"{path.parent.name}."
+        known += [f"{prefix}{name}" for name in _list_leaves(content)]
     group = key.partition(".")[0]
     choice = next((o for o in overrides if o.startswith(f"{group}=")), "")
     line = f"{key}: no such setting" + (f" with {choice}" if choice else "")
     owners = [
         path.stem
-        for path in sorted((conf_dir() / group).glob("*.yaml"))
-        if key in {f"{group}.{name}" for name in _leaves(OmegaConf.load(path))}
+        for path in sorted((find_conf_dir() / group).glob("*.yaml"))
+        if key in {f"{group}.{name}" for name in _list_leaves(OmegaConf.load(path))}
     ]
     if owners:
         return f"{line} (it belongs to {' and '.join(f'{group}={owner}' for owner in owners)})"
     close = difflib.get_close_matches(key, known, n=1)
-    return _hinted(line, renamed.SETTINGS.get(key) or next(iter(close), None))
+    return _add_hint(line, renamed.SETTINGS.get(key) or next(iter(close), None))
 
 
-def _hinted(line: str, name: str | None) -> str:
-    """A mistake's line with the name that may have been meant."""
+def _add_hint(line: str, name: str | None) -> str:
+    """Add to a mistake's line the name that may have been meant."""
     return f"{line} (did you mean {name}?)" if name else line
 
 
-def _leaves(config: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
+def _list_leaves(config: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401
     for name in config:
         if isinstance(OmegaConf.to_container(config).get(name), dict):  # type: ignore[union-attr]
-            yield from _leaves(config[name], f"{prefix}{name}.")
+            yield from _list_leaves(config[name], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

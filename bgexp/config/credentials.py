@@ -7,20 +7,20 @@ from urllib.parse import unquote
 _CREDENTIALS = re.compile(r"(?<=://)([^/?#]*)@")
 
 
-def without_credentials(uri: str) -> str:
-    """The address without user and password, as it may be shown and written.
+def strip_credentials(uri: str) -> str:
+    """Return the address without user and password, as it may be shown and written.
 
-    >>> without_credentials("https://me:secret@host:5000/path")
+    >>> strip_credentials("https://me:secret@host:5000/path")
     'https://host:5000/path'
     """
     return _CREDENTIALS.sub("", uri)
 
 
 def use_credentials(uri: str) -> str:
-    """Moves user and password from an address into MLflow's environment variables."""
-    found = _CREDENTIALS.search(uri)
-    if found:
-        user, _, password = found[1].partition(":")
+    """Move user and password from an address into MLflow's environment variables."""
+    match = _CREDENTIALS.search(uri)
+    if match:
+        user, _, password = match[1].partition(":")
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(user)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
-    return without_credentials(uri)
+    return strip_credentials(uri)

@@ -16,7 +16,7 @@ PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "i
 
 
 class _Detector(Section):
-    """What every detector has.
+    """Settings of every detector.
 
     Attributes:
         score_threshold: A detection counts where its score is above it (strictly).
@@ -38,7 +38,7 @@ class _Detector(Section):
     precision: Literal["fp32", "bf16", "fp16", "int8"] = "fp32"
 
     @model_validator(mode="after")
-    def _floor_is_below(self) -> Self:
+    def _check_floor(self) -> Self:
         if self.floor > self.lowest_score:
             raise PydanticCustomError(
                 "score_floor",
@@ -48,7 +48,7 @@ class _Detector(Section):
         return self
 
     @model_validator(mode="after")
-    def _backend_has_precision(self) -> Self:
+    def _check_precision(self) -> Self:
         allowed = PRECISIONS[self.backend]
         if self.precision not in allowed:
             raise PydanticCustomError(
@@ -131,7 +131,7 @@ DetectorSettings = Annotated[
 
 
 def check_instances(detector: Section, instances: str) -> None:
-    """A validator's part: a soft mask cannot be taken apart into instances."""
+    """Refuse settings that take a soft mask apart into instances."""
     if isinstance(detector, Rembg) and instances != "all":
         raise PydanticCustomError(
             "whole",

@@ -65,11 +65,13 @@ def load_settings(
     Raises:
         UserError: No such command, or a setting that is wrong; one line for each.
     """
-    from bgexp.config.compose import compose_config, plain  # Hydra, which takes a while
+    from bgexp.config.compose import compose_config, resolve_config  # Hydra, which takes a while
 
     if command not in SETTINGS:
         raise UserError(f"no such command: {command!r} (allowed: {', '.join(SETTINGS)})")
-    return check_settings(SETTINGS[command], plain(compose_config(command, overrides, config_dir)))
+    return check_settings(
+        SETTINGS[command], resolve_config(compose_config(command, overrides, config_dir))
+    )
 
 
 def write_overrides(settings: Mapping[str, Any]) -> list[str]:
@@ -78,26 +80,26 @@ def write_overrides(settings: Mapping[str, Any]) -> list[str]:
     >>> write_overrides({"refine": "grabcut", "detector": {"score_threshold": 0.7}})
     ["refine='grabcut'", 'detector.score_threshold=0.7']
     """
-    return list(_overrides(settings))
+    return list(_list_overrides(settings))
 
 
-def _overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _list_overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             if "name" in value:  # of a choice, such as a detector
                 yield f"{prefix}{key}={value['name']}"
             inner = {name: setting for name, setting in value.items() if name != "name"}
-            yield from _overrides(inner, f"{prefix}{key}.")
+            yield from _list_overrides(inner, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}={_written(value)}"
+            yield f"{prefix}{key}={_format_value(value)}"
 
 
-def _written(value: Any) -> str:  # noqa: ANN401
+def _format_value(value: Any) -> str:  # noqa: ANN401
     """Return a value in Hydra's grammar."""
-    from bgexp.config.compose import quoted
+    from bgexp.config.compose import quote
 
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_written, value))}]"
-    return quoted(str(value)) if isinstance(value, str | Path) else repr(value)
+        return f"[{','.join(map(_format_value, value))}]"
+    return quote(str(value)) if isinstance(value, str | Path) else repr(value)

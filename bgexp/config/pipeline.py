@@ -31,7 +31,7 @@ class PipelineSettings(Common):
     workers: Annotated[Positive | None, Role.EXECUTION]
 
     @model_validator(mode="after")
-    def _instances_are_found(self) -> Self:
+    def _check_instances(self) -> Self:
         check_instances(self.detector, self.combine.instances)
         return self
 

@@ -19,5 +19,5 @@ SETTINGS = {
     "flags.cut_by_frame": "flags.border_contact",
     "flags.unsure": "flags.low_confidence",
 }
-CHOICES = {("refine", "network"): "unet"}
+CHOICES = {("refine", "network"): "unet", ("training", "mask_network"): "unet"}
 COMMANDS = {"tune": "autotune"}

@@ -14,7 +14,7 @@ from bgexp.config.roles import Role
 
 
 class Combine(Section):
-    """How detections become one mask.
+    """The rule by which detections become one mask.
 
     Attributes:
         mask_threshold: A pixel is foreground where the soft mask is above it (strictly).
@@ -34,13 +34,13 @@ class Combine(Section):
 
 
 class NoRefinement(Section):
-    """The mask stays as the detector made it."""
+    """No refinement: the mask stays as the detector made it."""
 
     name: Literal["none"] = "none"
 
 
 class GrabCut(Section):
-    """How GrabCut refines a mask.
+    """Settings of the refinement by GrabCut.
 
     Attributes:
         iterations: Times that colours are learned and the edge is cut.
@@ -59,7 +59,7 @@ class GrabCut(Section):
 
 
 class GuidedFilter(Section):
-    """How the guided filter refines a mask.
+    """Settings of the refinement by a guided filter.
 
     Attributes:
         iterations: Passes of the filter.
@@ -75,7 +75,7 @@ class GuidedFilter(Section):
 
 
 class UNet(Section):
-    """How the mask network refines a mask.
+    """Settings of the refinement by the U-Net.
 
     Attributes:
         weights: null: the shipped file; or a .safetensors file that bgexp train wrote.
@@ -97,12 +97,12 @@ class UNet(Section):
 Refine = Annotated[NoRefinement | GrabCut | GuidedFilter | UNet, Field(discriminator="name")]
 
 
-def _color(text: str) -> str:
+def _check_color(text: str) -> str:
     parse_color(text)
     return text
 
 
 class Cutout(Section):
-    """What lies behind the foreground: black, white, transparent or #rrggbb."""
+    """The colour behind the foreground: black, white, transparent or #rrggbb."""
 
-    background: Annotated[str, AfterValidator(_color)] = "black"
+    background: Annotated[str, AfterValidator(_check_color)] = "black"

@@ -1,4 +1,4 @@
-"""Settings of a sweep that chooses by itself; they are those of the sweep and of no job."""
+"""Settings of a sweep that chooses its values; they are those of the sweep and of no job."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from bgexp.config.base import Positive, Section
 
 
 class OptunaSweep(Section):
-    """How Optuna chooses.
+    """Settings of a study in which Optuna proposes the values.
 
     Attributes:
         study: The name of its folder, where the study is kept and goes on.

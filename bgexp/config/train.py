@@ -27,10 +27,10 @@ class Composites(Section):
 
 
 class TrainLoop(Section):
-    """How long and how fast.
+    """The length and the pace of a training.
 
     Attributes:
-        steps: At most so many.
+        steps: The maximum number of steps.
         batch_size: Pictures a step, on each device.
         image_size: The longer side of the pictures, in pixels.
         learning_rate: After the warm-up, before the cosine.
@@ -39,7 +39,7 @@ class TrainLoop(Section):
         weight_decay: AdamW's.
         ema_decay: Of the moving average of the weights, which is what is kept.
         validate_every: Steps between two validations; a checkpoint is written after each.
-        validation_images: At most so many unseen pictures.
+        validation_images: The maximum number of unseen pictures.
         validation_share: Of the images of `pairs` and `coco`, kept out of training.
         patience: Training ends after so many validations without a better one; null: never.
         workers: Processes that make the pictures; 0: none beside the training.
@@ -77,7 +77,7 @@ class TrainSettings(Common):
     detector: ObjectDetectorSettings
     refine: UNet
     loop: TrainLoop
-    network: Literal["detector", "refiner"]
+    network: Literal["detector", "unet"]
     init: Literal["weights", "backbone", "random"]
     backbone: Annotated[Path | None, Role.LOCATION]
     classes: Literal["object", "dataset"]
@@ -86,7 +86,7 @@ class TrainSettings(Common):
     resume: bool
 
     @model_validator(mode="after")
-    def _backbone_is_named(self) -> Self:
+    def _check_backbone(self) -> Self:
         if self.init == "backbone" and self.backbone is None:
             raise PydanticCustomError("whole", "backbone: init=backbone needs a file here")
         return self

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, read_bytes
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class CocoImage:
             for annotation in self.annotations
         ]
         masks = [annotation.segmentation for annotation in self.annotations]
-        return sha256_bytes(b"\n".join([to_json([self.height, self.width, rows]), *masks]))
+        return hash_bytes(b"\n".join([to_json([self.height, self.width, rows]), *masks]))
 
 
 def read_coco(
@@ -122,7 +122,7 @@ def _check_content(content: _File, names: Mapping[int, str], root: Path) -> list
     if not images:
         raise ValueError("no images")
     folders: dict[str, str] = {}
-    outside = [image.file_name for image in images if _leads_out(root, image.file_name, folders)]
+    outside = [image.file_name for image in images if _is_outside(root, image.file_name, folders)]
     _raise_if_any("a file_name that leads out of dataset.images", outside)
     paths = [PurePosixPath(image.file_name).as_posix() for image in images]
     ids = [image.id for image in images]
@@ -138,7 +138,7 @@ def _check_content(content: _File, names: Mapping[int, str], root: Path) -> list
     return paths
 
 
-def _leads_out(root: Path, name: str, folders: dict[str, str]) -> bool:
+def _is_outside(root: Path, name: str, folders: dict[str, str]) -> bool:
     """Return whether a name leads out of the root, on Windows too; `folders` caches real paths."""
     path = PurePosixPath(name).as_posix()
     if name[:1] == "/" or name[1:2] == ":" or path == "." or ".." in path.split("/"):
@@ -160,8 +160,8 @@ def _find_repeated(values: Iterable[object]) -> list[object]:
 
 def _raise_if_any(problem: str, values: Sequence[object]) -> None:
     if values:
-        more = f" (and {len(values) - 1} more)" if len(values) > 1 else ""
-        raise ValueError(f"{problem}: {values[0]!r}{more}")
+        suffix = f" (and {len(values) - 1} more)" if len(values) > 1 else ""
+        raise ValueError(f"{problem}: {values[0]!r}{suffix}")
 
 
 def _describe_error(error: Exception) -> str:

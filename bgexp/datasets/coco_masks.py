@@ -19,7 +19,7 @@ Runs = dict[str, Any]  # as pycocotools encodes a mask: size [H, W], counts byte
 _LONGEST = 2e6  # pixels; rleFrPoly takes about 40 bytes a pixel of a polygon's outline
 
 
-def truth_mask(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
+def decode_truth(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Return the union of an image's masks as HxW bool, True = foreground.
 
     Crowds are in it: a crowd is many objects that nobody outlined one by one, and no background.
@@ -31,31 +31,29 @@ def truth_mask(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
     Raises:
         ImageError: They are of an image of another size, or one of them is invalid.
     """
-    masks = encoded_masks(image, size)
+    masks = encode_masks(image, size)
     return _decode_runs(mask.merge(masks), size) if masks else np.zeros(size, np.bool_)
 
 
-def instance_masks(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
+def decode_instances(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
     """Return the mask of each single object by its annotation's id, HxW bool; no crowds.
 
-    Arguments and errors as in `truth_mask`.
+    Arguments and errors as in `decode_truth`.
     """
-    masks = zip(image.annotations, encoded_masks(image, size), strict=True)
+    masks = zip(image.annotations, encode_masks(image, size), strict=True)
     return {a.id: _decode_runs(runs, size) for a, runs in masks if not a.iscrowd}
 
 
-def encoded_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
-    """Return the mask of each annotation; arguments and errors as in `truth_mask`."""
+def encode_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
+    """Return the mask of each annotation; arguments and errors as in `decode_truth`."""
     if (image.height, image.width) != size:
         height, width = size
-        expected_size = f"{image.width}x{image.height}"
-        raise ImageError(
-            f"its annotations are of {expected_size} pixels, the upright image {width}x{height}"
-        )
+        sizes = f"{image.width}x{image.height} pixels, the upright image {width}x{height}"
+        raise ImageError(f"its annotations are of {sizes}")
     return [_encode_annotation(annotation, size) for annotation in image.annotations]
 
 
-def encoded_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
+def encode_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
     """Return a mask from the pixels at which it changes, counted down the columns, from False.
 
     A pixel that is named twice is no change: pycocotools stops at a run of no length.
@@ -121,7 +119,7 @@ def _encode_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> Runs:
     is_valid = runs.dtype.kind in "iu" and runs.ndim == 1 and runs.min() >= 0 and runs.max() <= area
     if not is_valid or runs.sum() != area:
         raise ValueError("runs that do not add up to the image")
-    return encoded_runs(np.cumsum(runs[:-1]), size)
+    return encode_runs(np.cumsum(runs[:-1]), size)
 
 
 def _parse_runs(text: str) -> list[int]:

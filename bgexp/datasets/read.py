@@ -16,11 +16,11 @@ from stat import S_ISREG
 
 from bgexp.config.datasets import Coco, Folder, Pairs, Sample
 from bgexp.datasets.coco import CocoImage, read_coco
-from bgexp.datasets.sampling import choose
+from bgexp.datasets.sampling import sample_items
 from bgexp.errors import UserError
 from bgexp.images.decode import SUFFIXES
-from bgexp.system.hashing import sha256_bytes, sha256_file
-from bgexp.system.listing import all_files, escaped
+from bgexp.system.hashing import hash_bytes, hash_file
+from bgexp.system.listing import escape_path, list_all_files
 
 _HERE = Path(__file__).parents[1] / "sample"
 _SAMPLE = Pairs(name="pairs", images=_HERE / "images", masks=_HERE / "masks")
@@ -34,7 +34,7 @@ _REASONS: dict[type, str] = {
 class Item:
     """One image and its truth; the hashes are "" where the bytes cannot be read."""
 
-    path: str  # relative to the dataset's root, POSIX, `escaped`; unique
+    path: str  # relative to the dataset's root, POSIX, `escape_path`; unique
     category: str  # the folder part of the path; "." at the top level
     file: Path  # absolute, as is the mask
     mask: Path | None
@@ -56,7 +56,7 @@ class Dataset:
     def digest(self) -> str:
         """Return the SHA-256 over each item's path, image hash and mask hash, but not the root."""
         rows = [[item.path, item.sha256, item.mask_sha256] for item in self.items]
-        return sha256_bytes(json.dumps(rows).encode())
+        return hash_bytes(json.dumps(rows).encode())
 
     @property
     def n_with_truth(self) -> int:
@@ -85,7 +85,7 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
     def make_item(path: str) -> Item:
         return _make_item(path, images[path], masks.get(path), annotations.get(path))
 
-    selected = choose(images, settings.subset or len(images), seed)
+    selected = sample_items(images, settings.subset or len(images), seed)
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         return Dataset(settings.name, root, tuple(pool.map(make_item, selected)), len(images))
 
@@ -110,7 +110,7 @@ def _hash_file(file: Path) -> str:
 @lru_cache(maxsize=1_000_000)
 def _hash_once(file: Path, *_state: int) -> str:
     """Hash each file once for all jobs of a sweep; a run checks again what it decodes."""
-    return sha256_file(file)
+    return hash_file(file)
 
 
 def _read_annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
@@ -121,21 +121,21 @@ def _read_annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
     except OSError as error:
         raise _describe_os_error("dataset.images", error) from error
     except UserError as error:  # its message may quote names from the file
-        raise _user_error(str(error)) from error
+        raise _make_user_error(str(error)) from error
     if not any(os.path.exists(root / path) for path in images):  # noqa: PTH110  # never raises
-        raise _user_error(f"dataset.images: no image of {settings.annotations} is in {root}")
+        raise _make_user_error(f"dataset.images: no image of {settings.annotations} is in {root}")
     return images
 
 
 def _list_pairs(root: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return images and masks, both by the image's path; one folder may lie in the other."""
     if root == truth:
-        raise _user_error(f"dataset.masks: the same folder as dataset.images: {truth}")
+        raise _make_user_error(f"dataset.masks: the same folder as dataset.images: {truth}")
     images = _list_images("dataset.images", root, without=truth)
     masks = _list_images("dataset.masks", truth, without=root)
     if not (owners := _match_masks(images, masks)):
         hint = f"that of {min(images)} is {min(images)}.png or has the same stem"
-        raise _user_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
+        raise _make_user_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
     return images, {image: masks[mask] for mask, image in owners.items()}
 
 
@@ -152,7 +152,7 @@ def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
         rivals = [owners[mask] for mask in matches if mask in owners] + [image]
         if len(matches) > 1 or len(rivals) > 1:
             clash = f"{', '.join(matches)} for {', '.join(rivals)}"
-            raise _user_error(
+            raise _make_user_error(
                 f"dataset.masks: ambiguous: {clash}; a mask named {full} would be clear"
             )
         owners |= dict.fromkeys(matches, image)
@@ -163,17 +163,19 @@ def _list_images(key: str, root: Path, without: Path | None = None) -> dict[str,
     """Return the files with an image's suffix by their escaped path below the root, sorted."""
     images: dict[str, Path] = {}
     try:
-        files = all_files(root, [without] if without else [])
+        files = list_all_files(root, [without] if without else [])
     except OSError as error:
         raise _describe_os_error(key, error) from error
     for entry in files:
         if entry.closed.startswith("unreadable"):
-            raise _user_error(f"{key}: {entry.closed}: {entry.file}")
+            raise _make_user_error(f"{key}: {entry.closed}: {entry.file}")
         if not entry.closed and entry.file.suffix.lower() in SUFFIXES:
             images[entry.path] = entry.file
     if not images:
         suffixes = " ".join(sorted(SUFFIXES))
-        raise _user_error(f"{key}: no images in {root} (looked for {suffixes}; links do not count)")
+        raise _make_user_error(
+            f"{key}: no images in {root} (looked for {suffixes}; links do not count)"
+        )
     return images
 
 
@@ -183,9 +185,9 @@ def _resolve(path: Path) -> Path:
 
 def _describe_os_error(key: str, error: OSError) -> UserError:
     reason = _REASONS.get(type(error), error.strerror)
-    return _user_error(f"{key}: {reason}: {error.filename}")
+    return _make_user_error(f"{key}: {reason}: {error.filename}")
 
 
-def _user_error(message: str) -> UserError:
+def _make_user_error(message: str) -> UserError:
     """Return the error as one line, whatever a name holds: a newline, a terminal escape."""
-    return UserError("".join(c if c.isprintable() else repr(c)[1:-1] for c in escaped(message)))
+    return UserError("".join(c if c.isprintable() else repr(c)[1:-1] for c in escape_path(message)))

@@ -32,7 +32,7 @@ class FoldedSequential(nn.Sequential):
         return x
 
 
-def mobilenet_blocks(last: int) -> FoldedSequential:
+def build_mobilenet_blocks(last: int) -> FoldedSequential:
     """Build MobileNetV2's blocks 0 to `last` with frozen norms, the first ones not trainable."""
     plain = mobilenet_v2(weights=None, norm_layer=FrozenBatchNorm2d).features
     blocks = _fold_sequentials(plain[: last + 1])

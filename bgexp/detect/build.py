@@ -33,7 +33,7 @@ from bgexp.detect.inference_server import (
     InferenceServer,
     ServerAddress,
     SharedDetector,
-    shared_network,
+    start_server,
 )
 from bgexp.detect.maskrcnn import MaskRCNNDetector, make_batch, make_picture, read_limits
 from bgexp.detect.rembg import build_rembg, find_model, load_runtime
@@ -47,7 +47,7 @@ from bgexp.detect.weights import (
 )
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
-from bgexp.system.provenance import package_versions, source_hash
+from bgexp.system.provenance import find_package_versions, hash_sources
 
 COCO: dict[str, WeightsEnum] = {
     "maskrcnn_resnet50_fpn": MaskRCNN_ResNet50_FPN_Weights.COCO_V1,
@@ -110,14 +110,14 @@ def wants_one_process(device: torch.device) -> bool:
 
 
 @contextmanager
-def common_network(
+def share_network(
     settings: DetectorSettings, device: torch.device
 ) -> Iterator[InferenceServer | None]:
     """Start the workers' inference server where the device wants one; rembg runs on CPUs only."""
     if isinstance(settings, Rembg) or not wants_one_process(device):
         yield None
         return
-    with shared_network(partial(build_maskrcnn, settings, device)) as server:
+    with start_server(partial(build_maskrcnn, settings, device)) as server:
         yield server
 
 
@@ -139,7 +139,7 @@ def _build_openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: 
     identity = {
         "weights": weights.sha256,
         "settings": json.dumps(dump_without(settings, *NOT_NETWORK) | {"precision": None}),
-        "network": source_hash("detect"),
+        "network": hash_sources("detect"),
     }
 
     def read_pictures() -> Iterator[torch.Tensor]:
@@ -150,7 +150,7 @@ def _build_openvino(settings: ObjectDetectorSettings, model: MaskRCNN, weights: 
     return build_openvino_dense(model, settings.precision, identity, read_pictures)
 
 
-def cached_detector(
+def build_cached_detector(
     settings: DetectorSettings,
     device: torch.device,
     weights: Weights,
@@ -165,9 +165,9 @@ def cached_detector(
         "architecture": dump_without(settings, *NOT_NETWORK),
         "weights": weights.sha256,
         "device": device.type,
-        "loader and network": source_hash(*LOADER_AND_NETWORK),
-        "versions": runtime_versions(settings)
-        | {name: version for name, version in package_versions().items() if name in PACKAGES},
+        "loader and network": hash_sources(*LOADER_AND_NETWORK),
+        "versions": find_runtime_versions(settings)
+        | {name: version for name, version in find_package_versions().items() if name in PACKAGES},
     }
     return CachedDetector(
         lambda: build_detector(settings, device, address),
@@ -178,7 +178,7 @@ def cached_detector(
     )
 
 
-def runtime_versions(settings: DetectorSettings) -> dict[str, str]:
+def find_runtime_versions(settings: DetectorSettings) -> dict[str, str]:
     """Return the versions of the packages that only this detector computes with."""
     if isinstance(settings, Rembg):
         return {"onnxruntime": load_runtime().__version__}
@@ -215,7 +215,7 @@ def find_weights(settings: DetectorSettings) -> Weights:
     return locate_weights(settings.weights)
 
 
-def class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
+def list_class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
     """Return the detector's class names by id; None where it knows no classes, only objects."""
     if isinstance(settings, Demo | Rembg):
         return None
@@ -241,7 +241,7 @@ def find_label_ids(settings: ObjectDetectorSettings) -> frozenset[int] | None:
     labels: Sequence[str | int] | None = settings.labels
     if labels is None:
         return None
-    names = class_names(settings) or OBJECT
+    names = list_class_names(settings) or OBJECT
     ids_by_name = {
         name: number
         for number, name in enumerate(names)

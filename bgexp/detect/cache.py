@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from bgexp.detect.detections import Detections, DetectorOutput, Selection, SoftMask
 from bgexp.detect.detector import Detector
 from bgexp.system.atomic import TEMPORARY, write_whole
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 _ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
 _ARRAYS = ("boxes", "labels", "scores", "masks")
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class Entry:
     """A detector's output, all above a score floor, and how many ms the network took for it."""
 
-    found: DetectorOutput
+    output: DetectorOutput
     network_ms: float
 
 
@@ -51,7 +51,7 @@ class DetectionCache:
 
     def get(self, key: str, floor: float) -> Entry | None:
         """Return the entry if its floor is at or below this one, without the scores between."""
-        path = self._path(key)
+        path = self._get_path(key)
         try:
             entry, lowest = _decode(path.read_bytes(), key)
         except FileNotFoundError:
@@ -63,22 +63,22 @@ class DetectionCache:
             return None
         with suppress(OSError):
             os.utime(path)  # a file's time tells its last use
-        if isinstance(entry.found, SoftMask):
+        if isinstance(entry.output, SoftMask):
             return entry
-        return Entry(entry.found.select(entry.found.scores > floor), entry.network_ms)
+        return Entry(entry.output.select(entry.output.scores > floor), entry.network_ms)
 
     def put(self, key: str, floor: float, entry: Entry) -> None:
         """Write an entry; where the disk refuses, only log it: a run needs no cache."""
         data = _encode(key, floor, entry)
         try:
-            write_whole(self._path(key), data)
+            write_whole(self._get_path(key), data)
             self._bytes_since_trim += len(data)
             if self._bytes_since_trim > self._max_bytes / 20:
                 self._trim()
         except OSError as error:
             log.warning("the detection cache in %s cannot be written: %s", self._folder, error)
 
-    def _path(self, key: str) -> Path:
+    def _get_path(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.npz"
 
     def _trim(self) -> None:
@@ -105,7 +105,7 @@ class DetectionCache:
 
 
 class CachedDetector:
-    """Decorates a detector: a file that is in the cache is not computed again.
+    """A detector behind a cache: a file that is in the cache is not computed again.
 
     The network is built for the first file that is not in the cache.
     """
@@ -124,16 +124,16 @@ class CachedDetector:
         self._cache, self._identity, self._floor = cache, identity, floor
         self.selection = selection
 
-    def of_file(self, sha256: str) -> "FileDetector":
+    def for_file(self, sha256: str) -> "FileDetector":
         """Return a detector for the image in the file of this hash."""
         return FileDetector(self, sha256)
 
     def detect_file(self, image: NDArray[np.uint8], sha256: str) -> tuple[Entry, bool]:
         """Detect in a file's image, HxWx3 uint8 RGB; return the entry and whether it was cached."""
-        key = sha256_bytes(json.dumps([sha256, self._identity], sort_keys=True).encode())
+        key = hash_bytes(json.dumps([sha256, self._identity], sort_keys=True).encode())
         entry = self._cache.get(key, self._floor) if self._cache is not None else None
         size = image.shape[:2]
-        if entry is not None and (entry.found.height, entry.found.width) == size:
+        if entry is not None and (entry.output.height, entry.output.width) == size:
             return entry, True
         if self._network is None:
             self._network = self._build()
@@ -163,11 +163,11 @@ class FileDetector:
         """Detect in the file's image, HxWx3 uint8 RGB."""
         entry, self.cached = self._detector.detect_file(image, self._sha256)
         self.network_ms = entry.network_ms
-        return entry.found
+        return entry.output
 
 
 def _encode(key: str, floor: float, entry: Entry) -> bytes:
-    detections = entry.found
+    detections = entry.output
     names = _ARRAYS if isinstance(detections, Detections) else ("mask",)
     file = BytesIO()
     np.savez_compressed(

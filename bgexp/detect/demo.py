@@ -15,8 +15,8 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from bgexp.detect.backbone import mobilenet_blocks
-from bgexp.detect.maskrcnn import fix_strides
+from bgexp.detect.backbone import build_mobilenet_blocks
+from bgexp.detect.maskrcnn import set_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
@@ -33,7 +33,7 @@ def build_demo_model(image_size: int = 352) -> MaskRCNN:
     """Build the model with random weights; it scales images to a longer side of image_size."""
     levels = [str(number) for number in range(len(BLOCKS))]
     backbone = BackboneWithFPN(
-        mobilenet_blocks(max(BLOCKS)),
+        build_mobilenet_blocks(max(BLOCKS)),
         return_layers=dict(zip(map(str, BLOCKS), levels, strict=True)),
         in_channels_list=list(BLOCKS.values()),
         out_channels=CHANNELS,
@@ -58,4 +58,4 @@ def build_demo_model(image_size: int = 352) -> MaskRCNN:
         mask_head=MaskRCNNHeads(CHANNELS, (128, 128, 128), dilation=1),
         mask_predictor=MaskRCNNPredictor(128, 128, num_classes=2),
     )
-    return fix_strides(model, 3, 5)
+    return set_strides(model, 3, 5)

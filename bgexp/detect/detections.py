@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Selection:
-    """Which detections count.
+    """The rule by which detections count.
 
     Attributes:
         score_threshold: Those whose score is above it (strictly).
@@ -49,12 +49,12 @@ class Detections:
     def __post_init__(self) -> None:
         n = len(self.scores)
         side = self.masks.shape[-1] if self.masks.ndim else 0
-        _expect("scores", self.scores, (n,), "(n,) float32")
-        _expect("boxes", self.boxes, (n, 4), "(n, 4) float32")
-        _expect("labels", self.labels, (n,), "(n,) int64")
-        _expect("masks", self.masks, (n, side, side), "(n, m, m) uint8")
-        _expect_unit("scores", self.scores)
-        _expect_corners(self.boxes)
+        _check_array("scores", self.scores, (n,), "(n,) float32")
+        _check_array("boxes", self.boxes, (n, 4), "(n, 4) float32")
+        _check_array("labels", self.labels, (n,), "(n,) int64")
+        _check_array("masks", self.masks, (n, side, side), "(n, m, m) uint8")
+        _check_unit_range("scores", self.scores)
+        _check_corners(self.boxes)
         if self.height < 1 or self.width < 1:
             raise ValueError(f"height, width: expected at least 1, got {self.height}, {self.width}")
 
@@ -62,10 +62,10 @@ class Detections:
         return len(self.scores)
 
     def select(
-        self, which: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int] | Sequence[bool]
+        self, index: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int] | Sequence[bool]
     ) -> "Detections":
         """Return only the detections that an index array or an (N,) bool array names."""
-        rows = np.asarray(which)
+        rows = np.asarray(index)
         if rows.dtype != np.bool_:
             rows = rows.astype(np.int64)  # an empty list comes as float64
         return replace(
@@ -110,13 +110,15 @@ class SoftMask:
 DetectorOutput = Detections | SoftMask
 
 
-def _expect(name: str, array: NDArray[np.generic], shape: tuple[int, ...], expected: str) -> None:
+def _check_array(
+    name: str, array: NDArray[np.generic], shape: tuple[int, ...], expected: str
+) -> None:
     if array.shape != shape or array.dtype.name != expected.rsplit(" ", 1)[1]:
         n = f" with n = {shape[0]}" if name != "scores" else ""
         raise ValueError(f"{name}: expected {expected}{n}, got {array.shape} {array.dtype}")
 
 
-def _expect_unit(name: str, array: NDArray[np.float32]) -> None:
+def _check_unit_range(name: str, array: NDArray[np.float32]) -> None:
     # Written so that NaN fails too.
     if array.size and not (array.min() >= 0 and array.max() <= 1):
         raise ValueError(
@@ -124,7 +126,7 @@ def _expect_unit(name: str, array: NDArray[np.float32]) -> None:
         )
 
 
-def _expect_corners(boxes: NDArray[np.float32]) -> None:
+def _check_corners(boxes: NDArray[np.float32]) -> None:
     bad = ~(np.isfinite(boxes).all(axis=1) & (boxes[:, :2] <= boxes[:, 2:]).all(axis=1))
     if bad.any():
         raise ValueError(

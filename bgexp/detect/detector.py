@@ -9,7 +9,7 @@ from bgexp.detect.detections import DetectorOutput, Selection
 
 
 class Detector(Protocol):
-    """Anything that finds objects in an image, or the soft mask of all of them.
+    """A network that finds objects in an image, or the soft mask of all of them.
 
     Attributes:
         selection: Which detections count; of no use where it finds a soft mask.

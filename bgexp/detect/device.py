@@ -4,7 +4,7 @@ import cv2
 import torch
 
 from bgexp.errors import UserError
-from bgexp.system.cores import share_of_cores
+from bgexp.system.cores import count_own_cores
 
 Device = torch.device
 CPU = Device("cpu")
@@ -22,7 +22,7 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda" if use_cuda else "cpu")
 
 
-def device_name(device: torch.device) -> str:
+def get_device_name(device: torch.device) -> str:
     """Return the GPU's name, or the instruction set of the CPU's kernels."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
@@ -31,7 +31,7 @@ def device_name(device: torch.device) -> str:
 
 def describe_device(requested: str, device: torch.device) -> dict[str, str]:
     """Return the device as a summary has it: as it was asked for, its type and its name."""
-    return {"requested": requested, "used": device.type, "name": device_name(device)}
+    return {"requested": requested, "used": device.type, "name": get_device_name(device)}
 
 
 def limit_threads() -> None:
@@ -39,7 +39,7 @@ def limit_threads() -> None:
 
     A launcher that starts several jobs at once gives each its share.
     """
-    cv2.setNumThreads(share_of_cores())
+    cv2.setNumThreads(count_own_cores())
 
 
 def use_threads(threads: int) -> None:

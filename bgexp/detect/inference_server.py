@@ -36,7 +36,7 @@ from bgexp.detect.device import use_threads
 from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, Picture, make_picture
 from bgexp.errors import UserError
 from bgexp.system.shared_memory import allocate, attach
-from bgexp.system.workers import CONTEXT, TaskFailure, begin_service
+from bgexp.system.workers import CONTEXT, TaskFailure, follow_parent
 
 MOST_AT_ONCE = 8  # pictures in a batch
 _DIED = "the process of the network died"
@@ -51,7 +51,7 @@ Build = Callable[[], MaskRCNNDetector]
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where the inference server listens, and the key that authenticates a worker."""
+    """The inference server's address, and the key that authenticates a worker."""
 
     where: str | tuple[str, int]
     key: bytes
@@ -96,7 +96,7 @@ class NetworkLostError(Exception):
 
 
 class SharedDetector:
-    """Asks the network of another process; one for each worker.
+    """A worker's client of the inference server.
 
     Attributes:
         selection: Which detections count.
@@ -146,7 +146,7 @@ def _view_pixels(memory: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray
 
 
 @contextmanager
-def shared_network(build: Build) -> Iterator[InferenceServer]:
+def start_server(build: Build) -> Iterator[InferenceServer]:
     """Start the network's process, which lives as long as the context.
 
     The network is loaded when the first worker connects: where all is cached, none does.
@@ -175,7 +175,7 @@ Request = tuple[Picture, Connection]
 
 def _serve(build: Build, pipe: Connection) -> None:
     """Run the network's process until it is killed or its pipe closes."""
-    begin_service()
+    follow_parent()
     use_threads(1)  # the cores are the workers'
     # An abstract address leaves no file behind, even if the process is killed.
     where = f"\0bgexp-{secrets.token_hex(16)}" if sys.platform == "linux" else None
@@ -191,7 +191,7 @@ def _serve(build: Build, pipe: Connection) -> None:
 
 
 class _Service:
-    """Its threads: one accepts workers, one for each worker reads, one has the network."""
+    """The server's threads: one accepts workers, one per worker reads, one runs the network."""
 
     def __init__(self, build: Build, key: bytes) -> None:
         self._build, self._key = build, key

@@ -23,7 +23,7 @@ from bgexp.detect.fast_convolutions import optimize_convolutions
 from bgexp.detect.roi_align import RoIAlign
 
 
-def fix_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
+def set_strides(model: MaskRCNN, finest: int, coarsest: int) -> MaskRCNN:
     """Set the strides of the RoI poolers' feature maps; return the model.
 
     By default they guess them from the first picture they see and keep that for all others: a
@@ -67,7 +67,7 @@ class Picture:
 
 def make_picture(image: NDArray[np.uint8], limits: Limits) -> Picture:
     """Scale an image, HxWx3 uint8 RGB, on the CPU, so that every device gets the same pixels."""
-    thick = _thicken(image, limits.longer)
+    thick = _pad_thin_image(image, limits.longer)
     height, width = thick.shape[:2]
     scale = min(limits.shorter / min(height, width), limits.longer / max(height, width))
     size = int(height * scale), int(width * scale)
@@ -168,7 +168,7 @@ class MaskRCNNDetector:
 
 
 class _PrecomputedHead(nn.Module):
-    """Returns the outputs of the RPN's head that the dense part computed."""
+    """An RPN head whose outputs the dense part has already computed."""
 
     objectness: tuple[Tensor, ...]
     deltas: tuple[Tensor, ...]
@@ -192,7 +192,7 @@ def _set_up_heads(heads: RoIHeads, dtype: torch.dtype) -> None:
     heads.mask_predictor = nn.Sequential(heads.mask_predictor.to(dtype), _Float())
 
 
-def _thicken(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+def _pad_thin_image(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     """Pad an image that is so thin that no pixel would be left of it at the network's size."""
     height, width = image.shape[:2]
     least = max(height, width) / longest

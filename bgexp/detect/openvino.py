@@ -20,7 +20,7 @@ from torchvision.models.detection import MaskRCNN
 from bgexp.detect.backbone import fold_norms
 from bgexp.detect.dense import Dense, DenseNetwork, DenseOutput
 from bgexp.errors import UserError
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 if TYPE_CHECKING:
     from openvino import Model
@@ -44,7 +44,7 @@ def load_openvino() -> Any:  # noqa: ANN401
     return openvino
 
 
-def runs_bf16() -> bool:
+def supports_bf16() -> bool:
     """Return whether this CPU has bf16 instructions."""
     core = load_openvino().Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -69,7 +69,7 @@ def build_openvino_dense(
     """
     openvino = load_openvino()
     core = openvino.Core()
-    if precision == "bf16" and not runs_bf16():
+    if precision == "bf16" and not supports_bf16():
         raise UserError("detector.precision: bf16: this processor has none (allowed: fp32, int8)")
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -99,7 +99,7 @@ def _cache_network(identity: dict[str, str], make: "Callable[[], Model]") -> Pat
     """Return the file of a network, made by the first process that needs it."""
     openvino = load_openvino()
     key_parts = {**identity, "openvino": openvino.__version__, "torch": torch.__version__}
-    key = sha256_bytes(json.dumps(key_parts, sort_keys=True).encode())[:32]
+    key = hash_bytes(json.dumps(key_parts, sort_keys=True).encode())[:32]
     folder = Path(torch.hub.get_dir()) / "bgexp"
     target = folder / key
     folder.mkdir(parents=True, exist_ok=True)

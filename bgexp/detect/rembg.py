@@ -137,7 +137,7 @@ def find_model(settings: Rembg) -> Weights:
             )
         return locate_weights(Path(settings.model).expanduser(), key=KEY)
     name = f"{settings.model}.onnx"
-    folders = _model_folders(settings.model)
+    folders = _list_model_folders(settings.model)
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)
     if path is None:
         raise UserError(
@@ -150,7 +150,7 @@ def find_model(settings: Rembg) -> Weights:
     return locate_weights(path, settings.model, key=KEY)
 
 
-def _model_folders(model: str) -> list[Path]:
+def _list_model_folders(model: str) -> list[Path]:
     """Return the folders that rembg searches: its present one and that of its earlier versions."""
     data = os.environ.get("XDG_DATA_HOME")
     old = Path(os.environ.get("U2NET_HOME") or f"{data or '~'}/.u2net").expanduser()

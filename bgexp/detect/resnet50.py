@@ -9,7 +9,7 @@ from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
 from torchvision.ops import FrozenBatchNorm2d
 
 from bgexp.config.detectors import MaskRcnnResnet50Fpn, MaskRcnnResnet50FpnV2
-from bgexp.detect.maskrcnn import fix_strides
+from bgexp.detect.maskrcnn import set_strides
 
 LEVELS = 2, 5  # strides 4 to 32
 N_CLASSES = 91  # COCO's ids reach 90; 0 is the background
@@ -31,7 +31,7 @@ def build_resnet50_model(settings: MaskRcnnResnet50Fpn, n_classes: int = N_CLASS
         max_size=settings.max_size,
         box_detections_per_img=settings.detections_per_image,
     )
-    return fix_strides(model, *LEVELS)
+    return set_strides(model, *LEVELS)
 
 
 def build_resnet50_v2_model(
@@ -49,4 +49,4 @@ def build_resnet50_v2_model(
         max_size=settings.max_size,
         box_detections_per_img=settings.detections_per_image,
     )
-    return fix_strides(model, *LEVELS)
+    return set_strides(model, *LEVELS)

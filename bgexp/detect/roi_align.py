@@ -14,7 +14,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 
 class RoIAlign(nn.Module):
-    """Pools as a torchvision pooler does whose scales are fixed; without gradients."""
+    """A faster equivalent of torchvision's RoI pooler with fixed scales; no gradients."""
 
     def __init__(self, pooler: MultiScaleRoIAlign, dtype: torch.dtype) -> None:
         super().__init__()

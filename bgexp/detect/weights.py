@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_whole
-from bgexp.system.hashing import sha256_bytes, sha256_file
+from bgexp.system.hashing import hash_bytes, hash_file
 
 State = dict[str, torch.Tensor]
 
@@ -44,7 +44,7 @@ def locate_weights(
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{key}: no such file: {path}")
-    digest = sha256_file(path)
+    digest = hash_file(path)
     if not digest.startswith(sha256):
         raise UserError(
             f"{key}: {path} is damaged: its SHA-256 begins with {digest[:16]} and not "
@@ -163,4 +163,4 @@ def save_state(state: State, path: Path, metadata: dict[str, str]) -> str:
     }
     data = save(tensors, metadata)
     write_whole(path, data)
-    return sha256_bytes(data)
+    return hash_bytes(data)

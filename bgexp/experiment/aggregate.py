@@ -11,7 +11,7 @@ import numpy as np
 from bgexp.experiment.results import STAGES, UNREFINED, ImageResult
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.checks import CHECKS
-from bgexp.metrics.paired import paired_change, rank_agreement
+from bgexp.metrics.paired import compute_paired_change, compute_rank_agreement
 from bgexp.metrics.performance import METRICS
 
 
@@ -22,7 +22,7 @@ def count_statuses(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
     return {"total": total, "ok": ok, "failed": failed, "skipped": total - len(rows)}
 
 
-def summarise(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
+def summarize(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
     """Aggregate every metric (or check): mean, median, p05, p95, n_scored, n_undefined.
 
     All of them or, where no row has any, none: a dataset without truth has no metrics.
@@ -32,7 +32,7 @@ def summarise(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -
     return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
 
 
-def summarise_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
+def summarize_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
     """Return for each category its counts, metrics and checks."""
     groups: dict[str, list[ImageResult]] = defaultdict(list)
     for row in rows:
@@ -40,19 +40,19 @@ def summarise_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
     return {
         name: {
             "counts": count_statuses(group, len(group)),
-            "metrics": summarise(group, "metrics"),
-            "checks": summarise(group, "checks"),
+            "metrics": summarize(group, "metrics"),
+            "checks": summarize(group, "checks"),
         }
         for name, group in sorted(groups.items())
     }
 
 
-def timings(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
-    """Return each stage's times, as `stage_times`."""
-    return stage_times([row.timings_ms for row in rows])
+def summarize_timings(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
+    """Return each stage's times, as `summarize_stage_times`."""
+    return summarize_stage_times([row.timings_ms for row in rows])
 
 
-def stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def summarize_stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """Return each stage's total in seconds, and mean, median and p95 in milliseconds."""
     stages = {}
     for stage in STAGES:
@@ -68,7 +68,7 @@ def stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, fl
     return stages
 
 
-def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
+def compare_refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
     """Compare the refined masks with the unrefined ones of the same images; {} where it is off.
 
     How many images it was applied to, skipped or refused for; mean milliseconds and their share of
@@ -85,7 +85,9 @@ def refinement(rows: Sequence[ImageResult]) -> dict[str, Any]:
     }
     scored = [row for row in refined if row.unrefined]
     changes = {
-        key: paired_change([r.unrefined[key] for r in scored], [r.metrics[key] for r in scored])
+        key: compute_paired_change(
+            [r.unrefined[key] for r in scored], [r.metrics[key] for r in scored]
+        )
         for key in (UNREFINED if scored else ())
     }
     return {
@@ -101,7 +103,7 @@ def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     scored = [row for row in rows if row.metrics]
     ious = [row.metrics["iou"] for row in scored]
     return {
-        key: asdict(rank_agreement([row.checks[key] for row in scored], ious))
+        key: asdict(compute_rank_agreement([row.checks[key] for row in scored], ious))
         for key in (CHECKS if scored else ())
     }
 
@@ -113,10 +115,10 @@ def count_detections(rows: Sequence[ImageResult]) -> dict[str, int]:
     return {"computed": len(ok) - cached, "cached": cached}
 
 
-def images_per_s(rows: Sequence[ImageResult], processes: int) -> float:
+def compute_images_per_s(rows: Sequence[ImageResult], n_workers: int) -> float:
     """Compute images a second by the stages' times alone, as in production; NaN if none was ok.
 
     Scoring and tracking do not count, and detections count as if none had been cached.
     """
     times = [sum(row.timings_ms.values()) for row in rows if row.status == "ok"]
-    return 1000 * processes * len(times) / sum(times) if times else math.nan
+    return 1000 * n_workers * len(times) / sum(times) if times else math.nan

@@ -7,7 +7,7 @@ from typing import Any
 
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset
-from bgexp.experiment.findings import run_findings
+from bgexp.experiment.findings import find_run_findings
 from bgexp.experiment.gallery import choose_gallery, draw_picture
 from bgexp.experiment.page import render_run
 from bgexp.experiment.sample_picture import draw_sample
@@ -33,7 +33,7 @@ def draw_run(
     """
     rows = folder.read_rows()
     config = settings.model_dump(mode="json")
-    choices = choose_gallery(rows, MAX_PICTURES, run_findings(rows, summary, config))
+    choices = choose_gallery(rows, MAX_PICTURES, find_run_findings(rows, summary, config))
     numbers = {choice.path: n for n, choice in enumerate(choose_gallery(rows, settings.samples), 1)}
     pictures = {}
     background = settings.cutout.background

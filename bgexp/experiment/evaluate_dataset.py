@@ -10,21 +10,21 @@ from multiprocessing import parent_process
 
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Item
-from bgexp.detect.build import common_network
+from bgexp.detect.build import share_network
 from bgexp.detect.cache import CachedDetector
 from bgexp.detect.detections import Detections
 from bgexp.detect.device import Device, use_threads
 from bgexp.detect.inference_server import ServerAddress
 from bgexp.detect.weights import Weights
-from bgexp.errors import Interrupted
-from bgexp.experiment.evaluate_image import evaluate_image, failed_row, new_row
-from bgexp.experiment.prepare import RunInputs, detector_behind_cache
+from bgexp.errors import Interruption
+from bgexp.experiment.evaluate_image import evaluate_image, fail_row, make_row
+from bgexp.experiment.prepare import RunInputs, build_run_detector
 from bgexp.experiment.results import ImageResult
-from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, small_pair
+from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, shrink_pair
 from bgexp.images.decode import encode_mask
-from bgexp.system.cores import share_of_cores, threads_each
-from bgexp.system.peak_memory import peak_memory, reset_peak_memory
-from bgexp.system.progress import progress
+from bgexp.system.cores import count_own_cores, count_threads_each
+from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
+from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.mask_archive import MaskArchive
@@ -78,7 +78,7 @@ class DatasetEvaluation:
     rows: list[ImageResult] = field(default_factory=list)
     pairs: dict[str, Pair] = field(default_factory=dict)
     memory: int = 0
-    stopped: Interrupted | None = None
+    stopped: Interruption | None = None
 
 
 def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> DatasetEvaluation:
@@ -90,7 +90,7 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
     with folder.create_masks() as archive:
         try:
             results = _evaluate_images(inputs, tasks, evaluation.workers)
-            with closing(results), progress("images", len(tasks)) as step:
+            with closing(results), show_progress("images", len(tasks)) as step:
                 failed = 0
                 for result in results:
                     waiting[result.row.path] = result
@@ -99,7 +99,7 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
                         _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
                     failed += result.row.status == "failed"
                     step(failed)
-        except Interrupted as signal:
+        except Interruption as signal:
             evaluation.stopped = signal
             for item in [item for item in items if item.path in waiting]:  # before their turn
                 _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
@@ -133,7 +133,7 @@ def count_workers(settings: RunSettings, images: int) -> int:
     """
     if parent_process() is not None:
         return 1
-    return max(1, min(settings.workers or share_of_cores(), images))
+    return max(1, min(settings.workers or count_own_cores(), images))
 
 
 def _evaluate_images(
@@ -146,13 +146,13 @@ def _evaluate_images(
             yield _evaluate_task(task, inputs.detector, settings)
         return
     preload(__name__)  # the command line has done so where it starts the jobs itself
-    with common_network(settings.detector, device) as network:
+    with share_network(settings.detector, device) as network:
         address = network.address if network else None
-        arguments = settings, device, inputs.weights, threads_each(workers), address
+        arguments = settings, device, inputs.weights, count_threads_each(workers), address
         start = partial(_start_worker, *arguments)
         for task, result in run_tasks(tasks, start, workers, math.inf, StopRequest()):
             yield (
-                ImageEvaluation(failed_row(new_row(task.item), result.reason))
+                ImageEvaluation(fail_row(make_row(task.item), result.reason))
                 if isinstance(result, TaskFailure)
                 else result
             )
@@ -167,7 +167,7 @@ def _start_worker(
 ) -> Callable[[Task], ImageEvaluation]:
     """Return the function that a worker calls with each image."""
     use_threads(threads)
-    detector = detector_behind_cache(settings, device, weights, network)
+    detector = build_run_detector(settings, device, weights, network)
     return partial(_evaluate_task, detector=detector, settings=settings)
 
 
@@ -175,11 +175,11 @@ def _evaluate_task(task: Task, detector: CachedDetector, settings: RunSettings) 
     reset_peak_memory()
     row, removed = evaluate_image(task.item, detector, settings)
     if removed is None:
-        return ImageEvaluation(row, memory=peak_memory())
+        return ImageEvaluation(row, memory=read_peak_memory())
     return ImageEvaluation(
         row,
         encode_mask(removed.mask),
-        small_pair(removed) if task.with_pictures else None,
-        removed.found if isinstance(removed.found, Detections) else None,
-        peak_memory(),
+        shrink_pair(removed) if task.with_pictures else None,
+        removed.detector_output if isinstance(removed.detector_output, Detections) else None,
+        read_peak_memory(),
     )

@@ -13,7 +13,7 @@ from bgexp.datasets.read import Item
 from bgexp.detect.cache import CachedDetector
 from bgexp.experiment.results import ImageResult
 from bgexp.images.decode import ImageError
-from bgexp.metrics.checks import mask_checks
+from bgexp.metrics.checks import check_mask
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.metrics.performance import evaluate_performance
 from bgexp.pipeline.remove import RemovalResult, remove_background
@@ -25,26 +25,26 @@ def evaluate_image(
     item: Item, detector: CachedDetector, settings: RunSettings
 ) -> tuple[ImageResult, RemovalResult | None]:
     """Evaluate one image to its row; whatever is wrong with it becomes the row's reason."""
-    row = new_row(item)
+    row = make_row(item)
     started = perf_counter()
     try:
         image, truth = load_item(item, settings.dataset.max_megapixels)
         load_ms = 1000 * (perf_counter() - started)
-        detected = detector.of_file(item.sha256)
+        detected = detector.for_file(item.sha256)
         removed = remove_background(
             image, detected, settings.combine, settings.refine, settings.cutout, settings.seed
         )
     except ImageError as error:
-        return failed_row(row, str(error)), None
+        return fail_row(row, str(error)), None
     except Exception as error:
         log.debug("%s", item.path, exc_info=True)
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return failed_row(row, reason), None
+        return fail_row(row, reason), None
     row = replace(
         row,
         width=image.shape[1],
         height=image.shape[0],
-        checks=mask_checks(removed.mask, removed.unrefined, removed.scores),
+        checks=check_mask(removed.mask, removed.unrefined, removed.scores),
         refined=removed.refined,
         fallback=removed.fallback,
         cached=bool(detected.cached),
@@ -53,12 +53,12 @@ def evaluate_image(
     return row if truth is None else _score_row(row, removed, truth), removed
 
 
-def new_row(item: Item) -> ImageResult:
+def make_row(item: Item) -> ImageResult:
     """Return the row of an image that was not evaluated yet."""
     return ImageResult(item.path, item.category, item.sha256, "ok")
 
 
-def failed_row(row: ImageResult, reason: str) -> ImageResult:
+def fail_row(row: ImageResult, reason: str) -> ImageResult:
     """Return the row with the reason why it failed."""
     return replace(row, status="failed", reason=reason)
 

@@ -7,30 +7,43 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.experiment.refinement_findings import refinement_findings
-from bgexp.experiment.run_view import RunView, mean_errors, mean_iou, suggest_override
-from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, column, worst_first
-from bgexp.report.wording import counted
+from bgexp.experiment.refinement_findings import find_refinement_findings
+from bgexp.experiment.run_view import (
+    RunView,
+    compute_mean_errors,
+    compute_mean_iou,
+    suggest_override,
+)
+from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, get_column, rank_findings
+from bgexp.report.wording import format_count
 
 
-def run_findings(
+def find_run_findings(
     rows: pd.DataFrame, summary: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> list[Finding]:
     """Return at most five findings of a run, the worst first.
 
     Args:
-        rows: The columns of `ImageResult.flat`, a row an image.
+        rows: The columns of `ImageResult.to_columns`, a row an image.
         summary: summary.json as a dict.
         settings: The run's settings as nested dicts, for what to try next.
     """
     if rows.empty:
         return []
     view = RunView(rows, summary, settings)
-    checks = (_failed, _empty_masks, _poor, _category, _one_sided, refinement_findings, _checks)
-    return worst_first(finding for check in checks for finding in check(view))
+    checks = (
+        _find_failed,
+        _find_empty_masks,
+        _find_poor,
+        _find_poor_categories,
+        _find_one_sided,
+        find_refinement_findings,
+        _find_by_checks,
+    )
+    return rank_findings(finding for check in checks for finding in check(view))
 
 
-def _failed(view: RunView) -> Iterator[Finding]:
+def _find_failed(view: RunView) -> Iterator[Finding]:
     failed = view.rows[view.rows["status"] == "failed"]
     if failed.empty:
         return
@@ -43,7 +56,7 @@ def _failed(view: RunView) -> Iterator[Finding]:
         setting = f"dataset.max_megapixels={math.ceil(max(sizes))}"
     yield Finding(
         "problem" if view.summary.get("status") == "failed" else "warning",
-        f"{len(failed):,} of {counted(len(view.rows), 'image')} failed",
+        f"{len(failed):,} of {format_count(len(view.rows), 'image')} failed",
         f"{share:.1%} have no result: {reason_list}. Mend or remove the files"
         f"{', or allow for them' if setting else ''}.",
         tuple(failed["path"]),
@@ -52,25 +65,24 @@ def _failed(view: RunView) -> Iterator[Finding]:
     )
 
 
-def _empty_masks(view: RunView) -> Iterator[Finding]:
+def _find_empty_masks(view: RunView) -> Iterator[Finding]:
     # Where the truth is empty too, IoU is undefined and finding nothing is right.
     rows = view.succeeded if view.scored.empty else view.scored
-    empty = column(rows, "check.nothing_found") == 1
+    empty = get_column(rows, "check.nothing_found") == 1
     if not empty.any():
         return
     cost = float(rows["iou"][~empty].mean() - rows["iou"].mean())
     evidence = f"No detection passed the threshold in {empty.mean():.1%} of the images."
     if cost > 0:
-        evidence += (
-            f" Each counts as IoU 0; the others have a mean of {mean_iou(rows[~empty]):.3f}."
-        )
+        others = compute_mean_iou(rows[~empty])
+        evidence += f" Each counts as IoU 0; the others have a mean of {others:.3f}."
     labels = "detector.labels=null" if view.get("detector.labels") else ""
     # Above the threshold there is nothing, so what counts is how low the fallback goes.
     has_fallback = view.get("detector.score_fallback") is not None
     limit = "detector.score_fallback" if has_fallback else "detector.score_threshold"
     yield Finding(
         "problem" if empty.mean() > CLEAR_DIFFERENCE else "warning",
-        f"Nothing was found in {counted(int(empty.sum()), 'image')}",
+        f"Nothing was found in {format_count(int(empty.sum()), 'image')}",
         evidence,
         tuple(rows["path"][empty]),
         labels or view.shift_setting(limit, -0.2),
@@ -78,47 +90,48 @@ def _empty_masks(view: RunView) -> Iterator[Finding]:
     )
 
 
-def _poor(view: RunView) -> Iterator[Finding]:
+def _find_poor(view: RunView) -> Iterator[Finding]:
     rows = view.scored
-    rows = rows[column(rows, "check.nothing_found") != 1]
+    rows = rows[get_column(rows, "check.nothing_found") != 1]
     poor = rows["iou"] < POOR_IOU
     if not poor.any() or poor.all():
         return
-    cost = mean_iou(rows[~poor]) - mean_iou(rows)
-    lost, leaked = mean_errors(rows[poor])
+    cost = compute_mean_iou(rows[~poor]) - compute_mean_iou(rows)
+    lost, leaked = compute_mean_errors(rows[poor])
     yield Finding(
         "warning",
-        f"{counted(int(poor.sum()), 'image')} below an IoU of {POOR_IOU:g}",
+        f"{format_count(int(poor.sum()), 'image')} below an IoU of {POOR_IOU:g}",
         f"{lost:.0%} of the foreground there is lost, and {leaked:.0%} of what is kept is "
-        f"background. Mean IoU is {mean_iou(rows):.3f}, and {mean_iou(rows[~poor]):.3f} without "
-        "these.",
+        f"background. Mean IoU is {compute_mean_iou(rows):.3f}, and "
+        f"{compute_mean_iou(rows[~poor]):.3f} without these.",
         tuple(rows["path"][poor]),
         suggest_override(view, lost, leaked),
         cost,
     )
 
 
-def _category(view: RunView) -> Iterator[Finding]:
+def _find_poor_categories(view: RunView) -> Iterator[Finding]:
     rows = view.scored
-    behind = _category_gaps(rows)
+    behind = _compute_category_gaps(rows)
     if behind.empty:
         return
     name = behind.idxmax()
     inside = rows["category"] == name
-    lost, leaked = mean_errors(rows[inside])
+    lost, leaked = compute_mean_errors(rows[inside])
     yield Finding(
         "warning",
         f"The category {name} is {behind[name]:.2f} behind the rest",
-        f"Mean IoU {mean_iou(rows[inside]):.3f} on {counted(int(inside.sum()), 'image')}, "
-        f"{mean_iou(rows[~inside]):.3f} on the other {(~inside).sum():,}; {lost:.0%} of its "
-        f"foreground is lost, {leaked:.0%} of what is kept there is background.",
+        f"Mean IoU {compute_mean_iou(rows[inside]):.3f} on "
+        f"{format_count(int(inside.sum()), 'image')}, {compute_mean_iou(rows[~inside]):.3f} "
+        f"on the other {(~inside).sum():,}; {lost:.0%} of its foreground is lost, "
+        f"{leaked:.0%} of what is kept there is background.",
         tuple(rows["path"][inside]),
         suggest_override(view, lost, leaked),
         float(behind[name] * inside.mean()),
     )
 
 
-def _category_gaps(rows: pd.DataFrame) -> "pd.Series[float]":
+def _compute_category_gaps(rows: pd.DataFrame) -> "pd.Series[float]":
     """Return how far categories' mean IoU is below that of all others, where that is sure.
 
     Sure is a difference of more than two standard errors (Welch), about 95 %.
@@ -134,8 +147,8 @@ def _category_gaps(rows: pd.DataFrame) -> "pd.Series[float]":
     return gap[is_certain]
 
 
-def _one_sided(view: RunView) -> Iterator[Finding]:
-    lost, leaked = mean_errors(view.scored)
+def _find_one_sided(view: RunView) -> Iterator[Finding]:
+    lost, leaked = compute_mean_errors(view.scored)
     larger, smaller = max(lost, leaked), min(lost, leaked)
     if not larger > max(CLEAR_DIFFERENCE, 2 * smaller):
         return
@@ -154,7 +167,7 @@ def _one_sided(view: RunView) -> Iterator[Finding]:
     )
 
 
-def _checks(view: RunView) -> Iterator[Finding]:
+def _find_by_checks(view: RunView) -> Iterator[Finding]:
     """Warn of images by checks; with truth, only where those are indeed worse than the others."""
     size = next((k for k in ("detector.image_size", "detector.min_size") if view.get(k)), "")
     larger = f"{size}={int(view.get(size) * 1.5) // 32 * 32}" if size else ""
@@ -169,27 +182,29 @@ def _checks(view: RunView) -> Iterator[Finding]:
         ("coverage", 0.9, "Nearly the whole picture is kept in", "90 % or more kept", tighter),
     )  # fmt: skip
     for key, limit, title, meaning, setting in cases:
-        values = column(view.succeeded, f"check.{key}")
+        values = get_column(view.succeeded, f"check.{key}")
         flagged = values < limit if key == "confidence" else values >= limit
-        yield from _flagged(view.succeeded, flagged, (title, meaning, setting))
+        yield from _find_flagged(view.succeeded, flagged, (title, meaning, setting))
 
 
-def _flagged(
+def _find_flagged(
     rows: pd.DataFrame, flagged: "pd.Series[bool]", texts: tuple[str, str, str]
 ) -> Iterator[Finding]:
     title, meaning, setting = texts
-    share, gap = float(flagged.mean()), mean_iou(rows[~flagged]) - mean_iou(rows[flagged])
+    share, gap = (
+        float(flagged.mean()),
+        compute_mean_iou(rows[~flagged]) - compute_mean_iou(rows[flagged]),
+    )
     worse = math.isnan(gap) or gap >= CLEAR_DIFFERENCE  # without truth nothing tells
     if not share >= 2 * CLEAR_DIFFERENCE or not worse:
         return
     evidence = f"{share:.0%} of the images have {meaning}."
     if not math.isnan(gap):
-        evidence += (
-            f" Their mean IoU is {mean_iou(rows[flagged]):.3f}, {gap:.3f} below the others'."
-        )
+        mean = compute_mean_iou(rows[flagged])
+        evidence += f" Their mean IoU is {mean:.3f}, {gap:.3f} below the others'."
     yield Finding(
         "note",
-        f"{title} {counted(int(flagged.sum()), 'image')}",
+        f"{title} {format_count(int(flagged.sum()), 'image')}",
         evidence,
         tuple(rows["path"][flagged]),
         setting,

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bgexp.images.decode import thumbnail
-from bgexp.report.finding import Finding, column
+from bgexp.experiment.difference import draw_difference
+from bgexp.images.decode import make_thumbnail
+from bgexp.report.finding import Finding, get_column
 from bgexp.report.pictures import (
     PANEL,
     BoolArray,
     ByteArray,
     Panel,
     draw_cutout,
-    draw_difference,
-    panel,
+    make_panel,
 )
 
 WORST, BEST, BETWEEN, NAMED = "Worst", "Best", "In between", "Named in the findings"
@@ -60,7 +60,7 @@ def choose_gallery(
     if rows.empty:
         return []
     succeeded = rows[rows["status"] == "ok"]
-    order = list(succeeded["path"][_goodness(succeeded).sort_values(kind="stable").index])
+    order = list(succeeded["path"][_compute_goodness(succeeded).sort_values(kind="stable").index])
     worst = order[: math.ceil(count / 2)]
     remaining = order[len(worst) :]
     n_best = min(len(remaining), math.ceil((count - len(worst)) / 2))
@@ -75,11 +75,13 @@ def choose_gallery(
     return [Choice(path, group) for group, paths in groups.items() for path in paths]
 
 
-def _goodness(rows: pd.DataFrame) -> "pd.Series[float]":
+def _compute_goodness(rows: pd.DataFrame) -> "pd.Series[float]":
     """Return IoU where any image has it; 1 where truth and mask are both empty, the best case."""
     if rows["iou"].notna().any():
         return rows["iou"].fillna(1.0)
-    return column(rows, "check.confidence").fillna(0.0) - column(rows, "check.nothing_found")
+    return get_column(rows, "check.confidence").fillna(0.0) - get_column(
+        rows, "check.nothing_found"
+    )
 
 
 def draw_picture(
@@ -100,23 +102,23 @@ def draw_picture(
     """
     difference = None
     if truth is not None:
-        difference = thumbnail(draw_difference(image, mask, truth), PANEL)
+        difference = make_thumbnail(draw_difference(image, mask, truth), PANEL)
     return Picture(
         choice,
-        thumbnail(image, PANEL),
-        thumbnail(mask.astype(np.uint8) * np.uint8(255), PANEL),
+        make_thumbnail(image, PANEL),
+        make_thumbnail(mask.astype(np.uint8) * np.uint8(255), PANEL),
         draw_cutout(image, mask, background),
         difference,
     )
 
 
-def panels(picture: Picture) -> list[Panel]:
+def make_panels(picture: Picture) -> list[Panel]:
     """Return an image's panels on a page, side by side."""
     shown_panels = [
-        panel("original", picture.original, kind="original"),
-        panel("cut-out", picture.cutout, kind="cutout"),
-        panel("mask", picture.mask, kind="mask"),
+        make_panel("original", picture.original, kind="original"),
+        make_panel("cut-out", picture.cutout, kind="cutout"),
+        make_panel("mask", picture.mask, kind="mask"),
     ]
     if picture.difference is not None:
-        shown_panels.append(panel("difference", picture.difference, kind="difference"))
+        shown_panels.append(make_panel("difference", picture.difference, kind="difference"))
     return shown_panels

@@ -11,7 +11,7 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from bgexp.datasets.coco_masks import Runs, encoded_masks, encoded_runs
+from bgexp.datasets.coco_masks import Runs, encode_masks, encode_runs
 from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.detections import Detections
 from bgexp.pipeline.combine import PastedMask, paste_mask
@@ -61,26 +61,28 @@ class MaskAveragePrecision:
         image, size = item.annotations, (detections.height, detections.width)
         if image is None:
             raise ValueError(f"no annotations: {item.path}")
-        masks = encoded_masks(image, size)
+        masks = encode_masks(image, size)
         self._images.append({"id": image.id, "height": size[0], "width": size[1]})
         for annotation, runs in zip(image.annotations, masks, strict=True):
             category = self._ids[image.categories[annotation.category_id]]
             area = mask.area(runs) if annotation.area is None else annotation.area
-            row = _row(self._truths, image.id, category, runs)
+            row = _make_row(self._truths, image.id, category, runs)
             self._truths.append(row | {"iscrowd": int(annotation.iscrowd), "area": area})
         for i, label in enumerate(detections.labels.tolist()):
-            category_id = self._category(label)
+            category_id = self._get_category(label)
             if category_id is not None:
                 pasted = paste_mask(detections.masks[i], detections.boxes[i], size, mask_threshold)
-                runs = _runs(pasted, size)
-                row = _row(self._found, image.id, category_id, runs)
+                runs = _encode_runs(pasted, size)
+                row = _make_row(self._found, image.id, category_id, runs)
                 score = float(detections.scores[i])
                 self._found.append(row | {"score": score, "area": mask.area(runs)})
 
-    def result(self) -> dict[str, float]:
+    def compute(self) -> dict[str, float]:
         """Return COCO's twelve numbers by their names in `SUMMARY`; NaN where one is undefined."""
         with redirect_stdout(StringIO()):  # pycocotools prints all it does
-            evaluation = COCOeval(self._coco(self._truths), self._coco(self._found), "segm")
+            evaluation = COCOeval(
+                self._build_coco(self._truths), self._build_coco(self._found), "segm"
+            )
             evaluation.params.useCats = int(self._class_names is not None)
             evaluation.evaluate()
             evaluation.accumulate()
@@ -88,12 +90,12 @@ class MaskAveragePrecision:
         values = (value if value >= 0 else math.nan for value in evaluation.stats.tolist())
         return dict(zip(SUMMARY, values, strict=True))
 
-    def _category(self, label: int) -> int | None:
+    def _get_category(self, label: int) -> int | None:
         if self._class_names is None:
             return min(self._ids.values(), default=None)
         return self._ids.get(self._class_names[label])
 
-    def _coco(self, rows: list[dict[str, Any]]) -> COCO:
+    def _build_coco(self, rows: list[dict[str, Any]]) -> COCO:
         # A category without truth or detections would cost time and has no say in any mean.
         category_ids = sorted({row["category_id"] for row in (*self._truths, *self._found)})
         coco = COCO()
@@ -106,7 +108,7 @@ class MaskAveragePrecision:
         return coco
 
 
-def _row(rows: list[dict[str, Any]], image: int, category: int, runs: Runs) -> dict[str, Any]:
+def _make_row(rows: list[dict[str, Any]], image: int, category: int, runs: Runs) -> dict[str, Any]:
     # Numbered from 1: pycocotools takes an id of 0 for no match.
     return {
         "id": len(rows) + 1,
@@ -116,9 +118,9 @@ def _row(rows: list[dict[str, Any]], image: int, category: int, runs: Runs) -> d
     }
 
 
-def _runs(pasted: PastedMask, size: tuple[int, int]) -> Runs:
+def _encode_runs(pasted: PastedMask, size: tuple[int, int]) -> Runs:
     """Return the runs of a mask from its window alone: no plane of the image's size is made."""
     rows, columns = pasted.where
     padded = np.pad(pasted.window, ((1, 1), (0, 0)))
     column, row = np.nonzero(np.ascontiguousarray((padded[1:] != padded[:-1]).T))
-    return encoded_runs((column + columns.start) * size[0] + row + rows.start, size)
+    return encode_runs((column + columns.start) * size[0] + row + rows.start, size)

@@ -9,14 +9,23 @@ import numpy as np
 import pandas as pd
 
 from bgexp.experiment import tables
-from bgexp.experiment.findings import run_findings
-from bgexp.experiment.gallery import BEST, WORST, Picture, panels
+from bgexp.experiment.findings import find_run_findings
+from bgexp.experiment.gallery import BEST, WORST, Picture, make_panels
+from bgexp.experiment.refinement_chart import plot_change
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report import charts, overview
-from bgexp.report.finding import column
-from bgexp.report.labels import display_name, settings_lines
-from bgexp.report.render import MAX_ROWS, Cell, Table, listed, number, render_page, sections
-from bgexp.report.tables import timings
+from bgexp.report.finding import get_column
+from bgexp.report.labels import get_display_name, list_settings
+from bgexp.report.render import (
+    MAX_ROWS,
+    Cell,
+    Table,
+    find_anchors,
+    format_number,
+    list_sections,
+    render_page,
+)
+from bgexp.report.tables import tabulate_timings
 
 _METRICS = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "confidence", "border_contact", "parts")
@@ -36,29 +45,29 @@ def render_run(
     Args:
         summary: summary.json as a dict; of a run that broke, `status` and `error` are enough.
         settings: The run's settings as nested dicts.
-        rows: The columns of `ImageResult.flat`, a row an image; may be empty.
+        rows: The columns of `ImageResult.to_columns`, a row an image; may be empty.
         pictures: The pictures of the images that `choose_gallery` chose, in its order.
         when: When the run began.
         links: Files beside the page: the text of each link and its path relative to the page.
     """
-    findings = run_findings(rows, summary, settings)
+    findings = find_run_findings(rows, summary, settings)
     failed = rows[rows["status"] == "failed"] if len(rows) else rows
     anchors = {path: f"failed-{n}" for n, path in enumerate(failed.get("path", [])[:MAX_ROWS], 1)}
     anchors |= {picture.choice.path: f"image-{n}" for n, picture in enumerate(pictures, 1)}
-    stages_table, stages, stages_sentence = timings(summary)
-    ranks, ranks_sentence = tables.ranks(summary)
+    stages_table, stages, stages_sentence = tabulate_timings(summary)
+    ranks, ranks_sentence = tables.tabulate_ranks(summary)
     content = {
         "has_truth": bool(summary.get("metrics")),
-        "cards": tables.cards(summary),
-        "all_numbers": tables.all_numbers(summary),
-        "histograms": _histograms(rows, bool(summary.get("metrics"))),
-        "check_histograms": _histograms(rows, False) if summary.get("metrics") else [],
-        "categories": tables.categories(summary),
-        "refinement": _refinement(summary, rows),
+        "cards": tables.build_cards(summary),
+        "all_numbers": tables.tabulate_all(summary),
+        "histograms": _draw_histograms(rows, bool(summary.get("metrics"))),
+        "check_histograms": _draw_histograms(rows, False) if summary.get("metrics") else [],
+        "categories": tables.tabulate_categories(summary),
+        "refinement": _describe_refinement(summary, rows),
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
-        "gallery": _gallery(pictures, rows, anchors),
-        "failed": _failed(failed, anchors),
+        "gallery": _build_gallery(pictures, rows, anchors),
+        "failed": _tabulate_failed(failed, anchors),
         "timings": stages_table,
         "stages": stages,
         "timings_sentence": stages_sentence,
@@ -66,27 +75,27 @@ def render_run(
     return render_page(
         "run.html",
         kind="bgexp run",
-        title=_title(settings),
-        banners=overview.banners(summary, settings),
-        facts=overview.facts(summary, settings, when),
-        places=_places(content),
+        title=_format_title(settings),
+        banners=overview.build_banners(summary, settings),
+        facts=overview.build_facts(summary, settings, when),
+        places=_list_places(content),
         findings=findings,
-        anchors=listed(anchors, findings),
-        settings=list(settings_lines(settings)),
+        anchors=find_anchors(anchors, findings),
+        settings=list(list_settings(settings)),
         links=links,
-        footer=overview.footer(summary),
+        footer=overview.format_footer(summary),
         **content,
     )
 
 
-def _title(settings: Mapping[str, Any]) -> str:
+def _format_title(settings: Mapping[str, Any]) -> str:
     sections = [settings.get(key) or {} for key in ("dataset", "detector", "refine")]
     names = [str(section.get("name", "")) for section in sections]
     names[2] = "no refinement" if names[2] == "none" else names[2]
     return " \u00b7 ".join(name for name in names if name) or "Settings unknown"
 
 
-def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     places = (
         ("numbers", "Numbers" if content["has_truth"] else "Checks", "cards"),
         ("distributions", "Distributions", "histograms"),
@@ -97,28 +106,30 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("failed", "Failed images", "failed"),
         ("timings", "Time", "timings"),
     )
-    return [("findings", "Findings"), *sections(content, places), ("settings", "Settings")]
+    return [("findings", "Findings"), *list_sections(content, places), ("settings", "Settings")]
 
 
-def _histograms(rows: pd.DataFrame, has_truth: bool) -> list[charts.Histogram]:
+def _draw_histograms(rows: pd.DataFrame, has_truth: bool) -> list[charts.Histogram]:
     succeeded = rows[rows["status"] == "ok"] if len(rows) else rows
     histograms = []
     for key in _METRICS if has_truth else _CHECKS:
-        values = column(succeeded, key if has_truth else f"check.{key}").dropna().to_numpy(float)
+        values = (
+            get_column(succeeded, key if has_truth else f"check.{key}").dropna().to_numpy(float)
+        )
         if len(values):
             tail = 95 if key in LOWER_IS_BETTER else 5
             marks = {"mean": values.mean(), f"p{tail:02}": float(np.percentile(values, tail))}
-            title = display_name(key)
-            histograms.append(charts.histogram(title, values, marks, whole=key == "parts"))
+            title = get_display_name(key)
+            histograms.append(charts.draw_histogram(title, values, marks, whole=key == "parts"))
     return histograms
 
 
-def _refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any] | None:
-    content = tables.refinement(summary)
+def _describe_refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any] | None:
+    content = tables.describe_refinement(summary)
     if content is None or rows.empty:
         return content
-    before, after = column(rows, "unrefined.iou"), column(rows, "iou")
-    scatter = charts.paired(before.to_numpy(float), after.to_numpy(float), list(rows["path"]))
+    before, after = get_column(rows, "unrefined.iou"), get_column(rows, "iou")
+    scatter = plot_change(before.to_numpy(float), after.to_numpy(float), list(rows["path"]))
     return content | {"scatter": scatter}
 
 
@@ -128,7 +139,7 @@ _GROUPS = {
 }
 
 
-def _gallery(
+def _build_gallery(
     pictures: Sequence[Picture], rows: pd.DataFrame, anchors: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     has_truth = any(picture.difference is not None for picture in pictures)
@@ -141,7 +152,7 @@ def _gallery(
                 {
                     "path": picture.choice.path,
                     "anchor": anchors[picture.choice.path],
-                    "panels": panels(picture),
+                    "panels": make_panels(picture),
                     **_describe_picture(by_path.loc[picture.choice.path]),
                 }
                 for picture in group
@@ -158,7 +169,7 @@ def _describe_picture(row: "pd.Series[Any]") -> dict[str, Any]:
     names = {"unrefined.iou": "IoU unrefined", "background_leakage": "Leakage"}
     names["foreground_recall"] = "Recall"
     scores = [
-        (names.get(key) or display_name(key.removeprefix("check.")), number(row[key]))
+        (names.get(key) or get_display_name(key.removeprefix("check.")), format_number(row[key]))
         for key in keys
         if key in row and not np.isnan(row[key])
     ]
@@ -169,7 +180,7 @@ def _describe_picture(row: "pd.Series[Any]") -> dict[str, Any]:
     }
 
 
-def _failed(failed: pd.DataFrame, anchors: Mapping[str, str]) -> Table | None:
+def _tabulate_failed(failed: pd.DataFrame, anchors: Mapping[str, str]) -> Table | None:
     rows = [
         [Cell(row.path, anchor=anchors.get(row.path, "")), Cell(row.category), Cell(row.reason)]
         for row in failed.itertuples()

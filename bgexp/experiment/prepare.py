@@ -9,14 +9,19 @@ from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import UNet
 from bgexp.datasets.read import Dataset, read_dataset
-from bgexp.detect.build import build_detector, cached_detector, find_weights, runtime_versions
+from bgexp.detect.build import (
+    build_cached_detector,
+    build_detector,
+    find_runtime_versions,
+    find_weights,
+)
 from bgexp.detect.cache import CachedDetector, DetectionCache
-from bgexp.detect.device import Device, device_name, pick_device
+from bgexp.detect.device import Device, get_device_name, pick_device
 from bgexp.detect.inference_server import ServerAddress
 from bgexp.detect.weights import Weights
 from bgexp.pipeline.refine import find_network, load_network
-from bgexp.system.hashing import sha256_bytes
-from bgexp.system.provenance import package_versions, source_hash
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.provenance import find_package_versions, hash_sources
 from bgexp.tracking.store import open_store
 
 
@@ -40,11 +45,11 @@ class RunInputs:
             "dataset": self.dataset.digest,
             "weights": self.weights.sha256,
             "refiner": self.refiner.sha256 if self.refiner else None,
-            "sources": source_hash(),
-            "versions": package_versions() | runtime_versions(self.settings.detector),
-            "device": device_name(self.device),
+            "sources": hash_sources(),
+            "versions": find_package_versions() | find_runtime_versions(self.settings.detector),
+            "device": get_device_name(self.device),
         }
-        return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+        return hash_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
 def prepare(settings: RunSettings) -> RunInputs:
@@ -56,22 +61,22 @@ def prepare(settings: RunSettings) -> RunInputs:
     device = pick_device(settings.device)
     dataset = read_dataset(settings.dataset, settings.seed)
     weights = find_weights(settings.detector)
-    detector = detector_behind_cache(settings, device, weights)
-    return RunInputs(settings, device, dataset, weights, detector, _refiner(settings))
+    detector = build_run_detector(settings, device, weights)
+    return RunInputs(settings, device, dataset, weights, detector, _find_refiner(settings))
 
 
-def detector_behind_cache(
+def build_run_detector(
     settings: RunSettings, device: Device, weights: Weights, network: ServerAddress | None = None
 ) -> CachedDetector:
     """Build the run's detector; it loads a network, or asks another process's, when needed."""
-    return cached_detector(settings.detector, device, weights, _cache(settings), network)
+    return build_cached_detector(settings.detector, device, weights, _open_cache(settings), network)
 
 
-def _refiner(settings: RunSettings) -> Weights | None:
+def _find_refiner(settings: RunSettings) -> Weights | None:
     return find_network(settings.refine) if isinstance(settings.refine, UNet) else None
 
 
-def _cache(settings: RunSettings) -> DetectionCache | None:
+def _open_cache(settings: RunSettings) -> DetectionCache | None:
     folder, limit = settings.runs_dir.resolve() / "cache" / "detections", settings.cache.max_gb
     return DetectionCache(folder, round(1e9 * limit)) if limit else None
 

@@ -46,7 +46,7 @@ class ImageResult:
     cached: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
 
-    def flat(self) -> dict[str, Any]:
+    def to_columns(self) -> dict[str, Any]:
         """Return the row as columns of a table: every key is there, undefined is NaN."""
         columns = {
             key: value
@@ -70,7 +70,7 @@ class RunSummary(RemovalSummary):
     detections: dict[str, int]
     workers: int
 
-    def numbers(self) -> dict[str, float]:
+    def to_metrics(self) -> dict[str, float]:
         """Return what a tracking store compares: `iou.mean`, `timings.refine.p95_ms` and so on."""
         names = ("checks", "timings", "counts", "refinement", "mask_ap", "detections")
         ious = {name: group["metrics"].get("iou") for name, group in self.categories.items()}
@@ -90,7 +90,9 @@ def run_status(counts: dict[str, int], max_failed: float) -> Status:
     return "failed" if counts["failed"] / max(1, counts["total"]) > max_failed else "finished"
 
 
-def rows_table(rows: Sequence[ImageResult]) -> pd.DataFrame:
+def tabulate_rows(rows: Sequence[ImageResult]) -> pd.DataFrame:
     """Return the rows as a table."""
-    columns = ImageResult("", "", "", "ok").flat()  # a run that was interrupted at once has no row
-    return pd.DataFrame([row.flat() for row in rows], columns=list(columns))
+    columns = ImageResult(
+        "", "", "", "ok"
+    ).to_columns()  # a run that was interrupted at once has no row
+    return pd.DataFrame([row.to_columns() for row in rows], columns=list(columns))

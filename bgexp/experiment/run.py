@@ -5,35 +5,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from bgexp.config.check import flattened
+from bgexp.config.check import flatten_settings
 from bgexp.config.detectors import Rembg
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Item
-from bgexp.detect.build import class_names
+from bgexp.detect.build import list_class_names
 from bgexp.detect.detections import Detections
-from bgexp.detect.device import describe_device, device_name
+from bgexp.detect.device import describe_device, get_device_name
 from bgexp.experiment.aggregate import (
     check_ranks,
+    compare_refinement,
+    compute_images_per_s,
     count_detections,
     count_statuses,
-    images_per_s,
-    refinement,
-    summarise,
-    summarise_categories,
-    timings,
+    summarize,
+    summarize_categories,
+    summarize_timings,
 )
 from bgexp.experiment.artifacts import draw_run
 from bgexp.experiment.evaluate_dataset import DatasetEvaluation, evaluate_dataset
 from bgexp.experiment.mask_ap import MaskAveragePrecision
 from bgexp.experiment.prepare import RunInputs, prepare
-from bgexp.experiment.results import RunSummary, rows_table, run_status
-from bgexp.experiment.tracked_table import picture_table
-from bgexp.system.peak_memory import peak_memory
-from bgexp.system.provenance import bgexp_state, package_versions
-from bgexp.tracking.active_run import Run, tracked_run
+from bgexp.experiment.results import RunSummary, run_status, tabulate_rows
+from bgexp.experiment.tracked_table import build_picture_table
+from bgexp.system.peak_memory import read_peak_memory
+from bgexp.system.provenance import describe_bgexp, find_package_versions
+from bgexp.tracking.active_run import Run, open_run
 from bgexp.tracking.past_runs import find_finished
 from bgexp.tracking.run_folder import PAGE, RunFolder
-from bgexp.tracking.run_names import run_name
+from bgexp.tracking.run_names import name_run
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ def run_experiment(
         varied: Keys in which it differs from the sweep's other jobs; its name begins with them.
     """
     folder.write_settings(settings)
-    name = run_name(settings, varied)
-    with tracked_run(settings, "run", name, folder.path, parent_run_id) as run:
+    name = name_run(settings, varied)
+    with open_run(settings, "run", name, folder.path, parent_run_id) as run:
         inputs = prepare(settings)
         _log_setup(run, inputs)
         earlier = None if settings.force else find_finished(settings, inputs.identity)
@@ -67,16 +67,16 @@ def run_experiment(
 
 
 def _log_setup(run: Run, inputs: RunInputs) -> None:
-    settings, state = inputs.settings, bgexp_state()
-    run.log_params(flattened(settings))
+    settings, state = inputs.settings, describe_bgexp()
+    run.log_params(flatten_settings(settings))
     run.set_tags(
         {f"bgexp.{key}": str(value) for key, value in state.items()}
-        | {f"version.{name}": version for name, version in package_versions().items()}
+        | {f"version.{name}": version for name, version in find_package_versions().items()}
         | {
             "bgexp.identity": inputs.identity,
             "bgexp.weights_sha256": inputs.weights.sha256,
             "bgexp.device_requested": settings.device,
-            "bgexp.device_used": device_name(inputs.device),
+            "bgexp.device_used": get_device_name(inputs.device),
         }
     )
     data = inputs.dataset
@@ -110,31 +110,31 @@ def _reuse_results(
 
 def _compute_results(run: Run, inputs: RunInputs, folder: RunFolder) -> RunSummary:
     began = datetime.now().astimezone()
-    precision = _mask_precision(inputs)
+    precision = _make_mask_scorer(inputs)
 
     def watch(item: Item, detections: Detections) -> None:
         if precision is not None:
             precision.add(item, detections, inputs.settings.combine.mask_threshold)
 
     evaluation = evaluate_dataset(inputs, folder, watch)
-    mask_ap = {} if precision is None or evaluation.stopped is not None else precision.result()
+    mask_ap = {} if precision is None or evaluation.stopped is not None else precision.compute()
     summary = _build_summary(run, inputs, evaluation, mask_ap)
-    folder.write_rows(rows_table(evaluation.rows))
+    folder.write_rows(tabulate_rows(evaluation.rows))
     if evaluation.stopped is None:
         _draw_page(folder, summary, inputs, began)
-        run.log_table(picture_table(evaluation.rows, evaluation.pairs), "per_image.json")
+        run.log_table(build_picture_table(evaluation.rows, evaluation.pairs), "per_image.json")
     _record(run, summary, folder)
     if evaluation.stopped is not None:
         raise evaluation.stopped
     return summary
 
 
-def _mask_precision(inputs: RunInputs) -> MaskAveragePrecision | None:
+def _make_mask_scorer(inputs: RunInputs) -> MaskAveragePrecision | None:
     """Return the scorer of single objects, where truth and detector tell them apart."""
     settings = inputs.settings
     if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
         return None
-    return MaskAveragePrecision(inputs.dataset, class_names(settings.detector))
+    return MaskAveragePrecision(inputs.dataset, list_class_names(settings.detector))
 
 
 def _build_summary(
@@ -158,17 +158,17 @@ def _build_summary(
             "n_population": dataset.n_population,
         },
         counts=counts,
-        metrics=summarise(rows, "metrics"),
-        checks=summarise(rows, "checks"),
-        categories=summarise_categories(rows),
-        refinement=refinement(rows),
+        metrics=summarize(rows, "metrics"),
+        checks=summarize(rows, "checks"),
+        categories=summarize_categories(rows),
+        refinement=compare_refinement(rows),
         check_ranks=check_ranks(rows),
         mask_ap=mask_ap,
         detections=count_detections(rows),
-        timings=timings(rows),
+        timings=summarize_timings(rows),
         workers=evaluation.workers,
-        images_per_s=images_per_s(rows, evaluation.workers),
-        peak_rss_bytes=max(peak_memory(), evaluation.memory),
+        images_per_s=compute_images_per_s(rows, evaluation.workers),
+        peak_rss_bytes=max(read_peak_memory(), evaluation.memory),
         error=str(evaluation.stopped or ""),
     )
 
@@ -183,15 +183,15 @@ def _describe_weights(inputs: RunInputs) -> dict[str, str]:
 def _draw_page(folder: RunFolder, summary: RunSummary, inputs: RunInputs, began: datetime) -> None:
     """Draw the page; if that fails, log it: numbers that took hours are kept."""
     try:
-        draw_run(folder, summary.document(), inputs.dataset, inputs.settings, began)
+        draw_run(folder, summary.to_document(), inputs.dataset, inputs.settings, began)
     except Exception as error:
         log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
 
 
 def _record(run: Run, summary: RunSummary, folder: RunFolder) -> None:
     """Write the summary, the last of the folder's files: where it is, all else is. Log them."""
-    folder.write_summary(summary.document())
-    run.log_metrics(summary.numbers())
+    folder.write_summary(summary.to_document())
+    run.log_metrics(summary.to_metrics())
     run.set_tags({"mlflow.note.content": _describe_summary(summary)})
     run.log_folder(folder.path)
     run.failed = summary.status == "failed"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.report.finding import column
+from bgexp.report.finding import get_column
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,15 +43,15 @@ class RunView:
         return f"{key}={new:g}" if (new - value) * step > 0 else ""
 
 
-def mean_iou(rows: pd.DataFrame) -> float:
+def compute_mean_iou(rows: pd.DataFrame) -> float:
     """Return the mean IoU of some rows; NaN without truth."""
     return float(rows["iou"].mean())
 
 
-def mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
+def compute_mean_errors(rows: pd.DataFrame) -> tuple[float, float]:
     """Return the mean shares of foreground that is lost, and of kept pixels that are background."""
-    lost = 1 - column(rows, "foreground_recall").mean()
-    return float(lost), float(column(rows, "background_leakage").mean())
+    lost = 1 - get_column(rows, "foreground_recall").mean()
+    return float(lost), float(get_column(rows, "background_leakage").mean())
 
 
 def suggest_override(view: RunView, lost: float, leaked: float) -> str:

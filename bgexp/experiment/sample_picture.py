@@ -3,15 +3,16 @@
 import cv2
 import numpy as np
 
+from bgexp.experiment.difference import draw_difference
 from bgexp.pipeline.cutout import cut_out
-from bgexp.report.pictures import BoolArray, ByteArray, draw_difference
+from bgexp.report.pictures import BoolArray, ByteArray
 
 PANEL = 360  # pixels, the longer side of each panel
 
 
 def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:
     """Draw the panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one."""
-    panels = [image, _mask_to_rgb(mask), cut_out(image, mask)]
+    panels = [image, _convert_mask_to_rgb(mask), cut_out(image, mask)]
     if truth is not None:
         panels.append(draw_difference(image, mask, truth))
     scale = min(1.0, PANEL / max(image.shape[:2]))
@@ -22,5 +23,5 @@ def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> B
     return np.hstack(parts[:-1])
 
 
-def _mask_to_rgb(mask: BoolArray) -> ByteArray:
+def _convert_mask_to_rgb(mask: BoolArray) -> ByteArray:
     return np.repeat(mask[..., None].astype(np.uint8) * np.uint8(255), 3, axis=2)

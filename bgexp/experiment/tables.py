@@ -4,17 +4,17 @@ import math
 from typing import Any
 
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.metrics.significance import MIN_IMAGES, trusted
-from bgexp.report.labels import MEANINGS, display_name
-from bgexp.report.render import Cell, Table, change, figure, number
-from bgexp.report.tables import Card, Numbers, interval, trust_sentence, verdict
+from bgexp.metrics.significance import MIN_IMAGES, is_trusted
+from bgexp.report.labels import MEANINGS, get_display_name
+from bgexp.report.render import Cell, Table, format_number, make_change_cell, make_number_cell
+from bgexp.report.tables import Card, Numbers, describe_trust, format_interval, make_verdict_cell
 from bgexp.tracking.run_folder import SUMMARY
 
 _SCORES = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "nothing_found", "confidence", "parts", "border_contact")
 
 
-def cards(summary: Numbers) -> list[Card]:
+def build_cards(summary: Numbers) -> list[Card]:
     """Return the numbers of a run that matter most: scores, or checks where there is no truth."""
     metrics, checks = summary.get("metrics") or {}, summary.get("checks") or {}
     if not metrics and not checks:
@@ -28,44 +28,48 @@ def cards(summary: Numbers) -> list[Card]:
     return [
         *score_cards,
         Card("Scored" if metrics else "Masks", n_scored, lines, f"of {counts['total']:,}"),
-        Card("Speed", number(summary.get("images_per_s"), 2), (), "images/s"),
+        Card("Speed", format_number(summary.get("images_per_s"), 2), (), "images/s"),
     ]
 
 
 def _score_card(key: str, stats: Numbers) -> Card:
     tail = "p95" if key in LOWER_IS_BETTER else "p05"
-    spread = f"median {number(stats['median'])}, {tail} {number(stats[tail])}"
+    spread = f"median {format_number(stats['median'])}, {tail} {format_number(stats[tail])}"
     meaning = MEANINGS.get(key)
-    return Card(display_name(key), number(stats["mean"]), [spread, *([meaning] if meaning else [])])
+    return Card(
+        get_display_name(key),
+        format_number(stats["mean"]),
+        [spread, *([meaning] if meaning else [])],
+    )
 
 
 def _check_card(key: str, stats: Numbers) -> Card:
-    spread = f"median {number(stats['median'], 2)}, p05 {number(stats['p05'], 2)}"
+    spread = f"median {format_number(stats['median'], 2)}, p05 {format_number(stats['p05'], 2)}"
     lines = [MEANINGS[key]] if key == "nothing_found" else [spread, MEANINGS[key]]
-    return Card(display_name(key), number(stats["mean"], 2), lines)
+    return Card(get_display_name(key), format_number(stats["mean"], 2), lines)
 
 
-def all_numbers(summary: Numbers) -> Table:
+def tabulate_all(summary: Numbers) -> Table:
     """Tabulate every metric and check, a row each."""
     rows = [
         [
-            Cell(display_name(key)),
-            *(figure(stats[name]) for name in ("mean", "median", "p05", "p95")),
-            figure(stats["n_scored"], 0),
-            figure(stats["n_undefined"], 0),
+            Cell(get_display_name(key)),
+            *(make_number_cell(stats[name]) for name in ("mean", "median", "p05", "p95")),
+            make_number_cell(stats["n_scored"], 0),
+            make_number_cell(stats["n_undefined"], 0),
         ]
         for kind in ("metrics", "checks")
         for key, stats in (summary.get(kind) or {}).items()
     ]
     rows += [
-        [Cell(display_name(key)), figure(value), *[Cell("")] * 5]
+        [Cell(get_display_name(key)), make_number_cell(value), *[Cell("")] * 5]
         for key, value in (summary.get("mask_ap") or {}).items()
     ]
     columns = ("", "mean", "median", "p05", "p95", "scored", "undefined")
     return Table("All metrics and checks", columns, rows)
 
 
-def categories(summary: Numbers) -> Table | None:
+def tabulate_categories(summary: Numbers) -> Table | None:
     """Tabulate categories, the worst first; None where there is only one, or no result."""
     groups = summary.get("categories") or {}
     if len(groups) < 2 or not any(summary.get(kind) for kind in ("metrics", "checks")):
@@ -74,26 +78,33 @@ def categories(summary: Numbers) -> Table | None:
     rows = []
     for name, group in groups.items():
         means = [(group[kind].get(key) or {}).get("mean") for key in keys]
-        cells = [figure(mean, bar=place == 0) for place, mean in enumerate(means)]
+        cells = [make_number_cell(mean, bar=place == 0) for place, mean in enumerate(means)]
         counts = group["counts"]
-        rows.append([Cell(name), *cells, figure(counts["total"], 0), figure(counts["failed"], 0)])
+        rows.append(
+            [
+                Cell(name),
+                *cells,
+                make_number_cell(counts["total"], 0),
+                make_number_cell(counts["failed"], 0),
+            ]
+        )
     rows.sort(key=lambda row: math.inf if math.isnan(row[1].sort or 0) else row[1].sort or 0)
-    columns = ("category", *(display_name(key) for key in keys), "images", "failed")
+    columns = ("category", *(get_display_name(key) for key in keys), "images", "failed")
     return Table("Mean scores by category", columns, rows, SUMMARY, most=25)
 
 
-def refinement(summary: Numbers) -> dict[str, Any] | None:
+def describe_refinement(summary: Numbers) -> dict[str, Any] | None:
     """Return what refinement changed: two sentences and a table; None where it was off."""
     stats = summary.get("refinement") or {}
     if not stats:
         return None
     rows = [
         [
-            Cell(display_name(key)),
-            *(figure(stats[key][name]) for name in ("before", "after")),
-            change(stats[key]["change"], strong=True),
-            Cell(interval(stats[key])),
-            *(figure(stats[key][name], 0) for name in ("n_better", "n_worse")),
+            Cell(get_display_name(key)),
+            *(make_number_cell(stats[key][name]) for name in ("before", "after")),
+            make_change_cell(stats[key]["change"], strong=True),
+            Cell(format_interval(stats[key])),
+            *(make_number_cell(stats[key][name], 0) for name in ("n_better", "n_worse")),
         ]
         for key in ("iou", "boundary_iou")
         if stats.get(key)
@@ -101,14 +112,14 @@ def refinement(summary: Numbers) -> dict[str, Any] | None:
     columns = ("", "before", "after", "change", "95 % interval", "better", "worse")
     counts = [f"{name} {stats.get(f'n_{name}', 0):,}" for name in ("applied", "skipped", "refused")]
     return {
-        "sentence": _refinement_sentence(stats),
+        "sentence": _describe_refinement_effect(stats),
         "changes": Table("Change by refinement", columns, rows),
         "counts": f"Images: {', '.join(counts)}.",
     }
 
 
-def _refinement_sentence(stats: Numbers) -> str:
-    cost = f"It adds {number(stats.get('added_ms'), 0)} ms an image"
+def _describe_refinement_effect(stats: Numbers) -> str:
+    cost = f"It adds {format_number(stats.get('added_ms'), 0)} ms an image"
     share = stats.get("added_share")
     if share is not None and not math.isnan(share):
         times = f"{share:.1f} times" if share >= 1 else f"{share:.0%} of"
@@ -126,18 +137,23 @@ def _refinement_sentence(stats: Numbers) -> str:
     return f"Whether refinement helps is undecided: the interval contains 0. {cost}."
 
 
-def ranks(summary: Numbers) -> tuple[Table | None, str]:
+def tabulate_ranks(summary: Numbers) -> tuple[Table | None, str]:
     """Return which checks order the images as IoU does, as a table and a sentence."""
     check_ranks = summary.get("check_ranks") or {}
     rows, trusted_names = [], []
     for key, rank in check_ranks.items():
         rho, n = math.nan if rank["spearman"] is None else rank["spearman"], int(rank["n"])
-        trusted_names += [display_name(key)] if trusted(rho, n) else []
+        trusted_names += [get_display_name(key)] if is_trusted(rho, n) else []
         rows.append((-1.0 if math.isnan(rho) else abs(rho), key, rho, n))
     cells = [
-        [Cell(display_name(key)), change(rho), figure(n, 0), verdict(rho, n)]
+        [
+            Cell(get_display_name(key)),
+            make_change_cell(rho),
+            make_number_cell(n, 0),
+            make_verdict_cell(rho, n),
+        ]
         for _, key, rho, n in sorted(rows, reverse=True)
     ]
     columns = ("check", "\u03c1 with IoU", "images", "use")
     table = Table("Rank correlation of the checks with IoU", columns, cells) if rows else None
-    return table, trust_sentence(trusted_names)
+    return table, describe_trust(trusted_names)

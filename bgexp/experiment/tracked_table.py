@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.experiment.results import ImageResult
-from bgexp.images.decode import thumbnail
+from bgexp.images.decode import make_thumbnail
 from bgexp.pipeline.remove import RemovalResult
 
 # Rows with pictures in the tracked table, at 15 ms each for every job; their longer side.
@@ -17,13 +17,13 @@ TABLE_IMAGES, TABLE_PIXELS = 30, 340
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def small_pair(removed: RemovalResult) -> Pair:
+def shrink_pair(removed: RemovalResult) -> Pair:
     """Shrink the cut-out and the mask of an image for the table, HxWx3 uint8 RGB each."""
     mask = removed.mask.astype(np.uint8) * np.uint8(255)
-    return _cell(removed.cutout[..., :3]), _cell(mask)
+    return _place_in_square(removed.cutout[..., :3]), _place_in_square(mask)
 
 
-def picture_table(
+def build_picture_table(
     rows: Sequence[ImageResult], pairs: Mapping[str, Pair]
 ) -> dict[str, list[object]]:
     """Build the table of the rows that have pictures, by columns.
@@ -45,13 +45,13 @@ def picture_table(
     return columns
 
 
-def _cell(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _place_in_square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Place a small picture in the upper half of a white square: HxW or HxWx3 to SxSx3 uint8.
 
     The tracking UI centres a picture in a square and shows the square's upper half.
     """
     tallness = picture.shape[0] / max(picture.shape[:2])
-    small = thumbnail(picture, int(TABLE_PIXELS * min(1, 0.5 / tallness)))
+    small = make_thumbnail(picture, int(TABLE_PIXELS * min(1, 0.5 / tallness)))
     cell = np.full((TABLE_PIXELS, TABLE_PIXELS, 3), 255, np.uint8)
     cell[: small.shape[0], : small.shape[1]] = small if small.ndim == 3 else small[..., None]
     return cell

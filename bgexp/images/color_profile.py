@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 _PROBE = np.mgrid[:256:15, :256:15, :256:15].astype(np.uint8).reshape(3, 18, -1).transpose(1, 2, 0)
 
 
-def to_8_bit(image: Image.Image) -> Image.Image:
+def convert_to_8_bit(image: Image.Image) -> Image.Image:
     """Return deep grey (16 or 32 bits, float) as L, anything else as it is."""
     if not image.mode.startswith(("I", "F")):
         return image
@@ -18,10 +18,10 @@ def to_8_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(np.clip(values, 0, top) * (255 / top)).astype(np.uint8))
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
+def convert_to_rgb(image: Image.Image) -> Image.Image:
     """Return an image of any mode as RGB, in sRGB, its transparent pixels over white."""
     profile = image.info.get("icc_profile")
-    image = to_8_bit(image)
+    image = convert_to_8_bit(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         white.alpha_composite(image.convert("RGBA"))
@@ -34,8 +34,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def pixels_to_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
-    """Return HxWx3 RGB in sRGB, as `to_rgb` does; the same array where nothing changes."""
+def convert_to_srgb(pixels: NDArray[np.uint8], profile: bytes) -> NDArray[np.uint8]:
+    """Return HxWx3 RGB in sRGB, as `convert_to_rgb` does; the same array where nothing changes."""
     transform = _build_transform("RGB", profile) if profile else None
     return np.array(_apply_transform(transform, Image.fromarray(pixels))) if transform else pixels
 

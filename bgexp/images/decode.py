@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 from simplejpeg import decode_jpeg
 
-from bgexp.images.color_profile import pixels_to_srgb, to_8_bit, to_rgb
+from bgexp.images.color_profile import convert_to_8_bit, convert_to_rgb, convert_to_srgb
 from bgexp.images.png import encode_png
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
@@ -46,7 +46,7 @@ ImageSource: TypeAlias = Path | str | NDArray[np.uint8] | Image.Image
 
 
 class ImageError(Exception):
-    """Why a file is not a usable image: a reason of one line, without the file's name."""
+    """A one-line reason why a file is not a usable image, without the file's name."""
 
     @property
     def damaged(self) -> bool:
@@ -69,7 +69,7 @@ def load_image(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> NDAr
     return decode_image(read_bytes(path), max_megapixels)
 
 
-def to_pixels(image: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+def read_pixels(image: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
     """Return an image in any form as HxWx3 uint8 RGB, upright, sRGB.
 
     Args:
@@ -83,8 +83,8 @@ def to_pixels(image: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> NDA
     if isinstance(image, str | Path):
         return load_image(image, max_megapixels)
     if isinstance(image, Image.Image):
-        with decoding():
-            return np.array(to_rgb(_upright(image)))
+        with translate_errors():
+            return np.array(convert_to_rgb(_rotate_upright(image)))
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"expected HxWx3 uint8 RGB, got {image.shape} {image.dtype}")
     return image
@@ -99,8 +99,8 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
     Raises:
         ImageError: Not an image of an accepted format, broken, or over the limit of pixels.
     """
-    with decoding():
-        return first_rgb(data, max_megapixels)[0]
+    with translate_errors():
+        return decode_first_rgb(data, max_megapixels)[0]
 
 
 def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.bool_]:
@@ -109,8 +109,8 @@ def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[
     An alpha channel that varies is the mask; else foreground is where the luminance is over 127
     of 255, whatever the palette or depth. Colour profiles are ignored.
     """
-    with decoding():
-        image = to_8_bit(first_frame(data, max_megapixels))
+    with translate_errors():
+        image = convert_to_8_bit(decode_first_frame(data, max_megapixels))
         if image.has_transparency_data:
             image = image.convert("RGBA")
             alpha = image.getchannel("A")
@@ -133,7 +133,7 @@ def encode_mask(mask: NDArray[np.bool_]) -> bytes:
     return encode_png(mask.astype(np.uint8) * np.uint8(255))
 
 
-def thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def make_thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Return HxW or HxWxC uint8 with its longer side at most `size` pixels; never enlarged."""
     height, width = image.shape[:2]
     scale = size / max(height, width)
@@ -157,7 +157,7 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Make whatever Pillow raises an ImageError, and keep it quiet and without its own limit."""
     global _decoders
     with _lock:  # both are global: the first thread in sets them, the last one out restores
@@ -195,7 +195,7 @@ def open_image(file: BinaryIO) -> Image.Image:
     """Return an image of an accepted format of which only the header was read.
 
     Raises:
-        Exception: Whatever Pillow raises; inside `decoding` it becomes an ImageError.
+        Exception: Whatever Pillow raises; inside `translate_errors` it becomes an ImageError.
     """
     if not file.read(1):
         raise ImageError("empty: no bytes")
@@ -218,19 +218,19 @@ def _refuse_large_avif(head: bytes) -> None:
             raise ImageError(f"{TOO_LARGE}: {size}, an AVIF may have {AVIF_MEGAPIXELS}")
 
 
-def foreign_format(file: BinaryIO) -> str:
+def find_foreign_format(file: BinaryIO) -> str:
     """Return the name of a format that is known but not accepted, such as PSD; else ""."""
     try:
-        with decoding():
+        with translate_errors():
             return str(Image.open(file).format or "")
     except ImageError:
         return ""
 
 
-def first_rgb(
+def decode_first_rgb(
     data: bytes, limit: float, *, keep_profile: bool = False
 ) -> tuple[NDArray[np.uint8], bytes]:
-    """Return `decode_image`'s pixels and their colour profile; call it inside `decoding`.
+    """Return `decode_image`'s pixels and their colour profile; call it inside `translate_errors`.
 
     The profile is kept only with `keep_profile` and for RGB images: else it is b"", which is sRGB.
 
@@ -246,12 +246,12 @@ def first_rgb(
     if kept_profile:
         del image.info["icc_profile"]
     if pixels is None:
-        return np.array(to_rgb(image)), kept_profile
-    return pixels_to_srgb(pixels, b"" if kept_profile else profile), kept_profile
+        return np.array(convert_to_rgb(image)), kept_profile
+    return convert_to_srgb(pixels, b"" if kept_profile else profile), kept_profile
 
 
-def first_frame(data: bytes, limit: float) -> Image.Image:
-    """Return the first frame, complete and upright, in its own mode; call inside `decoding`.
+def decode_first_frame(data: bytes, limit: float) -> Image.Image:
+    """Decode the first frame, upright, in its own mode; call it inside `translate_errors`.
 
     Raises:
         Exception: As `open_image`.
@@ -276,12 +276,12 @@ def _load_upright(image: Image.Image, data: bytes) -> Image.Image:
     if image.size != (width, height):  # a damaged HEIC: the limit was held against its header
         size = f"{image.width}x{image.height}"
         raise ImageError(f"broken: {width}x{height} by its header, {size} by its pixels")
-    return _upright(image)
+    return _rotate_upright(image)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _rotate_upright(image: Image.Image) -> Image.Image:
     # Not by exif_transpose(): it writes the EXIF anew and fails on odd values of other tags.
-    orientation = orientation_of(image)
+    orientation = read_orientation(image)
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
@@ -299,7 +299,7 @@ def _decode_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
             return None
     except Exception:  # Pillow tells whether it is broken, and how
         return None
-    orientation = orientation_of(image)  # OpenCV turns in a third of Pillow's time
+    orientation = read_orientation(image)  # OpenCV turns in a third of Pillow's time
     if orientation > 4:
         pixels = np.asarray(cv2.transpose(pixels), np.uint8)
     if orientation in _FLIPS:
@@ -307,7 +307,7 @@ def _decode_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
     return pixels
 
 
-def orientation_of(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation by which an opened image has to be turned, 1 to 8."""
     if image.format == "HEIF":  # libheif turns it
         return 1

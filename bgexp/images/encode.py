@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from bgexp.config.batch import Keep
-from bgexp.images.decode import decode_image, decoding, first_rgb, open_image
+from bgexp.config.batch import KeptMetadata
+from bgexp.images.decode import decode_first_rgb, decode_image, open_image, translate_errors
 from bgexp.images.png import encode_png
 
 SUFFIX = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
@@ -50,7 +50,7 @@ class Photo:
     exif: bytes = b""
 
 
-def decode_photo(data: bytes, max_megapixels: float, keep: Keep) -> Photo:
+def decode_photo(data: bytes, max_megapixels: float, keep: KeptMetadata) -> Photo:
     """Decode an image as `decode_image` does, and read the profile and EXIF to keep.
 
     Only the profile of an RGB image can be kept, as results are RGB: others become sRGB.
@@ -60,9 +60,9 @@ def decode_photo(data: bytes, max_megapixels: float, keep: Keep) -> Photo:
     """
     if not (keep.icc or keep.exif):
         return Photo(decode_image(data, max_megapixels))
-    with decoding():
+    with translate_errors():
         exif = _select_exif(open_image(BytesIO(data)), keep.gps) if keep.exif else b""
-        return Photo(*first_rgb(data, max_megapixels, keep_profile=keep.icc), exif)
+        return Photo(*decode_first_rgb(data, max_megapixels, keep_profile=keep.icc), exif)
 
 
 def _select_exif(image: Image.Image, gps: bool) -> bytes:

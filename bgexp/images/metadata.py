@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from PIL import ExifTags, Image, ImageCms
 
-from bgexp.images.decode import decoding, open_image, orientation_of
+from bgexp.images.decode import open_image, read_orientation, translate_errors
 
 _EXIF, _BASE = ExifTags.IFD.Exif, ExifTags.Base
 # The EXIF tags of each field; the first that is present counts.
@@ -70,10 +70,10 @@ def read_metadata(file: BinaryIO) -> Metadata:
     Raises:
         ImageError: Not an image of an accepted format, or a broken header.
     """
-    with decoding():
+    with translate_errors():
         image = open_image(file)
         _find_exif(image, file)
-        orientation = orientation_of(image)  # first: it keeps getexif() from reading XMP
+        orientation = read_orientation(image)  # first: it keeps getexif() from reading XMP
         tags = _read_tags(image)
         # Pillow returns the upright size of a TIFF.
         turned = image.format == "TIFF" and orientation >= 5

@@ -18,7 +18,7 @@ _MAX_STEPS = 100  # of Newton's method, which needs about six
 
 @dataclass(frozen=True)
 class BradleyTerryScore:
-    """How a run stands among several.
+    """A run's rank among several, from pairwise votes.
 
     Attributes:
         run_id: The run.
@@ -35,7 +35,7 @@ class BradleyTerryScore:
     high: float
 
 
-def bradley_terry_scores(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[BradleyTerryScore]:
+def compute_bradley_terry(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[BradleyTerryScore]:
     """Score several runs from all votes among them, in the order of the ids.
 
     The model of Bradley and Terry (Biometrika 1952): a run of log-strength s is preferred to one
@@ -58,12 +58,14 @@ def bradley_terry_scores(votes: Iterable[Vote], run_ids: Sequence[str]) -> list[
     design = np.zeros((len(preferences), len(run_ids)))
     for row, vote in zip(design, preferences, strict=True):
         row[places[vote.left]], row[places[vote.right]] = 1.0, -1.0
-    wins = np.array([vote.won(vote.left) for vote in preferences])
+    wins = np.array([vote.score_run(vote.left) for vote in preferences])
     theta = _fit(design, wins)
-    covariances = _covariances(design, wins, theta, [vote.image for vote in preferences])
+    covariances = _compute_covariances(design, wins, theta, [vote.image for vote in preferences])
     counts = np.abs(design).sum(axis=0).astype(int)
     return [
-        BradleyTerryScore(run_id, int(counts[place]), *_rate(place, counts > 0, theta, covariances))
+        BradleyTerryScore(
+            run_id, int(counts[place]), *_compute_win_rate(place, counts > 0, theta, covariances)
+        )
         for run_id, place in places.items()
     ]
 
@@ -72,7 +74,9 @@ def _fit(design: Floats, wins: Floats) -> Floats:
     """Return the log-strengths of the largest posterior, by Newton's method: it is convex."""
     theta = np.zeros(design.shape[1])
     for _ in range(_MAX_STEPS):
-        step = np.linalg.solve(_hessian(design, theta), _slopes(design, wins, theta).sum(axis=0))
+        step = np.linalg.solve(
+            _compute_hessian(design, theta), _compute_slopes(design, wins, theta).sum(axis=0)
+        )
         # Far from the optimum a whole step may overshoot.
         step *= min(1.0, 2.0 / max(1e-12, np.abs(step).max()))
         theta = theta + step
@@ -81,32 +85,32 @@ def _fit(design: Floats, wins: Floats) -> Floats:
     return theta
 
 
-def _slopes(design: Floats, wins: Floats, theta: Floats) -> Floats:
+def _compute_slopes(design: Floats, wins: Floats, theta: Floats) -> Floats:
     """Return d log-posterior / d log-strengths, (n + 1, k): a row a vote, the prior's last."""
     vote_slopes = design * (wins - expit(design @ theta))[:, None]
     return np.vstack([vote_slopes, -theta / PRIOR_SD**2])
 
 
-def _hessian(design: Floats, theta: Floats) -> Floats:
+def _compute_hessian(design: Floats, theta: Floats) -> Floats:
     """Return the Hessian of the negative log-posterior, (k, k)."""
     chances = expit(design @ theta)
     weighted = design.T @ (design * (chances * (1 - chances))[:, None])
     return np.asarray(weighted + np.eye(len(theta)) / PRIOR_SD**2, np.float64)
 
 
-def _covariances(
+def _compute_covariances(
     design: Floats, wins: Floats, theta: Floats, images: Sequence[str]
 ) -> tuple[Floats, Floats]:
     """Return covariances of the log-strengths, (k, k) each: by the model, by images as clusters."""
-    model = np.asarray(np.linalg.inv(_hessian(design, theta)), np.float64)
+    model = np.asarray(np.linalg.inv(_compute_hessian(design, theta)), np.float64)
     image_slopes: Mapping[str, Floats] = {image: np.zeros(len(theta)) for image in images}
-    for image, slope in zip(images, _slopes(design, wins, theta)[:-1], strict=True):
+    for image, slope in zip(images, _compute_slopes(design, wins, theta)[:-1], strict=True):
         image_slopes[image][:] += slope
     slopes = np.array([*image_slopes.values()]).reshape(-1, len(theta))
     return model, np.asarray(model @ slopes.T @ slopes @ model, np.float64)
 
 
-def _rate(
+def _compute_win_rate(
     place: int, voted: NDArray[np.bool_], theta: Floats, covariances: tuple[Floats, Floats]
 ) -> tuple[float, float, float]:
     """Return the mean chance against the others with votes, and its interval."""

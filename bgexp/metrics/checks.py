@@ -17,10 +17,10 @@ CHECKS: tuple[str, ...] = (
     "confidence",
     "refined_share",
 )
-"""Keys of `mask_checks`, in order. They warn: none of them has a better direction."""
+"""Keys of `check_mask`, in order. They warn: none of them has a better direction."""
 
 
-def mask_checks(
+def check_mask(
     mask: BoolMask, unrefined: BoolMask, scores: NDArray[np.floating]
 ) -> dict[str, float]:
     """Describe a mask for which there is no truth.

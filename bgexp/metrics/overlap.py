@@ -72,10 +72,10 @@ def boundary_iou(mask: BoolMask, truth: BoolMask) -> float:
     """
     check(mask, truth)
     width = max(1, round(0.02 * math.hypot(*mask.shape)))
-    return iou(_band(mask, width), _band(truth, width))
+    return iou(_find_band(mask, width), _find_band(truth, width))
 
 
-def _band(mask: BoolMask, width: int) -> BoolMask:
+def _find_band(mask: BoolMask, width: int) -> BoolMask:
     """Return the mask minus its erosion by ``width`` steps of 3x3, with zeros around the image."""
     if not mask.any():
         return mask

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
 CONFIDENCE = 0.95
 POWER = 0.8  # the chance with which so many images would find a difference that is there
 RESAMPLES = 2000
@@ -22,7 +24,7 @@ _MIN_CLUSTERS = 6  # five clusters of one sign are not significant at 5 % (as fi
 
 @dataclass(frozen=True)
 class PairedChange:
-    """How values changed on the same images.
+    """The mean change of a value on the same images, with its interval.
 
     Attributes:
         n: The number of pairs with both values.
@@ -43,7 +45,7 @@ class PairedChange:
     n_worse: int
 
 
-def paired_change(
+def compute_paired_change(
     before: Sequence[float], after: Sequence[float], clusters: Sequence[str] | None = None
 ) -> PairedChange:
     """Compute the mean change and its bootstrap percentile interval (Efron 1979; 2,000, seeded).
@@ -65,9 +67,9 @@ def paired_change(
         return PairedChange(0, math.nan, math.nan, math.nan, math.nan, math.nan, 0, 0)
     changes = pairs[:, 1] - pairs[:, 0]
     if clusters is None:
-        low, high = _interval(changes)
+        low, high = _bootstrap(changes)
     else:
-        low, high = _clustered_interval(changes, np.asarray(clusters, object)[is_defined])
+        low, high = _bootstrap_clusters(changes, np.asarray(clusters, object)[is_defined])
     return PairedChange(
         n=len(pairs),
         before=float(pairs[:, 0].mean()),
@@ -80,7 +82,7 @@ def paired_change(
     )
 
 
-def images_to_decide(change: PairedChange, least_change: float) -> int | None:
+def estimate_images_to_decide(change: PairedChange, least_change: float) -> int | None:
     """Estimate how many more images would give the change a sure sign, if it is what it seems.
 
     By normal theory, n = ((z(0.975) + z(0.8)) sd / change)^2 images find the change in 80 of 100
@@ -109,7 +111,7 @@ class Agreement:
     n: int
 
 
-def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
+def compute_rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement:
     """Compute Spearman's rank correlation of two values of the same things (Spearman 1904).
 
     Raises:
@@ -125,7 +127,7 @@ def rank_agreement(first: Sequence[float], second: Sequence[float]) -> Agreement
 
 def _pair_defined(
     first: Sequence[float], second: Sequence[float]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the pairs with both sides defined, (n, 2) float64, and which of all pairs they are."""
     if len(first) != len(second):
         raise ValueError(f"expected values of the same images, got {len(first)} and {len(second)}")
@@ -134,32 +136,28 @@ def _pair_defined(
     return pairs[is_defined], is_defined
 
 
-def _interval(changes: NDArray[np.float64]) -> tuple[float, float]:
+def _bootstrap(changes: Floats) -> tuple[float, float]:
     if len(changes) < MIN_PAIRS:
         return math.nan, math.nan
-    return _interval_of_units(changes, (changes,), np.mean)
+    return _bootstrap_units(changes, (changes,), np.mean)
 
 
-def _clustered_interval(
-    changes: NDArray[np.float64], clusters: NDArray[np.object_]
-) -> tuple[float, float]:
+def _bootstrap_clusters(changes: Floats, clusters: NDArray[np.object_]) -> tuple[float, float]:
     _, place = np.unique(clusters.astype(str), return_inverse=True)
     counts = np.bincount(place)
     if len(counts) < _MIN_CLUSTERS:
         return math.nan, math.nan
-    return _interval_of_units(changes, (np.bincount(place, changes), counts), _mean_of_clusters)
+    return _bootstrap_units(changes, (np.bincount(place, changes), counts), _average_clusters)
 
 
-def _mean_of_clusters(
-    totals: NDArray[np.float64], counts: NDArray[np.int64], axis: int
-) -> NDArray[np.float64]:
+def _average_clusters(totals: Floats, counts: NDArray[np.int64], axis: int) -> Floats:
     """Return the mean over all images of the clusters: a large cluster has more of them."""
-    mean: NDArray[np.float64] = totals.sum(axis=axis) / counts.sum(axis=axis)
+    mean: Floats = totals.sum(axis=axis) / counts.sum(axis=axis)
     return mean
 
 
-def _interval_of_units(
-    changes: NDArray[np.float64],
+def _bootstrap_units(
+    changes: Floats,
     units: tuple[NDArray[Any], ...],
     statistic: Callable[..., Any],
 ) -> tuple[float, float]:

@@ -77,10 +77,10 @@ def e_measure(mask: BoolMask, truth: BoolMask) -> float:
         return (n_mask if n_truth else n - n_mask) / (n - 1)
     p, g = n_mask / n, n_truth / n
     aligned = (
-        n_both * _alignment(1 - p, 1 - g)
-        + (n_mask - n_both) * _alignment(1 - p, -g)
-        + (n_truth - n_both) * _alignment(-p, 1 - g)
-        + (n - n_mask - n_truth + n_both) * _alignment(-p, -g)
+        n_both * _compute_alignment(1 - p, 1 - g)
+        + (n_mask - n_both) * _compute_alignment(1 - p, -g)
+        + (n_truth - n_both) * _compute_alignment(-p, 1 - g)
+        + (n - n_mask - n_truth + n_both) * _compute_alignment(-p, -g)
     )
     return aligned / (n - 1)
 
@@ -98,10 +98,10 @@ def weighted_f(mask: BoolMask, truth: BoolMask) -> float:
     n_mask, n_truth, _ = count(mask, truth)
     if n_truth == 0:
         return 0.0 if n_mask else math.nan
-    box = _surroundings(mask | truth)
+    box = _find_surroundings(mask | truth)
     mask, truth = mask[box], truth[box]
-    recalled = max(0.0, n_truth - _cost_of_lost(truth & ~mask, truth))
-    return 2 * recalled / (n_truth + recalled + _cost_of_extra(mask & ~truth, truth))
+    recalled = max(0.0, n_truth - _compute_cost_of_lost(truth & ~mask, truth))
+    return 2 * recalled / (n_truth + recalled + _compute_cost_of_extra(mask & ~truth, truth))
 
 
 def _s_object(n_right: int, n: int) -> float:
@@ -133,11 +133,11 @@ def _ssim(mask: BoolMask, truth: BoolMask) -> float:
     return 4 * x * y * covariance / (bound + EPSILON) if bound else 1.0
 
 
-def _alignment(a: float, b: float) -> float:
+def _compute_alignment(a: float, b: float) -> float:
     return (2 * a * b / (a**2 + b**2 + EPSILON) + 1) ** 2 / 4
 
 
-def _surroundings(mask: BoolMask) -> tuple[slice, slice]:
+def _find_surroundings(mask: BoolMask) -> tuple[slice, slice]:
     """Return the box of a mask and what its windows reach: outside it no pixel costs anything."""
     left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8))
     return np.s_[
@@ -145,15 +145,15 @@ def _surroundings(mask: BoolMask) -> tuple[slice, slice]:
     ]
 
 
-def _cost_of_lost(lost: BoolMask, truth: BoolMask) -> float:
+def _compute_cost_of_lost(lost: BoolMask, truth: BoolMask) -> float:
     if not lost.any():
         return 0.0
-    errors = _errors_by_nearest(lost, truth)
+    errors = _mark_errors(lost, truth)
     blurred = cv2.sepFilter2D(errors, cv2.CV_64F, WINDOW, WINDOW, borderType=cv2.BORDER_CONSTANT)
     return float(blurred[lost].sum())
 
 
-def _errors_by_nearest(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
+def _mark_errors(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
     """Mark pixels, HxW: 1 = lost, or nearest to a lost one; right within 3 pixels of a lost one."""
     square = np.ones(2 * (2 * RADIUS + 1,), np.uint8)
     near = cv2.dilate(lost.view(np.uint8), square).view(np.bool_) & ~truth
@@ -168,7 +168,7 @@ def _errors_by_nearest(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
     return errors.reshape(rows, columns)[REACH:-REACH, REACH:-REACH]
 
 
-def _cost_of_extra(extra: BoolMask, truth: BoolMask) -> float:
+def _compute_cost_of_extra(extra: BoolMask, truth: BoolMask) -> float:
     if not extra.any():
         return 0.0
     background = (~truth).view(np.uint8)

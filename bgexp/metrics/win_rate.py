@@ -52,7 +52,7 @@ class Vote(Section):
         """The ids of the two runs, without their sides."""
         return frozenset((self.left, self.right))
 
-    def won(self, run_id: str) -> float:
+    def score_run(self, run_id: str) -> float:
         """Return 1 if this run was preferred, 0 if the other, 0.5 for a tie, NaN if both bad."""
         share = _LEFT.get(self.choice, math.nan)
         return share if run_id == self.left else 1 - share
@@ -60,7 +60,7 @@ class Vote(Section):
 
 @dataclass(frozen=True)
 class WinRate:
-    """How often one run was preferred to another.
+    """The share of votes that preferred one run to another.
 
     Attributes:
         n: Votes with a preference or a tie; n_both_bad: the others.
@@ -107,7 +107,7 @@ class WinRate:
         return max(1, math.ceil(preferences * (self.n + self.n_both_bad) / self.n))
 
 
-def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
+def compute_win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
     """Compute how often a run was preferred to another, with Wilson's score interval.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927; with
@@ -121,11 +121,11 @@ def win_rate(votes: Iterable[Vote], run_id: str, over: str) -> WinRate:
     """
     between = [vote for vote in exclude_repeats(votes) if vote.sides == {run_id, over}]
     preferences = [vote for vote in between if vote.choice != "both_bad"]
-    shares = np.array([vote.won(run_id) for vote in preferences])
+    shares = np.array([vote.score_run(run_id) for vote in preferences])
     images = [vote.image for vote in preferences]
-    n_effective = _effective_votes(shares, images)
+    n_effective = _count_effective_votes(shares, images)
     rate = float(shares.mean()) if len(preferences) else math.nan
-    low, high = _wilson_interval(rate, n_effective)
+    low, high = _compute_wilson_interval(rate, n_effective)
     return WinRate(
         n=len(preferences),
         n_both_bad=len(between) - len(preferences),
@@ -145,7 +145,7 @@ def exclude_repeats(votes: Iterable[Vote]) -> list[Vote]:
     return [vote for vote in votes if not vote.repeat]
 
 
-def _effective_votes(shares: NDArray[np.float64], images: Sequence[str]) -> float:
+def _count_effective_votes(shares: NDArray[np.float64], images: Sequence[str]) -> float:
     n, clusters = len(shares), len(set(images))
     if clusters in (0, n):
         return float(n)
@@ -159,7 +159,7 @@ def _effective_votes(shares: NDArray[np.float64], images: Sequence[str]) -> floa
     return float(n / max(1.0, variance / (n * rate * (1 - rate))))
 
 
-def _wilson_interval(rate: float, n: float) -> tuple[float, float]:
+def _compute_wilson_interval(rate: float, n: float) -> tuple[float, float]:
     if n == 0:
         return math.nan, math.nan
     middle = rate + Z**2 / (2 * n)
@@ -170,7 +170,7 @@ def _wilson_interval(rate: float, n: float) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class SelfAgreement:
-    """How often a judge judged a repeated pair as before.
+    """The share of repeated pairs that were judged as before.
 
     Attributes:
         n: Repeated pairs of which both looks were judged.
@@ -185,7 +185,7 @@ class SelfAgreement:
     high: float
 
 
-def self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
+def compute_self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
     """Compute the share of repeated pairs that were judged alike, with Wilson's interval.
 
     Alike is the same run preferred, or the same "tie" or "both bad". By chance alone it is about
@@ -198,11 +198,11 @@ def self_agreement(votes: Iterable[Vote]) -> SelfAgreement:
         for vote in all_votes
         if vote.repeat and (key := (vote.judge, vote.image, vote.sides)) in firsts
     ]
-    n_alike = sum(_preferred_side(first) == _preferred_side(repeat) for first, repeat in pairs)
+    n_alike = sum(_find_preferred(first) == _find_preferred(repeat) for first, repeat in pairs)
     share = n_alike / len(pairs) if pairs else math.nan
-    return SelfAgreement(len(pairs), n_alike, share, *_wilson_interval(share, len(pairs)))
+    return SelfAgreement(len(pairs), n_alike, share, *_compute_wilson_interval(share, len(pairs)))
 
 
-def _preferred_side(vote: Vote) -> str:
+def _find_preferred(vote: Vote) -> str:
     """Return the id of the preferred run, "tie" or "both_bad"."""
     return {"left": vote.left, "right": vote.right}.get(vote.choice, vote.choice)

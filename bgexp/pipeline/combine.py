@@ -43,7 +43,7 @@ class PastedMask:
 _DEFAULTS = Combine()
 
 
-def combine_found(output: DetectorOutput, settings: Combine = _DEFAULTS) -> CombinedMask:
+def combine_output(output: DetectorOutput, settings: Combine = _DEFAULTS) -> CombinedMask:
     """Make one mask of a detector's output, detections or a soft mask."""
     if isinstance(output, SoftMask):
         return cut_soft_mask(output, settings)

@@ -57,13 +57,13 @@ def refine_mask_grabcut(
 def _refine_window(image: ByteArray, mask: BoolArray, settings: GrabCut, seed: int) -> BoolArray:
     window = open_window(image, mask, settings.band + _CONTEXT, settings.size)
     band = max(settings.band * window.longer, 1.0)  # the edge's own pixels at least
-    unsure, doubtful = find_bands(window.coarse, band, band * _DOUBTFUL)
+    uncertain, doubtful = find_bands(window.coarse, band, band * _DOUBTFUL)
     refined = window.coarse
     for _ in range(settings.iterations):
         colors = _learn_colors(window.small, refined, ~doubtful, seed)
-        refined = _cut_band(window, unsure, colors)
-    _check_credible(window, refined, unsure, colors)
-    new = follow_edges(window, refined, unsure, _RADIUS * window.longer)
+        refined = _cut_band(window, uncertain, colors)
+    _check_credible(window, refined, uncertain, colors)
+    new = follow_edges(window, refined, uncertain, _RADIUS * window.longer)
     change = np.count_nonzero(new ^ window.mask) / np.count_nonzero(window.mask)
     if change > settings.max_change:
         raise RefusedError(f"it would change {change:.0%} of the mask")
@@ -103,24 +103,26 @@ def _subsample(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
     return pixels[:: ceil(len(pixels) / _SAMPLES) or 1]
 
 
-def _cut_band(window: Window, unsure: BoolArray, colors: _Colors) -> BoolArray:
+def _cut_band(window: Window, uncertain: BoolArray, colors: _Colors) -> BoolArray:
     """Return the foreground at working size, hxw bool: the least costly edge in the band."""
     # At a smaller working size an area holds far fewer pixels and its edge only fewer. Narrower
     # models raise the weight of the colours so that OpenCV's fixed smoothness stays in scale.
-    narrow = max(1.0, _NATURAL_SIZE / max(unsure.shape))
+    narrow = max(1.0, _NATURAL_SIZE / max(uncertain.shape))
     background, foreground = colors.background.copy(), colors.foreground.copy()
     background[:, 20:] /= narrow
     foreground[:, 20:] /= narrow
-    labels = window.coarse.view(np.uint8) + 2 * unsure.view(np.uint8)  # 0, 1 sure; 2, 3 probable
+    labels = window.coarse.view(np.uint8) + 2 * uncertain.view(np.uint8)  # 0, 1 sure; 2, 3 probable
     cv2.grabCut(window.small, labels, _NOWHERE, background, foreground, 1, cv2.GC_EVAL_FREEZE_MODEL)
     refined = np.asarray(labels % 2, np.bool_)
-    if refined[unsure].all() or not refined[unsure].any():
+    if refined[uncertain].all() or not refined[uncertain].any():
         raise RefusedError("GrabCut found no edge in the band")
     return refined
 
 
-def _check_credible(window: Window, refined: BoolArray, unsure: BoolArray, colors: _Colors) -> None:
-    indices = _subsample(np.flatnonzero(unsure))
+def _check_credible(
+    window: Window, refined: BoolArray, uncertain: BoolArray, colors: _Colors
+) -> None:
+    indices = _subsample(np.flatnonzero(uncertain))
     pixels = window.small.reshape(-1, 3)[indices]
     foreground = _compute_log_density(colors.foreground, pixels) > _compute_log_density(
         colors.background, pixels

@@ -48,28 +48,30 @@ def refine_mask_guided(
 def _refine_window(image: ByteArray, mask: BoolArray, settings: GuidedFilter) -> BoolArray:
     window = open_window(image, mask, settings.radius, settings.size)
     reach = max(settings.radius * window.longer, 1.0)  # the edge's own pixels at least
-    (unsure,) = find_bands(window.coarse, reach)
+    (uncertain,) = find_bands(window.coarse, reach)
     refined = window.coarse
     for _ in range(settings.iterations - 1):
         share = _apply_factors(_fit_colors(window.small, refined, reach), window.small)
-        refined = np.where(unsure, share > 0.5, window.coarse)
+        refined = np.where(uncertain, share > 0.5, window.coarse)
     result = mask.copy()
-    result[window.where] = follow_edges(window, refined, unsure, reach)
+    result[window.where] = follow_edges(window, refined, uncertain, reach)
     return result
 
 
-def follow_edges(window: Window, refined: BoolArray, unsure: BoolArray, radius: float) -> BoolArray:
+def follow_edges(
+    window: Window, refined: BoolArray, uncertain: BoolArray, radius: float
+) -> BoolArray:
     """Bring a mask from working size to full size, HxW bool, along the edges of the picture.
 
     Args:
-        window: Where `unsure` is False, its own mask stays.
+        window: Where `uncertain` is False, its own mask stays.
         refined: hxw bool, the mask of working size.
-        unsure: hxw bool, where the result may differ from the window's mask.
+        uncertain: hxw bool, where the result may differ from the window's mask.
         radius: Of the guided filter, in working pixels.
     """
     factors, result = _fit_colors(window.small, refined, radius), window.mask.copy()
     height, width = result.shape
-    band = cv2.resize(unsure.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    band = cv2.resize(uncertain.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
         x, y, across, down = cv2.boundingRect(band[top : top + _TILE, left : left + _TILE])
         if across:

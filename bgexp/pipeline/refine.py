@@ -8,8 +8,8 @@ from bgexp.detect.weights import Weights, load_weights, locate_weights
 from bgexp.pipeline.grabcut import refine_mask_grabcut
 from bgexp.pipeline.guided import refine_mask_guided
 from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement
-from bgexp.pipeline.unet import WEIGHTS, WEIGHTS_SHA256, MaskNetwork, MaskNetworkPredictor
-from bgexp.pipeline.unet_refiner import refine_mask_network
+from bgexp.pipeline.unet import WEIGHTS, WEIGHTS_SHA256, UNetModel, UNetPredictor
+from bgexp.pipeline.unet_refiner import refine_mask_unet
 
 
 def refine_mask(
@@ -36,23 +36,23 @@ def refine_mask(
         return refine_mask_guided(image, mask, settings)
     if isinstance(settings, UNet):
         predictor = load_network(settings)
-        return refine_mask_network(image, mask, predictor, settings)
+        return refine_mask_unet(image, mask, predictor, settings)
     return refine_mask_grabcut(image, mask, settings, seed=seed)
 
 
 def find_network(settings: UNet) -> Weights:
-    """Find the file of the mask network's weights, verified by its SHA-256 where one is known.
+    """Find the file of the U-Net's weights, verified by its SHA-256 where one is known.
 
     Raises:
         UserError: There is none, or it is not the one expected.
     """
     if settings.weights is None:
-        return locate_weights(WEIGHTS, "mask network", WEIGHTS_SHA256, key="refine.weights")
+        return locate_weights(WEIGHTS, "U-Net", WEIGHTS_SHA256, key="refine.weights")
     return locate_weights(settings.weights, key="refine.weights")
 
 
 @lru_cache(maxsize=4)
-def load_network(settings: UNet) -> MaskNetworkPredictor:
+def load_network(settings: UNet) -> UNetPredictor:
     """Load the network with its verified weights.
 
     On the CPU, also beside a GPU: refining is the work of many processes, one for each core, and
@@ -61,6 +61,6 @@ def load_network(settings: UNet) -> MaskNetworkPredictor:
     Raises:
         UserError: The weights are missing, damaged or of another network.
     """
-    network = MaskNetwork()
+    network = UNetModel()
     load_weights(network, find_network(settings))
-    return MaskNetworkPredictor(network, CPU)
+    return UNetPredictor(network, CPU)

@@ -14,7 +14,7 @@ from bgexp.detect.detections import Detections, DetectorOutput
 from bgexp.detect.detector import Detector
 from bgexp.errors import UserError
 from bgexp.images.encode import SUFFIX, Photo, encode_result
-from bgexp.pipeline.combine import combine_found, select_detections
+from bgexp.pipeline.combine import combine_output, select_detections
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.refine import refine_mask
 from bgexp.system.atomic import write_whole
@@ -28,13 +28,13 @@ _COMBINE, _REFINE, _CUTOUT = Combine(), NoRefinement(), Cutout()
 
 @dataclass(frozen=True, eq=False)
 class RemovalResult:
-    """What became of one image.
+    """The mask, the cut-out and the intermediate results of one image.
 
     Attributes:
         cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
         mask: HxW bool, True = foreground.
         unrefined: HxW bool, the mask before refinement.
-        found: The detections that count, in the mask or not; or a soft mask.
+        detector_output: The detections that count, in the mask or not; or a soft mask.
         scores: (K,) float32 of the detections in the mask; none of a soft mask.
         refined: "off", "applied", "skipped" or "refused", as in `Refined`.
         fallback: Why refinement was skipped or refused; else empty.
@@ -44,7 +44,7 @@ class RemovalResult:
     cutout: ByteArray
     mask: BoolArray
     unrefined: BoolArray
-    found: DetectorOutput
+    detector_output: DetectorOutput
     scores: NDArray[np.float32]
     refined: str
     fallback: str
@@ -77,27 +77,27 @@ def remove_background(  # one a stage, and what all share
     cutout: Cutout = _CUTOUT,
     seed: int = 0,
 ) -> RemovalResult:
-    """Cuts the objects that a detector finds out of an image.
+    """Cut the objects that a detector finds out of an image.
 
     Args:
         image: HxWx3 uint8 RGB.
         detector: What `build_detector` gives, or anything with its `detect`.
         combine: How the detections become one mask.
-        refine: How the mask's edge is moved to the image's; by itself not at all.
+        refine: How the mask's edge is moved to the image's; by default not at all.
         cutout: What lies behind the foreground.
         seed: Of what is random in the refinement.
     """
     clock = _Clock()
-    found = clock.time("detect", lambda: _detect(image, detector))
-    combined = clock.time("combine", lambda: combine_found(found, combine))
+    output = clock.time("detect", lambda: _detect(image, detector))
+    combined = clock.time("combine", lambda: combine_output(output, combine))
     refined = clock.time("refine", lambda: refine_mask(image, combined.mask, refine, seed=seed))
     result = clock.time("cutout", lambda: cut_out(image, refined.mask, cutout.background))
     return RemovalResult(
         cutout=result,
         mask=refined.mask,
         unrefined=combined.mask,
-        found=found,
-        scores=_scores(found)[combined.used],
+        detector_output=output,
+        scores=_collect_scores(output)[combined.used],
         refined=refined.status,
         fallback=refined.reason,
         timings_ms=clock.timings_ms,
@@ -105,14 +105,14 @@ def remove_background(  # one a stage, and what all share
 
 
 def _detect(image: ByteArray, detector: Detector) -> DetectorOutput:
-    found = detector.detect(image)
-    if isinstance(found, Detections):
-        return select_detections(found, detector.selection)
-    return found
+    output = detector.detect(image)
+    if isinstance(output, Detections):
+        return select_detections(output, detector.selection)
+    return output
 
 
-def _scores(found: DetectorOutput) -> NDArray[np.float32]:
-    return found.scores if isinstance(found, Detections) else np.zeros(0, np.float32)
+def _collect_scores(output: DetectorOutput) -> NDArray[np.float32]:
+    return output.scores if isinstance(output, Detections) else np.zeros(0, np.float32)
 
 
 class _Clock:

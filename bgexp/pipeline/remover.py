@@ -7,13 +7,13 @@ from bgexp.config.pipeline import PipelineSettings
 from bgexp.detect.build import build_detector
 from bgexp.detect.device import pick_device
 from bgexp.detect.inference_server import ServerAddress
-from bgexp.images.decode import ImageSource, to_pixels
+from bgexp.images.decode import ImageSource, read_pixels
 from bgexp.pipeline.remove import RemovalResult
 from bgexp.pipeline.remove import remove_background as run_stages
 
 
 class Remover:
-    """Removes backgrounds with the networks loaded once.
+    """A background remover that loads its networks once.
 
     Args:
         settings: As `load_settings("run")` or `load_settings("batch")` gives; None: the defaults.
@@ -45,7 +45,7 @@ class Remover:
         """
         settings = self.settings
         stages = settings.combine, settings.refine, settings.cutout
-        return run_stages(to_pixels(image), self._detector, *stages, settings.seed)
+        return run_stages(read_pixels(image), self._detector, *stages, settings.seed)
 
 
 def remove_background(

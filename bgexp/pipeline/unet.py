@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torchvision.transforms.functional import normalize
 
-from bgexp.detect.backbone import fold_norms, mobilenet_blocks
+from bgexp.detect.backbone import build_mobilenet_blocks, fold_norms
 
 # MobileNetV2's blocks at strides 2, 4, 8, 16 and 32 with their channels, and the decoder's.
 BLOCKS = {1: 16, 3: 24, 6: 32, 13: 96, 17: 320}
@@ -25,16 +25,16 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colo
 
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
-WEIGHTS = Path(__file__).parent / "mask_network.safetensors"
+WEIGHTS = Path(__file__).parent / "unet.safetensors"
 WEIGHTS_SHA256 = "50aa98b000360d45eaad6a7b04463c894213161f6151cb595c74e66a8861b09a"
 
 
-class MaskNetwork(nn.Module):
-    """The mask network; its weights are random until loaded."""
+class UNetModel(nn.Module):
+    """The U-Net; its weights are random until loaded."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = mobilenet_blocks(max(BLOCKS))
+        self.body = build_mobilenet_blocks(max(BLOCKS))
         self.lateral = nn.ModuleList(
             nn.Conv2d(channels, width, 1)
             for channels, width in zip(BLOCKS.values(), WIDTHS, strict=True)
@@ -85,10 +85,10 @@ def _build_block(channels: int, width: int) -> nn.Sequential:
     )
 
 
-class MaskNetworkPredictor:
+class UNetPredictor:
     """The network with its weights, in evaluation mode, on its device."""
 
-    def __init__(self, network: MaskNetwork, device: torch.device) -> None:
+    def __init__(self, network: UNetModel, device: torch.device) -> None:
         fold_norms(network)
         self._network = network.eval().to(memory_format=torch.channels_last).to(device)
         self._device = device

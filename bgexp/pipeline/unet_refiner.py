@@ -37,7 +37,7 @@ class MaskPredictor(Protocol):
         ...
 
 
-def refine_mask_network(
+def refine_mask_unet(
     image: ByteArray,
     mask: BoolArray,
     predictor: MaskPredictor,

@@ -17,8 +17,8 @@ from bgexp.promote.gates import hold_out, read_constraints
 from bgexp.promote.judges import Scores, Votes, find_judge
 from bgexp.promote.save_bundle import save_bundle
 from bgexp.system.atomic import write_json
-from bgexp.tracking.active_run import tracked_run
-from bgexp.tracking.bundle import stages_of
+from bgexp.tracking.active_run import open_run
+from bgexp.tracking.bundle import select_stages
 from bgexp.tracking.past_runs import StoredRun, find_runs
 from bgexp.tracking.registry import (
     BUNDLE,
@@ -37,7 +37,7 @@ DECISION = "promotion.json"
 
 @dataclass
 class Decision:
-    """What was decided and why.
+    """The outcome of a promotion, and the reasons.
 
     Attributes:
         lines: The lines to print.
@@ -103,10 +103,10 @@ def _promote(settings: PromoteSettings, folder: Path) -> Decision:
     decision = Decision()
     for name, reason in left_out.items():
         decision.add("Left out", f"{name}: {reason}")
-    scores = judge.scores(runs)
+    scores = judge.collect_scores(runs)
     held_out = hold_out(scores.index, settings.holdout, settings.seed) if len(runs) > 1 else set()
     choosing = scores[~scores.index.isin(held_out)]
-    winner = judge.best(runs, choosing)
+    winner = judge.choose_best(runs, choosing)
     decision.winner = winner.run_id
     data = winner.summary["dataset"]
     split = f"chosen on {len(choosing)}, confirmed on the other {len(held_out)}"
@@ -164,7 +164,7 @@ def _compare_with_champion(  # all that the gate looks at
 
 def _has_same_stages(stages: Mapping[str, Any], run: StoredRun) -> bool:
     with suppress(UserError):
-        return _strip_stages(stages) == _strip_stages(stages_of(run.settings))
+        return _strip_stages(stages) == _strip_stages(select_stages(run.settings))
     return False
 
 
@@ -219,7 +219,7 @@ def _register(
         "git_commit": winner.summary["bgexp"]["git_commit"] or "",
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(settings, "promote", f"promote {winner.name}", folder) as run:
+    with open_run(settings, "promote", f"promote {winner.name}", folder) as run:
         with TemporaryDirectory() as temporary:
             bundle = save_bundle(winner.settings, Path(temporary) / BUNDLE, source)
             tags = {f"bgexp.{key}": value for key, value in source.items()}

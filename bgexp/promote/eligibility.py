@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from bgexp.config.check import flattened
+from bgexp.config.check import flatten_settings
 from bgexp.errors import RefusedError, UserError
 from bgexp.promote.gates import Constraint
 from bgexp.promote.save_bundle import find_run_weights
 from bgexp.tracking.bundle import REFINER
 from bgexp.tracking.past_runs import StoredRun
-from bgexp.tracking.store import first_line
+from bgexp.tracking.store import get_first_line
 
 
 def select_eligible(
@@ -33,8 +33,8 @@ def select_eligible(
     left_out = {name: reason for name, reason in left_out.items() if reason}
     if not eligible_runs:
         reasons_text = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:4])
-        more = f"; and {len(left_out) - 4} more" if len(left_out) > 4 else ""
-        raise RefusedError(f"nothing can be promoted: {reasons_text}{more}")
+        suffix = f"; and {len(left_out) - 4} more" if len(left_out) > 4 else ""
+        raise RefusedError(f"nothing can be promoted: {reasons_text}{suffix}")
     digests = {run.summary["dataset"]["digest"][:12] for run in eligible_runs}
     if len(digests) > 1:
         raise RefusedError(
@@ -52,20 +52,20 @@ def _find_reason(run: StoredRun, constraints: Sequence[Constraint]) -> str:
         return "it was made with changes in bgexp that are in no commit"
     if run.params.get("detector.name") == "rembg":
         return "detector=rembg is a peer to compare with, not one to promote"
-    unmet = [str(c) for c in constraints if not c.holds(run.metrics.get(c.key, math.nan))]
+    unmet = [str(c) for c in constraints if not c.is_met(run.metrics.get(c.key, math.nan))]
     if unmet:
         return f"{', '.join(unmet)} does not hold"
     try:
         _check_settings(run)
         _check_weights(run)
     except UserError as error:
-        return first_line(error)
+        return get_first_line(error)
     return ""
 
 
 def _check_settings(run: StoredRun) -> None:
     """Check that the run's config.yaml still has the settings that were logged when it ran."""
-    values = {key: str(value) for key, value in flattened(run.settings).items()}
+    values = {key: str(value) for key, value in flatten_settings(run.settings).items()}
     for key, value in values.items():
         if key in run.params and run.params[key] != value[: len(run.params[key])]:
             raise UserError(f"{key}: config.yaml says {value}, the run had {run.params[key]}")

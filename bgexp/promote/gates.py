@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.datasets.sampling import choose
+from bgexp.datasets.sampling import sample_items
 from bgexp.errors import UserError
 from bgexp.metrics.paired import MIN_PAIRS, bootstrap_interval
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
+
+Values = Sequence[float]
 
 MARGIN = 0.005  # a new champion may be so much worse at most, at the interval's lower end
 ERROR = 0.05  # the chance of an interval that misses the truth, for all variants together
@@ -32,7 +34,7 @@ _CONSTRAINT = re.compile(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*(-?[\d.]+(?:[eE]-?\d+)?)\
 
 @dataclass(frozen=True)
 class Metric:
-    """What is compared: a metric of `METRICS`, and how it is summed up over images."""
+    """The metric to compare by, one of `METRICS`, and its statistic over images."""
 
     key: str
     statistic: str
@@ -61,14 +63,14 @@ class Constraint:
     def __str__(self) -> str:
         return f"{self.key}{self.sign}{self.limit:g}"
 
-    def holds(self, number: float) -> bool:
+    def is_met(self, number: float) -> bool:
         """Return whether the number is on that side; never for NaN."""
         return bool(_COMPARISONS[self.sign](number, self.limit))
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much better the new one is on the same images; negative where it is worse.
+    """The improvement on the same images; negative where the new run is worse.
 
     Attributes:
         n: Images.
@@ -126,7 +128,7 @@ def read_constraints(text: str | None) -> list[Constraint]:
 
 def hold_out(paths: Collection[str], share: float, seed: int) -> set[str]:
     """Hold out images for confirmation only: a share of each category, by a seed."""
-    return set(choose(paths, round(share * len(paths)), seed))
+    return set(sample_items(paths, round(share * len(paths)), seed))
 
 
 def compute_confidence(variants: int) -> float:
@@ -138,9 +140,7 @@ def compute_confidence(variants: int) -> float:
     return 1 - ERROR / max(1, variants)
 
 
-def compute_gain(
-    before: Sequence[float], after: Sequence[float], metric: Metric, level: float
-) -> Gain:
+def compute_gain(before: Values, after: Values, metric: Metric, level: float) -> Gain:
     """Compute the new one's gain with its paired bootstrap percentile interval (Efron 1979).
 
     Args:
@@ -152,11 +152,11 @@ def compute_gain(
     pairs = pd.DataFrame({"before": before, "after": after}, dtype=float).dropna().to_numpy().T
     sign = -1.0 if metric.key in LOWER_IS_BETTER else 1.0
     old, new = metric.aggregate(pairs[0]), metric.aggregate(pairs[1])
-    low, high = _gain_interval(pairs, metric, sign, level)
+    low, high = _bootstrap_gain(pairs, metric, sign, level)
     return Gain(pairs.shape[1], old, new, sign * (new - old), low, high, level)
 
 
-def _gain_interval(
+def _bootstrap_gain(
     pairs: NDArray[np.float64], metric: Metric, sign: float, level: float
 ) -> tuple[float, float]:
     if pairs.shape[1] < MIN_PAIRS:

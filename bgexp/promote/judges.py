@@ -8,11 +8,13 @@ import pandas as pd
 
 from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError
-from bgexp.metrics.bradley_terry import BradleyTerryScore, bradley_terry_scores
-from bgexp.metrics.win_rate import Vote, win_rate
+from bgexp.metrics.bradley_terry import BradleyTerryScore, compute_bradley_terry
+from bgexp.metrics.win_rate import Vote, compute_win_rate
 from bgexp.promote.gates import MARGIN, WIN_RATE, compute_confidence, compute_gain, read_metric
 from bgexp.tracking.past_runs import StoredRun
 from bgexp.tracking.votes import read_votes
+
+Runs = Sequence[StoredRun]
 
 
 def find_judge(settings: PromoteSettings) -> "Scores | Votes":
@@ -25,7 +27,7 @@ def find_judge(settings: PromoteSettings) -> "Scores | Votes":
 
 
 class Scores:
-    """Judges by a metric of every image."""
+    """A judge by a metric of every image."""
 
     def __init__(self, settings: PromoteSettings) -> None:
         self.metric = read_metric(settings.metric)
@@ -33,7 +35,7 @@ class Scores:
     def __str__(self) -> str:
         return str(self.metric)
 
-    def scores(self, runs: Sequence[StoredRun]) -> pd.DataFrame:
+    def collect_scores(self, runs: Runs) -> pd.DataFrame:
         """Return a row for each image that all runs scored, a column for each run's id."""
         columns = {run.run_id: run.rows.set_index("path")[self.metric.key] for run in runs}
         table = pd.DataFrame(columns, dtype=float)
@@ -44,15 +46,13 @@ class Scores:
             "judge by eye (bgexp review, then metric=win_rate) or label some (bgexp select)"
         )
 
-    def best(self, runs: Sequence[StoredRun], choosing: pd.DataFrame) -> StoredRun:
+    def choose_best(self, runs: Runs, choosing: pd.DataFrame) -> StoredRun:
         """Return the run with the best mean on the images to choose by."""
         means = {run.run_id: self.metric.aggregate(choosing[run.run_id].to_numpy()) for run in runs}
         best_id = self.metric.find_best(means)
         return next(run for run in runs if run.run_id == best_id)
 
-    def describe_runs(
-        self, runs: Sequence[StoredRun], choosing: pd.DataFrame, winner: StoredRun
-    ) -> list[str]:
+    def describe_runs(self, runs: Runs, choosing: pd.DataFrame, winner: StoredRun) -> list[str]:
         """Return a line for each run: its mean, its name, and which is the best."""
         rows = [(self.metric.aggregate(choosing[run.run_id].to_numpy()), run) for run in runs]
         return [
@@ -79,7 +79,7 @@ class Scores:
 
 
 class Votes:
-    """Judges by people's votes in reviews."""
+    """A judge by people's votes in reviews."""
 
     def __init__(self, settings: PromoteSettings) -> None:
         self._settings = settings
@@ -87,33 +87,29 @@ class Votes:
     def __str__(self) -> str:
         return "votes"
 
-    def _read_votes(self, runs: Sequence[StoredRun]) -> list[Vote]:
+    def _read_votes(self, runs: Runs) -> list[Vote]:
         return read_votes(self._settings, [run.run_id for run in runs])
 
-    def scores(self, runs: Sequence[StoredRun]) -> pd.DataFrame:
+    def collect_scores(self, runs: Runs) -> pd.DataFrame:
         """Return a row for each image that has votes."""
         images = sorted({vote.image for vote in self._read_votes(runs)})
         if not images and len(runs) > 1:
             raise RefusedError("metric: win_rate: nobody has voted on these runs (bgexp review)")
         return pd.DataFrame(index=pd.Index(images, dtype=object))
 
-    def best(self, runs: Sequence[StoredRun], choosing: pd.DataFrame) -> StoredRun:
+    def choose_best(self, runs: Runs, choosing: pd.DataFrame) -> StoredRun:
         """Return the run that is preferred most often on the images to choose by."""
         if len(runs) == 1:
             return runs[0]
         best = max(self._score_runs(runs, choosing), key=lambda score: score.rate)
         return next(run for run in runs if run.run_id == best.run_id)
 
-    def _score_runs(
-        self, runs: Sequence[StoredRun], choosing: pd.DataFrame
-    ) -> list[BradleyTerryScore]:
+    def _score_runs(self, runs: Runs, choosing: pd.DataFrame) -> list[BradleyTerryScore]:
         votes = [vote for vote in self._read_votes(runs) if vote.image in choosing.index]
-        scores = bradley_terry_scores(votes, [run.run_id for run in runs])
+        scores = compute_bradley_terry(votes, [run.run_id for run in runs])
         return [score for score in scores if score.n]
 
-    def describe_runs(
-        self, runs: Sequence[StoredRun], choosing: pd.DataFrame, winner: StoredRun
-    ) -> list[str]:
+    def describe_runs(self, runs: Runs, choosing: pd.DataFrame, winner: StoredRun) -> list[str]:
         """Return a line for each run: how often it is preferred, its name, which is the best."""
         names = {run.run_id: f"{run.name} ({run.run_id[:8]})" for run in runs}
         return [
@@ -129,7 +125,7 @@ class Votes:
         votes = self._read_votes([champion, winner])
         if variants > 1:
             votes = [vote for vote in votes if vote.image in confirming.index]
-        rate = win_rate(votes, winner.run_id, champion.run_id)
+        rate = compute_win_rate(votes, winner.run_id, champion.run_id)
         enough = rate.low > 0.5
         message = f"preferred in {rate.rate:.0%} ({rate.low:.0%} to {rate.high:.0%}) of {rate.n}"
         if not rate.n:

@@ -9,15 +9,15 @@ from bgexp.detect.build import find_weights
 from bgexp.detect.weights import Weights, encode_safetensors
 from bgexp.pipeline.refine import find_network
 from bgexp.system.atomic import write_json, write_whole
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 from bgexp.tracking.bundle import (
     DETECTOR,
     REFINER,
     SETTINGS,
     Bundle,
-    _owners,
+    _list_owners,
     load_bundle,
-    stages_of,
+    select_stages,
 )
 
 
@@ -43,9 +43,9 @@ def save_bundle(settings: RunSettings, folder: Path, source: Mapping[str, str]) 
     for name, weights in find_run_weights(settings).items():
         data = encode_safetensors(weights)
         write_whole(folder / name, data)
-        hashes[name] = sha256_bytes(data)
-    stages = stages_of(settings)
-    for stage, name in _owners(stages):
+        hashes[name] = hash_bytes(data)
+    stages = select_stages(settings)
+    for stage, name in _list_owners(stages):
         stages[stage]["weights"] = name
     content = {"schema_version": 1, **stages, "weights": hashes, "source": dict(source)}
     write_json(folder / SETTINGS, content)

@@ -16,26 +16,32 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.config.analyze import AnalyzeSettings
-from bgexp.config.check import flattened
+from bgexp.config.check import flatten_settings
 from bgexp.errors import UserError
 from bgexp.quality.header import Header
-from bgexp.quality.inspection import Inspection, inspector
-from bgexp.quality.outliers import bounds, dimensions
+from bgexp.quality.inspection import Inspection, make_inspector
+from bgexp.quality.outliers import collect_dimensions, compute_bounds
 from bgexp.quality.page import SizeDistribution, render_quality
-from bgexp.quality.reconcile import plain, reconcile
-from bgexp.quality.table import by_category, findings, formats, quality_table, read_metadata_table
+from bgexp.quality.reconcile import convert_to_dicts, reconcile
+from bgexp.quality.table import (
+    build_table,
+    count_findings,
+    count_formats,
+    read_metadata_table,
+    summarize_categories,
+)
 from bgexp.system.atomic import write_whole
-from bgexp.system.cores import available_cores
-from bgexp.system.hashing import sha256_bytes
-from bgexp.system.listing import FileEntry, all_files
-from bgexp.system.peak_memory import peak_memory
-from bgexp.system.progress import progress
-from bgexp.system.provenance import bgexp_state
-from bgexp.system.safe_csv import safe_csv
-from bgexp.system.signals import stopping
-from bgexp.system.terminal import printable
+from bgexp.system.cores import count_available_cores
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.listing import FileEntry, list_all_files
+from bgexp.system.peak_memory import read_peak_memory
+from bgexp.system.progress import show_progress
+from bgexp.system.provenance import describe_bgexp
+from bgexp.system.safe_csv import encode_safe_csv
+from bgexp.system.signals import catch_stop_signals
+from bgexp.system.terminal import make_printable
 from bgexp.system.workers import TaskFailure, preload, run_tasks
-from bgexp.tracking.active_run import Run, tracked_run
+from bgexp.tracking.active_run import Run, open_run
 from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
 from bgexp.tracking.summary import Status, Summary, flatten_numbers
 
@@ -82,21 +88,21 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     preload("bgexp.quality.inspection")
     root = Path(os.path.realpath(settings.dataset.root))
     try:
-        files = all_files(root)
+        files = list_all_files(root)
     except OSError as error:
         raise UserError(f"dataset.root: {root}: {error.strerror}") from error
     if not files:
         raise UserError(f"dataset.root: {root} is empty")
     metadata = read_metadata_table(settings.metadata, [file.path for file in files])
-    files_of_run = RunFolder(folder)
-    files_of_run.write_settings(settings)
-    with tracked_run(settings, "analyze", f"analyze {root.name}", folder) as run:
+    run_folder = RunFolder(folder)
+    run_folder.write_settings(settings)
+    with open_run(settings, "analyze", f"analyze {root.name}", folder) as run:
         start_time, start = datetime.now().astimezone(), monotonic()
         inspections = inspect_all(files, settings)
-        rows = quality_table(inspections, settings, metadata)
+        rows = build_table(inspections, settings, metadata)
         summary = _summarize(settings, root, rows, monotonic() - start, run)
         write_whole(folder / PARQUET, rows.to_parquet(index=False))
-        write_whole(folder / CSV, safe_csv(rows))
+        write_whole(folder / CSV, encode_safe_csv(rows))
         page = render_quality(
             summary,
             settings.model_dump(mode="json"),
@@ -106,19 +112,19 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
             start_time,
             {name: name for name in (SUMMARY, PARQUET, CSV)},
         )
-        files_of_run.write_page(page)
-        files_of_run.write_summary(summary)
+        run_folder.write_page(page)
+        run_folder.write_summary(summary)
         _log_run(run, settings, summary, folder)
     return Analysis(rows, summary, folder)
 
 
 def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[Inspection]:
     """Inspect each file, in their order; one that kills its worker twice becomes a row, too."""
-    make_inspector = partial(inspector, settings.dataset.max_megapixels)
-    processes = settings.workers or available_cores()
+    setup = partial(make_inspector, settings.dataset.max_megapixels)
+    n_workers = settings.workers or count_available_cores()
     inspections: dict[str, Inspection] = {}
-    with stopping() as stop, progress("files", len(files)) as step:
-        for file, result in run_tasks(files, make_inspector, processes, SECONDS, stop):
+    with catch_stop_signals() as stop, show_progress("files", len(files)) as step:
+        for file, result in run_tasks(files, setup, n_workers, SECONDS, stop):
             if isinstance(result, TaskFailure):
                 header = Header("image", f"corrupt: {result.reason}", corrupt=True)
                 result = Inspection(
@@ -133,48 +139,50 @@ def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[I
 def _summarize(
     settings: AnalyzeSettings, root: Path, rows: pd.DataFrame, seconds: float, run: Run
 ) -> dict[str, Any]:
-    counts = findings(rows)
+    counts = count_findings(rows)
     hashes = rows[["path", "sha256"]].to_csv(index=False, errors="backslashreplace")
     return AnalysisSummary(
         run_id=run.run_id,
         dataset={
             "name": "folder",
             "root": str(root),
-            "digest": sha256_bytes(hashes.encode(errors="backslashreplace")),
+            "digest": hash_bytes(hashes.encode(errors="backslashreplace")),
             "n_images": counts["images"],
             "n_with_truth": 0,
             "n_population": counts["images"],
         },
         counts={"total": len(rows), "ok": int(rows["decodes"].sum())},
         findings=counts,
-        formats=formats(rows),
+        formats=count_formats(rows),
         missing={str(field): int(count) for field, count in _count_missing(rows).items()},
         bounds={
             size.name: {"low": size.low, "high": size.high, "median": size.median}
             for size in _measure_sizes(rows, settings)
         },
-        reconciliation=plain(reconcile(rows, counts, settings.expected, settings.outliers)),
-        categories=by_category(rows),
+        reconciliation=convert_to_dicts(
+            reconcile(rows, counts, settings.expected, settings.outliers)
+        ),
+        categories=summarize_categories(rows),
         seconds=seconds,
         images_per_s=len(rows) / seconds if seconds else 0.0,
-        peak_rss_bytes=peak_memory(),
-    ).document()
+        peak_rss_bytes=read_peak_memory(),
+    ).to_document()
 
 
 def _count_missing(rows: pd.DataFrame) -> Mapping[Any, Any]:
-    from bgexp.quality.reconcile import missing_by_field
+    from bgexp.quality.reconcile import count_missing_by_field
 
-    return dict(missing_by_field(rows))
+    return dict(count_missing_by_field(rows))
 
 
 def _measure_sizes(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[SizeDistribution]:
     """Return the sizes in which outliers are sought, with the bounds over all images."""
     good = rows[rows["decodes"]]
     units = {"bytes": "bytes", "longer side": "pixels", "shorter side": "pixels", "aspect": ""}
-    values = {"bytes": good["bytes"].astype(float), **dimensions(good)}
+    values = {"bytes": good["bytes"].astype(float), **collect_dimensions(good)}
     sizes = []
     for name, series in values.items():
-        limits = bounds(series.to_numpy(float), settings.outliers)
+        limits = compute_bounds(series.to_numpy(float), settings.outliers)
         present = series.dropna().to_numpy(float)
         median = float(pd.Series(present).median()) if len(present) else float("nan")
         sizes.append(SizeDistribution(name, units[name], present, limits.low, limits.high, median))
@@ -182,8 +190,8 @@ def _measure_sizes(rows: pd.DataFrame, settings: AnalyzeSettings) -> list[SizeDi
 
 
 def _log_run(run: Run, settings: AnalyzeSettings, summary: Mapping[str, Any], folder: Path) -> None:
-    run.log_params(flattened(settings))
-    run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()})
+    run.log_params(flatten_settings(settings))
+    run.set_tags({f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()})
     dataset = summary["dataset"]
     run.log_dataset(dataset["name"], dataset["digest"], dataset["root"], dataset["n_images"])
     tracked = ("findings", "seconds", "images_per_s")
@@ -208,5 +216,5 @@ def show_analysis(analysis: Analysis) -> None:
             row += ["", ""] if entry is None else [f"{entry['expected']:,}", entry["explanation"]]
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
-    console.print(Text(f"Look at: {printable(analysis.folder / PAGE)}"))
+    console.print(Text(f"Look at: {make_printable(analysis.folder / PAGE)}"))
     console.print(Text("Next:    bgexp batch input=… output=…"))

@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
-from bgexp.report.finding import Finding, worst_first
-from bgexp.report.wording import counted
+from bgexp.report.finding import Finding, rank_findings
+from bgexp.report.wording import format_count
 
 PLAIN_ENTROPY = 1.0  # bits; a picture with less holds hardly anything
 DARK, BRIGHT = 25.0, 235.0  # mean luminance, of 255
 
 
-def quality_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
+def find_quality_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Finding]:
     """Return at most five findings, the worst first.
 
     Args:
@@ -28,7 +28,7 @@ def quality_findings(rows: pd.DataFrame, summary: Mapping[str, Any]) -> list[Fin
         _find_extensions,
         _find_plain,
     )
-    return worst_first(finding for find in finders for finding in find(images, summary))
+    return rank_findings(finding for find in finders for finding in find(images, summary))
 
 
 def _find_corrupt(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def _find_corrupt(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator
         )
         yield Finding(
             "problem",
-            f"{counted(len(corrupt), 'image')} cannot be decoded in full",
+            f"{format_count(len(corrupt), 'image')} cannot be decoded in full",
             f"{causes}. A batch skips them, each with its reason; fetch them anew if they matter.",
             tuple(corrupt["path"]),
             weight=len(corrupt) / len(images),
@@ -57,8 +57,8 @@ def _find_wrong_figures(_images: pd.DataFrame, summary: Mapping[str, Any]) -> It
         )
         yield Finding(
             "warning",
-            f"{counted(len(wrong), 'figure')} of the report {'is' if len(wrong) == 1 else 'are'} "
-            "not found",
+            f"{format_count(len(wrong), 'figure')} of the report "
+            f"{'is' if len(wrong) == 1 else 'are'} not found",
             f"{explanations}.",
             weight=1.0,
         )
@@ -77,7 +77,7 @@ def _find_duplicates(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Itera
             )
             yield Finding(
                 "warning" if across.any() else "note",
-                f"{counted(len(duplicates), 'image')} {meaning}",
+                f"{format_count(len(duplicates), 'image')} {meaning}",
                 f"{int(across.sum()):,} of them in another category. Doubles count twice in every "
                 "mean, and on both sides of a split.",
                 tuple(duplicates["path"]),
@@ -92,7 +92,7 @@ def _find_outliers(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterato
         kind_counts = ", ".join(f"{name} {count:,}" for name, count in kinds.items())
         yield Finding(
             "note",
-            f"{counted(len(outliers), 'outlier')}",
+            f"{format_count(len(outliers), 'outlier')}",
             f"By what they differ in: {kind_counts}. A batch writes their results to outliers/.",
             tuple(outliers["path"]),
             weight=len(outliers) / len(images),
@@ -104,7 +104,7 @@ def _find_extensions(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Itera
     if len(wrong):
         yield Finding(
             "note",
-            f"{counted(len(wrong), 'image')} with the extension of another format",
+            f"{format_count(len(wrong), 'image')} with the extension of another format",
             "bgexp reads them by their content; other programs may refuse them.",
             tuple(wrong["path"]),
             weight=len(wrong) / len(images),
@@ -116,7 +116,7 @@ def _find_plain(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[F
     if len(empty):
         yield Finding(
             "note",
-            f"{counted(len(empty), 'image')} with hardly anything on them",
+            f"{format_count(len(empty), 'image')} with hardly anything on them",
             f"Their luminance has less than {PLAIN_ENTROPY:g} bit of entropy: blank, or nearly.",
             tuple(empty["path"]),
             weight=len(empty) / len(images),
@@ -125,7 +125,7 @@ def _find_plain(images: pd.DataFrame, _summary: Mapping[str, Any]) -> Iterator[F
     if len(extreme):
         yield Finding(
             "note",
-            f"{counted(len(extreme), 'image')} very dark or very bright",
+            f"{format_count(len(extreme), 'image')} very dark or very bright",
             f"Mean luminance below {DARK:g} or above {BRIGHT:g} of 255.",
             tuple(extreme["path"]),
             weight=len(extreme) / len(images),

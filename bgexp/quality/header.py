@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bgexp.images.decode import SUFFIXES, ImageError, foreign_format, open_regular
+from bgexp.images.decode import SUFFIXES, ImageError, find_foreign_format, open_regular
 from bgexp.images.metadata import Metadata, read_metadata
 from bgexp.system.listing import FileEntry
 
@@ -48,7 +48,7 @@ class Header:
     extension_agrees: bool | None = None
 
 
-def header_reader() -> Callable[[FileEntry], Header]:
+def make_header_reader() -> Callable[[FileEntry], Header]:
     """Return the function that a worker calls with each file."""
     return read_header
 
@@ -65,7 +65,7 @@ def read_header(entry: FileEntry) -> Header:
                 metadata = read_metadata(file)
             except ImageError as error:
                 file.seek(0)
-                if foreign := foreign_format(file):
+                if foreign := find_foreign_format(file):
                     return Header("image", f"format not accepted: {foreign}")
                 if not claims:
                     return Header("other", "not an image")

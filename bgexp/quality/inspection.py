@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images.decode import ImageError, decode_image, encode_jpeg, read_bytes, thumbnail
+from bgexp.images.decode import ImageError, decode_image, encode_jpeg, make_thumbnail, read_bytes
 from bgexp.quality.header import Header, read_header
-from bgexp.quality.near_duplicates import Likeness, likeness
-from bgexp.system.hashing import sha256_bytes
+from bgexp.quality.near_duplicates import PictureFeatures, compute_likeness
+from bgexp.system.hashing import hash_bytes
 from bgexp.system.listing import FileEntry
 
 _MEASURED_SIDE = 512  # pixels; brightness and the like are measured on images of this longer side
@@ -49,11 +49,11 @@ class Inspection:
     width: int = 0
     height: int = 0
     looks: dict[str, float] = field(default_factory=dict)
-    likeness: Likeness | None = None
+    likeness: PictureFeatures | None = None
     thumbnail: bytes = b""
 
 
-def inspector(max_megapixels: float) -> Callable[[FileEntry], Inspection]:
+def make_inspector(max_megapixels: float) -> Callable[[FileEntry], Inspection]:
     """Return the function that a worker calls with each file."""
     cv2.setNumThreads(1)
     return partial(inspect_file, max_megapixels=max_megapixels)
@@ -78,7 +78,7 @@ def inspect_file(entry: FileEntry, max_megapixels: float) -> Inspection:
         data = read_bytes(entry.file)
     except ImageError as error:
         return replace(row, reason=str(error))
-    row = replace(row, sha256=sha256_bytes(data), size=len(data))
+    row = replace(row, sha256=hash_bytes(data), size=len(data))
     if header.reason:
         return row
     try:
@@ -86,15 +86,15 @@ def inspect_file(entry: FileEntry, max_megapixels: float) -> Inspection:
     except ImageError as error:
         reason = f"corrupt: {error}" if error.damaged else str(error)
         return replace(row, reason=reason, corrupt=error.damaged)
-    small = thumbnail(image, _MEASURED_SIDE)
+    small = make_thumbnail(image, _MEASURED_SIDE)
     return replace(
         row,
         decodes=True,
         width=image.shape[1],
         height=image.shape[0],
         looks=_measure_looks(small),
-        likeness=likeness(small),
-        thumbnail=encode_jpeg(thumbnail(small, THUMBNAIL)),
+        likeness=compute_likeness(small),
+        thumbnail=encode_jpeg(make_thumbnail(small, THUMBNAIL)),
     )
 
 

@@ -17,7 +17,7 @@ COLOUR = 12.0  # the largest difference of the mean colours, in levels of 255
 
 
 @dataclass(frozen=True)
-class Likeness:
+class PictureFeatures:
     """The features by which two pictures are compared.
 
     Attributes:
@@ -33,12 +33,12 @@ class Likeness:
     plain: bool
 
 
-def likeness(image: NDArray[np.uint8]) -> Likeness:
+def compute_likeness(image: NDArray[np.uint8]) -> PictureFeatures:
     """Compute the hashes (Zauner 2010, by imagehash) of an HxWx3 uint8 RGB image."""
     picture = Image.fromarray(image)
     red, green, blue = image.reshape(-1, 3).mean(axis=0).tolist()
     grey = image @ np.array([0.299, 0.587, 0.114])
-    return Likeness(
+    return PictureFeatures(
         int(str(imagehash.phash(picture)), 16),
         int(str(imagehash.dhash(picture)), 16),
         (red, green, blue),
@@ -46,37 +46,37 @@ def likeness(image: NDArray[np.uint8]) -> Likeness:
     )
 
 
-def near_duplicates(likenesses: Sequence[Likeness | None], bits: int) -> list[int | None]:
+def find_near_duplicates(features: Sequence[PictureFeatures | None], bits: int) -> list[int | None]:
     """Return the index of the first earlier picture that looks the same, for each; else None.
 
     Both hashes differ in at most `bits` bits, and the mean colours hardly. Two hashes that near
     agree in full in one of bits + 1 bands: only those pairs are compared (Norouzi et al. 2012).
 
     Args:
-        likenesses: The pictures' features; the first of a group names it; None has no features.
+        features: Of the pictures; the first of a group names it; None has no features.
         bits: The largest Hamming distance, of 64 bits.
     """
-    first: list[int | None] = [None] * len(likenesses)
-    for index, later in sorted(_pair_candidates(likenesses, bits)):
-        a, b = likenesses[index], likenesses[later]
-        if first[later] is None and a is not None and b is not None and _look_alike(a, b, bits):
+    first: list[int | None] = [None] * len(features)
+    for index, later in sorted(_pair_candidates(features, bits)):
+        a, b = features[index], features[later]
+        if first[later] is None and a is not None and b is not None and _are_alike(a, b, bits):
             first[later] = index if first[index] is None else first[index]
     return first
 
 
-def _look_alike(a: Likeness, b: Likeness, bits: int) -> bool:
+def _are_alike(a: PictureFeatures, b: PictureFeatures, bits: int) -> bool:
     same_colour = max(abs(x - y) for x, y in zip(a.colour, b.colour, strict=True)) <= COLOUR
     structure = (a.structure ^ b.structure).bit_count()
     return same_colour and structure <= bits and (a.gradient ^ b.gradient).bit_count() <= bits
 
 
-def _pair_candidates(likenesses: Sequence[Likeness | None], bits: int) -> set[tuple[int, int]]:
+def _pair_candidates(features: Sequence[PictureFeatures | None], bits: int) -> set[tuple[int, int]]:
     """Return pairs of positions that agree in one band at least, the smaller first."""
     edges = [BITS * band // (bits + 1) for band in range(bits + 2)]
     pairs: set[tuple[int, int]] = set()
     for low, high in pairwise(edges):
         buckets: dict[int, list[int]] = defaultdict(list)
-        for index, likeness in enumerate(likenesses):
+        for index, likeness in enumerate(features):
             if likeness is not None and not likeness.plain:
                 buckets[likeness.structure >> low & (1 << high - low) - 1].append(index)
         for bucket in buckets.values():

@@ -29,12 +29,12 @@ class Bounds:
     low: float
     high: float
 
-    def outside(self, values: Floats) -> NDArray[np.bool_]:
+    def find_outside(self, values: Floats) -> NDArray[np.bool_]:
         """Return which values are outside, (N,) bool; NaN never is."""
         return np.asarray((values < self.low) | (values > self.high))
 
 
-def bounds(values: Floats, settings: Outliers, log: bool = True) -> Bounds:
+def compute_bounds(values: Floats, settings: Outliers, log: bool = True) -> Bounds:
     """Compute the bounds of one group of values.
 
     iqr: quartiles -/+ limit times their distance (Tukey 1977: 1.5, "far out" 3). mad: median -/+
@@ -70,28 +70,31 @@ def find_outliers(
 ) -> "pd.Series[bool]":
     """Return which values are outliers, with the index of `values`."""
     outside = pd.Series(
-        bounds(values.to_numpy(float), settings, log).outside(values.to_numpy(float)), values.index
+        compute_bounds(values.to_numpy(float), settings, log).find_outside(values.to_numpy(float)),
+        values.index,
     )
     if settings.by == "all":
         return outside
     for _, group in values.groupby(categories, observed=True):
         if group.count() >= LEAST_IN_CATEGORY:
             group_values = group.to_numpy(float)
-            outside[group.index] = bounds(group_values, settings, log).outside(group_values)
+            outside[group.index] = compute_bounds(group_values, settings, log).find_outside(
+                group_values
+            )
     return outside
 
 
-def dimensions(rows: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
+def collect_dimensions(rows: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
     """Return the sizes that are the same for portrait and landscape: sides and their ratio."""
     sides = rows[["width", "height"]].astype(float)
     longer, shorter = sides.max(axis=1), sides.min(axis=1)
     return {"longer side": longer, "shorter side": shorter, "aspect": longer / shorter}
 
 
-def outlier_reasons(rows: pd.DataFrame, settings: Outliers) -> list[Sequence[str]]:
+def find_outlier_reasons(rows: pd.DataFrame, settings: Outliers) -> list[Sequence[str]]:
     """Return by which dimensions each row is an outlier, such as "longer side"; mostly none."""
     outliers = {
         name: find_outliers(values, rows["category"], settings)
-        for name, values in dimensions(rows).items()
+        for name, values in collect_dimensions(rows).items()
     }
     return [[name for name, outside in outliers.items() if outside[row]] for row in rows.index]

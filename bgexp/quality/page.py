@@ -10,12 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.quality.findings import quality_findings
-from bgexp.report import charts, overview
-from bgexp.report.labels import settings_lines
-from bgexp.report.render import Cell, Table, figure, listed, number, render_page, sections
+from bgexp.quality.findings import find_quality_findings
+from bgexp.quality.size_chart import plot_sizes
+from bgexp.report import overview
+from bgexp.report.labels import list_settings
+from bgexp.report.render import (
+    Cell,
+    Table,
+    find_anchors,
+    format_number,
+    list_sections,
+    make_number_cell,
+    render_page,
+)
 from bgexp.report.tables import Card
-from bgexp.report.wording import counted
+from bgexp.report.wording import format_count
 
 ALL = "quality.parquet"
 MOST_FILES = 300  # in the table of files with something wrong
@@ -73,8 +82,8 @@ def render_quality(  # noqa: PLR0913  # what a page shows
         when: When the analysis began.
         links: Addresses of files beside the page, by name.
     """
-    wrong = wrong_files(rows)
-    findings = quality_findings(rows, summary)
+    wrong = list_wrong_files(rows)
+    findings = find_quality_findings(rows, summary)
     pictures = _choose_thumbnails(wrong, rows, thumbnails)
     anchors = {picture.path: picture.anchor for picture in pictures}
     anchors |= {path: f"file-{n}" for n, path in enumerate(wrong["path"][:MOST_FILES])}
@@ -85,12 +94,12 @@ def render_quality(  # noqa: PLR0913  # what a page shows
         "reconciliation": _tabulate_figures(summary),
         "thumbnails": pictures,
         "measured": [
-            charts.spread(size.name, size.values, size.low, size.high, size.unit) for size in sizes
+            plot_sizes(size.name, size.values, size.low, size.high, size.unit) for size in sizes
         ],
         "matrix": _tabulate_missing(images),
         "exif": _tabulate_exif(images),
         "looks": [
-            charts.spread(name, good[name].to_numpy(float), float("nan"), float("nan"))
+            plot_sizes(name, good[name].to_numpy(float), float("nan"), float("nan"))
             for name in ("brightness", "contrast", "sharpness")
         ],
         "wrong": _tabulate_wrong(wrong),
@@ -100,20 +109,21 @@ def render_quality(  # noqa: PLR0913  # what a page shows
     return render_page(
         "quality.html",
         kind="bgexp analyze",
-        title=f"{counted(summary['findings']['images'], 'image')} in {summary['dataset']['root']}",
+        title=f"{format_count(summary['findings']['images'], 'image')} in "
+        f"{summary['dataset']['root']}",
         banners=[],
         facts=_build_facts(summary, settings, when),
         places=_list_places(content),
         findings=findings,
-        anchors=listed(anchors, findings),
-        settings=list(settings_lines(settings)),
+        anchors=find_anchors(anchors, findings),
+        settings=list(list_settings(settings)),
         links=links,
-        footer=overview.footer(summary),
+        footer=overview.format_footer(summary),
         **content,
     )
 
 
-def wrong_files(rows: pd.DataFrame) -> pd.DataFrame:
+def list_wrong_files(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the flawed files, those with most flaws first; column `wrong` lists the flaws."""
     flaws = [", ".join(_describe_flaws(row)) for row in rows.itertuples()]
     flawed = rows.assign(wrong=flaws)[[bool(text) for text in flaws]]
@@ -145,7 +155,7 @@ def _build_cards(summary: Mapping[str, Any], rows: pd.DataFrame) -> list[Card]:
     missing = ", ".join(f"{name} {count:,}" for name, count in list(summary["missing"].items())[:3])
     return [
         Card("Images", f"{counts['images']:,}", [f"{other_files:,} other files"]),
-        Card("Categories", f"{counts['categories']:,}", [f"{number(gigabytes, 2)} GB"]),
+        Card("Categories", f"{counts['categories']:,}", [f"{format_number(gigabytes, 2)} GB"]),
         Card("Corrupt", f"{counts['corrupt']:,}", ["do not decode in full"]),
         Card("Missing values", f"{counts['missing_values']:,}", [missing or "none asked for"]),
         Card("Size outliers", f"{counts['size_outliers']:,}", ["by the bytes of the file"]),
@@ -165,10 +175,12 @@ def _build_facts(
     method = f"{rule['method']} x {rule['limit']:g}"
     return [
         overview.Fact("Status", str(summary["status"]), tone="good"),
-        *overview.started(when),
+        *overview.describe_start(when),
         overview.Fact("Outliers", method, f"of the logarithms, {rule['by']}"),
         overview.Fact(
-            "Speed", f"{number(summary['images_per_s'], 1)} files/s", f"{summary['seconds']:.0f} s"
+            "Speed",
+            f"{format_number(summary['images_per_s'], 1)} files/s",
+            f"{summary['seconds']:.0f} s",
         ),
     ]
 
@@ -177,8 +189,8 @@ def _tabulate_figures(summary: Mapping[str, Any]) -> Table | None:
     cells = [
         [
             Cell(row["name"].replace("_", " ")),
-            figure(float(row["expected"]), 0),
-            figure(float(row["found"]), 0),
+            make_number_cell(float(row["expected"]), 0),
+            make_number_cell(float(row["found"]), 0),
             Cell("yes" if row["expected"] == row["found"] else "no", strong=True),
             Cell(row["explanation"]),
         ]
@@ -220,7 +232,7 @@ def _tabulate_missing(images: pd.DataFrame) -> Table | None:
     names = [name for name in counts[counts != ""].value_counts().index]
     cells = [
         [
-            figure(float(count), 0),
+            make_number_cell(float(count), 0),
             Cell(f"{count / len(images):.1%}", count / len(images)),
             *(Cell("missing" if name in str(key).split(",") else "·") for name in names),
         ]
@@ -240,7 +252,7 @@ def _tabulate_exif(images: pd.DataFrame) -> Table | None:
         cells.append(
             [
                 Cell(str(column).removeprefix("exif.")),
-                figure(float(count), 0),
+                make_number_cell(float(count), 0),
                 Cell(f"{share:.1%}", share),
                 Cell(example),
             ]
@@ -253,7 +265,7 @@ def _tabulate_wrong(wrong: pd.DataFrame) -> Table | None:
         [
             Cell(row.path, anchor=f"file-{position}"),
             Cell(row.wrong),
-            figure(float(row.bytes), 0),
+            make_number_cell(float(row.bytes), 0),
             Cell(f"{row.width}x{row.height}" if row.width else ""),
             Cell(row.format),
         ]
@@ -269,11 +281,11 @@ def _tabulate_formats(images: pd.DataFrame) -> Table:
         cells.append(
             [
                 Cell(str(name) or "unknown"),
-                figure(float(len(group)), 0),
-                figure(float(group["corrupt"].sum()), 0),
-                figure(float((group["extension_agrees"].eq(False)).sum()), 0),
-                figure(float(group["bytes"].median()), 0),
-                figure(float(group["megapixels"].median()), 2),
+                make_number_cell(float(len(group)), 0),
+                make_number_cell(float(group["corrupt"].sum()), 0),
+                make_number_cell(float((group["extension_agrees"].eq(False)).sum()), 0),
+                make_number_cell(float(group["bytes"].median()), 0),
+                make_number_cell(float(group["megapixels"].median()), 2),
             ]
         )
     columns = (
@@ -292,9 +304,9 @@ def _tabulate_categories(summary: Mapping[str, Any]) -> Table | None:
     cells = [
         [
             Cell(name),
-            *(figure(float(numbers[key]), 0) for key in (*keys, "duplicates")),
-            figure(numbers["median_bytes"], 0),
-            figure(numbers["median_megapixels"], 2),
+            *(make_number_cell(float(numbers[key]), 0) for key in (*keys, "duplicates")),
+            make_number_cell(numbers["median_bytes"], 0),
+            make_number_cell(numbers["median_megapixels"], 2),
         ]
         for name, numbers in summary["categories"].items()
     ]
@@ -317,6 +329,6 @@ def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         ("numbers", "Numbers"),
         ("findings", "Findings"),
-        *sections(content, places),
+        *list_sections(content, places),
         ("settings", "Settings"),
     ]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from bgexp.config.analyze import Outliers, ReportedFigures
-from bgexp.quality.outliers import dimensions, find_outliers
+from bgexp.quality.outliers import collect_dimensions, find_outliers
 
 # The limits that reports commonly use, the most usual first: the first match is shown.
 LIMITS: dict[Literal["iqr", "zscore", "mad"], tuple[float, ...]] = {
@@ -127,7 +127,7 @@ def _explain_sum(found: int, expected: int, left_out: dict[str, int], added: dic
 # -- missing values ----------------------------------------------------------------------------
 
 
-def missing_by_field(rows: pd.DataFrame) -> "pd.Series[int]":
+def count_missing_by_field(rows: pd.DataFrame) -> "pd.Series[int]":
     """Count the images that lack each field, the most often missing first."""
     images = rows[rows["kind"] == "image"]
     names = images["missing_fields"].str.split(",").explode()
@@ -135,19 +135,19 @@ def missing_by_field(rows: pd.DataFrame) -> "pd.Series[int]":
 
 
 def _list_missing(rows: pd.DataFrame) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in missing_by_field(rows).items())
+    return ", ".join(f"{name} {count:,}" for name, count in count_missing_by_field(rows).items())
 
 
 def _explain_missing(rows: pd.DataFrame, expected: int) -> str:
     images = rows[rows["kind"] == "image"]
     good = images[~images["corrupt"]]
-    counts = {str(name): int(count) for name, count in missing_by_field(rows).items()}
+    counts = {str(name): int(count) for name, count in count_missing_by_field(rows).items()}
     ours = f"here {_list_missing(rows)}" if counts else "here no field was asked for (exif)"
     groups = {"": rows, " of the images that are not corrupt": good}
     if (incomplete := int((images["n_missing"] > 0).sum())) == expected:
         return f"{incomplete:,} images lack at least one value; {ours}"
     for text, group in groups.items():
-        missing = {str(name): int(count) for name, count in missing_by_field(group).items()}
+        missing = {str(name): int(count) for name, count in count_missing_by_field(group).items()}
         names = list(missing)[:MOST_FIELDS]
         for size in range(len(names), 0, -1):
             for fields in combinations(names, size):
@@ -182,17 +182,19 @@ class OutlierCount:
     count: int
 
 
-def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iterator[OutlierCount]:
+def count_outliers_by_method(
+    rows: pd.DataFrame, of: Literal["bytes", "dimensions"]
+) -> Iterator[OutlierCount]:
     """Yield how many outliers each usual method, limit and scale finds."""
     good = rows[rows["decodes"]]
     measures: dict[str, dict[str, pd.Series[float]]] = {"": {"bytes": good["bytes"].astype(float)}}
     if of == "dimensions":
         area = good["width"].astype(float) * good["height"]
         measures = {
-            "": dimensions(good),
+            "": collect_dimensions(good),
             " of width or height": {key: good[key].astype(float) for key in ("width", "height")},
             " of the area": {"area": area},
-            " of the sides": dict(list(dimensions(good).items())[:2]),
+            " of the sides": dict(list(collect_dimensions(good).items())[:2]),
             " of the aspect": {"aspect": good["aspect"]},
         }
     scales = (("logarithms", True), ("plain values", False))
@@ -210,7 +212,7 @@ def outlier_ways(rows: pd.DataFrame, of: Literal["bytes", "dimensions"]) -> Iter
 def _explain_outliers(
     rows: pd.DataFrame, expected: int, settings: Outliers, of: Literal["bytes", "dimensions"]
 ) -> str:
-    ways = list(outlier_ways(rows, of))
+    ways = list(count_outliers_by_method(rows, of))
     exact = [way.text for way in ways if way.count == expected]
     ours = f"here {_name_method(settings)}"
     if exact:
@@ -227,6 +229,6 @@ def _name_method(settings: Outliers, scale: str = "logarithms") -> str:
     return f"{names[settings.method]}{settings.limit:g} {where} on {scale}"
 
 
-def plain(reconciliations: list[Reconciliation]) -> list[dict[str, Any]]:
+def convert_to_dicts(reconciliations: list[Reconciliation]) -> list[dict[str, Any]]:
     """Return the reconciliations as summary.json holds them."""
     return [asdict(figure) for figure in reconciliations]

@@ -12,15 +12,15 @@ from bgexp.errors import UserError
 from bgexp.images.decode import FORMATS
 from bgexp.images.metadata import FIELDS
 from bgexp.quality.inspection import Inspection
-from bgexp.quality.near_duplicates import near_duplicates
-from bgexp.quality.outliers import find_outliers, outlier_reasons
+from bgexp.quality.near_duplicates import find_near_duplicates
+from bgexp.quality.outliers import find_outlier_reasons, find_outliers
 
 _TEXTS = ("format", "mode", "icc")
 _NUMBERS = ("bits", "frames", "orientation")
 LOOKS = ("brightness", "contrast", "entropy", "sharpness")
 
 
-def quality_table(
+def build_table(
     inspections: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return one row per file, in their order; docs/quality.md tells what each column means."""
@@ -122,7 +122,7 @@ def _mark_outliers(rows: pd.DataFrame, settings: Outliers) -> None:
     if good.empty:
         return
     sizes = find_outliers(good["bytes"].astype(float), good["category"], settings)
-    sides = outlier_reasons(good, settings)
+    sides = find_outlier_reasons(good, settings)
     rows.loc[good.index, "size_outlier"] = sizes
     rows.loc[good.index, "dimension_outlier"] = [bool(names) for names in sides]
     reasons = [
@@ -150,11 +150,11 @@ def _find_near_duplicates(
         inspection.likeness if is_distinct else None
         for inspection, is_distinct in zip(inspections, distinct, strict=True)
     ]
-    first = near_duplicates(likenesses, bits)
+    first = find_near_duplicates(likenesses, bits)
     return ["" if index is None else inspections[index].path for index in first]
 
 
-def findings(rows: pd.DataFrame) -> dict[str, int]:
+def count_findings(rows: pd.DataFrame) -> dict[str, int]:
     """Return the counts for summary.json; images include the corrupt ones."""
     images = rows[rows["kind"] == "image"]
     return {
@@ -171,13 +171,13 @@ def findings(rows: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def formats(rows: pd.DataFrame) -> dict[str, int]:
+def count_formats(rows: pd.DataFrame) -> dict[str, int]:
     """Count the images of each format."""
     counts = rows[rows["format"] != ""]["format"].value_counts()
     return {name: int(counts[name]) for name in FORMATS if name in counts}
 
 
-def by_category(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+def summarize_categories(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Return each category's images, what is wrong with them, and their median sizes."""
     images = rows[rows["kind"] == "image"]
     categories = {}

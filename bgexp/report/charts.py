@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WIDTH, TOP, FLOOR = 300, 10, 110  # of a histogram: its width, and the bars' room
-SIDE = 300  # of the paired scatter
 WIDE, HIGH = 460, 300  # of the scatter of jobs
-MAX_POINTS = 500
 _LEFT, _RIGHT, _ABOVE, _BELOW = 46, 14, 14, 34  # margins of the scatter of jobs
 
 
@@ -69,7 +67,7 @@ class Scatter:
     front: str = ""  # the points of an SVG polyline
 
 
-def histogram(
+def draw_histogram(
     title: str, values: NDArray[np.float64], marks: Mapping[str, float], whole: bool = False
 ) -> Histogram:
     """Count values in bins: shares from 0 to 1 in steps of 0.05, or whole numbers up to 10.
@@ -89,7 +87,13 @@ def histogram(
     counts, edges = np.histogram(np.clip(values, 0, 10 if whole else 1), bins, (low, high))
     scale = (FLOOR - TOP) / max(1, counts.max())
     bars = [
-        Bar(place(left) + 1, FLOOR - n * scale, WIDTH / bins - 2, n * scale, _text(left, n, whole))
+        Bar(
+            place(left) + 1,
+            FLOOR - n * scale,
+            WIDTH / bins - 2,
+            n * scale,
+            _format_bin(left, n, whole),
+        )
         for left, n in zip(edges[:-1].tolist(), counts.tolist(), strict=True)
         if n
     ]
@@ -104,34 +108,11 @@ def histogram(
     return Histogram(title, bars, ticks, mark_ticks, len(values))
 
 
-def _text(left: float, count: int, whole: bool) -> str:
+def _format_bin(left: float, count: int, whole: bool) -> str:
     if whole:
         number = round(left + 0.5)
         return f"{number}{' or more' if number == 10 else ''}: {count:,}"
     return f"{left:.2f} to {left + 0.05:.2f}: {count:,}"
-
-
-def paired(
-    before: NDArray[np.float64], after: NDArray[np.float64], names: Sequence[str]
-) -> Scatter:
-    """Scatter each image's score after over its score before, 0 to 1; better above the diagonal.
-
-    At most 500 dots: evenly chosen by the change, its extremes among them.
-    """
-    defined = np.flatnonzero(~np.isnan(before) & ~np.isnan(after))
-    order = defined[np.argsort((after - before)[defined], kind="stable")]
-    if len(order) > MAX_POINTS:
-        order = order[np.linspace(0, len(order) - 1, MAX_POINTS).round().astype(int)]
-    points = [
-        Point(
-            before[n] * SIDE,
-            SIDE - after[n] * SIDE,
-            f"{names[n]}: {before[n]:.3f} to {after[n]:.3f}",
-            "better" if after[n] > before[n] else "worse" if after[n] < before[n] else "same",
-        )
-        for n in order
-    ]
-    return Scatter(points, n=len(defined))
 
 
 @dataclass(frozen=True)
@@ -150,7 +131,7 @@ class Dot:
     on_front: bool = False
 
 
-def tradeoff(jobs: Sequence[Dot]) -> Scatter:
+def draw_tradeoff(jobs: Sequence[Dot]) -> Scatter:
     """Scatter quality over seconds an image, a dot a job; NaN is left out.
 
     A dot has its name where that hits nothing, else its number, else no text.
@@ -163,13 +144,13 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
     low, high = max(0.0, min(scores) - room), min(1.0, max(scores) + room)
     right, floor = WIDE - _RIGHT, HIGH - _BELOW
 
-    def across(seconds: float) -> float:
+    def place_x(seconds: float) -> float:
         return _LEFT + seconds / slowest * (right - _LEFT)
 
-    def upward(score: float) -> float:
+    def place_y(score: float) -> float:
         return floor - (score - low) / (high - low) * (floor - _ABOVE)
 
-    dots = [(across(job.seconds), upward(job.score)) for job in jobs]
+    dots = [(place_x(job.seconds), place_y(job.score)) for job in jobs]
     boxes = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
     points = []
     for job, (x, y) in zip(jobs, dots, strict=True):
@@ -178,14 +159,14 @@ def tradeoff(jobs: Sequence[Dot]) -> Scatter:
         points.append(Point(x, y, label, job.kind, text, text_y))
     return Scatter(
         points,
-        [Tick(across(value), f"{value:g}") for value in round_steps(0, slowest)],
-        [Tick(upward(value), f"{value:g}") for value in round_steps(low, high)],
+        [Tick(place_x(value), f"{value:g}") for value in round_steps(0, slowest)],
+        [Tick(place_y(value), f"{value:g}") for value in round_steps(low, high)],
         len(jobs),
-        _staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
+        _draw_staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
     )
 
 
-def _staircase(dots: Sequence[tuple[float, float]]) -> str:
+def _draw_staircase(dots: Sequence[tuple[float, float]]) -> str:
     """Return an SVG polyline of steps: between two dots, the left one is what can be had."""
     path: list[tuple[float, float]] = []
     for x, y in sorted(dots):
@@ -204,13 +185,13 @@ def _place(names: Sequence[str], x: float, y: float, boxes: list[Box]) -> tuple[
         left = x + dx - (width if dx < 0 else 0)
         box = (left, y + dy - 7, left + width, y + dy + 7)
         inside = left > _LEFT and box[2] < WIDE and box[1] > 0 and box[3] < HIGH - _BELOW
-        if inside and not any(_overlaps(box, neighbour) for neighbour in boxes):
+        if inside and not any(_is_overlapping(box, neighbour) for neighbour in boxes):
             boxes.append(box)
             return Tick(x + dx, name, "start" if dx > 0 else "end"), y + dy + 4
     return None, 0.0
 
 
-def _overlaps(a: Box, b: Box) -> bool:
+def _is_overlapping(a: Box, b: Box) -> bool:
     apart = a[2] < b[0] or b[2] < a[0] or a[3] < b[1] or b[3] < a[1]
     return not apart
 
@@ -223,7 +204,7 @@ def round_steps(low: float, high: float) -> list[float]:
     return [round(n * step, 10) for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def stacked(parts: Mapping[str, float]) -> list[Bar]:
+def stack_bars(parts: Mapping[str, float]) -> list[Bar]:
     """Stack the parts of a whole side by side, in percent of the width; [] where all are 0."""
     total, bars, x = sum(parts.values()), [], 0.0
     for name, part in parts.items():
@@ -232,69 +213,3 @@ def stacked(parts: Mapping[str, float]) -> list[Bar]:
             bars.append(Bar(x, 0, width, 10, f"{name}: {width:.1f} %"))
             x += width
     return bars
-
-
-def spread(
-    title: str, values: NDArray[np.float64], low: float, high: float, unit: str = ""
-) -> Histogram:
-    """Count sizes in bins of a logarithmic axis, and mark the bounds of outliers.
-
-    Args:
-        title: The name of the values.
-        values: (N,) positive float.
-        low: The lower bound; of one far outside the values an arrow says where it is.
-        high: The upper bound.
-        unit: The unit of the values.
-    """
-    values = values[~np.isnan(values) & (values > 0)]
-    if not len(values):
-        return Histogram(title, [], [], [], 0)
-    # The bounds are in the picture where they are within a factor of the values.
-    bounds = [value for value in (low, high) if values.min() / 3 <= value <= values.max() * 3]
-    start, end = (min([values.min(), *bounds]) / 1.05, max([values.max(), *bounds]) * 1.05)
-    bins = 40
-
-    def place(value: float) -> float:
-        share = math.log(min(max(value, start), end) / start) / math.log(end / start)
-        return share * WIDTH
-
-    counts, edges = np.histogram(np.log(values), bins, (math.log(start), math.log(end)))
-    # A root: the few outliers beside thousands of others would be no pixel high.
-    scale = (FLOOR - TOP) / math.sqrt(max(1, counts.max()))
-    bars = [
-        Bar(
-            place(math.exp(left)) + 0.5,
-            FLOOR - math.sqrt(n) * scale,
-            WIDTH / bins - 1,
-            math.sqrt(n) * scale,
-            f"{_format_size(math.exp(left))} to {_format_size(math.exp(right))} {unit}: {n:,}",
-        )
-        for left, right, n in zip(edges[:-1], edges[1:], counts.tolist(), strict=True)
-        if n
-    ]
-    middle = math.sqrt(start * end)
-    ticks = [Tick(0, _format_size(start), "start"), Tick(WIDTH / 2, _format_size(middle))]
-    ticks.append(Tick(WIDTH, _format_size(end), "end"))
-    named_bounds = {"lower bound": low, "upper bound": high}
-    marks = [
-        Tick(place(value), _add_arrow(f"{name} {_format_size(value)}", value < start, value > end))
-        for name, value in named_bounds.items()
-        if math.isfinite(value)
-    ]
-    return Histogram(title, bars, ticks, marks, len(values))
-
-
-def _add_arrow(text: str, left: bool, right: bool) -> str:
-    """Add an arrow to where the value is, if that is beyond an end of the axis."""
-    return f"\u2190 {text}" if left else f"{text} \u2192" if right else text
-
-
-def _format_size(value: float) -> str:
-    """Format a size in few characters.
-
-    >>> _format_size(0.75), _format_size(1536), _format_size(2_400_000)
-    ('0.75', '1,536', '2.4M')
-    """
-    if value >= 1e6:
-        return f"{value / 1e6:.3g}M"
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -34,13 +34,13 @@ class Finding:
     weight: float = 0.0
 
 
-def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+def rank_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Return at most five findings, by severity and then by weight."""
     ranked = sorted(findings, key=lambda finding: (_ORDER.index(finding.severity), -finding.weight))
     return ranked[:MAX_FINDINGS]
 
 
-def column(rows: pd.DataFrame, key: str) -> "pd.Series[float]":
+def get_column(rows: pd.DataFrame, key: str) -> "pd.Series[float]":
     """Return a column of numbers; NaN in every row where an earlier version did not write it."""
     if key in rows:
         return rows[key].astype(float)

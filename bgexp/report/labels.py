@@ -31,28 +31,28 @@ MEANINGS = {
 }
 
 
-def display_name(key: str) -> str:
+def get_display_name(key: str) -> str:
     """Return the display name of a metric or a check."""
     words = key.replace("_", " ").capitalize()
     return NAMES.get(key, re.sub("^(Ap|Ar) ", lambda match: f"Mask {match[0].upper()}", words))
 
 
-def settings_lines(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def list_settings(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield all settings by their dotted names, as overrides have them.
 
-    >>> list(settings_lines({"seed": 0, "detector": {"labels": ["cat", "dog"], "weights": None}}))
+    >>> list(list_settings({"seed": 0, "detector": {"labels": ["cat", "dog"], "weights": None}}))
     [('seed', '0'), ('detector.labels', '[cat,dog]'), ('detector.weights', 'null')]
     """
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from settings_lines(value, f"{prefix}{key}.")
+            yield from list_settings(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", _value(value)
+            yield f"{prefix}{key}", _format_value(value)
 
 
-def _value(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_value, value))}]"
+        return f"[{','.join(map(_format_value, value))}]"
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -61,4 +61,4 @@ def _value(value: object) -> str:
 def describe_section(section: Mapping[str, Any], besides: str) -> str:
     """Describe a section of the settings, without one of its keys, in one line."""
     items = [(k, v) for k, v in section.items() if k != besides and v is not None]
-    return ", ".join(f"{k.replace('_', ' ')} {_value(v)}" for k, v in items)
+    return ", ".join(f"{k.replace('_', ' ')} {_format_value(v)}" for k, v in items)

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from bgexp.report.labels import describe_section
-from bgexp.report.render import number
-from bgexp.report.wording import counted
+from bgexp.report.render import format_number
+from bgexp.report.wording import format_count
 
 _SECTIONS = (
     ("detector", "Detector", "name"),
@@ -36,7 +36,7 @@ class Fact:
     tone: str = ""
 
 
-def banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Banner]:
+def build_banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Banner]:
     """Return warnings that a run failed, was interrupted, or has the results of another one."""
     counts, error = summary.get("counts") or {}, summary.get("error") or ""
     banners = []
@@ -60,28 +60,28 @@ def banners(summary: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Ban
     return banners
 
 
-def facts(
+def build_facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[Fact]:
     """Return a run's facts, in a few words each; what is not known is left out."""
     status = str(summary.get("status", "unknown"))
-    facts = [Fact("Status", status, tone=_TONES.get(status, "")), *started(when)]
-    facts += data_and_device(summary)
+    facts = [Fact("Status", status, tone=_TONES.get(status, "")), *describe_start(when)]
+    facts += describe_data_and_device(summary)
     for key, name, main in _SECTIONS:
         if section := settings.get(key):
             facts.append(Fact(name, str(section.get(main, "")), describe_section(section, main)))
     if summary.get("images_per_s"):
-        speed = f"{number(summary['images_per_s'], 2)} images/s"
+        speed = f"{format_number(summary['images_per_s'], 2)} images/s"
         facts.append(Fact("Speed", speed, _describe_cached(summary)))
     return facts
 
 
-def started(when: datetime | None) -> list[Fact]:
+def describe_start(when: datetime | None) -> list[Fact]:
     """Return when a run began, where that is known."""
     return [] if when is None else [Fact("Started", f"{when:%Y-%m-%d %H:%M}", when.tzname() or "")]
 
 
-def data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
+def describe_data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
     """Return the dataset and the device, where the summary has them."""
     facts = []
     if data := summary.get("dataset"):
@@ -97,10 +97,10 @@ def data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
 
 def _describe_cached(summary: Mapping[str, Any]) -> str:
     cached = (summary.get("detections") or {}).get("cached", 0)
-    return f"detections of {counted(cached, 'image')} from the cache" if cached else ""
+    return f"detections of {format_count(cached, 'image')} from the cache" if cached else ""
 
 
-def footer(summary: Mapping[str, Any]) -> str:
+def format_footer(summary: Mapping[str, Any]) -> str:
     """Return which code made the page, and the run's identity."""
     state = summary.get("bgexp") or {}
     version = state.get("version", "")

@@ -1,4 +1,4 @@
-"""The small pictures of a page: cut-outs, the difference to the truth, and panels."""
+"""The small pictures of a page: cut-outs and panels."""
 
 import base64
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images.decode import encode_jpeg, thumbnail
+from bgexp.images.decode import encode_jpeg, make_thumbnail
 from bgexp.images.png import encode_png
 from bgexp.pipeline.cutout import cut_out
 
@@ -14,24 +14,7 @@ ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
 PANEL = 400  # pixels, the longer side of a small picture
-# True foreground that is missing; background kept. Red and blue are told apart by the colour-blind
-# too, and the legend of a page has the same two.
-LOST, LEAKED = (214, 48, 49), (43, 108, 230)
 _SQUARE = 8  # pixels, of the checkerboard behind what is transparent
-
-
-def draw_difference(image: ByteArray, mask: BoolArray, truth: BoolArray) -> ByteArray:
-    """Draw lost foreground in red and leaked background in blue over the dimmed image.
-
-    Args:
-        image: HxWx3 uint8 RGB.
-        mask: HxW bool, True = foreground.
-        truth: As the mask.
-    """
-    difference = image // 3
-    difference[truth & ~mask] = LOST
-    difference[mask & ~truth] = LEAKED
-    return difference
 
 
 def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") -> ByteArray:
@@ -42,7 +25,7 @@ def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") ->
         mask: HxW bool, True = foreground.
         background: Its colour; a checkerboard stands for "transparent".
     """
-    small = thumbnail(cut_out(image, mask, background), PANEL)
+    small = make_thumbnail(cut_out(image, mask, background), PANEL)
     if small.shape[2] == 3:
         return small
     rows, columns = np.indices(small.shape[:2]) // _SQUARE
@@ -63,7 +46,7 @@ class Panel:
     score: str = ""
 
 
-def panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
+def make_panel(title: str, picture: ByteArray, kind: str = "", score: str = "") -> Panel:
     """Embed a picture as a data URI: HxWx3 uint8 as JPEG, HxW uint8 (a mask) as PNG."""
     form, data = (
         ("png", encode_png(picture)) if picture.ndim == 2 else ("jpeg", encode_jpeg(picture))

@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from bgexp.report.finding import Finding
-from bgexp.report.wording import signed
-from bgexp.system.terminal import printable
+from bgexp.report.wording import format_signed
+from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import ROWS
 
 MAX_ROWS = 50  # of a table, where it does not say otherwise
@@ -66,19 +66,19 @@ class Table:
         return self.rows[: self.most]
 
     @property
-    def more(self) -> int:
+    def n_hidden(self) -> int:
         """The number of rows that are cut off."""
         return len(self.rows) - len(self.shown)
 
-    def numeric(self, position: int) -> bool:
+    def is_numeric(self, position: int) -> bool:
         """Return whether a column holds numbers."""
         return bool(self.rows) and all(row[position].sort is not None for row in self.rows)
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def format_number(value: float | None, digits: int = 3) -> str:
     """Format a number with so many decimals; a dash where it is undefined.
 
-    >>> number(0.88436), number(4431, 0), number(float("nan"))
+    >>> format_number(0.88436), format_number(4431, 0), format_number(float("nan"))
     ('0.884', '4,431', '–')
     """  # noqa: RUF002
     if value is None or math.isnan(value):
@@ -86,36 +86,36 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{digits}f}"
 
 
-def figure(value: float | None, digits: int = 3, bar: bool = False) -> Cell:
+def make_number_cell(value: float | None, digits: int = 3, bar: bool = False) -> Cell:
     """Return the cell of a number; with `bar`, of a share with its bar."""
     undefined = value is None or math.isnan(value)
     return Cell(
-        number(value, digits),
+        format_number(value, digits),
         math.nan if undefined else value,
         value if bar and not undefined else None,
     )
 
 
-def change(value: float | None, strong: bool = False) -> Cell:
+def make_change_cell(value: float | None, strong: bool = False) -> Cell:
     """Return the cell of a change, with its sign."""
     value = math.nan if value is None else value
-    return Cell(signed(value), value, strong=strong)
+    return Cell(format_signed(value), value, strong=strong)
 
 
-def sections(
+def list_sections(
     content: Mapping[str, object], candidates: Sequence[tuple[str, str, str]]
 ) -> list[tuple[str, str]]:
     """Return (place, name) of the sections that have content, from (place, name, content's key)."""
     return [(place, name) for place, name, key in candidates if content[key]]
 
 
-def _link(path: str) -> str:
+def _format_link(path: str) -> str:
     """Quote a path as a link relative to the page; no name makes a scheme or another host of it."""
     return quote(path.lstrip("/"), errors="surrogateescape")
 
 
 @functools.cache
-def _environment() -> Environment:
+def _make_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("bgexp.report", "templates"),
         autoescape=True,
@@ -124,17 +124,17 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., object]] = {
-        "number": number,
-        "shown": printable,
-        "link": _link,
+        "number": format_number,
+        "shown": make_printable,
+        "link": _format_link,
     }
     environment.filters.update(filters)
     return environment
 
 
-def _source(stem: str, suffix: str) -> str:
+def _read_source(stem: str, suffix: str) -> str:
     """Return a style or a script; "" where there is none of this name."""
-    name, environment = f"{stem}.{suffix}", _environment()
+    name, environment = f"{stem}.{suffix}", _make_environment()
     if name not in environment.list_templates():
         return ""
     return environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
@@ -146,16 +146,16 @@ def render_page(template: str, **content: object) -> bytes:
     Everything in `content` is escaped; style and script are bgexp's own, pinned by their hashes.
     A template may have more of both beside it, under its own name.
     """
-    environment = _environment()
+    environment = _make_environment()
     inlined: dict[str, object] = {}
     for kind, suffix in (("style", "css"), ("script", "js")):
-        source = _source("page", suffix) + _source(template.rpartition(".")[0], suffix)
+        source = _read_source("page", suffix) + _read_source(template.rpartition(".")[0], suffix)
         digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
         inlined |= {kind: Markup(source), f"{kind}_hash": f"'sha256-{digest}'"}
     page = environment.get_template(template).render(inlined | content)
     return page.encode(errors="backslashreplace")
 
 
-def listed(anchors: Mapping[str, str], findings: Sequence[Finding]) -> dict[str, str]:
+def find_anchors(anchors: Mapping[str, str], findings: Sequence[Finding]) -> dict[str, str]:
     """Return the anchor of each image that a finding names; "" where the page does not show it."""
     return {path: anchors.get(path, "") for finding in findings for path in finding.paths[:6]}

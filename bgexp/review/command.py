@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bgexp.compare.comparable_runs import ComparableRuns, find_contenders, fingerprints
-from bgexp.config.check import flattened
+from bgexp.compare.comparable_runs import ComparableRuns, find_comparable_runs, read_fingerprints
+from bgexp.config.check import flatten_settings
 from bgexp.config.review import ReviewSettings
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.metrics.win_rate import Vote
-from bgexp.review.page import Exhibit, make_exhibit, render_review
+from bgexp.review.page import PairPicture, make_exhibit, render_review
 from bgexp.review.pairs import ReviewPair, plan_pairs
 from bgexp.system.atomic import write_json, write_whole
-from bgexp.system.progress import progress
-from bgexp.system.provenance import bgexp_state
-from bgexp.tracking.active_run import tracked_run
+from bgexp.system.progress import show_progress
+from bgexp.system.provenance import describe_bgexp
+from bgexp.tracking.active_run import open_run
 from bgexp.tracking.past_runs import SWEEP
 from bgexp.tracking.run_folder import RunFolder
 from bgexp.tracking.votes import (
@@ -38,7 +38,7 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
     Raises:
         UserError: Fewer than two runs or more than six are meant, or they differ on no image.
     """
-    comparable = find_contenders(settings)
+    comparable = find_comparable_runs(settings)
     runs = comparable.runs
     if len(runs) > MOST_VARIANTS:
         raise UserError(
@@ -47,13 +47,13 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
         )
     ids = [run.run_id for run in runs]
     review_pairs = plan_pairs(
-        ids, fingerprints(comparable), settings.n_pairs, settings.repeats, settings.seed
+        ids, read_fingerprints(comparable), settings.n_pairs, settings.repeats, settings.seed
     )
     if not review_pairs:
         raise UserError("runs: these runs have the same masks on every image")
     RunFolder(folder).write_settings(settings)
-    with tracked_run(settings, REVIEW, f"review of {len(runs)} runs", folder) as run:
-        run.log_params(flattened(settings))
+    with open_run(settings, REVIEW, f"review of {len(runs)} runs", folder) as run:
+        run.log_params(flatten_settings(settings))
         run.set_tags({COMPARED: " ".join(ids)})
         run.log_metrics({"pairs": len(review_pairs)})
         exhibits = list(_make_exhibits(review_pairs, comparable))
@@ -62,7 +62,7 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
             for n, (p, _) in enumerate(exhibits, 1)
         ]
         review = Review(review=run.run_id, runs=comparable.names, pairs=tuple(pairs))
-        page = render_review(run.run_id, [exhibit for _, exhibit in exhibits], bgexp_state())
+        page = render_review(run.run_id, [exhibit for _, exhibit in exhibits], describe_bgexp())
         write_whole(folder / PAGE, page)
         write_json(folder / PLAN, review.model_dump())
         run.log_folder(folder)
@@ -71,10 +71,10 @@ def make_review(settings: ReviewSettings, folder: Path) -> tuple[Review, Compara
 
 def _make_exhibits(
     review_pairs: Sequence[ReviewPair], comparable: ComparableRuns
-) -> Iterator[tuple[ReviewPair, Exhibit]]:
+) -> Iterator[tuple[ReviewPair, PairPicture]]:
     """Make the exhibit of each pair; pairs whose images cannot be read any more are left out."""
     folders = {run.run_id: run.folder for run in comparable.runs}
-    with progress("pairs", len(review_pairs)) as step:
+    with show_progress("pairs", len(review_pairs)) as step:
         for pair in review_pairs:
             sides = [folders[pair.left], folders[pair.right]]
             images = read_masked_images(

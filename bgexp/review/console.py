@@ -10,10 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.compare.comparable_runs import ComparableRuns
-from bgexp.metrics.bradley_terry import bradley_terry_scores
-from bgexp.metrics.win_rate import LEAST, SelfAgreement, Vote, WinRate, self_agreement, win_rate
-from bgexp.report.wording import counted
-from bgexp.system.terminal import printable
+from bgexp.metrics.bradley_terry import compute_bradley_terry
+from bgexp.metrics.win_rate import (
+    LEAST,
+    SelfAgreement,
+    Vote,
+    WinRate,
+    compute_self_agreement,
+    compute_win_rate,
+)
+from bgexp.report.wording import format_count
+from bgexp.system.terminal import make_printable
 from bgexp.tracking.votes import PAGE, Review
 
 
@@ -21,8 +28,10 @@ def show_made(review: Review, comparable: ComparableRuns, folder: Path) -> None:
     """Print what is on the page, where it is, and how to bring the votes back."""
     repeats = sum(pair.repeat for pair in review.pairs)
     images = len({pair.image for pair in review.pairs})
-    contents = f"{counted(len(review.pairs) - repeats, 'pair')} of {counted(images, 'image')}, "
-    contents += f"{counted(len(review.runs), 'variant')}; {repeats} shown again"
+    contents = (
+        f"{format_count(len(review.pairs) - repeats, 'pair')} of {format_count(images, 'image')}, "
+    )
+    contents += f"{format_count(len(review.runs), 'variant')}; {repeats} shown again"
     _print_lines([*comparable.left_out, *filter(None, [comparable.reduced]), contents])
     _print_lines([f"Open:    {folder / PAGE}"])
     _print_lines(["Then:    bgexp review votes=FILE   with the file that the page saves"])
@@ -31,14 +40,16 @@ def show_made(review: Review, comparable: ComparableRuns, folder: Path) -> None:
 def show_votes(votes: Sequence[Vote], review: Review) -> None:
     """Print win rates with intervals, what is undecided, and how consistent the judges are."""
     judges = len({vote.judge for vote in votes})
-    _print_lines([f"{counted(len(votes), 'vote')} by {counted(judges, 'judge')} on these runs"])
+    _print_lines(
+        [f"{format_count(len(votes), 'vote')} by {format_count(judges, 'judge')} on these runs"]
+    )
     if len(review.runs) > 2:
         _show_scores(votes, review)
     _print_lines(
-        describe_win_rate(win_rate(votes, *pair), *_name_runs(pair, review))
+        describe_win_rate(compute_win_rate(votes, *pair), *_name_runs(pair, review))
         for pair in _pair_runs(review)
     )
-    _print_lines([describe_self_agreement(self_agreement(votes))])
+    _print_lines([describe_self_agreement(compute_self_agreement(votes))])
 
 
 def describe_win_rate(rate: WinRate, first: str, second: str) -> str:
@@ -47,13 +58,15 @@ def describe_win_rate(rate: WinRate, first: str, second: str) -> str:
     if not rate.n:
         return f"{first} and {second}: no vote prefers one{bad_text}"
     message = f"{first} preferred to {second} in {_format_percent(rate.rate)} of "
-    message += f"{counted(rate.n, 'vote')} (95 % interval {_format_interval(rate.low, rate.high)}; "
-    message += f"{rate.wins} won, {counted(rate.ties, 'tie')}, {rate.losses} lost{bad_text}): "
+    message += (
+        f"{format_count(rate.n, 'vote')} (95 % interval {_format_interval(rate.low, rate.high)}; "
+    )
+    message += f"{rate.wins} won, {format_count(rate.ties, 'tie')}, {rate.losses} lost{bad_text}): "
     if rate.decided:
         return f"{message}{'preferred' if rate.low > 0.5 else 'not preferred'}"
     if rate.more_votes is None:
         return f"{message}undecided, {'too few votes' if rate.n < LEAST else 'practically even'}"
-    return f"{message}undecided; about {counted(rate.more_votes, 'more vote')} would decide"
+    return f"{message}undecided; about {format_count(rate.more_votes, 'more vote')} would decide"
 
 
 def describe_self_agreement(agreement: SelfAgreement) -> str:
@@ -77,12 +90,12 @@ def _show_scores(votes: Sequence[Vote], review: Review) -> None:
     for name in ("variant", "votes", "preferred", "95 % interval"):
         table.add_column(name, justify="left" if name == "variant" else "right")
     scores = sorted(
-        bradley_terry_scores(votes, list(review.runs)), key=lambda s: -s.rate if s.n else 1
+        compute_bradley_terry(votes, list(review.runs)), key=lambda s: -s.rate if s.n else 1
     )
     for score in scores:
         rate, interval = _format_percent(score.rate), _format_interval(score.low, score.high)
         cells = (
-            printable(review.runs[score.run_id]),
+            make_printable(review.runs[score.run_id]),
             str(score.n),
             *((rate, interval) if score.n else ()),
         )
@@ -101,4 +114,4 @@ def _format_interval(low: float, high: float) -> str:
 def _print_lines(lines: Iterable[str]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for line in lines:
-        console.print(Text(printable(line)))
+        console.print(Text(make_printable(line)))

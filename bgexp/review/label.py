@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.compare.comparable_runs import ComparableRuns, find_contenders, fingerprints
-from bgexp.config.check import flattened
+from bgexp.compare.comparable_runs import ComparableRuns, find_comparable_runs, read_fingerprints
+from bgexp.config.check import flatten_settings
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
-from bgexp.report.wording import counted
+from bgexp.report.wording import format_count
 from bgexp.review.label_sampling import (
     DISAGREEMENT,
     RANDOM,
@@ -23,11 +23,11 @@ from bgexp.review.label_sampling import (
     measure_disagreement,
 )
 from bgexp.system.atomic import write_whole
-from bgexp.system.hashing import sha256_bytes
-from bgexp.system.progress import progress, tell
-from bgexp.system.safe_csv import safe_csv
-from bgexp.system.terminal import printable
-from bgexp.tracking.active_run import tracked_run
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.progress import show_progress, tell
+from bgexp.system.safe_csv import encode_safe_csv
+from bgexp.system.terminal import make_printable
+from bgexp.tracking.active_run import open_run
 from bgexp.tracking.run_folder import open_masks
 from bgexp.tracking.votes import COMPARED
 
@@ -51,18 +51,18 @@ def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.Data
     """
     output = (settings.output or folder).resolve()
     _refuse_used(output)
-    comparable = find_contenders(settings)
+    comparable = find_comparable_runs(settings)
     for line in [*comparable.left_out, comparable.reduced]:
         if line:
             tell(line)
     images = choose_images(_measure_disagreements(comparable), settings.n_images, settings.seed)
     folder.mkdir(parents=True, exist_ok=True)
-    with tracked_run(settings, "select", f"select {len(images)} images", folder) as run:
-        run.log_params(flattened(settings))
+    with open_run(settings, "select", f"select {len(images)} images", folder) as run:
+        run.log_params(flatten_settings(settings))
         run.set_tags({COMPARED: " ".join(r.run_id for r in comparable.runs)})
         rows = _write_images(images, comparable, output, settings.initial_mask)
         write_whole(output / README, _format_readme(rows, settings).encode())
-        write_whole(output / TABLE, safe_csv(rows))
+        write_whole(output / TABLE, encode_safe_csv(rows))
         run.log_file(output / TABLE)
         run.log_metrics({why: float((rows["why"] == why).sum()) for why in (RANDOM, DISAGREEMENT)})
     return output, rows
@@ -78,10 +78,10 @@ def _refuse_used(output: Path) -> None:
 
 def _measure_disagreements(comparable: ComparableRuns) -> dict[str, float]:
     """Measure the disagreement by path; masks that are stored alike are not decoded."""
-    by_path = fingerprints(comparable)
+    by_path = read_fingerprints(comparable)
     scores = dict.fromkeys(by_path, 0.0)
     folders = [run.folder for run in comparable.runs]
-    with open_masks(folders) as archives, progress("images", len(by_path)) as step:
+    with open_masks(folders) as archives, show_progress("images", len(by_path)) as step:
         for path, marks in by_path.items():
             if len(set(marks)) > 1:
                 scores[path] = measure_disagreement(archive.read(path) for archive in archives)
@@ -113,20 +113,20 @@ def _write_image(
     try:
         image = read_bytes(item.file)
         write_whole(folder / "images" / item.path, image)
-        write_whole(folder / "masks" / _mask_name(item.path), data)
+        write_whole(folder / "masks" / _name_mask(item.path), data)
     except (ImageError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"output: {printable(item.path)}: {reason}") from error
+        raise UserError(f"output: {make_printable(item.path)}: {reason}") from error
     return {
         "path": candidate.path,
         "category": item.category,
         "why": candidate.why,
         "disagreement": round(candidate.disagreement, 4),
-        "initial_sha256": sha256_bytes(data),
+        "initial_sha256": hash_bytes(data),
     }
 
 
-def _mask_name(path: str) -> str:
+def _name_mask(path: str) -> str:
     """Name a mask for `dataset=pairs`: the image's name and .png; if too long, stem and .png."""
     full = PurePosixPath(f"{path}.png")
     fits = len(full.name.encode()) <= LONGEST
@@ -134,12 +134,13 @@ def _mask_name(path: str) -> str:
 
 
 def _format_readme(rows: pd.DataFrame, settings: SelectSettings) -> str:
-    n = rows["why"].value_counts()
+    counts = rows["why"].value_counts()
+    n_random, n_disagreement = int(counts.get(RANDOM, 0)), int(counts.get(DISAGREEMENT, 0))
     return f"""\
 1. Edit the PNG files in random/masks and disagreement/masks: white is foreground, black is not; \
 keep name and size. They start as: {settings.initial_mask}.
-2. random/ is {counted(int(n.get(RANDOM, 0)), "image")} by chance: its mean is an estimate for all \
-images. disagreement/ is {int(n.get(DISAGREEMENT, 0))} on which the runs differ most: for finding \
+2. random/ is {format_count(n_random, "image")} by chance: its mean is an estimate for all \
+images. disagreement/ is {n_disagreement} on which the runs differ most: for finding \
 failures, in no mean.
 3. A mask is unedited while its SHA-256 is the initial_sha256 of selection.csv; edit all of \
 random/ before you trust a score.
@@ -151,9 +152,10 @@ dataset.masks=disagreement/masks …
 
 def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -> None:
     """Print what was written, and what to do next."""
-    n = rows["why"].value_counts()
-    print(f"{n.get(RANDOM, 0)} images by chance, {n.get(DISAGREEMENT, 0)} where the runs disagree")
-    where = printable(output)
+    counts = rows["why"].value_counts()
+    random, disagreement = counts.get(RANDOM, 0), counts.get(DISAGREEMENT, 0)
+    print(f"{random} images by chance, {disagreement} where the runs disagree")
+    where = make_printable(output)
     print(f"Edit:    {where}  (masks start as {settings.initial_mask}; README.txt tells how)")
     folder = f"{where}/{RANDOM}"
     print(f"Then:    bgexp run dataset=pairs dataset.images={folder}/images "

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 RANDOM, DISAGREEMENT = "random", "disagreement"
 
@@ -57,7 +57,7 @@ def sample(paths: Sequence[str], n: int, seed: int) -> list[str]:
         paths,
         key=lambda path: (
             PurePosixPath(path).parent.as_posix(),
-            sha256_bytes(f"{seed} {path}".encode()),
+            hash_bytes(f"{seed} {path}".encode()),
         ),
     )
     start = np.random.default_rng(seed).random()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images.decode import encode_jpeg, thumbnail
+from bgexp.images.decode import encode_jpeg, make_thumbnail
 from bgexp.images.png import encode_png
 from bgexp.report import overview
 from bgexp.report.render import render_page
@@ -17,7 +17,7 @@ SIDE = 1200  # pixels, the longer side of a picture: enough to look closer on a 
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class PairPicture:
     """A pair as data for the page; the browser cuts the picture out by the masks.
 
     Attributes:
@@ -35,7 +35,7 @@ class Exhibit:
 
 def make_exhibit(
     image: NDArray[np.uint8], left: NDArray[np.bool_], right: NDArray[np.bool_]
-) -> Exhibit:
+) -> PairPicture:
     """Make a pair's exhibit at the size of the page.
 
     Args:
@@ -43,14 +43,14 @@ def make_exhibit(
         left: HxW bool, True = foreground.
         right: HxW bool, the other result's mask.
     """
-    small = thumbnail(image, SIDE)
+    small = make_thumbnail(image, SIDE)
     height, width = small.shape[:2]
     original = _make_uri("jpeg", encode_jpeg(small))
-    return Exhibit(original, _encode_alpha(left), _encode_alpha(right), width, height)
+    return PairPicture(original, _encode_alpha(left), _encode_alpha(right), width, height)
 
 
 def _encode_alpha(mask: NDArray[np.bool_]) -> str:
-    alpha = thumbnail(mask.astype(np.uint8) * np.uint8(255), SIDE)
+    alpha = make_thumbnail(mask.astype(np.uint8) * np.uint8(255), SIDE)
     return _make_uri("png", encode_png(np.dstack([np.zeros((*alpha.shape, 3), np.uint8), alpha])))
 
 
@@ -58,13 +58,13 @@ def _make_uri(form: str, data: bytes) -> str:
     return f"data:image/{form};base64,{base64.b64encode(data).decode()}"
 
 
-def render_review(review: str, exhibits: Sequence[Exhibit], state: Mapping[str, Any]) -> bytes:
+def render_review(review: str, exhibits: Sequence[PairPicture], state: Mapping[str, Any]) -> bytes:
     """Render the page of a review, one HTML file that loads nothing from elsewhere.
 
     Args:
         review: Its id, under which the browser stores votes and by which they are assigned to it.
         exhibits: In the order in which they are judged; numbered from 1 in the exported file.
-        state: As returned by `bgexp_state`.
+        state: As returned by `describe_bgexp`.
     """
     return render_page(
         "review.html",
@@ -74,7 +74,7 @@ def render_review(review: str, exhibits: Sequence[Exhibit], state: Mapping[str, 
         facts=[],
         places=[],
         links={},
-        footer=overview.footer({"bgexp": state}),
+        footer=overview.format_footer({"bgexp": state}),
         review=review,
         exhibits=exhibits,
     )

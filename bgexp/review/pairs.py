@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from bgexp.datasets.sampling import choose
+from bgexp.datasets.sampling import sample_items
 
 Fingerprint = tuple[int, int]
 
@@ -69,7 +69,7 @@ def _pair_runs(
     counts: Counter[tuple[int, int]] = Counter()
     pairs: list[ReviewPair] = []
     while len(pairs) < n and (unused := {i: left for i, left in unused.items() if left}):
-        for image in choose(unused, n - len(pairs), seed):
+        for image in sample_items(unused, n - len(pairs), seed):
             couple = min(unused[image], key=lambda couple: counts[couple])
             unused[image].remove(couple)
             counts[couple] += 1

@@ -12,7 +12,7 @@ from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.report.pictures import draw_cutout
-from bgexp.sweep.effects import job_names
+from bgexp.sweep.effects import name_jobs
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
 from bgexp.sweep.run_result import RunResult
 from bgexp.tracking.run_folder import RunFolder
@@ -72,7 +72,7 @@ def _read_jobs(
 ) -> tuple[list[RunResult], dict[str, RunFolder]]:
     """Read the jobs as a page shows them, and the folder of each by its name there."""
     overrides = [job.read_overrides() for job in folders]
-    names = job_names(overrides)
+    names = name_jobs(overrides)
     jobs = []
     for name, job_overrides, job in zip(names, overrides, folders, strict=True):
         link = job.page.relative_to(folder.path).as_posix() if job.page.exists() else ""

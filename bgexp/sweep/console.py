@@ -93,7 +93,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
 def describe_job(job: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
     """Return a job's line in the table, all text."""
 
-    def mean(kind: str, key: str) -> str:
+    def format_mean(kind: str, key: str) -> str:
         value = summary.get(kind, {}).get(key, {}).get("mean")
         return "-" if value is None else f"{value:.3f}"
 
@@ -102,11 +102,11 @@ def describe_job(job: RunFolder, summary: dict[str, Any]) -> dict[str, str]:
         "job": shlex.join(job.read_overrides()) or job.path.name,
         "status": summary["status"],
         "images": f"{counts.get('ok', 0)}/{counts.get('total', 0)}",
-        "IoU": mean("metrics", "iou"),
-        "boundary IoU": mean("metrics", "boundary_iou"),
-        "fg recall": mean("metrics", "foreground_recall"),
-        "bg leak": mean("metrics", "background_leakage"),
-        "nothing found": mean("checks", "nothing_found"),
+        "IoU": format_mean("metrics", "iou"),
+        "boundary IoU": format_mean("metrics", "boundary_iou"),
+        "fg recall": format_mean("metrics", "foreground_recall"),
+        "bg leak": format_mean("metrics", "background_leakage"),
+        "nothing found": format_mean("checks", "nothing_found"),
         "img/s": "reused"
         if summary.get("reused_from")
         else "-"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bgexp.metrics.paired import PairedChange, paired_change
+from bgexp.metrics.paired import PairedChange, compute_paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER
-from bgexp.metrics.significance import decided
-from bgexp.report.finding import column
+from bgexp.metrics.significance import is_decided
+from bgexp.report.finding import get_column
 from bgexp.sweep.run_result import RunResult
 
 MIN_EFFECT = 0.005  # a difference of mean IoU below it is of no use to anybody
@@ -39,14 +39,14 @@ class Effect:
     @property
     def clear(self) -> bool:
         """Whether the setting matters: the change is decided and not tiny."""
-        return decided(self.change) and abs(self.change.change) >= MIN_EFFECT
+        return is_decided(self.change) and abs(self.change.change) >= MIN_EFFECT
 
 
-def varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+def find_varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """Return the settings that differ between jobs, from the overrides of each.
 
-    >>> varied_settings([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "refine.size=9"]])
-    {'refine': ['none', 'grabcut'], 'refine.size': ['', '9']}
+    >>> find_varied_settings([["seed=1", "refine=none"], ["seed=1", "refine=grabcut", "size=9"]])
+    {'refine': ['none', 'grabcut'], 'size': ['', '9']}
     """
     job_settings = [dict(o.partition("=")[::2] for o in job) for job in overrides]
     keys = dict.fromkeys(key for settings in job_settings for key in settings)
@@ -54,13 +54,13 @@ def varied_settings(overrides: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     return {key: options for key, options in values.items() if len(set(options)) > 1}
 
 
-def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
+def name_jobs(overrides: Sequence[Sequence[str]]) -> list[str]:
     """Return a short name for each job, by the settings that differ; a number where none does.
 
-    >>> job_names([["seed=1", "detector.score_threshold=0.5"], ["detector.score_threshold=0.7"]])
+    >>> name_jobs([["seed=1", "detector.score_threshold=0.5"], ["detector.score_threshold=0.7"]])
     ['seed=1 score_threshold=0.5', 'score_threshold=0.7']
     """
-    differing = varied_settings(overrides)
+    differing = find_varied_settings(overrides)
     names = [
         " ".join(
             f"{key.rpartition('.')[2]}={values[number]}"
@@ -75,43 +75,43 @@ def job_names(overrides: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def scores(jobs: Sequence[RunResult], key: str = "iou") -> pd.DataFrame:
+def collect_scores(jobs: Sequence[RunResult], key: str = "iou") -> pd.DataFrame:
     """Return a column of all jobs' rows: a row an image (path), a column a job's name."""
     columns = {}
     for job in jobs:
-        values = column(job.rows, key)
+        values = get_column(job.rows, key)
         values.index = pd.Index(job.rows["path"] if len(job.rows) else [], dtype=object)
         columns[job.name] = values
     return pd.DataFrame(columns, dtype=float)
 
 
-def mean_score(job: RunResult, key: str = "iou") -> float:
+def compute_mean_score(job: RunResult, key: str = "iou") -> float:
     """Return the mean of one column over a job's images; NaN where none has it."""
-    return float(column(job.rows, key).mean())
+    return float(get_column(job.rows, key).mean())
 
 
-def ranking(jobs: Sequence[RunResult]) -> list[RunResult]:
+def rank_jobs(jobs: Sequence[RunResult]) -> list[RunResult]:
     """Rank the jobs with a mean IoU, best first; equal ones in their order.
 
     The mean is that over the images which all of them have scored: where one failed on a hard
     image, the others do not suffer for it.
     """
-    scored = [job for job in jobs if not math.isnan(mean_score(job))]
-    table = scores(scored)
+    scored = [job for job in jobs if not math.isnan(compute_mean_score(job))]
+    table = collect_scores(scored)
     means = (table.dropna() if len(table.dropna()) else table).mean()
     return sorted(scored, key=lambda job: means[job.name], reverse=True)
 
 
-def lead(jobs: Sequence[RunResult]) -> PairedChange | None:
+def compute_lead(jobs: Sequence[RunResult]) -> PairedChange | None:
     """Compute how far the best job is ahead of the second; None with fewer than two scored jobs."""
-    first = ranking(jobs)[:2]
+    first = rank_jobs(jobs)[:2]
     if len(first) < 2:
         return None
-    table = scores(first)
-    return paired_change(*(table[job.name].to_numpy() for job in reversed(first)))
+    table = collect_scores(first)
+    return compute_paired_change(*(table[job.name].to_numpy() for job in reversed(first)))
 
 
-def effects(
+def measure_effects(
     jobs: Sequence[RunResult], metric: str = "iou", clusters: Mapping[str, str] | None = None
 ) -> list[Effect]:
     """Measure the effect of each swept setting, the largest change first.
@@ -122,10 +122,10 @@ def effects(
     Args:
         jobs: All jobs.
         metric: One of METRICS, by which values are compared.
-        clusters: For each image (path) its cluster, as in `paired_change`.
+        clusters: For each image (path) its cluster, as in `compute_paired_change`.
     """
     jobs = [job for job in jobs if len(job.rows)]
-    keys = varied_settings([job.overrides for job in jobs])
+    keys = find_varied_settings([job.overrides for job in jobs])
     results = [_measure_effect(key, jobs, metric, clusters) for key in keys]
     return sorted(results, key=lambda effect: -abs(effect.change.change) if effect.change.n else 0)
 
@@ -133,23 +133,27 @@ def effects(
 def _measure_effect(
     key: str, jobs: Sequence[RunResult], metric: str, clusters: Mapping[str, str] | None
 ) -> Effect:
-    comparable = _comparable_jobs(key, jobs)
+    comparable = _find_comparable_jobs(key, jobs)
     groups: dict[str, list[RunResult]] = {}
     for job in comparable or jobs:
-        groups.setdefault(_settings(job).get(key, ""), []).append(job)
-    per_image = pd.DataFrame({v: scores(group, metric).mean(axis=1) for v, group in groups.items()})
+        groups.setdefault(_read_settings(job).get(key, ""), []).append(job)
+    per_image = pd.DataFrame(
+        {v: collect_scores(group, metric).mean(axis=1) for v, group in groups.items()}
+    )
     rising = metric not in LOWER_IS_BETTER
     order = per_image.mean().sort_values(kind="stable", ascending=rising).index
     per_image = per_image if comparable else per_image[:0]
     image_clusters = None if clusters is None else [clusters[path] for path in per_image.index]
     worst, best = (per_image[value].to_numpy() for value in order[[0, -1]])
-    change = paired_change(worst, best, image_clusters)
-    keys = dict.fromkeys((metric, *SCORES)) if ranking(jobs) else WARNINGS
-    table = pd.DataFrame([_mean_scores(value, group, keys) for value, group in groups.items()])
+    change = compute_paired_change(worst, best, image_clusters)
+    keys = dict.fromkeys((metric, *SCORES)) if rank_jobs(jobs) else WARNINGS
+    table = pd.DataFrame(
+        [_compute_mean_scores(value, group, keys) for value, group in groups.items()]
+    )
     return Effect(key, table, change, order[0], order[-1])
 
 
-def _comparable_jobs(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
+def _find_comparable_jobs(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
     """Return the jobs that exist with every value of one setting, all others being equal.
 
     Where not all values occur with the same others (a band without refinement does not), those
@@ -157,30 +161,32 @@ def _comparable_jobs(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:
     """
     blocks: dict[tuple[tuple[str, str], ...], list[RunResult]] = {}
     for job in jobs:
-        other_settings = {name: value for name, value in _settings(job).items() if name != key}
+        other_settings = {name: value for name, value in _read_settings(job).items() if name != key}
         blocks.setdefault(tuple(sorted(other_settings.items())), []).append(job)
     together: dict[frozenset[str], list[RunResult]] = {}
     for block in blocks.values():
-        values = frozenset(_settings(job).get(key, "") for job in block)
+        values = frozenset(_read_settings(job).get(key, "") for job in block)
         if len(values) > 1:
             together.setdefault(values, []).extend(block)
     return max(together.values(), key=len, default=[])
 
 
-def _settings(job: RunResult) -> dict[str, str]:
+def _read_settings(job: RunResult) -> dict[str, str]:
     return dict(override.partition("=")[::2] for override in job.overrides)
 
 
-def _mean_scores(value: str, jobs: Sequence[RunResult], keys: Iterable[str]) -> dict[str, object]:
-    means = {key: pd.Series([mean_score(job, key) for job in jobs]).mean() for key in keys}
+def _compute_mean_scores(
+    value: str, jobs: Sequence[RunResult], keys: Iterable[str]
+) -> dict[str, object]:
+    means = {key: pd.Series([compute_mean_score(job, key) for job in jobs]).mean() for key in keys}
     return {"value": value, "n_jobs": len(jobs), **means}
 
 
-def disagreement(jobs: Sequence[RunResult]) -> "pd.Series[float]":
+def measure_disagreement(jobs: Sequence[RunResult]) -> "pd.Series[float]":
     """Return the range of the jobs' scores on each image (path), the largest first.
 
     The range of IoU; without truth, the range of the share of the picture that is kept.
     """
-    table = scores(jobs, "iou" if ranking(jobs) else "check.coverage")
+    table = collect_scores(jobs, "iou" if rank_jobs(jobs) else "check.coverage")
     ranges = (table.max(axis=1) - table.min(axis=1)).dropna()
     return ranges.sort_values(ascending=False, kind="stable")

@@ -3,34 +3,48 @@
 import shlex
 from collections.abc import Iterator, Sequence
 
-from bgexp.metrics.significance import decided
-from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, worst_first
-from bgexp.report.wording import counted, describe_change
-from bgexp.sweep.effects import disagreement, effects, lead, mean_score, ranking, scores
+from bgexp.metrics.significance import is_decided
+from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, rank_findings
+from bgexp.report.wording import describe_change, format_count
+from bgexp.sweep.effects import (
+    collect_scores,
+    compute_lead,
+    compute_mean_score,
+    measure_disagreement,
+    measure_effects,
+    rank_jobs,
+)
 from bgexp.sweep.run_result import RunResult
 
 
-def sweep_findings(jobs: Sequence[RunResult]) -> list[Finding]:
+def find_sweep_findings(jobs: Sequence[RunResult]) -> list[Finding]:
     """Return at most five findings of a sweep, the worst first, then what decides it."""
-    checks = [_broken, _best, _quicker, _settings, _hopeless, _divided]
-    return worst_first(finding for check in checks for finding in check(jobs))
+    checks = [
+        _find_broken,
+        _find_best,
+        _find_quicker,
+        _find_setting_effects,
+        _find_hopeless,
+        _find_divided,
+    ]
+    return rank_findings(finding for check in checks for finding in check(jobs))
 
 
-def _broken(jobs: Sequence[RunResult]) -> Iterator[Finding]:
+def _find_broken(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     unfinished = [job for job in jobs if job.summary.get("status") != "finished"]
     if unfinished:
         errors = (job.summary.get("error") for job in unfinished)
         reasons = dict.fromkeys(error or "too many failed images" for error in errors)
         yield Finding(
             "problem",
-            f"{len(unfinished)} of {counted(len(jobs), 'job')} did not finish well",
+            f"{len(unfinished)} of {format_count(len(jobs), 'job')} did not finish well",
             f"{', '.join(job.name for job in unfinished[:4])}: {'; '.join(list(reasons)[:3])}.",
             weight=len(unfinished) / len(jobs),
         )
 
 
-def _best(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    ordered, ahead = ranking(jobs), lead(jobs)
+def _find_best(jobs: Sequence[RunResult]) -> Iterator[Finding]:
+    ordered, ahead = rank_jobs(jobs), compute_lead(jobs)
     if not ordered:
         yield Finding(
             "result",
@@ -41,42 +55,43 @@ def _best(jobs: Sequence[RunResult]) -> Iterator[Finding]:
     if ahead is None:
         return
     best, second = ordered[:2]
-    standing = "is best" if decided(ahead) else "leads, but that is undecided"
-    advice = "" if decided(ahead) else " More images, or a look at the pictures, would decide."
+    standing = "is best" if is_decided(ahead) else "leads, but that is undecided"
+    advice = "" if is_decided(ahead) else " More images, or a look at the pictures, would decide."
     yield Finding(
         "result",
         f"{best.name} {standing}",
-        f"Mean IoU {mean_score(best):.3f}; "
+        f"Mean IoU {compute_mean_score(best):.3f}; "
         f"ahead of {second.name} by {describe_change(ahead)}.{advice}",
         setting=shlex.join(best.overrides),
     )
 
 
-def _quicker(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    ordered = ranking(jobs)
+def _find_quicker(jobs: Sequence[RunResult]) -> Iterator[Finding]:
+    ordered = rank_jobs(jobs)
     if len(ordered) < 2:
         return
-    best, speed = ordered[0], _speed(ordered[0])
-    rival = max(ordered[1:], key=_speed)
-    behind = mean_score(best) - mean_score(rival)
-    if speed > 0 and _speed(rival) > 1.5 * speed and behind < CLEAR_DIFFERENCE:
+    best, speed = ordered[0], _read_speed(ordered[0])
+    rival = max(ordered[1:], key=_read_speed)
+    behind = compute_mean_score(best) - compute_mean_score(rival)
+    if speed > 0 and _read_speed(rival) > 1.5 * speed and behind < CLEAR_DIFFERENCE:
         yield Finding(
             "note",
-            f"{rival.name} is {_speed(rival) / speed:.1f} times as fast and {behind:.3f} behind",
-            f"{_speed(rival):.2f} images/s at mean IoU {mean_score(rival):.3f}, against "
-            f"{speed:.2f} at {mean_score(best):.3f}.",
+            f"{rival.name} is {_read_speed(rival) / speed:.1f} times as fast and {behind:.3f} "
+            "behind",
+            f"{_read_speed(rival):.2f} images/s at mean IoU {compute_mean_score(rival):.3f}, "
+            f"against {speed:.2f} at {compute_mean_score(best):.3f}.",
             setting=shlex.join(rival.overrides),
             weight=5,
         )
 
 
-def _speed(job: RunResult) -> float:
+def _read_speed(job: RunResult) -> float:
     """Return images a second; 0 where that is not known."""
     return float(job.summary.get("images_per_s") or 0)
 
 
-def _settings(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    setting_effects = effects(jobs)
+def _find_setting_effects(jobs: Sequence[RunResult]) -> Iterator[Finding]:
+    setting_effects = measure_effects(jobs)
     if setting_effects and setting_effects[0].clear:
         largest = setting_effects[0]
         yield Finding(
@@ -96,14 +111,14 @@ def _settings(jobs: Sequence[RunResult]) -> Iterator[Finding]:
         yield Finding("note", f"No clear effect of {keys}", f"{changes}.", weight=7)
 
 
-def _hopeless(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    table = scores(ranking(jobs))
+def _find_hopeless(jobs: Sequence[RunResult]) -> Iterator[Finding]:
+    table = collect_scores(rank_jobs(jobs))
     best = table.max(axis=1).dropna().sort_values(kind="stable")
     poor = best[best < POOR_IOU]
     if not poor.empty and len(table.columns) > 1:
         yield Finding(
             "warning",
-            f"{counted(len(poor), 'image')} below an IoU of {POOR_IOU:g} in every job",
+            f"{format_count(len(poor), 'image')} below an IoU of {POOR_IOU:g} in every job",
             f"{len(poor) / len(best):.1%} of the images; the best job reaches {poor.mean():.3f} on "
             "them on average. None of these settings helps: another detector, or more training.",
             tuple(poor.index),
@@ -111,15 +126,15 @@ def _hopeless(jobs: Sequence[RunResult]) -> Iterator[Finding]:
         )
 
 
-def _divided(jobs: Sequence[RunResult]) -> Iterator[Finding]:
-    ranges = disagreement(jobs)
+def _find_divided(jobs: Sequence[RunResult]) -> Iterator[Finding]:
+    ranges = measure_disagreement(jobs)
     disagreeing = ranges[ranges > 0.2]
     if disagreeing.empty:
         return
-    quantity = "IoU" if ranking(jobs) else "the share of the picture that is kept"
+    quantity = "IoU" if rank_jobs(jobs) else "the share of the picture that is kept"
     yield Finding(
         "note",
-        f"The jobs disagree on {counted(len(disagreeing), 'image')}",
+        f"The jobs disagree on {format_count(len(disagreeing), 'image')}",
         f"Their {quantity} differs by more than 0.2 there, by {ranges.max():.2f} at most; on a "
         f"typical image by {ranges.median():.3f}.",
         tuple(disagreeing.index),

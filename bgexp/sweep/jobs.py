@@ -12,15 +12,15 @@ import pandas as pd
 
 from bgexp.config.detectors import Rembg
 from bgexp.config.run import RunSettings
-from bgexp.errors import Interrupted, UserError
+from bgexp.errors import Interruption, UserError
 from bgexp.experiment.run import run_experiment
 from bgexp.sweep.artifacts import JOBS, draw_sweep
 from bgexp.sweep.console import describe_job
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
-from bgexp.tracking.active_run import close_dead, tracked_run
+from bgexp.tracking.active_run import close_dead, open_run
 from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
-from bgexp.tracking.run_names import sweep_name, varied_keys
+from bgexp.tracking.run_names import find_varied_keys, name_sweep
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +38,23 @@ def run_sweep(
     """
     folder.mkdir(parents=True, exist_ok=True)
     earlier = json.loads((folder / SHARED).read_text()) if (folder / SHARED).exists() else {}
-    varied = varied_keys(planned)
-    name = sweep_name(varied, folder.name)
-    with tracked_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
-        floors = _score_floors(planned)
+    varied = find_varied_keys(planned)
+    name = name_sweep(varied, folder.name)
+    with open_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
+        floors = _find_score_floors(planned)
         shared = {"run_id": parent.run_id, "score_floors": floors, "varied": varied}
         write_json(folder / SHARED, shared)
         began = datetime.now().astimezone()
         stopped = False
         try:
             launch()
-        except Interrupted:
+        except Interruption:
             stopped = True
             raise
         finally:
             close_dead(planned[0])  # jobs that were killed in other processes
             paths = (path.parent for path in folder.glob(f"*/{SUMMARY}"))
-            jobs = [RunFolder(path) for path in sorted(paths, key=_natural_order)]
+            jobs = [RunFolder(path) for path in sorted(paths, key=_make_sort_key)]
             summaries = [job.read_summary() for job in jobs]
             parent.set_tags({"bgexp.jobs": str(len(jobs))})
             parent.failed = any(summary["status"] != "finished" for summary in summaries)
@@ -94,7 +94,7 @@ def run_job(
     _write_overrides(folder, overrides)
     try:
         run_experiment(settings, folder, shared.get("run_id"), shared.get("varied", ()))
-    except Interrupted as stop:
+    except Interruption as stop:
         _write_end(folder, "interrupted", str(stop), folder.read_summary())
         raise
     except UserError as error:
@@ -104,7 +104,7 @@ def run_job(
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
-def fail_job(folder: RunFolder, overrides: Sequence[str], error: str) -> None:
+def write_failed_job(folder: RunFolder, overrides: Sequence[str], error: str) -> None:
     """Write what a job leaves that failed before it began."""
     _write_overrides(folder, overrides)
     _write_end(folder, "failed", error)
@@ -117,7 +117,7 @@ def _write_overrides(folder: RunFolder, overrides: Sequence[str]) -> None:
     folder.write_overrides(recorded)
 
 
-def _score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
+def _find_score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
     """Return each detector's lowest score that counts in a job: one pass serves them all."""
     floors: dict[str, float] = {}
     for detector in (settings.detector for settings in planned):
@@ -145,5 +145,5 @@ def _write_end(
     folder.write_summary({**document, "status": status, "error": error})
 
 
-def _natural_order(path: Path) -> tuple[int, str]:
+def _make_sort_key(path: Path) -> tuple[int, str]:
     return (int(path.name), "") if path.name.isdigit() else (10**9, path.name)

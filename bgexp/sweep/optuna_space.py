@@ -38,20 +38,20 @@ class Space:
     fixed: tuple[str, ...]
     free: Mapping[str, BaseDistribution]
 
-    def overrides(self, chosen: Mapping[str, Any]) -> list[str]:
+    def make_overrides(self, chosen: Mapping[str, Any]) -> list[str]:
         """Return the overrides of a trial, from a value for each free key."""
         varied = [f"{key}={_format(values, chosen[key])}" for key, values in self.free.items()]
         return [*self.fixed, *varied]
 
-    def corners(self) -> list[list[str]]:
+    def list_corners(self) -> list[list[str]]:
         """Return the first values of all keys, and each other end or choice of one key at a time.
 
         Not all combinations of them: with many keys those would take longer than a trial.
         """
-        ends = {key: _end_values(values) for key, values in self.free.items()}
+        ends = {key: _list_end_values(values) for key, values in self.free.items()}
         first = {key: values[0] for key, values in ends.items()}
         other_ends = [{**first, key: value} for key, values in ends.items() for value in values[1:]]
-        return [self.overrides(chosen) for chosen in (first, *other_ends)]
+        return [self.make_overrides(chosen) for chosen in (first, *other_ends)]
 
 
 def read_space(config: DictConfig, overrides: Sequence[str]) -> Space:
@@ -79,19 +79,19 @@ def _build_distribution(override: Override) -> BaseDistribution:
     value = override.value()
     try:
         if isinstance(value, IntervalSweep):
-            return _interval_distribution(value)
+            return _convert_interval(value)
         options = list(dict.fromkeys(override.sweep_string_iterator()))
         if not options:
             raise ValueError("there is none")
         if isinstance(value, RangeSweep) and not value.shuffle:
-            return _range_distribution(value, sorted(map(float, options)))
+            return _convert_range(value, sorted(map(float, options)))
         return CategoricalDistribution(options)
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{override.input_line}: no values to choose from ({reason})") from error
 
 
-def _interval_distribution(sweep: IntervalSweep) -> BaseDistribution:
+def _convert_interval(sweep: IntervalSweep) -> BaseDistribution:
     low, high = sweep.start, sweep.end
     if low is None or high is None:
         raise ValueError("an interval has two ends")
@@ -101,7 +101,7 @@ def _interval_distribution(sweep: IntervalSweep) -> BaseDistribution:
     return FloatDistribution(low, high, log=log)
 
 
-def _range_distribution(sweep: RangeSweep, numbers: list[float]) -> BaseDistribution:
+def _convert_range(sweep: RangeSweep, numbers: list[float]) -> BaseDistribution:
     whole = all(isinstance(part, int) for part in (sweep.start, sweep.stop, sweep.step))
     low, high, step = numbers[0], numbers[-1], abs(float(sweep.step))
     if whole:
@@ -109,7 +109,7 @@ def _range_distribution(sweep: RangeSweep, numbers: list[float]) -> BaseDistribu
     return FloatDistribution(low, high, step=step)
 
 
-def _end_values(values: BaseDistribution) -> list[Any]:
+def _list_end_values(values: BaseDistribution) -> list[Any]:
     if isinstance(values, CategoricalDistribution):
         return list(values.choices)
     assert isinstance(values, IntDistribution | FloatDistribution)

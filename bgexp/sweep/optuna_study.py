@@ -41,7 +41,7 @@ def open_study(
     Raises:
         UserError: another process works on it, or it was begun with something else.
     """
-    directions = [_direction(objective) for objective in settings.objectives]
+    directions = [_choose_direction(objective) for objective in settings.objectives]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     with _lock_study(folder, settings.study):
@@ -73,7 +73,7 @@ def _lock_study(folder: Path, name: str) -> Iterator[None]:
         raise UserError(f"sweep.study: another process works on {name}") from error
 
 
-def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
+def ask_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
     """Return the next trial: one that was interrupted, else what TPE proposes.
 
     Each proposal has a seed of its own, so that an interrupted study proposes what it would have
@@ -84,7 +84,7 @@ def next_trial(study: optuna.Study, space: Space, seed: int) -> Trial:
     return study.ask(dict(space.free))
 
 
-def interrupted_trials(study: optuna.Study) -> list[FrozenTrial]:
+def find_interrupted_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that a dead process left unfinished."""
     return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
 
@@ -94,7 +94,7 @@ def requeue_trial(study: optuna.Study, trial: FrozenTrial) -> None:
 
     A process killed in between finds the next one waiting and adds no second.
     """
-    if trial.number not in _replaced_trials(study):
+    if trial.number not in _find_replaced_trials(study):
         study.enqueue_trial(trial.params, user_attrs={REPLACES: trial.number})
     study.tell(trial.number, state=TrialState.FAIL)
 
@@ -103,7 +103,7 @@ def tell_result(
     study: optuna.Study, number: int, objectives: Sequence[str], summary: Mapping[str, Any]
 ) -> None:
     """Tell the study how a trial's job ended, from its summary.json."""
-    values = [objective_value(objective, summary) for objective in objectives]
+    values = [read_objective(objective, summary) for objective in objectives]
     defined = [value for value in values if value is not None]
     if summary["status"] == "finished" and len(defined) == len(values):
         study.tell(number, defined)
@@ -114,23 +114,23 @@ def tell_result(
 def count_ended(study: optuna.Study) -> int:
     """Count the trials that came to an end by themselves, good or bad."""
     ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-    return len({trial.number for trial in ended} - _replaced_trials(study))
+    return len({trial.number for trial in ended} - _find_replaced_trials(study))
 
 
-def _replaced_trials(study: optuna.Study) -> set[int]:
+def _find_replaced_trials(study: optuna.Study) -> set[int]:
     """Return the numbers of the trials that were interrupted and queued again."""
     numbers = (trial.user_attrs.get(REPLACES) for trial in study.get_trials(deepcopy=False))
     return {number for number in numbers if number is not None}
 
 
-def best_trials(study: optuna.Study) -> list[FrozenTrial]:
+def find_best_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Return the best trial; for several objectives, those that no other beats in all of them."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         return []
     return [study.best_trial] if len(study.directions) == 1 else study.best_trials
 
 
-def objective_value(objective: str, summary: Mapping[str, Any]) -> float | None:
+def read_objective(objective: str, summary: Mapping[str, Any]) -> float | None:
     """Return an objective's value in a summary; None where it is undefined."""
     if objective == SPEED:
         value = summary.get(SPEED)
@@ -140,7 +140,7 @@ def objective_value(objective: str, summary: Mapping[str, Any]) -> float | None:
     return None if value is None else float(value)
 
 
-def _direction(objective: str) -> Literal["minimize", "maximize"]:
+def _choose_direction(objective: str) -> Literal["minimize", "maximize"]:
     metric, _, statistic = objective.partition(".")
     if objective != SPEED and (metric not in METRICS or statistic not in STATISTICS):
         raise UserError(

@@ -14,13 +14,13 @@ from bgexp.config.run import RunSettings
 from bgexp.config.sweep import OptunaSweep
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
-from bgexp.sweep.jobs import fail_job, run_job, run_sweep
+from bgexp.sweep.jobs import run_job, run_sweep, write_failed_job
 from bgexp.sweep.optuna_space import Space
 from bgexp.sweep.optuna_study import (
-    best_trials,
+    ask_trial,
     count_ended,
-    interrupted_trials,
-    next_trial,
+    find_best_trials,
+    find_interrupted_trials,
     open_study,
     requeue_trial,
     tell_result,
@@ -73,7 +73,7 @@ def optimize(
 
         def run_trials() -> None:
             while count_ended(study) < settings.trials:
-                _do_trial(study, settings, space, corners[0].seed, folder, compose)
+                _complete_trial(study, settings, space, corners[0].seed, folder, compose)
 
         jobs = run_sweep(corners, folder, run_trials)
         return jobs, _describe_best(study, settings, folder)
@@ -81,7 +81,7 @@ def optimize(
 
 def _close_open_trials(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
     """Close the trials that an earlier process left open."""
-    for trial in interrupted_trials(study):
+    for trial in find_interrupted_trials(study):
         summary = RunFolder(folder / str(trial.number)).read_summary()
         if summary.get("status") in ("finished", "failed"):  # only its end was not told
             tell_result(study, trial.number, objectives, summary)
@@ -90,7 +90,7 @@ def _close_open_trials(study: optuna.Study, objectives: Sequence[str], folder: P
             requeue_trial(study, trial)
 
 
-def _do_trial(
+def _complete_trial(
     study: optuna.Study,
     settings: OptunaSweep,
     space: Space,
@@ -99,8 +99,8 @@ def _do_trial(
     compose: Compose,
 ) -> None:
     count = f"{count_ended(study) + 1} of {settings.trials}"
-    trial = next_trial(study, space, seed)
-    overrides = space.overrides(trial.params)
+    trial = ask_trial(study, space, seed)
+    overrides = space.make_overrides(trial.params)
     log.info("trial %d (%s): %s", trial.number, count, " ".join(overrides[len(space.fixed) :]))
     job = RunFolder(folder / str(trial.number))
     with _log_to_file(job):
@@ -112,22 +112,22 @@ def _run_trial(overrides: Sequence[str], job: RunFolder, folder: Path, compose: 
     try:
         settings = compose(overrides)
     except UserError as error:  # two values that are good alone and not together
-        fail_job(job, overrides, str(error))
+        write_failed_job(job, overrides, str(error))
         return
     run_job(settings, job, overrides, folder)
 
 
 def _describe_best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> list[str]:
     lines = []
-    for trial in best_trials(study):
+    for trial in find_best_trials(study):
         values = zip(settings.objectives, trial.values, strict=True)
         lines.append(f"Best:    job {trial.number}: {', '.join(f'{k} {v:.4g}' for k, v in values)}")
         overrides = shlex.join(RunFolder(folder / str(trial.number)).read_overrides())
         lines.append(f"         bgexp run {overrides}")
     if len(settings.objectives) > 1 and lines:
         lines.append("         none of these is better than another in every objective")
-    more = f"sweep.study={settings.study} and a larger sweep.trials"
-    return [*lines, f"Go on:   the same command with {more}"]
+    changes = f"sweep.study={settings.study} and a larger sweep.trials"
+    return [*lines, f"Go on:   the same command with {changes}"]
 
 
 @contextmanager

@@ -10,11 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.report import charts, overview
-from bgexp.report.pictures import panel
-from bgexp.report.render import number, render_page
+from bgexp.report.pictures import make_panel
+from bgexp.report.render import format_number, render_page
 from bgexp.sweep import tables as comparison
-from bgexp.sweep.effects import disagreement, effects, mean_score, ranking, scores, varied_settings
-from bgexp.sweep.findings import sweep_findings
+from bgexp.sweep.effects import (
+    collect_scores,
+    compute_mean_score,
+    find_varied_settings,
+    measure_disagreement,
+    measure_effects,
+    rank_jobs,
+)
+from bgexp.sweep.findings import find_sweep_findings
 from bgexp.sweep.run_result import RunResult
 
 MAX_VARIANTS = 6
@@ -23,7 +30,7 @@ _EMPTY: Mapping[str, Any] = {}
 
 def choose_disagreeing(jobs: Sequence[RunResult], count: int) -> list[str]:
     """Return the images (paths) on which the jobs disagree most, the largest range first."""
-    ranges = disagreement(jobs)
+    ranges = measure_disagreement(jobs)
     return list(ranges[ranges > 0].index[:count])
 
 
@@ -32,7 +39,7 @@ def choose_variants(jobs: Sequence[RunResult], count: int = MAX_VARIANTS) -> lis
 
     Without truth they are evenly chosen from all that have results.
     """
-    order = ranking(jobs) or [job for job in jobs if len(job.rows)]
+    order = rank_jobs(jobs) or [job for job in jobs if len(job.rows)]
     places = np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
     names = {order[place].name for place in places}
     return [job for job in jobs if job.name in names]
@@ -55,20 +62,21 @@ def render_sweep(
         when: When the sweep began.
         links: Files beside the page: the text of each link and its path relative to the page.
     """
-    findings, ranked = sweep_findings(jobs), ranking(jobs)
+    findings, ranked = find_sweep_findings(jobs), rank_jobs(jobs)
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
-    ranks, ranks_sentence = comparison.ranks_table(ranked)
+    ranks, ranks_sentence = comparison.tabulate_ranks(ranked)
     content = {
         "has_truth": bool(ranked),
-        "jobs": comparison.jobs_table(jobs, ranked),
-        "shared": _shared_overrides(jobs),
-        "effects": [comparison.effect_part(effect) for effect in effects(jobs)],
-        "tradeoff": charts.tradeoff(_dots(jobs, ranked)),
-        "refinement": comparison.refinement_table(jobs),
+        "jobs": comparison.tabulate_jobs(jobs, ranked),
+        "shared": _format_shared_overrides(jobs),
+        "effects": [comparison.describe_effect(effect) for effect in measure_effects(jobs)],
+        "tradeoff": charts.draw_tradeoff(_build_dots(jobs, ranked)),
+        "refinement": comparison.tabulate_refinement(jobs),
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
         "pictures": [
-            variant_panels(path, anchors[path], cutouts, jobs) for path, cutouts in pictures.items()
+            make_variant_panels(path, anchors[path], cutouts, jobs)
+            for path, cutouts in pictures.items()
         ],
     }
     return render_page(
@@ -76,35 +84,35 @@ def render_sweep(
         kind="bgexp run, a sweep",
         title=title,
         banners=[],
-        facts=_facts(jobs, when),
-        places=_places(content),
+        facts=_build_facts(jobs, when),
+        places=_list_places(content),
         findings=findings,
         anchors={path: anchors.get(path, "") for f in findings for path in f.paths[:6]},
         links=links,
-        footer=overview.footer(_first_summary(jobs, "bgexp")),
+        footer=overview.format_footer(_find_first_summary(jobs, "bgexp")),
         **content,
     )
 
 
-def _first_summary(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
+def _find_first_summary(jobs: Sequence[RunResult], key: str) -> Mapping[str, Any]:
     """Return the first summary that has a key, for what all jobs share."""
     return next((job.summary for job in jobs if job.summary.get(key)), {})
 
 
-def _facts(jobs: Sequence[RunResult], when: datetime | None) -> list[overview.Fact]:
+def _build_facts(jobs: Sequence[RunResult], when: datetime | None) -> list[overview.Fact]:
     finished = sum(job.summary.get("status") == "finished" for job in jobs)
     tone = "good" if finished == len(jobs) else "problem"
     facts = [overview.Fact("Status", f"{finished} of {len(jobs)} jobs finished", tone=tone)]
-    facts += overview.started(when)
-    facts += overview.data_and_device(_first_summary(jobs, "dataset"))
-    varied = varied_settings([job.overrides for job in jobs])
+    facts += overview.describe_start(when)
+    facts += overview.describe_data_and_device(_find_first_summary(jobs, "dataset"))
+    varied = find_varied_settings([job.overrides for job in jobs])
     return facts + [
         overview.Fact(key, ", ".join(value for value in dict.fromkeys(values) if value), "swept")
         for key, values in varied.items()
     ]
 
 
-def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     places = (
         ("effects", "Settings", content["effects"]),
         ("tradeoff", "Quality against time", content["tradeoff"].points),
@@ -116,34 +124,34 @@ def _places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [("findings", "Findings"), ("jobs", "Jobs"), *present]
 
 
-def _shared_overrides(jobs: Sequence[RunResult]) -> str:
+def _format_shared_overrides(jobs: Sequence[RunResult]) -> str:
     """Return the overrides that all jobs have, as the command line takes them."""
     overrides = [list(job.overrides) for job in jobs]
     return shlex.join(o for o in (overrides or [[]])[0] if all(o in job for job in overrides))
 
 
-def _dots(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> list[charts.Dot]:
+def _build_dots(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> list[charts.Dot]:
     """Return the dots of the jobs that have a score and a speed."""
     dots = []
     for place, job in enumerate(jobs):
         speed = job.summary.get("images_per_s") or math.nan
         kind = "best" if job in ranked[:1] else ""
-        dots.append(charts.Dot(job.name, str(place), 1 / speed, mean_score(job), kind))
+        dots.append(charts.Dot(job.name, str(place), 1 / speed, compute_mean_score(job), kind))
     return dots
 
 
-def variant_panels(
+def make_variant_panels(
     path: str, anchor: str, cutouts: Mapping[str, NDArray[np.uint8]], jobs: Sequence[RunResult]
 ) -> dict[str, Any]:
     """Return an image's pictures by several jobs, side by side, each with its score."""
-    ious = scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
-    labels = {name: f"IoU {number(value)}" for name, value in ious.items()}
+    ious = collect_scores(jobs).reindex([path]).iloc[0].dropna().to_dict()
+    labels = {name: f"IoU {format_number(value)}" for name, value in ious.items()}
     low, high = min(ious.values(), default=0), max(ious.values(), default=0)
     return {
         "path": path,
         "anchor": anchor,
-        "remark": f"IoU {number(low)} to {number(high)}" if ious else "",
+        "remark": f"IoU {format_number(low)} to {format_number(high)}" if ious else "",
         "panels": [
-            panel(name, cutout, score=labels.get(name, "")) for name, cutout in cutouts.items()
+            make_panel(name, cutout, score=labels.get(name, "")) for name, cutout in cutouts.items()
         ],
     }

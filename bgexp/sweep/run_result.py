@@ -15,7 +15,7 @@ class RunResult:
         name: Its name on the page; unique there.
         overrides: Each `key=value`.
         summary: Its summary.json; only `status` and `error` where the run broke.
-        rows: Its per_image.parquet, the columns of `ImageResult.flat`; empty where there is none.
+        rows: The table per_image.parquet, as `ImageResult.to_columns`; empty where it is missing.
         link: To its report, relative to the sweep's folder.
     """
 

@@ -5,16 +5,16 @@ import os
 from pathlib import Path
 
 
-def sha256_bytes(data: bytes) -> str:
+def hash_bytes(data: bytes) -> str:
     """Return the SHA-256 of the bytes, 64 hexadecimal digits.
 
-    >>> sha256_bytes(b"")[:16]
+    >>> hash_bytes(b"")[:16]
     'e3b0c44298fc1c14'
     """
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: str | os.PathLike[str]) -> str:
+def hash_file(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes, 64 hexadecimal digits, in bounded memory.
 
     Raises:

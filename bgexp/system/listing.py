@@ -21,7 +21,7 @@ class FileEntry:
     """A file, or another entry of a folder.
 
     Attributes:
-        path: Relative to the root, POSIX, `escaped`; unique in its tree.
+        path: Relative to the root, POSIX, `escape_path`; unique in its tree.
         file: Absolute path.
         state: Size in bytes, time of the last change in ns, inode: differs once the file changes.
         closed: Why it must not be opened, such as "a link"; "" for regular files.
@@ -43,7 +43,7 @@ class FileEntry:
         return Path(self.path).parent.as_posix()
 
 
-def all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry]:
+def list_all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry]:
     """List everything below a folder but folders, sorted by path.
 
     Links are not followed. A folder that is hidden or cannot be read stands for what is in it.
@@ -60,8 +60,8 @@ def all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry]:
     paths = {path.relative_to(root).as_posix(): path for path in states}
     by_path: dict[str, FileEntry] = {}
     # Names that need escapes come first: a literal %E9 beside the byte gives way.
-    for name in sorted(paths, key=lambda name: (escaped(name) == name, name)):
-        safe = escaped(name)
+    for name in sorted(paths, key=lambda name: (escape_path(name) == name, name)):
+        safe = escape_path(name)
         while safe in by_path:
             safe = safe.replace("%", "%25")
         by_path[safe] = FileEntry(safe, paths[name], *states[paths[name]])
@@ -91,10 +91,10 @@ def _walk(
             if stat.S_ISDIR(status.st_mode) and not entry.name.startswith("."):
                 folders.append(path)
             else:
-                yield path, file_state(status), _explain_closed(entry.name, status.st_mode)
+                yield path, read_file_state(status), _explain_closed(entry.name, status.st_mode)
 
 
-def file_state(status: os.stat_result) -> tuple[int, int, int]:
+def read_file_state(status: os.stat_result) -> tuple[int, int, int]:
     """Return the state of a file as `FileEntry.state` holds it."""
     return status.st_size, status.st_mtime_ns, status.st_ino
 
@@ -107,10 +107,10 @@ def _explain_closed(name: str, mode: int) -> str:
     return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "not a regular file")
 
 
-def escaped(path: str) -> str:
+def escape_path(path: str) -> str:
     r"""Return a path with the bytes that are not UTF-8 as percent escapes.
 
-    >>> escaped(os.fsdecode(b"caf\xe9/50%.jpg"))
+    >>> escape_path(os.fsdecode(b"caf\xe9/50%.jpg"))
     'caf%E9/50%.jpg'
     """
     return re.sub("[\udc80-\udcff]", lambda match: f"%{ord(match[0]) - 0xDC00:02X}", path)

@@ -12,7 +12,7 @@ def reset_peak_memory() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_memory() -> int:
+def read_peak_memory() -> int:
     """Return the peak of this process's resident memory in bytes, since the last reset if any."""
     with suppress(OSError):
         match = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from bgexp.system.terminal import printable
+from bgexp.system.terminal import make_printable
 
 _CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 _LINE_SECONDS = 30.0  # at least every so often, and at each tenth that took a second
@@ -24,14 +24,14 @@ _LINE_SECONDS = 30.0  # at least every so often, and at each tenth that took a s
 
 def tell(line: str) -> None:
     """Print a line above the bar; what could steer a terminal is escaped."""
-    _CONSOLE.print(Text(printable(line)))
+    _CONSOLE.print(Text(make_printable(line)))
 
 
 @contextmanager
-def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def show_progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Yield the function to call after each item, with the number of failed ones so far."""
     if not _CONSOLE.is_terminal:
-        yield _Lines(what, total).step
+        yield _Lines(label, total).step
         return
     columns = (
         TextColumn("{task.description}"),
@@ -44,7 +44,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         TextColumn("{task.fields[bad]}"),
     )
     with Progress(*columns, console=_CONSOLE) as bar:
-        task = bar.add_task(what, total=total, rate="", bad="")
+        task = bar.add_task(label, total=total, rate="", bad="")
         start = monotonic()
 
         def step(failed: int) -> None:
@@ -56,8 +56,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 class _Lines:
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._count = what, total, 0
+    def __init__(self, label: str, total: int) -> None:
+        self._label, self._total, self._count = label, total, 0
         self._start = self._last_line = monotonic()
 
     def step(self, failed: int) -> None:
@@ -70,5 +70,5 @@ class _Lines:
             rate = self._count / max(1e-9, now - self._start)
             left = (self._total - self._count) / rate
             bad = f", {failed} failed" if failed else ""
-            line = f"{self._what}: {self._count} of {self._total}, {rate:.1f}/s, {left:.0f} s left"
+            line = f"{self._label}: {self._count} of {self._total}, {rate:.1f}/s, {left:.0f} s left"
             print(f"{line}{bad}", file=sys.stderr, flush=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from bgexp import __version__
-from bgexp.system.hashing import sha256_bytes, sha256_file
+from bgexp.system.hashing import hash_bytes, hash_file
 
 PACKAGES = ("torch", "torchvision", "opencv-python", "numpy", "pillow", "mlflow", "hydra-core")
 
 
 @functools.cache
-def bgexp_state() -> dict[str, Any]:
+def describe_bgexp() -> dict[str, Any]:
     """Return version, hash of the sources, and git commit and state where run from a checkout.
 
     Read once in a process, like the code that runs.
@@ -23,13 +23,13 @@ def bgexp_state() -> dict[str, Any]:
     changed = _run_git("status", "--porcelain", "--", "bgexp", "conf")
     return {
         "version": __version__,
-        "source_hash": source_hash(),
+        "source_hash": hash_sources(),
         "git_commit": commit,
         "git_dirty": None if changed is None else bool(changed),
     }
 
 
-def package_versions() -> dict[str, str]:
+def find_package_versions() -> dict[str, str]:
     """Return Python's version and those of the packages that determine a result."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
@@ -52,7 +52,7 @@ SCHEMA_VERSION = 1
 
 
 @functools.cache
-def source_hash(*parts: str) -> str:
+def hash_sources(*parts: str) -> str:
     """Return the SHA-256 over bgexp's own .py files and their names relative to the package.
 
     Read once in a process: it names the code that runs, not what is edited meanwhile.
@@ -66,14 +66,16 @@ def source_hash(*parts: str) -> str:
     """
     package = Path(__file__).parents[1]
     names = sorted(path.relative_to(package).as_posix() for path in package.rglob("*.py"))
-    unknown = [part for part in parts if not any(_lies_in(name, part) for name in names)]
+    unknown = [part for part in parts if not any(_is_inside(name, part) for name in names)]
     if unknown:
         raise ValueError(f"no source of bgexp: {', '.join(unknown)}")
-    selected = [name for name in names if not parts or any(_lies_in(name, part) for part in parts)]
-    lines = [f"{sha256_file(package / name)}  {name}\n" for name in selected]
-    return sha256_bytes("".join(lines).encode())
+    selected = [
+        name for name in names if not parts or any(_is_inside(name, part) for part in parts)
+    ]
+    lines = [f"{hash_file(package / name)}  {name}\n" for name in selected]
+    return hash_bytes("".join(lines).encode())
 
 
-def _lies_in(name: str, part: str) -> bool:
+def _is_inside(name: str, part: str) -> bool:
     """Tell whether a source is the part or lies in it."""
     return name == part or name.startswith(f"{part}/")

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from bgexp.system.terminal import printable
+from bgexp.system.terminal import make_printable
 
 
-def safe_csv(table: pd.DataFrame) -> bytes:
+def encode_safe_csv(table: pd.DataFrame) -> bytes:
     """Return a CSV in which no cell is a formula, a line break or a terminal's escape.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front, and what does
@@ -23,5 +23,5 @@ def safe_csv(table: pd.DataFrame) -> bytes:
 
 
 def _make_safe(text: str) -> str:
-    plain = printable(text)
+    plain = make_printable(text)
     return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain

@@ -6,23 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bgexp.errors import Interrupted
+from bgexp.errors import Interruption
 
 
 @dataclass
 class StopRequest:
-    """Whether the work is to end early; exit_code: 130 after Ctrl-C, 143 after SIGTERM."""
+    """A request to end early; exit_code: 130 after Ctrl-C, 143 after SIGTERM."""
 
     exit_code: int | None = None
 
     def raise_if_set(self) -> None:
         """Raise Interrupted if the work is to end early."""
         if self.exit_code is not None:
-            raise Interrupted(self.exit_code)
+            raise Interruption(self.exit_code)
 
 
 @contextmanager
-def stopping() -> Iterator[StopRequest]:
+def catch_stop_signals() -> Iterator[StopRequest]:
     """Turn Ctrl-C and SIGTERM into a request to look at, in place of exceptions at any moment."""
     stop = StopRequest()
 

@@ -1,10 +1,10 @@
 """Names as a terminal and a page can show them."""
 
 
-def printable(text: object) -> str:
+def make_printable(text: object) -> str:
     r"""Return text in one line: unprintable characters and marks of direction are escaped.
 
-    >>> printable("a\nb \u202egpj.exe")
+    >>> make_printable("a\nb \u202egpj.exe")
     'a\\nb \\u202egpj.exe'
     """
     joiner = "\u200d"  # holds emoji together

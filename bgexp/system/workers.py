@@ -55,8 +55,8 @@ def preload(module: str) -> None:
 def run_tasks(
     tasks: Iterable[T],
     start: Callable[[], Callable[[T], R]],
-    processes: int,
-    seconds: float,
+    n_workers: int,
+    timeout_s: float,
     stop: StopRequest,
 ) -> Iterator[tuple[T, R | TaskFailure]]:
     """Yield each task with its result, as they are done.
@@ -67,27 +67,27 @@ def run_tasks(
     Args:
         tasks: Small and picklable; taken only as workers become free.
         start: Called once in each worker; returns the function for each task. Picklable.
-        processes: Number of workers.
-        seconds: Time limit of a task, after which its worker is killed.
+        n_workers: Number of workers.
+        timeout_s: Time limit of a task, after which its worker is killed.
         stop: Checked between tasks.
 
     Raises:
         UserError: A worker could not start.
     """
     suspects: list[T] = []
-    for task, result in _run_pass(tasks, start, processes, seconds, stop):
+    for task, result in _run_pass(tasks, start, n_workers, timeout_s, stop):
         if isinstance(result, TaskFailure):
             suspects.append(task)
         else:
             yield task, result
-    yield from _run_pass(suspects, start, 1, seconds, stop)
+    yield from _run_pass(suspects, start, 1, timeout_s, stop)
 
 
 def _run_pass(
     tasks: Iterable[T],
     start: Callable[[], Callable[[T], R]],
-    processes: int,
-    seconds: float,
+    n_workers: int,
+    timeout_s: float,
     stop: StopRequest,
 ) -> Iterator[tuple[T, R | TaskFailure]]:
     waiting = iter(tasks)
@@ -98,7 +98,7 @@ def _run_pass(
             if stop.exit_code is not None:
                 give_up = min(give_up, monotonic() + CLOSING_SECONDS)
             else:
-                _assign_tasks(workers, waiting, start, processes)
+                _assign_tasks(workers, waiting, start, n_workers)
             busy = [worker for worker in workers if worker.task]
             if not busy or monotonic() > give_up:
                 return
@@ -106,8 +106,8 @@ def _run_pass(
             for worker in busy:
                 if worker.connection in answering:
                     yield from worker.answer()
-                elif worker.seconds() > seconds:
-                    yield from worker.give_up(f"took longer than {seconds:g} s")
+                elif worker.measure_elapsed() > timeout_s:
+                    yield from worker.give_up(f"took longer than {timeout_s:g} s")
             workers = [worker for worker in workers if worker.alive]
     finally:
         for worker in workers:
@@ -118,11 +118,11 @@ def _assign_tasks(
     workers: "list[_Worker[T, R]]",
     waiting: Iterator[T],
     start: Callable[[], Callable[[T], R]],
-    processes: int,
+    n_workers: int,
 ) -> None:
     """Give every free worker a task, and start missing workers."""
     free = [worker for worker in workers if not worker.task]
-    while free or len(workers) < processes:
+    while free or len(workers) < n_workers:
         tasks = list(islice(waiting, 1))
         if not tasks:
             return
@@ -149,7 +149,7 @@ class _Worker(Generic[T, R]):
         with suppress(OSError):  # it died: that shows where its answer is read
             self.connection.send(task)
 
-    def seconds(self) -> float:
+    def measure_elapsed(self) -> float:
         """Return how long it has been at its task."""
         return monotonic() - self._task_start if self._ready else 0.0
 
@@ -159,7 +159,7 @@ class _Worker(Generic[T, R]):
             message = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(CLOSING_SECONDS)
-            reason = f"its process died ({cause_of_death(self._process.exitcode)})"
+            reason = f"its process died ({describe_death(self._process.exitcode)})"
             if not self._ready:
                 self.kill()
                 raise UserError(f"workers: a worker could not start: {reason}") from None
@@ -186,7 +186,7 @@ class _Worker(Generic[T, R]):
         self.connection.close()
 
 
-def cause_of_death(exit_code: int | None) -> str:
+def describe_death(exit_code: int | None) -> str:
     """Describe a process's exit code in words."""
     if exit_code is None or exit_code >= 0:
         return f"exit code {exit_code}"
@@ -196,7 +196,7 @@ def cause_of_death(exit_code: int | None) -> str:
 
 def _run_worker(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
     """Run tasks in a worker's process until its pipe closes."""
-    begin_service()
+    follow_parent()
     try:
         function = start()
     except Exception as error:
@@ -217,7 +217,7 @@ def _run_worker(pipe: "connection.Connection", start: Callable[[], Callable[[T],
         pipe.send(result)
 
 
-def begin_service() -> None:
+def follow_parent() -> None:
     """Leave signals to the parent and end with it, in a process that serves it."""
     _keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

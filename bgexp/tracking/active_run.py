@@ -18,9 +18,9 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from bgexp.config.base import TrackedSettings
-from bgexp.errors import Interrupted
+from bgexp.errors import Interruption
 from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
-from bgexp.tracking.store import first_line, open_store, unreachable_store
+from bgexp.tracking.store import describe_unreachable_store, get_first_line, open_store
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -50,7 +50,7 @@ class Run:
         """Record settings; a value is cut at MLflow's limit."""
         from mlflow.entities import Param
 
-        pairs = [Param(_key(k), str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
+        pairs = [Param(_clean_key(k), str(v)[:MAX_PARAM_LENGTH]) for k, v in params.items()]
         for start in range(0, len(pairs), BATCH):
             self._client.log_batch(self.run_id, params=pairs[start : start + BATCH])
 
@@ -60,7 +60,7 @@ class Run:
 
         now = int(1000 * time())
         finite = {k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)}
-        entries = [Metric(_key(k), v, now, step) for k, v in finite.items()]
+        entries = [Metric(_clean_key(k), v, now, step) for k, v in finite.items()]
         for start in range(0, len(entries), BATCH):
             self._client.log_batch(self.run_id, metrics=entries[start : start + BATCH])
 
@@ -91,10 +91,10 @@ class Run:
         """Log a table that the run list can compare; an HxWx3 uint8 array becomes a picture."""
         from mlflow import Image
 
-        def cell(value: Any) -> Any:  # noqa: ANN401
+        def convert_cell(value: Any) -> Any:  # noqa: ANN401
             return Image(value) if isinstance(value, np.ndarray) else value
 
-        data = {key: [cell(value) for value in values] for key, values in columns.items()}
+        data = {key: [convert_cell(value) for value in values] for key, values in columns.items()}
         self._client.log_table(self.run_id, data, name)
 
     def log_dataset(self, name: str, digest: str, source: str, n_images: int) -> None:
@@ -112,7 +112,7 @@ class Run:
 
 
 @contextmanager
-def tracked_run(
+def open_run(
     settings: TrackedSettings,
     command: str,
     name: str,
@@ -144,23 +144,23 @@ def tracked_run(
         entity = _reopen_run(client, run_id, tags)
     run, status = Run(client, entity), "FAILED"
     try:
-        with _system_metrics(run.run_id):
+        with _log_system_metrics(run.run_id):
             yield run
         status = "FAILED" if run.failed else "FINISHED"
-    except (Interrupted, KeyboardInterrupt):
+    except (Interruption, KeyboardInterrupt):
         status = "KILLED"
         raise
     except Exception as error:
         with suppress(MlflowException):
             run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
         if isinstance(error, MlflowException):
-            raise unreachable_store(client.tracking_uri, error) from error
+            raise describe_unreachable_store(client.tracking_uri, error) from error
         raise
     finally:
         try:
             client.set_terminated(run.run_id, status)
         except MlflowException as error:
-            log.warning("run %s stays open: %s", run.run_id, first_line(error))
+            log.warning("run %s stays open: %s", run.run_id, get_first_line(error))
 
 
 def _reopen_run(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
@@ -171,7 +171,7 @@ def _reopen_run(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) ->
         Run(client, entity).set_tags(tags)
         client.update_run(run_id, "RUNNING")
     except MlflowException as error:
-        raise unreachable_store(client.tracking_uri, error) from error
+        raise describe_unreachable_store(client.tracking_uri, error) from error
     return entity
 
 
@@ -195,7 +195,7 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
 
 
 @contextmanager
-def _system_metrics(run_id: str) -> Iterator[None]:
+def _log_system_metrics(run_id: str) -> Iterator[None]:
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
     monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
@@ -208,6 +208,6 @@ def _system_metrics(run_id: str) -> Iterator[None]:
         monitor.finish()
 
 
-def _key(name: str) -> str:
+def _clean_key(name: str) -> str:
     """Return a name as MLflow takes it: letters and digits of any script, `_ - . / :`, spaces."""
     return re.sub(r"[^\w\-./: ]", "_", name)[:MAX_KEY_LENGTH]

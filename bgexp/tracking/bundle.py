@@ -17,14 +17,14 @@ from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import Combine, Cutout, Refine
 from bgexp.errors import UserError
-from bgexp.system.hashing import sha256_bytes, sha256_file
+from bgexp.system.hashing import hash_bytes, hash_file
 
 SETTINGS = "settings.json"
 DETECTOR, REFINER = "detector.safetensors", "refiner.safetensors"
 
 
 class _Content(Section):
-    """What settings.json holds; `weights`: SHA-256 by file name; `source`: where it comes from."""
+    """The content of settings.json; `weights`: SHA-256 by file name; `source`: the run's origin."""
 
     schema_version: Literal[1]
     detector: DetectorSettings
@@ -55,7 +55,7 @@ class Bundle:
     source: Mapping[str, str]
 
 
-def stages_of(settings: RunSettings) -> dict[str, Any]:
+def select_stages(settings: RunSettings) -> dict[str, Any]:
     """Return the settings that decide what becomes of an image, by STAGES, without weights."""
     values = dump_without(settings, *NOT_RESULT)
     return {name: values[name] for name in STAGES}
@@ -81,7 +81,7 @@ def load_bundle(folder: Path) -> Bundle:
     except UserError as error:
         raise UserError(f"model: {path}: {str(error).splitlines()[0]}") from error
     stages = {name: content[name] for name in STAGES}
-    owners = dict(_owners(stages))
+    owners = dict(_list_owners(stages))
     if set(checked.weights) != set(owners.values()) or any(
         content[stage].get("weights") != name for stage, name in owners.items()
     ):
@@ -89,10 +89,10 @@ def load_bundle(folder: Path) -> Bundle:
     for stage, name in owners.items():
         _verify(folder / name, checked.weights[name])
         stages[stage] = stages[stage] | {"weights": str(folder / name)}
-    return Bundle(folder, stages, sha256_bytes(data), checked.weights, checked.source)
+    return Bundle(folder, stages, hash_bytes(data), checked.weights, checked.source)
 
 
-def _owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield the stages that have weights, and the name of each one's file."""
     yield "detector", DETECTOR
     if stages["refine"].get("name") == "unet":
@@ -101,7 +101,7 @@ def _owners(stages: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _verify(path: Path, sha256: str) -> None:
     try:
-        digest = sha256_file(path)
+        digest = hash_file(path)
     except OSError as error:
         raise UserError(f"model: {path}: {error.strerror}") from error
     if digest != sha256:

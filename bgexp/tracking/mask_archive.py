@@ -66,7 +66,7 @@ class MaskArchive:
         """
         return decode_mask(self._file.read(f"{path}.png"))
 
-    def fingerprint(self, path: str) -> tuple[int, int]:
+    def read_fingerprint(self, path: str) -> tuple[int, int]:
         """Return the checksum and size of an image's mask file: equal ones are equal masks.
 
         Raises:

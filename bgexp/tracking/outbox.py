@@ -17,14 +17,14 @@ from filelock import FileLock
 from bgexp.config.base import TrackedSettings
 from bgexp.system.atomic import write_json
 from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run
-from bgexp.tracking.store import first_line, open_store
+from bgexp.tracking.store import get_first_line, open_store
 
 OUTBOX = "outbox"  # in the runs folder: records that no store has yet
 SENDING_SECONDS = 60.0  # for all of them, before a store counts as away
 
 
 @dataclass(frozen=True)
-class Post:
+class RunRecord:
     """The record of a piece of work that has ended; it is sent whole or again."""
 
     name: str
@@ -38,9 +38,9 @@ class Post:
 
 
 @contextmanager
-def outbox(
+def open_outbox(
     settings: TrackedSettings, tell: Callable[[str], None]
-) -> Iterator[Callable[[Post], str]]:
+) -> Iterator[Callable[[RunRecord], str]]:
     """Yield a function that sends a record, with those kept earlier, and returns its run's id.
 
     MLflow is imported and the store opened meanwhile, in a process that can be killed at any
@@ -54,7 +54,7 @@ def outbox(
     child.start()
     child_end.close()
 
-    def send(post: Post) -> str:
+    def send(post: RunRecord) -> str:
         name = f"{post.began_ms}-{os.urandom(4).hex()}.json"
         try:
             write_json(folder / name, asdict(post))
@@ -105,9 +105,9 @@ def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> 
                 try:
                     pipe.send({path.name: _send(settings, path)})
                 except Exception as error:  # one that no store takes must not hold up the others
-                    pipe.send((path.name, first_line(error)))
+                    pipe.send((path.name, get_first_line(error)))
     except Exception as error:  # of all of them
-        pipe.send(("", first_line(error)))
+        pipe.send(("", get_first_line(error)))
 
 
 def _send(settings: TrackedSettings, file: Path) -> str:

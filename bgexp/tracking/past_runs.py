@@ -12,7 +12,7 @@ from bgexp.config.base import TrackedSettings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.tracking.run_folder import MASKS, SUMMARY, RunFolder
-from bgexp.tracking.store import first_line, open_store
+from bgexp.tracking.store import get_first_line, open_store
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -47,12 +47,12 @@ class StoredRun:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Its summary; {} where it left none."""
+        """The summary; {} where it left none."""
         return self.folder.read_summary()
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Its rows, the columns of `ImageResult.flat`; empty where it left none."""
+        """The rows, the columns of `ImageResult.to_columns`; empty where it left none."""
         return self.folder.read_rows()
 
     @cached_property
@@ -62,7 +62,7 @@ class StoredRun:
 
     @cached_property
     def settings(self) -> RunSettings:
-        """Its settings, checked.
+        """The settings, checked.
 
         Raises:
             UserError: it left none, or some that this version of bgexp does not know.
@@ -74,15 +74,15 @@ class StoredRun:
 
 
 def find_runs(
-    settings: TrackedSettings, which: Sequence[str], where: str | None = None
+    settings: TrackedSettings, words: Sequence[str], where: str | None = None
 ) -> list[StoredRun]:
     """Find the runs that words name, each once, in their order; of a sweep, its jobs.
 
     Args:
         settings: The store and the experiment.
-        which: Each the beginning of an id (four characters at least), a whole name, `sweep` for the
+        words: Each the beginning of an id (four characters at least), a whole name, `sweep` for the
             newest sweep, or `last` for the newest sweep or single run.
-        where: A filter in MLflow's language (`metrics."iou.mean" > 0.8`) of what `which` names, or
+        where: A filter in MLflow's language (`metrics."iou.mean" > 0.8`) of what `words` name, or
             of all runs where that is empty.
 
     Raises:
@@ -91,15 +91,17 @@ def find_runs(
     """
     client, experiment_id = open_store(settings)
     all_runs = _search(client, experiment_id, "")
-    named_runs = [run for word in which for run in _match(word, all_runs, settings)]
-    selected = [job for run in named_runs for job in _jobs_of(run, all_runs)] if which else all_runs
+    named_runs = [run for word in words for run in _match(word, all_runs, settings)]
+    selected = (
+        [job for run in named_runs for job in _list_jobs(run, all_runs)] if words else all_runs
+    )
     if where is not None:
         matching = {run.info.run_id for run in _search(client, experiment_id, where)}
         selected = [run for run in selected if run.info.run_id in matching]
-    runs = {run.info.run_id: run for run in selected if _command(run) == RUN}
+    runs = {run.info.run_id: run for run in selected if _read_command(run) == RUN}
     if not runs:
-        words = " ".join([*which, *([f"filter={where}"] if where else [])])
-        raise UserError(f"no run of `bgexp run` in {_store(settings)} is meant by: {words}")
+        request = " ".join([*words, *([f"filter={where}"] if where else [])])
+        raise UserError(f"no run of `bgexp run` in {_name_store(settings)} is meant by: {request}")
     return [_read_run(client, run) for run in runs.values()]
 
 
@@ -122,24 +124,25 @@ def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlf
     try:
         return list(client.search_runs([experiment_id], where, max_results=LIMIT, order_by=newest))
     except MlflowException as error:
-        raise UserError(f"filter: {where}: {first_line(error)}") from error
+        raise UserError(f"filter: {where}: {get_first_line(error)}") from error
 
 
 def _match(
     word: str, runs: Sequence["mlflow.entities.Run"], settings: TrackedSettings
 ) -> Iterator["mlflow.entities.Run"]:
-    bgexp_runs = [run for run in runs if _command(run) in (RUN, SWEEP)]
+    bgexp_runs = [run for run in runs if _read_command(run) in (RUN, SWEEP)]
     if word == LAST:
         matches = [run for run in bgexp_runs if "mlflow.parentRunId" not in run.data.tags][:1]
     elif word == SWEEP:
-        matches = [run for run in bgexp_runs if _command(run) == SWEEP][:1]
+        matches = [run for run in bgexp_runs if _read_command(run) == SWEEP][:1]
     else:
         matches = [run for run in bgexp_runs if len(word) > 3 and run.info.run_id.startswith(word)]
         matches = matches or [run for run in bgexp_runs if run.info.run_name == word]
     if not matches:
         raise UserError(
-            f"{word}: no such run in {_store(settings)} (allowed: the beginning of the id of a run "
-            "or a sweep, its name, sweep for the newest sweep, or last for the newest of both)"
+            f"{word}: no such run in {_name_store(settings)} (allowed: the beginning of the id of "
+            "a run or a sweep, its name, sweep for the newest sweep, or last for the newest "
+            "of both)"
         )
     if len(matches) > 1:
         ids = ", ".join(run.info.run_id[:8] for run in matches[:4])
@@ -147,18 +150,18 @@ def _match(
     yield from matches
 
 
-def _jobs_of(
+def _list_jobs(
     run: "mlflow.entities.Run", runs: Sequence["mlflow.entities.Run"]
 ) -> Iterator["mlflow.entities.Run"]:
     """Yield the jobs of a sweep in their order; any other run itself."""
-    if _command(run) != SWEEP:
+    if _read_command(run) != SWEEP:
         yield run
     for job in reversed(runs):
         if job.data.tags.get("mlflow.parentRunId") == run.info.run_id:
             yield job
 
 
-def _command(run: "mlflow.entities.Run") -> str:
+def _read_command(run: "mlflow.entities.Run") -> str:
     return str(run.data.tags.get("bgexp.command", ""))
 
 
@@ -179,7 +182,7 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
     )
 
 
-def _store(settings: TrackedSettings) -> str:
+def _name_store(settings: TrackedSettings) -> str:
     return (
         f"{settings.tracking.uri or settings.runs_dir} (experiment {settings.tracking.experiment})"
     )

@@ -19,7 +19,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.errors import UserError
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
-from bgexp.tracking.store import first_line, open_store
+from bgexp.tracking.store import get_first_line, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -106,7 +106,7 @@ def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
     return version, _download(settings, version)
 
 
-def with_model(settings: Pipeline) -> tuple[Pipeline, Version | None]:
+def apply_model(settings: Pipeline) -> tuple[Pipeline, Version | None]:
     """Return the settings with the stages of the promoted model they name, and its version.
 
     The background stays that of the settings. The version is None where none is named.
@@ -141,7 +141,9 @@ def _download(settings: TrackedSettings, version: Version) -> Bundle:
             for name in (*bundle.weights, SETTINGS):
                 (bundle.folder / name).replace(target / name)
     except (MlflowException, OSError) as error:
-        raise UserError(f"model: {version} cannot be downloaded: {first_line(error)}") from error
+        raise UserError(
+            f"model: {version} cannot be downloaded: {get_first_line(error)}"
+        ) from error
     return load_bundle(target)
 
 
@@ -165,7 +167,7 @@ def register(
             pip_requirements=[f"bgexp=={__version__}"],
         )
         client.log_artifacts(run_id, str(Path(folder) / "model"), "model")
-    if _model_is_missing(client, name):
+    if _is_model_missing(client, name):
         client.create_registered_model(name)
     labels = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: bundle.source["run_id"]}
     entity = client.create_model_version(
@@ -174,7 +176,7 @@ def register(
     return Version(name, int(entity.version), labels[RUN], bundle.sha256)
 
 
-def _model_is_missing(client: "MlflowClient", name: str) -> bool:
+def _is_model_missing(client: "MlflowClient", name: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:

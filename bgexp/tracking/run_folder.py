@@ -19,7 +19,7 @@ from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.tracking.mask_archive import MaskArchive
-from bgexp.tracking.store import first_line
+from bgexp.tracking.store import get_first_line
 
 SUMMARY = "summary.json"  # written last: where it is, all else is
 CONFIG = "config.yaml"
@@ -40,7 +40,7 @@ class RunFolder:
 
     @property
     def page(self) -> Path:
-        """Where its page is."""
+        """The path of the page."""
         return self.path / PAGE
 
     def has(self, name: str) -> bool:
@@ -78,14 +78,14 @@ class RunFolder:
         try:
             return check_settings(RunSettings, yaml.safe_load(self._read(CONFIG)))
         except (UserError, yaml.YAMLError) as error:
-            raise UserError(f"{CONFIG}: {first_line(error)}") from error
+            raise UserError(f"{CONFIG}: {get_first_line(error)}") from error
 
     def write_settings(self, settings: Section) -> None:
         """Write the settings of a run of any command."""
         self._write(CONFIG, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
 
     def read_rows(self) -> pd.DataFrame:
-        """Read the rows, the columns of `ImageResult.flat`; empty where there are none."""
+        """Read the rows, the columns of `ImageResult.to_columns`; empty where there are none."""
         return pd.read_parquet(self.path / ROWS) if self.has(ROWS) else pd.DataFrame()
 
     def write_rows(self, rows: pd.DataFrame) -> None:

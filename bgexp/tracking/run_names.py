@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from bgexp.config.check import flattened
+from bgexp.config.check import flatten_settings
 from bgexp.config.roles import Role, find_keys
 from bgexp.config.run import RunSettings
 
@@ -19,35 +19,35 @@ ALWAYS = {
 NEVER_NAMED = find_keys(RunSettings, Role.BOOKKEEPING)
 
 
-def run_name(settings: RunSettings, varied: Sequence[str] = ()) -> str:
+def name_run(settings: RunSettings, varied: Sequence[str] = ()) -> str:
     """Return a short name for a run: `demo · score 0.7 · grabcut`.
 
     Args:
         settings: The settings of the run.
         varied: Keys in which it differs from the others of its sweep; they stand first.
     """
-    values = flattened(settings)
+    values = flatten_settings(settings)
     keys = dict.fromkeys([*varied, *ALWAYS])
     return SEPARATOR.join(_describe_setting(key, values[key]) for key in keys if key in values)
 
 
-def sweep_name(varied: Sequence[str], folder: str) -> str:
+def name_sweep(varied: Sequence[str], folder: str) -> str:
     """Return a name for a sweep, from what differs in it and its folder's name."""
     words = [ALWAYS.get(key) or key.removesuffix(".name").rpartition(".")[2] for key in varied]
     return f"sweep of {', '.join(words) or 'nothing'}{SEPARATOR}{folder}"
 
 
-def varied_keys(planned: Sequence[RunSettings]) -> list[str]:
+def find_varied_keys(planned: Sequence[RunSettings]) -> list[str]:
     """Return the keys in which jobs differ, those that every name says first.
 
     The settings of a stage are compared only among jobs whose stage is of the same kind.
     """
-    tables = [flattened(settings) for settings in planned]
+    tables = [flatten_settings(settings) for settings in planned]
     keys = dict.fromkeys([*ALWAYS, *(key for table in tables for key in table)])
-    return [key for key in keys if key not in NEVER_NAMED and _differs(key, tables)]
+    return [key for key in keys if key not in NEVER_NAMED and _is_varied(key, tables)]
 
 
-def _differs(key: str, tables: Sequence[Mapping[str, Any]]) -> bool:
+def _is_varied(key: str, tables: Sequence[Mapping[str, Any]]) -> bool:
     kind = f"{key.partition('.')[0]}.name"
     values_by_kind: dict[str, set[str]] = {}
     for table in (table for table in tables if key in table):

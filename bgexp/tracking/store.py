@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from bgexp.config.base import TrackedSettings
-from bgexp.config.credentials import without_credentials
+from bgexp.config.credentials import strip_credentials
 from bgexp.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
         raise UserError(f"runs_dir: {runs}: {error.strerror}") from error
     if uri.partition("://")[0].partition("+")[0] not in STORES:
         kinds = ", ".join(f"{kind}://…" for kind in STORES)
-        raise UserError(f"tracking.uri: {without_credentials(uri)}: no store (allowed: {kinds})")
+        raise UserError(f"tracking.uri: {strip_credentials(uri)}: no store (allowed: {kinds})")
     try:
         mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
@@ -61,7 +61,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
     except (MlflowException, OSError) as error:
-        raise unreachable_store(uri, error) from error
+        raise describe_unreachable_store(uri, error) from error
 
 
 def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]]]:
@@ -81,11 +81,11 @@ def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]
             return total, running
 
 
-def unreachable_store(uri: str, error: Exception) -> UserError:
+def describe_unreachable_store(uri: str, error: Exception) -> UserError:
     """Return the one line for a store that cannot be reached, credentials left out."""
-    return UserError(f"tracking.uri: {without_credentials(uri)}: {first_line(error)}")
+    return UserError(f"tracking.uri: {strip_credentials(uri)}: {get_first_line(error)}")
 
 
-def first_line(error: Exception) -> str:
+def get_first_line(error: Exception) -> str:
     """Return an error's first line, at most 200 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

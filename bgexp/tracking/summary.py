@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from bgexp.config.check import flatten
-from bgexp.system.provenance import SCHEMA_VERSION, bgexp_state, package_versions
+from bgexp.system.provenance import SCHEMA_VERSION, describe_bgexp, find_package_versions
 
 Status = Literal["finished", "failed", "interrupted"]
 ORDER = (  # of the keys of all commands
@@ -31,11 +31,11 @@ class Summary:
     images_per_s: float
     peak_rss_bytes: int
     run_id: str = ""
-    bgexp: dict[str, Any] = field(default_factory=bgexp_state)
-    versions: dict[str, str] = field(default_factory=package_versions)
+    bgexp: dict[str, Any] = field(default_factory=describe_bgexp)
+    versions: dict[str, str] = field(default_factory=find_package_versions)
     schema_version: int = SCHEMA_VERSION
 
-    def document(self) -> dict[str, Any]:
+    def to_document(self) -> dict[str, Any]:
         """Return the content of the file, in its order."""
         fields = asdict(self)
         return {key: fields[key] for key in sorted(fields, key=ORDER.index)}

@@ -15,10 +15,10 @@ from pydantic import Field
 from bgexp.config.base import Section, Settings, TrackedSettings
 from bgexp.config.check import check_settings
 from bgexp.errors import UserError
-from bgexp.metrics.win_rate import Choice, Vote, self_agreement
+from bgexp.metrics.win_rate import Choice, Vote, compute_self_agreement
 from bgexp.system.atomic import write_json
-from bgexp.system.terminal import printable
-from bgexp.tracking.active_run import tracked_run
+from bgexp.system.terminal import make_printable
+from bgexp.tracking.active_run import open_run
 from bgexp.tracking.store import open_store
 
 if TYPE_CHECKING:
@@ -100,7 +100,9 @@ def _build_votes(exported: VoteFile, review: Review, file: Path) -> list[Vote]:
     votes: dict[str, Vote] = {}
     for judgement in exported.votes:
         if judgement.pair not in pairs:
-            raise UserError(f"votes: {file}: no pair {printable(judgement.pair)!r} in this review")
+            raise UserError(
+                f"votes: {file}: no pair {make_printable(judgement.pair)!r} in this review"
+            )
         if judgement.pair in votes:
             raise UserError(f"votes: {file}: two votes on pair {judgement.pair}")
         pair = pairs[judgement.pair]
@@ -127,9 +129,11 @@ def log_votes(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / VOTES, VoteLog(votes=tuple(votes)).model_dump())
     name = f"votes of {votes[0].judge[:8]}"
-    with tracked_run(settings, REVIEW, name, folder, review.review) as run:
+    with open_run(settings, REVIEW, name, folder, review.review) as run:
         run.set_tags({COMPARED: " ".join(review.runs), LOGGED: str(len(votes))})
-        run.log_metrics({"votes": len(votes), "steadiness": self_agreement(votes).share})
+        run.log_metrics(
+            {"votes": len(votes), "self_agreement": compute_self_agreement(votes).share}
+        )
         run.log_file(folder / VOTES)
         return run.run_id
 
@@ -189,7 +193,9 @@ def _read_json(file: Path) -> Any:  # noqa: ANN401
     except OSError as error:
         raise UserError(f"votes: {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"votes: {file}: not a file of votes: {printable(error)[:200]}") from error
+        raise UserError(
+            f"votes: {file}: not a file of votes: {make_printable(error)[:200]}"
+        ) from error
 
 
 def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -208,4 +214,4 @@ def _check_content(kind: type[Settings], content: Any, file: Path) -> Settings: 
         return check_settings(kind, content)
     except UserError as error:
         line = str(error).splitlines()[0]
-        raise UserError(f"votes: {file}: {printable(line)[:300]}") from error
+        raise UserError(f"votes: {file}: {make_printable(line)[:300]}") from error

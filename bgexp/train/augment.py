@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.datasets.coco_masks import instance_masks
+from bgexp.datasets.coco_masks import decode_instances
 from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
 from bgexp.images.decode import ImageError
@@ -79,7 +79,7 @@ def _load_scene(
     image, truth = load_item(item, max_megapixels)
     if item.annotations is not None:
         names, ids_by_name = item.annotations.categories, dict(classes)
-        masks_by_id = instance_masks(item.annotations, image.shape[:2])
+        masks_by_id = decode_instances(item.annotations, image.shape[:2])
         category_names = {a.id: names[a.category_id] for a in item.annotations.annotations}
         labels = [ids_by_name.get(category_names[number], 1) for number in masks_by_id]
         masks = np.array(list(masks_by_id.values()), bool).reshape(-1, *image.shape[:2])

@@ -16,18 +16,18 @@ from lightning_fabric.plugins import MixedPrecision, Precision
 from numpy.typing import NDArray
 
 from bgexp import __version__
-from bgexp.config.check import flattened
+from bgexp.config.check import flatten_settings
 from bgexp.config.roles import Role, dump_without
 from bgexp.config.train import TrainSettings
 from bgexp.datasets.read import Dataset
-from bgexp.detect.device import device_name, pick_device
+from bgexp.detect.device import get_device_name, pick_device
 from bgexp.detect.weights import read_card, read_state, save_state
 from bgexp.errors import UserError
 from bgexp.images.decode import encode_jpeg
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.system.atomic import write_whole
-from bgexp.system.provenance import bgexp_state
-from bgexp.tracking.active_run import Run, tracked_run
+from bgexp.system.provenance import describe_bgexp
+from bgexp.tracking.active_run import Run, open_run
 from bgexp.train.initial_weights import build_task, list_classes
 from bgexp.train.loop import Examples, Trainer, train
 from bgexp.train.split import TrainingData, read_data, read_images
@@ -98,7 +98,7 @@ def _track_run(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterato
     if not fabric.is_global_zero:
         yield None
         return
-    with tracked_run(settings, "train", f"train {settings.network}", folder) as run:
+    with open_run(settings, "train", f"train {settings.network}", folder) as run:
         yield run
 
 
@@ -107,15 +107,17 @@ def _log_setup(
 ) -> None:
     if run is None:
         return
-    run.log_params(flattened(settings))
-    device_tags = {"bgexp.device_used": device_name(fabric.device)}
-    run.set_tags({f"bgexp.{key}": str(value) for key, value in bgexp_state().items()} | device_tags)
+    run.log_params(flatten_settings(settings))
+    device_tags = {"bgexp.device_used": get_device_name(fabric.device)}
+    run.set_tags(
+        {f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()} | device_tags
+    )
     if dataset is not None:
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(dataset.items))
 
 
 class _TrainingLog:
-    """Logs losses, scores of unseen scenes and pictures during training."""
+    """The log of a training: losses, scores of unseen scenes, and pictures."""
 
     def __init__(
         self,
@@ -156,7 +158,7 @@ class _TrainingLog:
     def on_validation(self) -> float:
         """Log scores of the average on unseen scenes; return the one that the early stop uses."""
         average = self.trainer.average.module.eval()
-        predictions = self.task.predictions(average, self.scenes)
+        predictions = self.task.predict(average, self.scenes)
         for name in predictions[0]:
             pairs = [(p[name], s.foreground) for p, s in zip(predictions, self.scenes, strict=True)]
             for metric, score in (("iou", iou), ("boundary_iou", boundary_iou)):
@@ -179,7 +181,7 @@ class _TrainingLog:
     def on_best(self) -> None:
         """Save the average's weights."""
         card = {"step": str(self.trainer.step), "scores": json.dumps(self.scores)}
-        save_state(self.task.state(self.trainer.average.module), self.folder / BEST, card)
+        save_state(self.task.get_state(self.trainer.average.module), self.folder / BEST, card)
 
     def finish(self, settings: TrainSettings) -> None:
         """Write the best weights with the model card that travels inside the file."""

@@ -30,14 +30,14 @@ MIN_VISIBLE_PIXELS = 64
 
 
 @dataclass(frozen=True)
-class Sources:
+class CompositeSources:
     """Cut-outs (RGBA files) by folder, and backgrounds (RGB files)."""
 
     cutouts: dict[str, tuple[Path, ...]]
     backgrounds: tuple[Path, ...]
 
     @classmethod
-    def from_folders(cls, cutouts: Path, backgrounds: Path) -> "Sources":
+    def from_folders(cls, cutouts: Path, backgrounds: Path) -> "CompositeSources":
         """Find the files; a folder of cut-outs may hold sub-folders, each a pool of its own."""
         pools: dict[str, tuple[Path, ...]] = {}
         for path in sorted(cutouts.rglob("*.png")):
@@ -75,7 +75,7 @@ def _read(path: Path) -> Image:
     return np.asarray(cv2.cvtColor(image, code), np.uint8)
 
 
-def compose(sources: Sources, size: int, rng: Generator) -> Scene:
+def compose(sources: CompositeSources, size: int, rng: Generator) -> Scene:
     """Compose one scene of size x size pixels: background, clutter, objects, camera."""
     canvas = _make_background(sources, size, rng).astype(np.float32)
     _add_clutter(canvas, sources, rng)
@@ -94,14 +94,14 @@ def compose(sources: Sources, size: int, rng: Generator) -> Scene:
     return Scene(apply_camera(canvas, rng), stacked, labels)
 
 
-def _draw_objects(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
+def _draw_objects(sources: CompositeSources, size: int, rng: Generator) -> Iterator[Floats]:
     """Draw up to three objects, mostly one, as `_place` returns them."""
     count = rng.choice([0, 1, 2, 3], p=[0.05, 0.58, 0.23, 0.14])
     for number in range(count):
         yield _place(_make_object(sources, rng), size, _draw_span(number, count, rng), rng)
 
 
-def _draw_grid(sources: Sources, size: int, rng: Generator) -> Iterator[Floats]:
+def _draw_grid(sources: CompositeSources, size: int, rng: Generator) -> Iterator[Floats]:
     """Draw one object several times, in loose rows: a tray of coins, a shelf of bottles."""
     cutout, columns, rows = _make_object(sources, rng), rng.integers(2, 6), rng.integers(1, 5)
     span = rng.uniform(0.6, 0.95) / columns
@@ -121,7 +121,7 @@ def _draw_span(number: int, count: int, rng: Generator) -> float:
 # -- background ------------------------------------------------------------------------------
 
 
-def _make_background(sources: Sources, size: int, rng: Generator) -> Image:
+def _make_background(sources: CompositeSources, size: int, rng: Generator) -> Image:
     kind = rng.random()
     if kind < 0.12:
         picture = _make_gradient(size, rng)
@@ -138,7 +138,7 @@ def _make_background(sources: Sources, size: int, rng: Generator) -> Image:
     return picture
 
 
-def _crop_background(sources: Sources, size: int, rng: Generator) -> Image:
+def _crop_background(sources: CompositeSources, size: int, rng: Generator) -> Image:
     picture = _read(sources.backgrounds[rng.integers(len(sources.backgrounds))])[..., :3]
     side = max(1, int(min(picture.shape[:2]) * rng.uniform(0.2, 1.0)))
     y = rng.integers(picture.shape[0] - side + 1)
@@ -179,7 +179,7 @@ def _make_horizon(size: int, rng: Generator) -> Mask:
     return np.asarray(y > rng.uniform(0.3, 0.8) + rng.uniform(-0.15, 0.15) * (x - 0.5))
 
 
-def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
+def _add_clutter(canvas: Floats, sources: CompositeSources, rng: Generator) -> None:
     """Add things that are not the subject: straight-edged shapes, and objects out of focus."""
     size = canvas.shape[0]
     if rng.random() < 0.3:
@@ -200,7 +200,7 @@ def _add_clutter(canvas: Floats, sources: Sources, rng: Generator) -> None:
         canvas[:] = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.5, 3))
 
 
-def _add_lines(canvas: Floats, sources: Sources, rng: Generator) -> None:
+def _add_lines(canvas: Floats, sources: CompositeSources, rng: Generator) -> None:
     """Add stalks, wires and joints: many thin lines nearly in parallel, of one texture."""
     size = canvas.shape[0]
     lines, angle = np.zeros((size, size), np.uint8), rng.uniform(0, np.pi)
@@ -225,14 +225,14 @@ def _draw_polygon(size: int, rng: Generator) -> npt.NDArray[np.int32]:
 # -- objects ---------------------------------------------------------------------------------
 
 
-def _make_object(sources: Sources, rng: Generator) -> Image:
+def _make_object(sources: CompositeSources, rng: Generator) -> Image:
     """Make an object to paste: a varied cut-out or an invented shape, HxWx4 uint8 RGBA."""
     if rng.random() < SHAPE_SHARE:
         return _make_shape(sources, rng)
     return _vary(sources.pick(rng), sources, rng)
 
 
-def _make_shape(sources: Sources, rng: Generator, side: int = 320) -> Image:
+def _make_shape(sources: CompositeSources, rng: Generator, side: int = 320) -> Image:
     """Invent a shape with thin parts or a hole: it teaches edges, not kinds of objects."""
     alpha = np.zeros((side, side), np.uint8)
     kind = rng.choice(["blob", "ring", "legs"])
@@ -274,7 +274,7 @@ def _light(layer: Floats, canvas: Floats, rng: Generator) -> None:
         layer[..., :3] += share * alpha * (background_color - object_color).astype(np.float32)
 
 
-def _vary(cutout: Image, sources: Sources, rng: Generator) -> Image:
+def _vary(cutout: Image, sources: CompositeSources, rng: Generator) -> Image:
     """Vary colour and side; sometimes texture, so that shape and edge count, not the object."""
     colours = shift_colours(cutout[..., :3], rng, hue=90 if rng.random() < 0.2 else 8)
     if rng.random() < 0.12:

@@ -1,4 +1,4 @@
-"""Masks as a detector would give them, made from true ones: what the mask network learns from."""
+"""Masks as a detector would give them, made from true ones: what the U-Net learns from."""
 
 import cv2
 import numpy as np

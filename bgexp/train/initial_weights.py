@@ -11,13 +11,13 @@ from bgexp.config.detectors import Demo, ObjectDetectorSettings
 from bgexp.config.train import TrainSettings
 from bgexp.datasets.read import Dataset
 from bgexp.detect.backbone import freeze_norms, load_imagenet
-from bgexp.detect.build import OBJECT, build_model, class_names, find_weights
+from bgexp.detect.build import OBJECT, build_model, find_weights, list_class_names
 from bgexp.detect.detections import Selection
 from bgexp.detect.weights import load_weights, read_state
 from bgexp.errors import UserError
 from bgexp.pipeline.refine import find_network
-from bgexp.pipeline.unet import MaskNetwork
-from bgexp.train.tasks import DetectorTask, RefinerTask, Task
+from bgexp.pipeline.unet import UNetModel
+from bgexp.train.tasks import DetectorTask, Task, UNetTask
 
 # What depends on the number of classes, and edges and colours, for which ImageNet's weights serve.
 CLASS_HEADS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.mask_fcn_logits.")
@@ -30,8 +30,8 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
     Raises:
         UserError: Weights are missing or of another network.
     """
-    if settings.network == "refiner":
-        return RefinerTask(_build_refiner(settings), settings.refine.size, device)
+    if settings.network == "unet":
+        return UNetTask(_build_unet(settings), settings.refine.size, device)
     model = _build_detector(settings, classes)
     freeze_norms(model)
     for name, weight in model.backbone.body.named_parameters():
@@ -41,8 +41,8 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
     return DetectorTask(model, Selection(detector.score_threshold, detector.score_fallback), device)
 
 
-def _build_refiner(settings: TrainSettings) -> MaskNetwork:
-    network = MaskNetwork()
+def _build_unet(settings: TrainSettings) -> UNetModel:
+    network = UNetModel()
     if settings.init == "weights":
         load_weights(network, find_network(settings.refine))
     if settings.backbone is not None and settings.init != "random":
@@ -68,7 +68,7 @@ def _load_weights(
     model: MaskRCNN, detector: ObjectDetectorSettings, classes: tuple[str, ...]
 ) -> None:
     """Load all of a file's weights, or all but the heads where it has other classes."""
-    weights, file_classes = find_weights(detector), class_names(detector) or OBJECT
+    weights, file_classes = find_weights(detector), list_class_names(detector) or OBJECT
     if file_classes == classes:
         load_weights(model, weights)
         return

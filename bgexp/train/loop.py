@@ -65,7 +65,7 @@ class Trainer:
             else:  # a norm's count of batches
                 average.copy_(weight)
 
-    def learning_rate(self) -> float:
+    def compute_learning_rate(self) -> float:
         """Return the rate: linear warm-up over 4 % of the steps, then half a cosine down to 1 %."""
         warm_up = max(1, round(0.04 * self.settings.steps))
         progress = (self.step - warm_up) / max(1, self.settings.steps - warm_up)
@@ -79,7 +79,7 @@ class Trainer:
             FloatingPointError: Loss or gradient are not finite; the weights are as before.
         """
         for group in self.optimizer.param_groups:
-            group["lr"] = group["share"] * self.learning_rate()
+            group["lr"] = group["share"] * self.compute_learning_rate()
         self.model.train()
         images, targets = self.fabric.to_device((images, targets))
         losses = self.model(images, targets)
@@ -173,7 +173,7 @@ def load_batches(
         sampler=range(first_step * global_batch, settings.steps * global_batch),
         batch_size=settings.batch_size,
         num_workers=settings.workers,
-        collate_fn=_collate,
+        collate_fn=_collate_examples,
         # The loader draws a base seed: not from the generator that the network samples from.
         generator=torch.Generator().manual_seed(0),
         # A forked worker would inherit OpenCV's locked thread pool and wait for ever.
@@ -183,7 +183,7 @@ def load_batches(
     yield from prepared
 
 
-def _collate(examples: list[Example]) -> Batch:
+def _collate_examples(examples: list[Example]) -> Batch:
     return [image for image, _ in examples], [target for _, target in examples]
 
 
@@ -216,7 +216,7 @@ def train(
         losses = trainer.update(images, targets)
         seconds, started = time.perf_counter() - started, time.perf_counter()
         speed = len(images) * fabric.world_size / seconds
-        on_step(losses | {"lr": trainer.learning_rate(), "images_per_s": speed})
+        on_step(losses | {"lr": trainer.compute_learning_rate(), "images_per_s": speed})
         if trainer.step % settings.validate_every and trainer.step < settings.steps:
             continue
         trainer.check_sound()

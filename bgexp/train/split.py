@@ -8,9 +8,9 @@ from bgexp.config.train import Composites, TrainSettings
 from bgexp.datasets.read import Dataset, Item, read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 from bgexp.train.augment import Photographs
-from bgexp.train.composites import Sources
+from bgexp.train.composites import CompositeSources
 from bgexp.train.scene import Scene, Scenes
 
 
@@ -40,12 +40,16 @@ def read_data(
     loop, source = settings.loop, settings.dataset
     if dataset is None or isinstance(source, Composites):
         assert isinstance(source, Composites)
-        unseen = Sources.from_folders(source.validation_cutouts, source.validation_backgrounds)
+        unseen = CompositeSources.from_folders(
+            source.validation_cutouts, source.validation_backgrounds
+        )
         validation = [
             unseen.draw(loop.image_size, np.random.default_rng((settings.seed, 1, number)))
             for number in range(loop.validation_images)
         ]
-        return TrainingData(Sources.from_folders(source.cutouts, source.backgrounds), validation)
+        return TrainingData(
+            CompositeSources.from_folders(source.cutouts, source.backgrounds), validation
+        )
     ids = {name: number for number, name in enumerate(classes) if number}
     training_items, held_out = _split(dataset, loop.validation_share, settings.seed)
     photographs = Photographs(
@@ -65,7 +69,7 @@ def read_data(
 def _split(dataset: Dataset, share: float, seed: int) -> tuple[list[Item], list[Item]]:
     """Split the items with truth for training and validation; equal images stay together."""
     items = [item for item in dataset.items if item.mask_sha256 is not None]
-    items.sort(key=lambda item: sha256_bytes(f"{seed} {item.sha256}".encode()))
+    items.sort(key=lambda item: hash_bytes(f"{seed} {item.sha256}".encode()))
     unseen = {item.sha256 for item in items[: max(1, round(share * len(items)))]}
     held_out = [item for item in items if item.sha256 in unseen]
     if len(held_out) == len(items):

@@ -18,8 +18,8 @@ from bgexp.config.stages import UNet
 from bgexp.detect.detections import Selection
 from bgexp.detect.maskrcnn import MaskRCNNDetector
 from bgexp.pipeline.combine import combine_detections, select_detections
-from bgexp.pipeline.unet import MaskNetwork, MaskNetworkPredictor
-from bgexp.pipeline.unet_refiner import find_surroundings, refine_mask_network
+from bgexp.pipeline.unet import UNetModel, UNetPredictor
+from bgexp.pipeline.unet_refiner import find_surroundings, refine_mask_unet
 from bgexp.train.degrade import coarsen_masks
 from bgexp.train.scene import Scene
 
@@ -45,11 +45,11 @@ class Task(Protocol):
     to_example: ToExample
     judged_by: str
 
-    def predictions(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
+    def predict(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
         """Predict each scene's foreground masks, HxW bool, by the name of the setting."""
         ...
 
-    def state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def get_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Return the state dict for the file of weights."""
         ...
 
@@ -70,7 +70,7 @@ class DetectorTask:
         self._floor = min([*scores, 1.0 if fallback is None else fallback])
         self._device = device
 
-    def predictions(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
+    def predict(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
         """Predict the union of the instances that count at each score threshold."""
         detector = MaskRCNNDetector(
             cast(MaskRCNN, deepcopy(model)),
@@ -87,35 +87,35 @@ class DetectorTask:
             for detections in outputs
         ]
 
-    def state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def get_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Return the whole state dict."""
         return model.state_dict()
 
 
-class RefinerTask:
-    """A mask network that learns to refine a detector's masks."""
+class UNetTask:
+    """A U-Net that learns to refine a detector's masks."""
 
-    def __init__(self, network: MaskNetwork, size: int, device: torch.device) -> None:
-        self.model: nn.Module = MaskLosses(network)
-        self.to_example: ToExample = RefinerExample(size)
+    def __init__(self, network: UNetModel, size: int, device: torch.device) -> None:
+        self.model: nn.Module = UNetLosses(network)
+        self.to_example: ToExample = UNetExample(size)
         self.judged_by = "refined"
         self._size, self._device = size, device
 
-    def predictions(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
+    def predict(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
         """Return coarse masks, always the same ones, and the network's refined ones."""
-        network = deepcopy(cast(MaskLosses, model).network)
-        predictor = MaskNetworkPredictor(network, self._device)
+        network = deepcopy(cast(UNetLosses, model).network)
+        predictor = UNetPredictor(network, self._device)
         settings = UNet(size=self._size, grabcut=False)
         predictions = []
         for number, scene in enumerate(scenes):
             coarse = coarsen_masks(scene.masks, np.random.default_rng(number))
-            refined = refine_mask_network(scene.image, coarse, predictor, settings)
+            refined = refine_mask_unet(scene.image, coarse, predictor, settings)
             predictions.append({"coarse": coarse, "refined": refined.mask})
         return predictions
 
-    def state(self, model: nn.Module) -> dict[str, torch.Tensor]:
+    def get_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Return the network's state dict, without its losses."""
-        return cast(MaskLosses, model).network.state_dict()
+        return cast(UNetLosses, model).network.state_dict()
 
 
 def make_detector_example(scene: Scene, _rng: Generator) -> Example:
@@ -123,12 +123,12 @@ def make_detector_example(scene: Scene, _rng: Generator) -> Example:
     masks = torch.from_numpy(scene.masks)
     boxes = masks_to_boxes(masks) + torch.tensor([0.0, 0.0, 1.0, 1.0])  # ends are exclusive
     target = {"boxes": boxes, "labels": torch.from_numpy(scene.labels)}
-    return to_tensor(scene.image), target | {"masks": masks.to(torch.uint8)}
+    return convert_to_tensor(scene.image), target | {"masks": masks.to(torch.uint8)}
 
 
 @dataclass(frozen=True)
-class RefinerExample:
-    """Converts a scene to the surroundings of a coarse mask, `size` x `size`."""
+class UNetExample:
+    """The conversion of a scene to the surroundings of a coarse mask, `size` x `size`."""
 
     size: int
 
@@ -137,10 +137,13 @@ class RefinerExample:
         coarse = coarsen_masks(scene.masks, rng)
         where = find_surroundings(coarse, rng.uniform(0.1, 0.4))
         coarse_plane, truth = (
-            to_tensor(self._resize(255 * mask[where].astype(np.uint8)))
+            convert_to_tensor(self._resize(255 * mask[where].astype(np.uint8)))
             for mask in (coarse, scene.foreground)
         )
-        return to_tensor(self._resize(scene.image[where])), {"coarse": coarse_plane, "mask": truth}
+        return convert_to_tensor(self._resize(scene.image[where])), {
+            "coarse": coarse_plane,
+            "mask": truth,
+        }
 
     def _resize(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         size = (self.size, self.size)
@@ -148,23 +151,23 @@ class RefinerExample:
         return np.atleast_3d(np.asarray(resized, np.uint8))
 
 
-def to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+def convert_to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:
     """Convert HxWxC uint8 to CxHxW float32 in [0, 1]."""
     return torch.from_numpy(image).permute(2, 0, 1).float() / 255
 
 
-class MaskLosses(nn.Module):
-    """The mask network's losses: cross entropy that counts more near edges, and the soft IoU.
+class UNetLosses(nn.Module):
+    """The U-Net's losses: cross entropy that counts more near edges, and the soft IoU.
 
     Wei et al., "F3Net: Fusion, Feedback and Focus for Salient Object Detection", AAAI 2020.
     """
 
-    def __init__(self, network: MaskNetwork) -> None:
+    def __init__(self, network: UNetModel) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: list[torch.Tensor], targets: list[Target]) -> Target:
-        """Return losses by name; images and targets are those of `RefinerExample`."""
+        """Return losses by name; images and targets are those of `UNetExample`."""
         image = torch.stack(images).contiguous(memory_format=torch.channels_last)
         coarse = torch.stack([target["coarse"] for target in targets])
         truth = functional.avg_pool2d(torch.stack([target["mask"] for target in targets]), 2)

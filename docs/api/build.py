@@ -44,12 +44,12 @@ SECTIONS = {
         "metrics.performance.evaluate_performance",
         "metrics.overlap",
         "metrics.saliency",
-        "metrics.checks.mask_checks",
+        "metrics.checks.check_mask",
         "metrics.aggregation.aggregate",
         "experiment.mask_ap.MaskAveragePrecision",
-        "metrics.paired.paired_change",
-        "metrics.paired.images_to_decide",
-        "metrics.paired.rank_agreement",
+        "metrics.paired.compute_paired_change",
+        "metrics.paired.estimate_images_to_decide",
+        "metrics.paired.compute_rank_agreement",
     ),
     "Runs": (
         "datasets.read.read_dataset",
@@ -70,8 +70,8 @@ SECTIONS = {
         "tracking.past_runs.find_runs",
         "tracking.past_runs.StoredRun",
         "compare.command.compare_runs",
-        "metrics.win_rate.win_rate",
-        "metrics.bradley_terry.bradley_terry_scores",
+        "metrics.win_rate.compute_win_rate",
+        "metrics.bradley_terry.compute_bradley_terry",
         "promote.command.promote",
         "promote.gates.compute_gain",
         "tracking.registry.fetch",
@@ -107,8 +107,8 @@ the first section are also `bgexp.remove_background`, `bgexp.Remover`, `bgexp.Re
 """
 
 
-def page() -> str:
-    """Return the text of the page."""
+def build_page() -> str:
+    """Render the page."""
     package = griffe.load("bgexp", docstring_parser="google")
     parts = [HEAD]
     for section, names in SECTIONS.items():
@@ -118,4 +118,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    PAGE.write_text(build_page())

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[1] / "batch.md"
 OPENING, CLOSING = "<!-- flags: written by `make docs` -->", "<!-- /flags -->"
 
 
-def table() -> str:
+def build_table() -> str:
     """Return the table: each flag with its default limit, its meaning and what to try."""
     limits = Flags().model_dump()
     lines = ["| flag | limit | means | try |", "|---|---|---|---|"]
@@ -23,11 +23,11 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def page() -> str:
+def build_page() -> str:
     """Return the text of docs/batch.md with the table between its markers."""
     between = re.compile(f"{re.escape(OPENING)}.*?{re.escape(CLOSING)}", re.DOTALL)
     text, count = between.subn(
-        lambda _: f"{OPENING}\n{table()}\n{CLOSING}", PAGE.read_text(encoding="utf-8")
+        lambda _: f"{OPENING}\n{build_table()}\n{CLOSING}", PAGE.read_text(encoding="utf-8")
     )
     if count != 1:
         raise ValueError(f"{PAGE.name}: {OPENING} … {CLOSING} once, got {count}")
@@ -35,4 +35,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(build_page(), encoding="utf-8")

@@ -2,7 +2,7 @@
 
 Usage: python docs/demo-detector/ship.py WEIGHTS COMMIT SCORES
 
-WEIGHTS is what `bgexp train` wrote, of the detector or of the mask network; COMMIT the one it was
+WEIGHTS is what `bgexp train` wrote, of the detector or of the U-Net; COMMIT the one it was
 trained at, SCORES a JSON object of the measured scores. The card is the file's metadata:
 `safetensors.safe_open(FILE, "pt").metadata()`.
 """
@@ -14,17 +14,18 @@ from pathlib import Path
 
 from bgexp.detect import demo
 from bgexp.detect.weights import read_card, read_state, save_state
-from bgexp.pipeline import unet as mask_network
+from bgexp.pipeline import unet
 
-MODULES = {"detector": demo, "refiner": mask_network}
+MODULES = {"detector": demo, "unet": unet}
+FORMER_NAMES = {"refiner": "unet"}  # in cards of earlier trainings
 CARDS = {
     "detector": {
         "name": "bgexp demo: class-agnostic Mask R-CNN, MobileNetV2-FPN",
         "intended_use": "A first cut-out of prominent objects, offline; one class, `object`.",
         "limits": "Knows no people but rendered ones; thin parts and busy backgrounds fail first.",
     },
-    "refiner": {
-        "name": "bgexp mask network: U-Net on MobileNetV2, a coarse mask in, a fine one out",
+    "unet": {
+        "name": "bgexp U-Net: MobileNetV2 and a decoder, a coarse mask in, a fine one out",
         "intended_use": "Refines the masks of a detector (refine=unet).",
         "limits": "Trained on composites only; may follow strong lines in the background.",
     },
@@ -43,9 +44,10 @@ CARD = {
 def main(weights: Path, commit: str, scores: str) -> None:
     """Write the shipped file, and its SHA-256 into the code."""
     trained_card = read_card(weights)
-    module = MODULES[trained_card["model"]]
+    network = FORMER_NAMES.get(trained_card["model"], trained_card["model"])
+    module = MODULES[network]
     card = (
-        CARDS[trained_card["model"]]
+        CARDS[network]
         | CARD
         | {key: trained_card[key] for key in ("settings", "mixed") if key in trained_card}
         | {

@@ -15,7 +15,7 @@ import numpy as np
 from bgexp.images.decode import encode_mask
 from bgexp.images.png import encode_png
 from bgexp.system.atomic import write_whole
-from bgexp.train.composites import Sources, compose
+from bgexp.train.composites import CompositeSources, compose
 from bgexp.train.scene import Scene
 
 COUNT, SIZE, SEED = 40, 640, 2
@@ -31,7 +31,7 @@ def choose_folder(scene: Scene) -> str | None:
 
 def main(training: Path, output: Path) -> None:
     """Write both folders."""
-    sources = Sources.from_folders(
+    sources = CompositeSources.from_folders(
         training / "cutouts" / "validation", training / "backgrounds" / "validation"
     )
     counts = {"single": 0, "several": 0}

@@ -36,7 +36,7 @@ def find(roots: Sequence[Path], name: str) -> Path:
     raise SystemExit(f"build: {name} is in none of the source folders")
 
 
-def rasterise(outlines: list[Any], crop: Sequence[float], size: tuple[int, int]) -> Image.Image:
+def draw_polygons(outlines: list[Any], crop: Sequence[float], size: tuple[int, int]) -> Image.Image:
     """Draw add and cut polygons, in order, as a binary mask of the crop at the given size."""
     fine = 8
     sx, sy = size[0] * fine / (crop[2] - crop[0]), size[1] * fine / (crop[3] - crop[1])
@@ -49,13 +49,15 @@ def rasterise(outlines: list[Any], crop: Sequence[float], size: tuple[int, int])
     return canvas.resize(size, Image.Resampling.BOX).point(lambda value: 255 * (value >= 128))
 
 
-def photograph(spec: Spec, roots: Sequence[Path]) -> tuple[Image.Image, Image.Image]:
+def crop_photograph(spec: Spec, roots: Sequence[Path]) -> tuple[Image.Image, Image.Image]:
     """Return a real photograph, cropped and scaled, with its hand-drawn mask."""
     photo = Image.open(find(roots, spec["photo"]))
     crop, scale = spec.get("crop", [0, 0, *photo.size]), spec.get("scale", 1.0)
     size = (round((crop[2] - crop[0]) * scale), round((crop[3] - crop[1]) * scale))
     outlines = json.loads((HERE / "polygons.json").read_text(encoding="utf-8"))[spec["outline"]]
-    return photo.crop(crop).resize(size, Image.Resampling.LANCZOS), rasterise(outlines, crop, size)
+    return photo.crop(crop).resize(size, Image.Resampling.LANCZOS), draw_polygons(
+        outlines, crop, size
+    )
 
 
 def colourise(grey: Floats, tint: Sequence[Sequence[float]]) -> Floats:
@@ -64,7 +66,7 @@ def colourise(grey: Floats, tint: Sequence[Sequence[float]]) -> Floats:
     return dark + (light - dark) * (grey[..., None] / 255)
 
 
-def picture_plane(spec: Spec, size: tuple[int, int], roots: Sequence[Path]) -> Floats:
+def make_picture_plane(spec: Spec, size: tuple[int, int], roots: Sequence[Path]) -> Floats:
     """Return a turned, cropped, blurred and tinted photograph that fills the frame."""
     photo = Image.open(find(roots, spec["file"])).rotate(spec.get("angle", 0))
     left, top, right, bottom = spec.get("crop", [0, 0, 1, 1])  # fractions of the photograph
@@ -76,7 +78,9 @@ def picture_plane(spec: Spec, size: tuple[int, int], roots: Sequence[Path]) -> F
     return plane * np.float32(spec.get("gain", [1, 1, 1]))
 
 
-def floor_plane(spec: Spec, size: tuple[int, int], roots: Sequence[Path]) -> tuple[Floats, Floats]:
+def make_floor_plane(
+    spec: Spec, size: tuple[int, int], roots: Sequence[Path]
+) -> tuple[Floats, Floats]:
     """Return a texture laid on the ground in perspective, and how opaque it is."""
     width, height = size[0] * 2, size[1] * 2
     texture = np.asarray(Image.open(find(roots, spec["file"])).convert("L"), np.float32)
@@ -94,7 +98,7 @@ def floor_plane(spec: Spec, size: tuple[int, int], roots: Sequence[Path]) -> tup
     return colourise(ground, spec["tint"]), np.clip((rows - horizon / 2) / 5 + 0.5, 0, 1)
 
 
-def cutout(item: Spec, roots: Sequence[Path]) -> tuple[Floats, Floats]:
+def load_cutout(item: Spec, roots: Sequence[Path]) -> tuple[Floats, Floats]:
     """Return the colours and the alpha of one cut-out object at its final size."""
     stamp = Image.open(find(roots, item["file"])).convert("RGBA")
     stamp = ImageOps.mirror(stamp) if item.get("flip") else stamp
@@ -109,7 +113,7 @@ def cutout(item: Spec, roots: Sequence[Path]) -> tuple[Floats, Floats]:
     return colour * np.float32(item.get("gain", [1, 1, 1])), alpha
 
 
-def placed(layer: Floats, left: int, top: int, size: tuple[int, int]) -> Floats:
+def place_layer(layer: Floats, left: int, top: int, size: tuple[int, int]) -> Floats:
     """Return the layer on an empty frame, with what lies outside the frame cut off."""
     shift = np.float32([[1, 0, left], [0, 1, top]])
     return cv2.warpAffine(layer, shift, size, flags=cv2.INTER_NEAREST)
@@ -122,27 +126,27 @@ def cast_shadow(alpha: Floats, left: int, base: int, size: tuple[int, int]) -> F
     for part, flat, blur, strength in ((0.14, 0.05, 3.0, 0.6), (1.0, 0.17, 9.0, 0.45)):
         low = np.ascontiguousarray(alpha[height - round(height * part) :])
         low = cv2.resize(low, (width, max(4, round(height * flat))), interpolation=cv2.INTER_AREA)
-        frame = placed(low, left, base - round(low.shape[0] * 0.75), size)
+        frame = place_layer(low, left, base - round(low.shape[0] * 0.75), size)
         shade = np.maximum(shade, strength * cv2.GaussianBlur(frame, (0, 0), blur))
     return shade
 
 
-def composite(spec: Spec, roots: Sequence[Path]) -> tuple[Image.Image, Image.Image]:
+def make_composite(spec: Spec, roots: Sequence[Path]) -> tuple[Image.Image, Image.Image]:
     """Return cut-out objects set into a background, and the mask of what is seen of them."""
     size = (spec["size"][0], spec["size"][1])
-    frame = picture_plane(spec["back"], size, roots)
+    frame = make_picture_plane(spec["back"], size, roots)
     if "floor" in spec:
-        ground, opacity = floor_plane(spec["floor"], size, roots)
+        ground, opacity = make_floor_plane(spec["floor"], size, roots)
         frame = frame + (ground - frame) * opacity
     truth = np.zeros(size[::-1], np.float32)
     for item in spec["objects"]:
-        colour, alpha = cutout(item, roots)
+        colour, alpha = load_cutout(item, roots)
         base = round(item["at"][1] * size[1])
         left, top = round(item["at"][0] * size[0] - alpha.shape[1] / 2), base - alpha.shape[0]
         if item.get("shadow", True):
             frame *= 1 - cast_shadow(alpha, left, base, size)[..., None]
-        cover = placed(alpha, left, top, size)
-        frame += (placed(colour, left, top, size) - frame) * cover[..., None]
+        cover = place_layer(alpha, left, top, size)
+        frame += (place_layer(colour, left, top, size) - frame) * cover[..., None]
         truth = np.maximum(truth, cover)
     frame = cv2.GaussianBlur(frame, (0, 0), 0.5)
     noise = np.random.default_rng(SEED).normal(0, 2.2, frame.shape)
@@ -164,7 +168,7 @@ def save(picture: Image.Image, path: Path, spec: Spec) -> None:
         picture.save(path, quality=QUALITY, optimize=True)
 
 
-def sources(spec: Spec) -> list[str]:
+def list_sources(spec: Spec) -> list[str]:
     """List the source files of a picture, each once."""
     if "photo" in spec:
         return [spec["photo"]]
@@ -181,13 +185,13 @@ def main() -> None:
     book = json.loads((HERE / "scenes.json").read_text(encoding="utf-8"))
     rows = []
     for name, spec in sorted(book["scenes"].items()):
-        make = photograph if "photo" in spec else composite
+        make = crop_photograph if "photo" in spec else make_composite
         picture, mask = make(spec, options.roots)
         save(picture, options.out / "images" / name, spec)
         target = (options.out / "masks" / name).with_suffix(".png")
         target.parent.mkdir(parents=True, exist_ok=True)
         mask.save(target, optimize=True)
-        credits = [book["credits"][source] for source in sources(spec)]
+        credits = [book["credits"][source] for source in list_sources(spec)]
         cells = ["<br>".join(column) for column in zip(*credits, strict=True)]
         rows.append(f"| `{name}` | {' | '.join(cells)} | {spec['changes']} |\n")
     (options.out / "LICENSES.md").write_text("".join([*book["licences"], *rows]), encoding="utf-8")

@@ -3,15 +3,21 @@ import math
 
 import pytest
 
-from bgexp.autotune.command import Tuning, fastest, fewest_of_the_fastest, shares, tuned_config
+from bgexp.autotune.command import (
+    Tuning,
+    choose_fastest,
+    choose_worker_count,
+    format_config,
+    list_worker_counts,
+)
 from bgexp.autotune.measure import Measurement
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
-from bgexp.system.cores import available_cores
+from bgexp.system.cores import count_available_cores
 from bgexp.tracking.store import open_store
 
 
@@ -26,16 +32,16 @@ def test_the_fastest_that_loses_little_wins():
         make_measurement(60, 0.02),
         make_measurement(90, -0.01),
     ]
-    assert fastest(measurements, 0.01) is measurements[1]
-    assert fastest(measurements, 0.03) is measurements[2]
-    assert fastest(measurements, 0.0) is measurements[3]
-    assert fastest(measurements[2:3], 0.0) is measurements[2]  # nothing else is left
+    assert choose_fastest(measurements, 0.01) is measurements[1]
+    assert choose_fastest(measurements, 0.03) is measurements[2]
+    assert choose_fastest(measurements, 0.0) is measurements[3]
+    assert choose_fastest(measurements[2:3], 0.0) is measurements[2]  # nothing else is left
     assert (
-        fastest([make_measurement(100, 0), *measurements[3:], make_measurement(88, 0)], 0.0)
+        choose_fastest([make_measurement(100, 0), *measurements[3:], make_measurement(88, 0)], 0.0)
         is measurements[3]
     )
     assert (
-        fastest([make_measurement(90, 0), make_measurement(88, 0)], 0.0).ms == 90
+        choose_fastest([make_measurement(90, 0), make_measurement(88, 0)], 0.0).ms == 90
     )  # that is noise
 
 
@@ -43,31 +49,33 @@ def test_the_fastest_that_loses_little_wins():
     ("cores", "tried"), [(1, [1]), (2, [1, 2]), (6, [1, 3, 6]), (64, [1, 16, 32, 64])]
 )
 def test_how_many_workers_are_tried(cores, tried):
-    assert shares(cores) == tried
+    assert list_worker_counts(cores) == tried
 
 
 def test_more_workers_have_to_gain_something():
-    assert fewest_of_the_fastest({1: 1.0, 2: 1.9}) == 2
-    assert fewest_of_the_fastest({1: 1.0, 2: 1.02}) == 1
-    assert fewest_of_the_fastest({1: 1.0, 2: 0.8}) == 1
+    assert choose_worker_count({1: 1.0, 2: 1.9}) == 2
+    assert choose_worker_count({1: 1.0, 2: 1.02}) == 1
+    assert choose_worker_count({1: 1.0, 2: 0.8}) == 1
 
 
 @pytest.mark.parametrize("workers", [3, None])
 def test_other_commands_take_the_config(tmp_path, workers):
-    best_count = workers or available_cores()
-    settings = check_settings(AutotuneSettings, plain(compose_config("autotune", [], None)))
+    best_count = workers or count_available_cores()
+    settings = check_settings(
+        AutotuneSettings, resolve_config(compose_config("autotune", [], None))
+    )
     best = make_measurement(50, 0.001, backend="openvino", precision="fp32", image_size=320)
     tuning = Tuning("CPU", 12, [best], best, {best_count: 9.0}, best_count)
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment/tuned.yaml").write_text(tuned_config(settings, tuning))
+    (tmp_path / "experiment/tuned.yaml").write_text(format_config(settings, tuning))
     overrides = ["experiment=tuned", "input=/photographs", "output=/cut-outs"]
-    config = plain(compose_config("batch", overrides, tmp_path))
+    config = resolve_config(compose_config("batch", overrides, tmp_path))
     detector = check_settings(BatchSettings, config).detector
     assert (detector.backend, detector.precision) == ("openvino", "fp32")
     assert detector.image_size == 320
     assert detector.score_threshold == 0.5  # what was not tuned stays
     assert check_settings(BatchSettings, config).workers == workers
-    config = plain(compose_config("run", ["experiment=tuned"], tmp_path))
+    config = resolve_config(compose_config("run", ["experiment=tuned"], tmp_path))
     assert check_settings(RunSettings, config).workers == workers
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from bgexp.autotune.candidates import REFERENCE
-from bgexp.autotune.measure import _summarize_candidate, throughput
+from bgexp.autotune.measure import _summarize_candidate, measure_throughput
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
 
@@ -36,7 +36,9 @@ def test_without_truth_the_loss_is_disagreement_with_fp32():
 
 @pytest.mark.slow
 def test_work_that_always_fails_ends(tmp_path):
-    config = plain(compose_config("autotune", ["detector.image_size=64", "device=cpu"], None))
+    config = resolve_config(
+        compose_config("autotune", ["detector.image_size=64", "device=cpu"], None)
+    )
     gone = Item("gone.jpg", ".", tmp_path / "gone.jpg", None, "", None)
     with pytest.raises(UserError, match=r"^gone\.jpg: ImageError: "):
-        throughput(check_settings(AutotuneSettings, config), [gone], REFERENCE, 2)
+        measure_throughput(check_settings(AutotuneSettings, config), [gone], REFERENCE, 2)

@@ -12,10 +12,10 @@ from bgexp.batch.journal import Journal, read_journal
 from bgexp.batch.output_folder import JOURNAL, STATE
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.images.decode import load_image
 from bgexp.system.atomic import TEMPORARY
-from bgexp.system.hashing import sha256_file
+from bgexp.system.hashing import hash_file
 from bgexp.system.workers import preload
 
 
@@ -57,19 +57,21 @@ def settings(tmp_path, weights, source):
             "workers=2",
             *changes,
         ]
-        return check_settings(BatchSettings, plain(compose_config("batch", arguments, None)))
+        return check_settings(
+            BatchSettings, resolve_config(compose_config("batch", arguments, None))
+        )
 
     return make
 
 
 @pytest.fixture
-def untracked(monkeypatch):
+def no_tracking(monkeypatch):
     """Leave out the tracking store, which takes seconds."""
-    monkeypatch.setattr("bgexp.batch.command.outbox", lambda *_: nullcontext(lambda _: ""))
+    monkeypatch.setattr("bgexp.batch.command.open_outbox", lambda *_: nullcontext(lambda _: ""))
 
 
 @pytest.fixture
-def batch(settings, untracked):  # noqa: ARG001
+def batch(settings, no_tracking):  # noqa: ARG001
     """Return a function that runs a batch with the quality rules on, as they are by default."""
 
     def run(*overrides):
@@ -135,8 +137,8 @@ def assert_accounted(source, output):
         image = load_image(source / path)
         result = load_image(output / row["output"])
         assert result.shape == image.shape
-        assert sha256_file(output / row["output"]) == row["output_sha256"]
-        assert sha256_file(source / path) == row["input_sha256"]
+        assert hash_file(output / row["output"]) == row["output_sha256"]
+        assert hash_file(source / path) == row["input_sha256"]
         foreground = result.any(axis=2)
         assert np.array_equal(result[foreground], image[foreground])
         assert foreground.mean() == pytest.approx(row["coverage"], abs=0.02)

@@ -14,7 +14,7 @@ from bgexp.batch.command import (
     batch_process_images,
     batch_process_with_quality_handling,
 )
-from bgexp.detect.inference_server import shared_network
+from bgexp.detect.inference_server import start_server
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
 from tests.batch.conftest import assert_accounted, manifest, tree
@@ -69,14 +69,14 @@ def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_pa
 
 def test_a_network_that_dies_stops_the_batch_with_one_line(batch, tmp_path, monkeypatch):
     @contextmanager
-    def short_lived(build):
-        with shared_network(build) as network:
+    def start_short_lived_server(build):
+        with start_server(build) as network:
             pass
         yield network
 
     monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
     with monkeypatch.context() as patch:
-        patch.setattr("bgexp.detect.build.shared_network", short_lived)
+        patch.setattr("bgexp.detect.build.start_server", start_short_lived_server)
         with pytest.raises(UserError, match=r"^the process of the network died") as caught:
             batch()
     assert "\n" not in str(caught.value)
@@ -211,17 +211,20 @@ def test_an_output_inside_the_input_is_not_taken_for_input(batch, source):
 
 
 def test_a_second_batch_is_refused_with_the_first_ones_process_id(batch, tmp_path):
-    from bgexp.batch.output_folder import sole_use
+    from bgexp.batch.output_folder import lock_output
 
-    with sole_use(tmp_path / "out"), pytest.raises(UserError, match=f"process {os.getpid()} on "):
+    with (
+        lock_output(tmp_path / "out"),
+        pytest.raises(UserError, match=f"process {os.getpid()} on "),
+    ):
         batch()
 
 
 def test_a_page_without_the_pictures_that_memory_does_not_suffice_for(batch, tmp_path, monkeypatch):
-    def too_little(*_):
+    def raise_memory_error(*_):
         raise MemoryError
 
-    monkeypatch.setattr("bgexp.batch.artifacts.load_image", too_little)
+    monkeypatch.setattr("bgexp.batch.artifacts.load_image", raise_memory_error)
     assert batch().summary["status"] == "finished"
     assert "data:image" not in (tmp_path / "out/report.html").read_text()
 

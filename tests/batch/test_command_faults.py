@@ -68,7 +68,7 @@ def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
 
 
 @pytest.fixture
-def mounted(tmp_path):
+def mount_point(tmp_path):
     """Return a function that mounts a small file system with options and returns its folder."""
     folder = tmp_path / "small"
     folder.mkdir()
@@ -83,8 +83,8 @@ def mounted(tmp_path):
     subprocess.run(["umount", str(folder)])
 
 
-def test_a_full_disk_stops_it_with_one_line(batch, source, mounted):
-    output = mounted("size=400k") / "out"
+def test_a_full_disk_stops_it_with_one_line(batch, source, mount_point):
+    output = mount_point("size=400k") / "out"
     with pytest.raises(HaltedError, match=r"^output: .*No space left on device") as caught:
         batch(f"output={output}")
     assert len(str(caught.value).splitlines()) == 1
@@ -95,9 +95,9 @@ def test_a_full_disk_stops_it_with_one_line(batch, source, mounted):
     assert_accounted(source, output)
 
 
-def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, mounted):
+def test_a_read_only_output_is_refused_before_anything_is_loaded(batch, mount_point):
     with pytest.raises(UserError, match=r"^output: .*Read-only file system"):
-        batch(f"output={mounted('ro')}")
+        batch(f"output={mount_point('ro')}")
 
 
 def test_a_store_that_is_away_costs_nothing_and_gets_its_record_later(settings, tmp_path, capfd):

@@ -1,11 +1,11 @@
 import pytest
 
-from bgexp.batch.findings import FLAGS, batch_findings
+from bgexp.batch.findings import FLAGS, find_batch_findings
 from bgexp.batch.journal import Record
-from bgexp.batch.manifest import manifest_table
+from bgexp.batch.manifest import build_manifest
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 
 
 def make_done(number, *flags, confidence=0.9, **values):
@@ -18,7 +18,7 @@ def make_skipped(path, reason):
 
 
 def find_findings(records, **summary):
-    return batch_findings(manifest_table(records), {"status": "finished", **summary})
+    return find_batch_findings(build_manifest(records), {"status": "finished", **summary})
 
 
 def test_a_good_batch_and_an_empty_one_say_nothing():
@@ -64,13 +64,13 @@ def test_each_flag(flag):
 
 
 def test_a_flag_is_known_by_its_whole_name():
-    assert find_findings([make_done(0, "unsure_of_it")]) == []
+    assert find_findings([make_done(0, "low_trust")]) == []
 
 
 def test_settings_to_try_are_ones_that_the_command_line_takes():
     for setting in {setting for _, setting in FLAGS.values() if setting}:
         config = compose_config("batch", ["input=a", "output=b", setting], None)
-        check_settings(BatchSettings, plain(config))
+        check_settings(BatchSettings, resolve_config(config))
 
 
 def test_missing_metadata_and_extensions():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bgexp.batch.journal import Journal, Record, read_journal
 from bgexp.errors import UserError
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 
 IDENTITY = {"settings": "ab" * 32, "weights": "cd" * 32, "input": "/a/\u00e9\u2028\n", "n": 3}
 FULL = Record(
@@ -141,7 +141,7 @@ def test_garbage_is_no_record(journal):
 def test_a_line_of_another_version_is_no_record(journal):
     """Append lines with the right checksum, but fields that this version does not know."""
     for text in (b'{"path": "x", "colour": 1}', b"[]", b'{"category": "x"}', b"1"):
-        line = sha256_bytes(text)[:16].encode() + b" " + text + b"\n"
+        line = hash_bytes(text)[:16].encode() + b" " + text + b"\n"
         journal.write_bytes(journal.read_bytes() + line)
     _, records, damaged = read_journal(journal)
     assert (list(records.values()), damaged) == (RECORDS, 4)

@@ -2,9 +2,11 @@ import sqlite3
 
 import pytest
 
-from bgexp.tracking.outbox import OUTBOX, Post, outbox
+from bgexp.tracking.outbox import OUTBOX, RunRecord, open_outbox
 
-POST = Post("batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done": 4.0}, {}, [])
+POST = RunRecord(
+    "batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done": 4.0}, {}, []
+)
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +15,7 @@ def _slow_machine(monkeypatch):
 
 
 def send_post(settings, messages):
-    with outbox(settings, messages.append) as send:
+    with open_outbox(settings, messages.append) as send:
         return send(POST)
 
 

@@ -6,14 +6,14 @@ import pytest
 
 from bgexp.batch.findings import describe_pace
 from bgexp.batch.journal import Record
-from bgexp.batch.manifest import manifest_table
-from bgexp.batch.page import MOST_LISTED, most_doubtful, render_batch
-from bgexp.batch.summary import batch_summary
+from bgexp.batch.manifest import build_manifest
+from bgexp.batch.page import MOST_LISTED, list_most_doubtful, render_batch
+from bgexp.batch.summary import build_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.detect.inference_server import ServerStats
-from bgexp.system.terminal import printable
+from bgexp.system.terminal import make_printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -48,14 +48,14 @@ def make_records(name="harmless"):
 
 def make_settings():
     config = compose_config("batch", ["input=x", "output=out", "device=cpu"], None)
-    return check_settings(BatchSettings, plain(config))
+    return check_settings(BatchSettings, resolve_config(config))
 
 
 def make_page(records, name="in", when=None, **changes):
     settings = make_settings()
-    summary = batch_summary(settings, PROVENANCE | {"input": name}, records, 10.0) | changes
-    rows = manifest_table(records)
-    pictures = {path: (SMALL, SMALL) for path in most_doubtful(rows, 3)}
+    summary = build_summary(settings, PROVENANCE | {"input": name}, records, 10.0) | changes
+    rows = build_manifest(records)
+    pictures = {path: (SMALL, SMALL) for path in list_most_doubtful(rows, 3)}
     values = settings.model_dump(mode="json") | {"input": name}
     return render_batch(summary, values, rows, pictures, when, {"manifest": "a b.csv"})
 
@@ -69,7 +69,7 @@ def make_page(records, name="in", when=None, **changes):
 )
 def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
     load = ServerStats(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
-    summary = batch_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
+    summary = build_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
     assert summary["network"] == {
         "busy": pytest.approx(seconds / 10),
         "images_per_s": pytest.approx(2.0),
@@ -84,7 +84,7 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
 
 def test_a_network_that_was_asked_nothing_is_not_spoken_of():
     for load in (None, ServerStats()):
-        summary = batch_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
+        summary = build_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
         assert summary["network"] is describe_pace(summary) is None
 
 
@@ -116,11 +116,11 @@ def test_the_most_doubtful_come_first():
         make_done("many", "a", "b", "c"),
     ]
     records += [Record("failed", ".", "failed", flags=("unstable",))]
-    rows = manifest_table(records)
+    rows = build_manifest(records)
     order = ["grave", "many", "flagged", "unscored", "less sure", "sure"]
-    assert most_doubtful(rows, 9) == order
-    assert most_doubtful(rows, 2) == order[:2]
-    assert most_doubtful(manifest_table([]), 2) == []
+    assert list_most_doubtful(rows, 9) == order
+    assert list_most_doubtful(rows, 2) == order[:2]
+    assert list_most_doubtful(build_manifest([]), 2) == []
 
 
 def test_how_it_ended_stands_on_top(parse):
@@ -158,7 +158,7 @@ def test_hostile_names_are_text(parse, name):
     page = parse(make_page(make_records(name), name))
     assert page.skeleton == harmless.skeleton
     assert page.inside == harmless.inside
-    assert page.text.count(printable(name)) >= harmless.text.count("harmless") >= 10
-    assert {f"original of 1{printable(name)}", f"cut-out of 1{printable(name)}"} <= {
+    assert page.text.count(make_printable(name)) >= harmless.text.count("harmless") >= 10
+    assert {f"original of 1{make_printable(name)}", f"cut-out of 1{make_printable(name)}"} <= {
         image["alt"] for image in page.all("img")
     }

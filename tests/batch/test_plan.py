@@ -6,7 +6,7 @@ import pytest
 from bgexp.batch.plan import plan_batch
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
 from bgexp.system.listing import FileEntry
@@ -14,7 +14,7 @@ from bgexp.system.listing import FileEntry
 
 def make_settings(*overrides):
     config = compose_config("batch", ["input=in", "output=out", *overrides], None)
-    return check_settings(BatchSettings, plain(config))
+    return check_settings(BatchSettings, resolve_config(config))
 
 
 def make_image(path, size=1000, width=400, height=300, agrees=True, **fields):

@@ -10,15 +10,15 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.process_file import BatchAborted, FileTask, process
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.detect.detections import Detections
 from bgexp.detect.inference_server import NetworkLostError
 from bgexp.images.decode import load_image
 from bgexp.images.png import encode_png
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.remove import RemovalResult
-from bgexp.system.hashing import sha256_file
-from bgexp.system.listing import all_files
+from bgexp.system.hashing import hash_file
+from bgexp.system.listing import list_all_files
 
 IDENTITY = Identity("settings", "weights", "demo")
 NOTHING = Detections(
@@ -44,7 +44,7 @@ def left_half(image, score=0.95, refined="applied"):
 @pytest.fixture
 def settings(tmp_path):
     overrides = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "masks=true"]
-    return check_settings(BatchSettings, plain(compose_config("batch", overrides, None)))
+    return check_settings(BatchSettings, resolve_config(compose_config("batch", overrides, None)))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def job(tmp_path):
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (100, 120, 3), np.uint8)
     (folder / "a.png").write_bytes(encode_png(pixels))
-    (entry,) = all_files(folder)
+    (entry,) = list_all_files(folder)
     planned = PlannedFile(
         entry.path,
         entry.category,
@@ -79,8 +79,8 @@ def test_a_result_and_its_record(job, settings, tmp_path):
     assert (record.width, record.height, record.coverage) == (120, 100, 0.5)
     assert record.confidence == pytest.approx(0.95)
     assert record.missing_metadata == ("make",)
-    assert record.output_sha256 == sha256_file(output)
-    assert record.mask_sha256 == sha256_file(mask)
+    assert record.output_sha256 == hash_file(output)
+    assert record.mask_sha256 == hash_file(mask)
     assert (record.settings_hash, record.weights_sha256) == ("settings", "weights")
     assert {"load", "detect", "encode", "write"} <= set(record.timings_ms)
     assert record.memory > 0
@@ -92,10 +92,10 @@ def test_a_result_and_its_record(job, settings, tmp_path):
 def test_what_is_there_and_whole_is_not_done_again(job, settings, tmp_path):
     record = run(job, settings, tmp_path)
 
-    def never(_):
+    def fail_if_called(_):
         raise AssertionError
 
-    assert run(replace(job, earlier=record), settings, tmp_path, never) == record
+    assert run(replace(job, earlier=record), settings, tmp_path, fail_if_called) == record
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_disk_that_refuses_stops_the_batch(job, settings, tmp_path, monkeypatc
         assert outcome.reason == f"cannot be written: {os.strerror(number)}"
 
 
-def keep(share):
+def keep_share(share):
     def remove(image):
         mask = np.zeros(image.shape[0] * image.shape[1], np.bool_)
         mask[: round(share * mask.size)] = True
@@ -187,9 +187,9 @@ def keep(share):
 @pytest.mark.parametrize(
     ("remove", "flags"),
     [
-        (keep(0.0), ("nothing_found",)),
-        (keep(0.005), ("low_coverage",)),
-        (keep(0.99), ("high_coverage", "border_contact")),
+        (keep_share(0.0), ("nothing_found",)),
+        (keep_share(0.005), ("low_coverage",)),
+        (keep_share(0.99), ("high_coverage", "border_contact")),
         (lambda image: left_half(image, score=0.71), ("border_contact", "low_confidence")),
         (
             lambda image: left_half(image, refined="refused"),

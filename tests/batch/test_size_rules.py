@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bgexp.batch.size_rules import STABLE_IOU, handle, shape_issues
+from bgexp.batch.size_rules import STABLE_IOU, find_shape_issues, handle_size
 from bgexp.config.batch import QualityRules
 from bgexp.detect.detections import Detections
 from bgexp.pipeline.cutout import cut_out
@@ -46,23 +46,23 @@ def left_half(image):
     return mask
 
 
-def bright(image):
+def select_bright(image):
     return image[..., 0] > 127
 
 
 def test_nothing_out_of_the_ordinary():
-    remove = Remover(bright)
+    remove = Remover(select_bright)
     image = NOISE[:40, :60]
-    handling = handle(image, [], RULES, remove, "black")
+    handling = handle_size(image, [], RULES, remove, "black")
     assert len(remove.images) == 1
     assert remove.images[0] is image
-    assert np.array_equal(handling.mask, bright(image))
-    assert np.array_equal(handling.cutout, cut_out(image, bright(image)))
+    assert np.array_equal(handling.mask, select_bright(image))
+    assert np.array_equal(handling.cutout, cut_out(image, select_bright(image)))
     assert (handling.handling, handling.stable, handling.refused) == ("", True, False)
     assert handling.timings_ms == {"detect": 1.0}
-    assert handling.checks["coverage"] == bright(image).mean()
+    assert handling.checks["coverage"] == select_bright(image).mean()
     assert handling.checks["confidence"] == pytest.approx(0.8)
-    assert handle(image, [], RULES, Remover(bright, "refused"), "black").refused
+    assert handle_size(image, [], RULES, Remover(select_bright, "refused"), "black").refused
 
 
 @pytest.mark.parametrize(
@@ -79,13 +79,13 @@ def test_nothing_out_of_the_ordinary():
     ],
 )
 def test_shape_issues(size, expected):
-    assert shape_issues(*size, RULES) == expected
+    assert find_shape_issues(*size, RULES) == expected
 
 
 @pytest.mark.parametrize("background", ["black", "white", "transparent"])
 def test_of_a_huge_image_pixels_stay_bit_equal(background):
     remove = Remover(left_half)
-    handling = handle(NOISE, ["huge"], RULES, remove, background)
+    handling = handle_size(NOISE, ["huge"], RULES, remove, background)
     height, width = remove.images[0].shape[:2]
     assert height * width <= 10_000
     assert (height, width) == (77, 129)  # 300 and 500 times the root of 0.01 / 0.15
@@ -100,32 +100,32 @@ def test_of_a_huge_image_pixels_stay_bit_equal(background):
 
 def test_masks_of_huge_images_reach_the_edges():
     whole = Remover(lambda image: np.ones(image.shape[:2], bool))
-    assert handle(NOISE, ["huge"], RULES, whole, "black").mask.all()
+    assert handle_size(NOISE, ["huge"], RULES, whole, "black").mask.all()
     empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
-    assert not handle(NOISE, ["huge"], RULES, empty, "black").mask.any()
+    assert not handle_size(NOISE, ["huge"], RULES, empty, "black").mask.any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (20, 31), (7, 3), (31, 20)])
 def test_a_tiny_image_is_padded_by_its_border(shape):
     image = NOISE[: shape[0], : shape[1]]
-    remove = Remover(bright)
-    handling = handle(image, ["tiny"], RULES, remove, "black")
+    remove = Remover(select_bright)
+    handling = handle_size(image, ["tiny"], RULES, remove, "black")
     [padded] = remove.images
     assert padded.shape == (32, 32, 3)
     up, left = (32 - shape[0]) // 2, (32 - shape[1]) // 2
     outside = ((up, 32 - shape[0] - up), (left, 32 - shape[1] - left), (0, 0))
     assert np.array_equal(padded, np.pad(image, outside, mode="edge"))
-    assert np.array_equal(handling.mask, bright(image))
-    assert np.array_equal(handling.cutout, cut_out(image, bright(image)))
+    assert np.array_equal(handling.mask, select_bright(image))
+    assert np.array_equal(handling.cutout, cut_out(image, select_bright(image)))
     assert handling.handling == "padded to 32x32 pixels"
     assert handling.stable
 
 
 def test_a_tiny_image_is_looked_at_once():
-    remove = Remover(bright)
+    remove = Remover(select_bright)
     assert (
         "twice"
-        not in handle(NOISE[:4, :31], ["tiny", "elongated"], RULES, remove, "black").handling
+        not in handle_size(NOISE[:4, :31], ["tiny", "elongated"], RULES, remove, "black").handling
     )
     assert len(remove.images) == 1
 
@@ -134,36 +134,38 @@ def test_a_tiny_image_is_looked_at_once():
 def test_an_elongated_image_is_looked_at_twice(turned):
     image = NOISE[:10, :80]
     image = image.transpose(1, 0, 2) if turned else image
-    remove = Remover(bright)
-    handling = handle(image, ["elongated"], RULES, remove, "black")
+    remove = Remover(select_bright)
+    handling = handle_size(image, ["elongated"], RULES, remove, "black")
     plain, padded = remove.images
     assert plain is image
     assert sorted(padded.shape[:2]) == [20, 80]
     assert np.array_equal(padded[5:15] if not turned else padded[:, 5:15], image)
-    assert np.array_equal(handling.mask, bright(image))
+    assert np.array_equal(handling.mask, select_bright(image))
     assert handling.handling == "looked at twice, once padded: the masks agree to IoU 1.00"
     assert handling.stable
 
 
 def test_two_looks_that_disagree():
-    def fickle(image):
+    def select_alternately(image):
         mask = np.zeros(image.shape[:2], bool)
         mask[:, : 79 if image.shape[0] == 10 else share] = True
         return mask
 
     for share, stable in ((0, False), (63, False), (64, True), (79, True)):
-        handling = handle(NOISE[:10, :80], ["elongated"], RULES, Remover(fickle), "black")
+        handling = handle_size(
+            NOISE[:10, :80], ["elongated"], RULES, Remover(select_alternately), "black"
+        )
         assert handling.stable == stable
         assert handling.stable == (share / 79 >= STABLE_IOU)
         assert handling.handling.endswith(f"IoU {share / 79:.2f}")
         assert handling.mask.sum() == 10 * 79  # the first look counts
     empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
-    assert handle(NOISE[:10, :80], ["elongated"], RULES, empty, "black").stable
+    assert handle_size(NOISE[:10, :80], ["elongated"], RULES, empty, "black").stable
 
 
 def test_huge_and_elongated():
     remove = Remover(left_half)
-    handling = handle(NOISE[:50], ["huge", "elongated"], RULES, remove, "black")
+    handling = handle_size(NOISE[:50], ["huge", "elongated"], RULES, remove, "black")
     small, padded = remove.images
     assert small.shape == (31, 316, 3)
     assert padded.shape == (79, 316, 3)

@@ -17,12 +17,12 @@ import cv2
 import pandas as pd
 import torch
 
-from bgexp.autotune.candidates import arithmetics
+from bgexp.autotune.candidates import list_arithmetics
 from bgexp.images.decode import load_image
 from bgexp.metrics.overlap import iou
 from bgexp.system.atomic import write_json
-from bgexp.system.hashing import sha256_file
-from bgexp.system.provenance import bgexp_state
+from bgexp.system.hashing import hash_file
+from bgexp.system.provenance import describe_bgexp
 from tests.bench.cases import check_refined, check_work
 from tests.bench.contenders import Naive, load_settings
 from tests.bench.controlled import (
@@ -61,7 +61,7 @@ class Plan:
     copies: int = 6
     batches: int = 2
     arithmetics: tuple[dict[str, str], ...] = field(
-        default_factory=lambda: tuple(arithmetics(torch.device("cpu")))
+        default_factory=lambda: tuple(list_arithmetics(torch.device("cpu")))
     )
     processes: tuple[int, ...] = (1, 2)
     network: dict[str, int] = field(default_factory=dict)
@@ -104,7 +104,7 @@ def measure_batches(folder, plan=PLAN):
         cases = list(_measure_cases(Path(scratch), plan))
     results = json.loads(file.read_text()) if file.exists() else {"schema_version": 1, "cases": []}
     load = describe_machine()["load_average"]
-    results["batch"] = {"machine": machine, "load_average_after": load, "bgexp": bgexp_state()}
+    results["batch"] = {"machine": machine, "load_average_after": load, "bgexp": describe_bgexp()}
     results["cases"] = [case for case in results["cases"] if "beside_s" not in case] + cases
     write_json(file, results)
     return results
@@ -180,7 +180,7 @@ def _load_masks(rows, output, scenes, plan):
     masks = {}
     for name, copies in rows.groupby(rows["path"].map(lambda path: Path(path).name)):
         result = output / copies["output"].iloc[0]
-        if set(copies["output_sha256"]) != {sha256_file(result)}:
+        if set(copies["output_sha256"]) != {hash_file(result)}:
             raise AssertionError(f"{name}: not the same result each time")
         masks[name] = load_image(result).any(axis=2)
     return masks

@@ -9,7 +9,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from bgexp.config.compose import conf_dir
+from bgexp.config.compose import find_conf_dir
 from bgexp.config.detectors import DetectorSettings
 from bgexp.config.stages import Combine, Cutout, Refine
 from bgexp.detect.build import build_detector, find_weights
@@ -21,7 +21,7 @@ from bgexp.system.atomic import write_whole
 from tests.bench import naive
 from tests.bench.controlled import published_weights
 
-REFINES = sorted((p.stem for p in (conf_dir() / "refine").glob("*.yaml")), key="none".__ne__)
+REFINES = sorted((p.stem for p in (find_conf_dir() / "refine").glob("*.yaml")), key="none".__ne__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ class Outcome:
 def load_settings(group, name, **changes):
     """Load the settings of `GROUP=NAME` in conf/, with changes."""
     kind = {"detector": DetectorSettings, "refine": Refine}[group]
-    values = yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text())
+    values = yaml.safe_load((find_conf_dir() / group / f"{name}.yaml").read_text())
     return TypeAdapter(kind).validate_python(values | changes)
 
 
@@ -75,7 +75,7 @@ class Ours:
             "encode": 1000 * (encoded - removed_at),
             "write": 1000 * (written - encoded),
         }
-        boxes = getattr(removed.found, "boxes", None)  # rembg has none
+        boxes = getattr(removed.detector_output, "boxes", None)  # rembg has none
         return Outcome(written - started, removed.mask, removed.unrefined, boxes, stages)
 
 

@@ -16,12 +16,12 @@ from statistics import fmean
 
 import torch
 
-from bgexp.autotune.candidates import arithmetics
+from bgexp.autotune.candidates import list_arithmetics
 from bgexp.batch.findings import describe_pace
 from bgexp.images.decode import load_image
 from bgexp.metrics.overlap import iou
 from bgexp.system.atomic import write_json
-from bgexp.system.provenance import bgexp_state, package_versions
+from bgexp.system.provenance import describe_bgexp, find_package_versions
 from tests.bench.batch import RESNET, ROOT, WEIGHTS
 from tests.bench.contenders import load_settings
 from tests.bench.controlled import SCENE, write_random_weights
@@ -44,7 +44,7 @@ class Plan:
 
     photographs: dict[float, int] = field(default_factory=lambda: {1: 2000, 12: 500})
     arithmetics: tuple[dict[str, str], ...] = field(
-        default_factory=lambda: tuple(arithmetics(torch.device("cuda")))
+        default_factory=lambda: tuple(list_arithmetics(torch.device("cuda")))
     )
     refines: tuple[str, ...] = ("grabcut", "unet")
     device: str = "cuda"
@@ -62,7 +62,11 @@ def measure(folder, plan=None):
     plan, machine = plan or Plan(), describe_machine()
     with tempfile.TemporaryDirectory() as scratch:
         cases = list(_measure_cases(Path(scratch), plan))
-    provenance = {"machine": machine, "versions": package_versions(), "bgexp": bgexp_state()}
+    provenance = {
+        "machine": machine,
+        "versions": find_package_versions(),
+        "bgexp": describe_bgexp(),
+    }
     write_json(folder / "gpu.json", {"schema_version": 1, **provenance, "cases": cases})
     return cases
 

@@ -13,10 +13,10 @@ from time import perf_counter
 
 import torch
 
-from bgexp.autotune.candidates import arithmetics
+from bgexp.autotune.candidates import list_arithmetics
 from bgexp.system.atomic import write_json
-from bgexp.system.peak_memory import peak_memory
-from bgexp.system.provenance import bgexp_state, package_versions
+from bgexp.system.peak_memory import read_peak_memory
+from bgexp.system.provenance import describe_bgexp, find_package_versions
 from tests.bench.cases import (
     REFERENCE,
     build_case,
@@ -57,7 +57,7 @@ class Plan:
     rounds: dict[float, int]
     objects: tuple[int, ...] = (1, 20)
     arithmetics: tuple[dict[str, str], ...] = field(
-        default_factory=lambda: tuple(arithmetics(torch.device("cpu")))
+        default_factory=lambda: tuple(list_arithmetics(torch.device("cpu")))
     )
     limit_s: float = 400
     scenes: int = 3
@@ -81,8 +81,8 @@ def measure(folder, plan=PLAN):
     results = {
         "schema_version": 1,
         "machine": machine,
-        "versions": package_versions(),
-        "bgexp": bgexp_state(),
+        "versions": find_package_versions(),
+        "bgexp": describe_bgexp(),
         "matmul_gflops": measure_matmul_gflops(),
         "dense": dense,
         "seconds": perf_counter() - started,
@@ -198,7 +198,7 @@ def _measure_peak(name, detector, scene):
         refine = "none" if name == "naive" else "grabcut"
         contender.run(scene, refine, scene.file.with_suffix(".png"))
     # Not ru_maxrss: on Linux a new process takes over what its parent had reached.
-    return peak_memory()
+    return read_peak_memory()
 
 
 def _print_round(megapixels, outcomes):

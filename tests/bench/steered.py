@@ -12,13 +12,13 @@ from tests.bench.cases import check_work
 from tests.bench.controlled import PROPOSALS, SCENES, controlled_predictions
 from tests.bench.scenes import read_scene
 
-build = process.processor
+build = process.make_processor
 steering = controlled_predictions()  # a name, as it ends when it is forgotten
 control = steering.__enter__()
 
 
 def steered(*arguments):
-    """Build a worker's function as bgexp's own `processor` does, steered and checked."""
+    """Build a worker's function as bgexp's own `make_processor` does, steered and checked."""
     work, folder = build(*arguments), Path(os.environ[SCENES])
 
     def process_steered(job):
@@ -31,4 +31,4 @@ def steered(*arguments):
     return process_steered
 
 
-process.processor = steered
+process.make_processor = steered

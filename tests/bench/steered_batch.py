@@ -14,6 +14,6 @@ if __name__ == "__main__":
         from bgexp.detect import build as detect
 
         detect.wants_one_process = lambda _device: True  # a processor too, to test the benchmark
-    import_early = workers.preload
-    workers.preload = lambda _module: import_early(module)
+    original_preload = workers.preload
+    workers.preload = lambda _module: original_preload(module)
     sys.exit(cli.main())

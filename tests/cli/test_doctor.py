@@ -54,10 +54,10 @@ def test_torch():
     error = RuntimeError("operator torchvision::nms does not exist\nand more")
     foreign = findings.check_torch(versions, fail(error))
     assert foreign.status == "problem"
-    assert foreign.found.endswith("RuntimeError: operator torchvision::nms does not exist")
+    assert foreign.detail.endswith("RuntimeError: operator torchvision::nms does not exist")
     assert foreign.mend == findings.REINSTALL_TORCH
     missing = findings.check_torch({}, fail(ModuleNotFoundError("No module named 'torch'")))
-    assert missing.found.startswith("not installed: ModuleNotFoundError")
+    assert missing.detail.startswith("not installed: ModuleNotFoundError")
 
 
 @pytest.mark.parametrize("library", ["libGL.so.1", "libglib-2.0.so.0", "libgthread-2.0.so.0"])
@@ -65,7 +65,7 @@ def test_opencv_without_a_system_library(library):
     error = ImportError(f"{library}: cannot open shared object file: No such file or directory")
     finding = findings.check_opencv({"opencv-python": "5.0"}, fail(error))
     assert finding.status == "problem"
-    assert library in finding.found
+    assert library in finding.detail
     assert finding.mend == "apt-get install libgl1 libglib2.0-0 libxcb1"
 
 
@@ -128,7 +128,7 @@ def test_a_crash_keeps_what_was_found_before():
         yield Finding("a", "ok", "fine")
         raise ValueError
 
-    assert findings.guarded("b", check) == [
+    assert findings.run_check("b", check) == [
         Finding("a", "ok", "fine"),
         Finding("b", "problem", "ValueError"),
     ]
@@ -163,14 +163,14 @@ A, B = [0, 0, 10, 10], [50, 50, 90, 90]
 )
 def test_disagreement(boxes, scores, start):
     expected, got = make_detections([A, B], [0.8, 0.8]), make_detections(boxes, scores)
-    text = detection.disagreement(expected, got, 0.5)
+    text = detection.find_disagreement(expected, got, 0.5)
     assert text.startswith(start)
     assert bool(text) == bool(start)
 
 
 def test_another_label_disagrees():
     expected = make_detections([A], [0.8])
-    assert "label 1" in detection.disagreement(
+    assert "label 1" in detection.find_disagreement(
         expected, replace(expected, labels=expected.labels + 1), 0.5
     )
 
@@ -196,7 +196,7 @@ def test_schema(tmp_path):
     path = f"{tmp_path}/a b#.db"
     database = make_database(path, table, "INSERT INTO alembic_version VALUES ('abc')")
     finding = store.check_schema(Path(database), tmp_path)
-    assert (finding.status, finding.found) == ("ok", f"{path}, schema abc")
+    assert (finding.status, finding.detail) == ("ok", f"{path}, schema abc")
     make_database(path, "UPDATE alembic_version SET version_num = 'def'")
     assert store.check_schema(Path(path), tmp_path).mend == "pip install --upgrade mlflow"
 
@@ -226,8 +226,8 @@ def test_a_store_of_an_older_mlflow(tmp_path, monkeypatch):
         f"INSERT INTO alembic_version VALUES ('{revision.name.partition('_')[0]}')",
     )
     monkeypatch.setattr(store, "count_runs", refuse_to_open)
-    (old,) = store.look_at_store(settings_for(tmp_path))
-    assert (old.status, old.found) == ("problem", "tracking.uri: no answer")
+    (old,) = store.check_store(settings_for(tmp_path))
+    assert (old.status, old.detail) == ("problem", "tracking.uri: no answer")
     place = tmp_path / "mlflow.db"
     assert old.mend == f"cp {place} {place}.backup && mlflow db upgrade sqlite:///{place}"
 
@@ -239,7 +239,7 @@ def refuse_to_open(_):
 def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "count_runs", refuse_to_open)
     settings = settings_for(tmp_path, "tracking.uri='https://me:secret@example.org'")
-    assert list(store.look_at_store(settings)) == [
+    assert list(store.check_store(settings)) == [
         Finding(
             "store",
             "problem",
@@ -252,7 +252,7 @@ def test_a_server_that_does_not_answer(tmp_path, monkeypatch):
 def test_the_report(tmp_path, monkeypatch, capsys):
     long = "command " * 40
     results = [Finding("disk", "ok", "[bold]fine"), Finding("weights", "warning", "old", long)]
-    monkeypatch.setattr(doctor, "diagnose", lambda _: results)
+    monkeypatch.setattr(doctor, "run_checks", lambda _: results)
     assert doctor.run_doctor(settings_for(tmp_path)) == 0
     output = capsys.readouterr().out
     assert "[bold]fine" in output
@@ -262,9 +262,9 @@ def test_the_report(tmp_path, monkeypatch, capsys):
 
 
 def test_a_broken_check_does_not_keep_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "look_at_detection", fail(ImportError("libGL.so.1")))
+    monkeypatch.setattr(doctor, "check_detection", fail(ImportError("libGL.so.1")))
     monkeypatch.setattr(doctor, "_run_operator", lambda: None)
-    statuses = {f.name: f.status for f in doctor.diagnose(settings_for(tmp_path / "not" / "yet"))}
+    statuses = {f.name: f.status for f in doctor.run_checks(settings_for(tmp_path / "not" / "yet"))}
     assert statuses["detection"] == "problem"
     assert statuses["store"] == "ok"
     assert {"python", "torch", "opencv", "cpu", "cuda", "disk", "memory"} <= set(statuses)
@@ -273,9 +273,9 @@ def test_a_broken_check_does_not_keep_the_others(tmp_path, monkeypatch):
 
 def test_missing_weights(tmp_path):
     settings = settings_for(tmp_path, f"detector.weights={tmp_path}/no.safetensors").detector
-    (finding,) = detection.look_at_detection(settings)
+    (finding,) = detection.check_detection(settings)
     assert finding.status == "problem"
-    assert finding.found.startswith("detector.weights: no such file")
+    assert finding.detail.startswith("detector.weights: no such file")
     assert finding.mend == "bgexp doctor detector=demo detector.weights=null"
 
 
@@ -307,11 +307,11 @@ def test_a_real_detection(tmp_path):
     save_state(build_demo_model(128).state_dict(), weights, {})
     size = "detector.image_size=128"
     settings = settings_for(tmp_path, f"detector.weights={weights}", size).detector
-    results = list(detection.look_at_detection(settings))
+    results = list(detection.check_detection(settings))
     assert [f.name for f in results][:2] == ["weights", "detection on cpu"]
     assert len(results) == 2 + torch.cuda.device_count()
     assert results[0].status == "ok"
-    assert all("in the sample's cat.jpg" in f.found for f in results[1:])
+    assert all("in the sample's cat.jpg" in f.detail for f in results[1:])
 
 
 @pytest.mark.slow
@@ -320,8 +320,8 @@ def test_a_real_store_and_the_command_that_mends_it(tmp_path):
     settings = settings_for(tmp_path)
     client, experiment = open_store(settings)
     client.create_run(experiment, tags=make_owner_tags() | {"bgexp.pid": "999999999"})
-    opened, runs = store.look_at_store(settings)
+    opened, runs = store.check_store(settings)
     assert opened.status == "ok"
-    assert "1 left RUNNING" in runs.found
+    assert "1 left RUNNING" in runs.detail
     exec(shlex.split(runs.mend)[2], {})
-    assert list(store.look_at_store(settings))[1].status == "ok"
+    assert list(store.check_store(settings))[1].status == "ok"

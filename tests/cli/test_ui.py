@@ -30,9 +30,9 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def settings_for(runs, port, **more):
+def settings_for(runs, port, **extra):
     return UiSettings(
-        runs_dir=runs, tracking=Tracking(**more.pop("tracking", {})), port=port, **more
+        runs_dir=runs, tracking=Tracking(**extra.pop("tracking", {})), port=port, **extra
     )
 
 
@@ -159,13 +159,13 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
 
 
 def log_picture(runs):
-    from bgexp.tracking.active_run import tracked_run
+    from bgexp.tracking.active_run import open_run
 
     common = Common(runs_dir=runs, tracking=Tracking(), seed=0, device="cpu")
     folder = runs / "one"
     folder.mkdir(parents=True)
     (folder / "a.png").write_bytes(PNG)
-    with tracked_run(common, "run", "one", folder) as run:
+    with open_run(common, "run", "one", folder) as run:
         run.log_file(folder / "a.png", "samples")
     return run.run_id
 

@@ -28,19 +28,20 @@ def store(run_cli, fast, tmp_path_factory):
     """A runs folder with a sweep, a run on fewer images, one without truth, one that failed."""
     place = tmp_path_factory.mktemp("compare")
     runs = place / "runs"
-    given = [o for o in fast if not o.startswith(("refine", "dataset"))]
-    given += [f"runs_dir={runs}", "samples=0"]
+    overrides = [o for o in fast if not o.startswith(("refine", "dataset"))]
+    overrides += [f"runs_dir={runs}", "samples=0"]
     sample = place / "images"
     shutil.copytree(SAMPLE / "images", sample)
     # The order of images in a subset is by the seed, so that a smaller one is part of a larger.
-    assert run_cli("run", *given, "refine=none", "dataset.subset=2") == 0
+    assert run_cli("run", *overrides, "refine=none", "dataset.subset=2") == 0
     assert run_cli(
-        "run", *given, "refine=none", "dataset=folder", f"dataset.root={sample}", "dataset.subset=4"
+        "run", *overrides, "refine=none", "dataset=folder", f"dataset.root={sample}",
+        "dataset.subset=4"
     ) == 0  # fmt: skip
-    assert run_cli("run", "-m", *given, "refine=none,grabcut", "dataset.subset=4") == 0
+    assert run_cli("run", "-m", *overrides, "refine=none,grabcut", "dataset.subset=4") == 0
     settings = TrackedSettings(runs_dir=runs, tracking=Tracking())
-    found = find_runs(settings, [], None)[::-1]  # the oldest first
-    small, blind, none, grabcut = found
+    stored_runs = find_runs(settings, [], None)[::-1]  # the oldest first
+    small, blind, none, grabcut = stored_runs
     return SimpleNamespace(
         runs_dir=runs, small=small, blind=blind, none=none, grabcut=grabcut, settings=settings
     )
@@ -88,12 +89,12 @@ def test_the_last_sweep(compare, store):
 
 
 def test_the_numbers_are_those_of_the_rows(document, store):
-    found = document(store.none.run_id, store.grabcut.run_id)
-    assert found == json.loads((latest(store) / "compare.json").read_text())
-    assert found["baseline"] == store.none.run_id
+    content = document(store.none.run_id, store.grabcut.run_id)
+    assert content == json.loads((latest(store) / "compare.json").read_text())
+    assert content["baseline"] == store.none.run_id
     before, after = (run.rows.set_index("path")["iou"] for run in (store.none, store.grabcut))
     changes = (after - before).to_numpy()
-    [none, grabcut] = found["runs"]
+    [none, grabcut] = content["runs"]
     assert (none["settings"], grabcut["settings"]) == ({"refine": "none"}, {"refine": "grabcut"})
     against = grabcut["against_baseline"]
     assert none["against_baseline"] is None
@@ -107,35 +108,35 @@ def test_the_numbers_are_those_of_the_rows(document, store):
     assert (against["low"], against["high"]) == pytest.approx(tuple(theirs), abs=0.2 * half)
     times = store.none.rows.filter(regex="^ms").sum(axis=1).mean() / 1000
     assert none["seconds_per_image"] == pytest.approx(times)
-    assert any(run["on_front"] for run in found["runs"])
+    assert any(run["on_front"] for run in content["runs"])
     assert grabcut["metrics"]["mae"] == pytest.approx(store.grabcut.rows["mae"].mean())
-    [effect] = found["settings"]
+    [effect] = content["settings"]
     assert effect["key"] == "refine"
-    assert sum(one["images"] for one in found["categories"].values()) == 4
+    assert sum(category["images"] for category in content["categories"].values()) == 4
 
 
 def test_a_baseline_may_be_named(document, store):
-    found = document("last", f"baseline={store.grabcut.run_id[:10]}")
-    assert found["baseline"] == store.grabcut.run_id
-    assert [run["run_id"] for run in found["runs"]] == [store.none.run_id, store.grabcut.run_id]
+    content = document("last", f"baseline={store.grabcut.run_id[:10]}")
+    assert content["baseline"] == store.grabcut.run_id
+    assert [run["run_id"] for run in content["runs"]] == [store.none.run_id, store.grabcut.run_id]
     there = document("last")["runs"][1]["against_baseline"]["change"]
-    assert found["runs"][0]["against_baseline"]["change"] == pytest.approx(-there)
+    assert content["runs"][0]["against_baseline"]["change"] == pytest.approx(-there)
     beside = document(store.grabcut.run_id, f"baseline={store.none.run_id}")
     assert [run["run_id"] for run in beside["runs"]] == [store.none.run_id, store.grabcut.run_id]
 
 
 def test_over_different_images_it_is_reduced_and_says_so(compare, document, store):
-    found = document(store.small.run_id, store.grabcut.run_id)
-    assert found["images"]["compared"] == 2
-    assert found["images"]["of"] == {store.small.run_id: 2, store.grabcut.run_id: 4}
-    assert found["runs"][1]["counts"]["total"] == 2
+    content = document(store.small.run_id, store.grabcut.run_id)
+    assert content["images"]["compared"] == 2
+    assert content["images"]["of"] == {store.small.run_id: 2, store.grabcut.run_id: 4}
+    assert content["runs"][1]["counts"]["total"] == 2
     out = " ".join(compare(store.small.run_id, store.grabcut.run_id)[1].split())
     assert "Compared on the 2 images that all have" in out
 
 
 def test_agreement_is_never_called_a_score(document, compare, store):
-    found = document(store.blind.run_id, f"reference={store.grabcut.run_id}")
-    [run] = found["runs"]
+    content = document(store.blind.run_id, f"reference={store.grabcut.run_id}")
+    [run] = content["runs"]
     assert run["metrics"] == {}
     assert set(run["agreement"]) == {"iou", "boundary_iou", "dice"}
     assert run["agreement"]["iou"]["n_scored"] + run["agreement"]["iou"]["n_undefined"] == 4
@@ -162,7 +163,7 @@ def test_only_json_on_standard_output(store, tmp_path):
         f"reference={store.none.run_id}",
         "--json",
     ]
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "bgexp.cli.main", "compare", *words],
         capture_output=True,
         text=True,
@@ -170,14 +171,14 @@ def test_only_json_on_standard_output(store, tmp_path):
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         check=False,
     )
-    assert found.returncode == 0, found.stderr
-    document = json.loads(found.stdout, parse_constant=pytest.fail)
+    assert process.returncode == 0, process.stderr
+    document = json.loads(process.stdout, parse_constant=pytest.fail)
     assert document["command"] == "compare"
-    assert "agreement: 1 of 1" in found.stderr
+    assert "agreement: 1 of 1" in process.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["{small}"], "two finished runs are needed, 1 is meant"),
         (["last", "baseline=nobody"], "baseline: nobody: no such run"),
@@ -187,12 +188,12 @@ def test_only_json_on_standard_output(store, tmp_path):
         (["last", "reference=nobody"], "reference: nobody: no such run"),
     ],
 )
-def test_a_mistake_is_one_line(compare, store, words, said):
+def test_a_mistake_is_one_line(compare, store, words, message):
     words = [word.format(small=store.small.run_id) for word in words]
     code, out, err = compare(*words)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
-    assert said in err
+    assert message in err
 
 
 def test_json_is_for_compare_only(bgexp_cli):
@@ -230,7 +231,7 @@ def test_what_did_not_finish_is_left_out_and_named(compare, store):
 
 
 def test_settings_that_differ(store):
-    from bgexp.compare.differences import cautions, find_differing_settings
+    from bgexp.compare.differences import find_cautions, find_differing_settings
 
     assert find_differing_settings([store.none, store.grabcut]) == [
         ["refine=none"],
@@ -240,7 +241,7 @@ def test_settings_that_differ(store):
         [],
         [],
     ]  # the images are told elsewhere
-    assert cautions([store.none, store.grabcut]) == []
+    assert find_cautions([store.none, store.grabcut]) == []
 
 
 def test_votes_that_were_logged_come_along(compare, document, store, tmp_path):
@@ -251,10 +252,10 @@ def test_votes_that_were_logged_come_along(compare, document, store, tmp_path):
     ]
     review = Review(review="0" * 32, runs={none: "none", grabcut: "grabcut"}, pairs=())
     log_votes(votes, review, store.settings, tmp_path)
-    found = document("last")["win_rates"]
-    assert found["votes"] == 9
-    against = found["runs"][1]["against_baseline"]
+    content = document("last")["win_rates"]
+    assert content["votes"] == 9
+    against = content["runs"][1]["against_baseline"]
     assert (against["wins"], against["rate"], against["decided"]) == (9, 1, True)
-    assert found["runs"][0]["against_baseline"] is None
+    assert content["runs"][0]["against_baseline"] is None
     assert "Win rates of 9 votes" in compare("last")[1]
     assert document(none, store.small.run_id)["win_rates"] is None  # no vote on these two

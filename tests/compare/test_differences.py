@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from bgexp.compare.differences import cautions, find_differing_settings
+from bgexp.compare.differences import find_cautions, find_differing_settings
 from bgexp.tracking.run_folder import RunFolder
 
 
@@ -29,15 +29,15 @@ def run(tmp_path):
     return make
 
 
-def settings(threshold=0.5, refine=None, **more):
+def settings(threshold=0.5, refine=None, **extra):
     detector = {"name": "demo", "score_threshold": threshold, "score_floor": threshold}
-    return {"seed": 0, "detector": detector, "refine": refine or {"name": "none"}, **more}
+    return {"seed": 0, "detector": detector, "refine": refine or {"name": "none"}, **extra}
 
 
 def test_only_what_differs_and_matters(run):
-    one = run(settings(runs_dir="/a", samples=3, dataset={"name": "sample", "subset": 4}))
+    first = run(settings(runs_dir="/a", samples=3, dataset={"name": "sample", "subset": 4}))
     other = run(settings(0.7, runs_dir="/b", samples=6, dataset={"name": "sample", "subset": 8}))
-    assert find_differing_settings([one, other]) == [
+    assert find_differing_settings([first, other]) == [
         ["detector.score_threshold=0.5"],
         ["detector.score_threshold=0.7"],
     ]
@@ -68,8 +68,8 @@ def test_weights_are_told_apart_by_their_hash(run):
 
 
 def test_what_else_may_be_taken_for_an_effect(run):
-    assert cautions([run(), run()]) == []
-    [code, device] = cautions([run(), run(code="c2", device="a GPU")])
+    assert find_cautions([run(), run()]) == []
+    [code, device] = find_cautions([run(), run(code="c2", device="a GPU")])
     assert "different versions of bgexp's code" in code
     assert device.endswith("different devices: a CPU, a GPU")
 

@@ -10,8 +10,8 @@ import pytest
 
 from bgexp.compare.common_images import match_images
 from bgexp.compare.comparison import compare_variants
-from bgexp.compare.forest_plot import WIDE, Interval, forest
-from bgexp.compare.heat_map import MAX_CATEGORIES, heat_map
+from bgexp.compare.forest_plot import WIDE, Interval, lay_out_forest
+from bgexp.compare.heat_map import MAX_CATEGORIES, build_heat_map
 from bgexp.compare.page import render_compare
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.win_rate import Vote
@@ -21,7 +21,7 @@ SETTINGS = {"runs": ["last"], "metric": "iou"}
 
 
 @pytest.fixture(scope="session")
-def compared(run_parts):
+def make_comparison(run_parts):
     """Four runs, two settings with two values each."""
 
     def make(truth=True, names=None, n=28, metric="iou", word="", categories=None):
@@ -33,8 +33,8 @@ def compared(run_parts):
             rows["check.coverage"] *= 0.7 + 0.1 * place
             if categories is not None:
                 rows["category"] = [f"{word}c{n % categories}" for n in range(len(rows))]
-            given = (f"refine{word}={'ab'[place // 2]}{word}", f"a.score={place % 2}")
-            jobs.append(RunResult(f"{word}run {place}", given, summary, rows))
+            overrides = (f"refine{word}={'ab'[place // 2]}{word}", f"a.score={place % 2}")
+            jobs.append(RunResult(f"{word}run {place}", overrides, summary, rows))
         return compare_variants(match_images(jobs), f"{word}run 0", metric)
 
     return make
@@ -48,8 +48,8 @@ def pictures(comparison, count=2):
     }
 
 
-def test_a_comparison_with_truth(compared, parse):
-    made = compared()
+def test_a_comparison_with_truth(make_comparison, parse):
+    made = make_comparison()
     when = datetime(2026, 11, 23, 9, 5, tzinfo=UTC)
     pages = {"run 1": "../../run/x/report.html"}
     page = parse(render_compare(made, SETTINGS, pictures(made), when, pages, {"c.json": "c.json"}))
@@ -58,7 +58,7 @@ def test_a_comparison_with_truth(compared, parse):
     assert "4 runs on 28 images" in page.text
     assert "run 3 is better than run 0" in page.text
     assert "2026-11-23 09:05" in page.text
-    links = [one["href"] for one in page.all("a") if "report.html" in one["href"]]
+    links = [tag["href"] for tag in page.all("a") if "report.html" in tag["href"]]
     assert links == ["../../run/x/report.html"]
     assert len(page.all("circle")) == 3 + 4  # the forest, and quality against time
     assert len(page.all("polyline")) == 1
@@ -66,8 +66,8 @@ def test_a_comparison_with_truth(compared, parse):
     assert "nan" not in page.text
 
 
-def test_a_comparison_without_truth(compared, parse):
-    made = compared(truth=False)
+def test_a_comparison_without_truth(make_comparison, parse):
+    made = make_comparison(truth=False)
     page = parse(render_compare(made, SETTINGS, pictures(made)))
     assert "they warn, they never choose" in page.text
     assert "bgexp review" in page.text
@@ -76,14 +76,14 @@ def test_a_comparison_without_truth(compared, parse):
     assert "nan" not in page.text
 
 
-def test_votes_and_agreement(compared, parse):
-    made = compared()
+def test_votes_and_agreement(make_comparison, parse):
+    made = make_comparison()
     ids = [variant.run_id for variant in made.variants]
     votes = [
         Vote(image=f"{n}", left=ids[1], right=ids[0], choice="left", judge="j") for n in range(12)
     ]
     agreed = {key: aggregate([0.5, 0.75, math.nan]) for key in ("iou", "boundary_iou", "dice")}
-    variants = [dataclasses.replace(one, agreement=agreed) for one in made.variants[:2]]
+    variants = [dataclasses.replace(base, agreement=agreed) for base in made.variants[:2]]
     made = dataclasses.replace(
         made, votes=votes, reference="teacher (12ab)", variants=[*variants, *made.variants[2:]]
     )
@@ -97,84 +97,84 @@ def test_votes_and_agreement(compared, parse):
 
 
 @pytest.mark.parametrize("categories", [1, 3, 28])
-def test_the_map_of_categories(compared, parse, categories):
-    made = compared(categories=categories)
-    found = heat_map(made)
+def test_the_map_of_categories(make_comparison, parse, categories):
+    made = make_comparison(categories=categories)
+    heat_map = build_heat_map(made)
     if categories == 1:
-        assert found is None
+        assert heat_map is None
         assert "categories" not in parse(render_compare(made, SETTINGS)).places
         return
-    assert len(found.rows) == categories if categories < 28 else len(found.rows) > 20
-    assert found.columns == ["1", "2", "3"]
-    changes = np.array([[cell.value for cell in cells] for _, _, cells in found.rows])
+    assert len(heat_map.rows) == categories if categories < 28 else len(heat_map.rows) > 20
+    assert heat_map.columns == ["1", "2", "3"]
+    changes = np.array([[cell.value for cell in cells] for _, _, cells in heat_map.rows])
     assert (np.diff(np.abs(changes).max(axis=1)) <= 0).all()
-    for _, count, cells in found.rows:
+    for _, count, cells in heat_map.rows:
         assert 1 <= count <= 10
         for cell in cells:
             assert (cell.tone == "") == (abs(cell.value) < 0.005)
             assert cell.tone.startswith("better" if cell.value >= 0.005 else "")
 
 
-def test_the_map_is_cut_off_and_says_so(compared, parse):
-    made = compared(n=60, categories=60)
-    found = heat_map(made)
-    assert len(found.rows) == MAX_CATEGORIES
-    assert found.more > 0
+def test_the_map_is_cut_off_and_says_so(make_comparison, parse):
+    made = make_comparison(n=60, categories=60)
+    heat_map = build_heat_map(made)
+    assert len(heat_map.rows) == MAX_CATEGORIES
+    assert heat_map.n_hidden > 0
     text = parse(render_compare(made, SETTINGS)).text
     assert "; the 30 that differ most" in text
-    assert f"and {found.more} more, see compare.json" in text
+    assert f"and {heat_map.n_hidden} more, see compare.json" in text
 
 
-def test_where_lower_is_better_colours_and_words_turn(compared, parse):
-    made = compared(metric="mae")
+def test_where_lower_is_better_colours_and_words_turn(make_comparison, parse):
+    made = make_comparison(metric="mae")
     for job, step in zip(made.runs, range(4), strict=True):
         job.rows["mae"] = job.rows["mae"] + 0.03 * step
     made = compare_variants(made.matched, "run 0", "mae")
-    tones = {cell.tone for _, _, cells in heat_map(made).rows for cell in cells}
+    tones = {cell.tone for _, _, cells in build_heat_map(made).rows for cell in cells}
     assert {tone.partition("-")[0] for tone in tones} == {"worse"}
     text = parse(render_compare(made, SETTINGS)).text
     assert "Down is better, left is faster." in text
     assert "lower is better" in text
 
 
-def test_hostile_names_are_text(compared, parse):
+def test_hostile_names_are_text(make_comparison, parse):
     def page(word):
-        made = compared(names=f"{{:04}}{word}".format, word=word, categories=3)
+        made = make_comparison(names=f"{{:04}}{word}".format, word=word, categories=3)
         made = dataclasses.replace(made, left_out={word: word}, reference=word)
         return parse(render_compare(made, {word: word}, pictures(made), links={word: word}))
 
     plain = page("harmless")
     for word in ("<img src=x onerror=alert(1)>", '"><script>alert(2)</script>', "javascript:x"):
         hostile = page(word)
-        assert [one for one in hostile.skeleton if one[0] != "text"] == [
-            one for one in plain.skeleton if one[0] != "text"
+        assert [node for node in hostile.skeleton if node[0] != "text"] == [
+            node for node in plain.skeleton if node[0] != "text"
         ]
         assert hostile.inside == plain.inside
-        for one in hostile.all("a"):
-            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", one["href"])
+        for node in hostile.all("a"):
+            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", node["href"])
 
 
 # -- the forest ----------------------------------------------------------------------------------
 
 
 def test_a_forest_by_hand():
-    found = forest(
+    forest = lay_out_forest(
         [
             Interval("a", 0.5, 0.0, 1.0, "better", "a"),
             Interval("b", -1.0, math.nan, math.nan, "", "b"),
             Interval("c", math.nan, math.nan, math.nan, "", "c"),
         ]
     )
-    a, b = found.rows  # the axis goes from -1 to 1, with a margin of 12
-    assert found.zero == WIDE / 2
+    a, b = forest.rows  # the axis goes from -1 to 1, with a margin of 12
+    assert forest.zero == WIDE / 2
     assert a.line == (WIDE / 2, WIDE - 12)
     assert a.dot == pytest.approx(12 + 0.75 * (WIDE - 24))
     assert (b.dot, b.line) == (12, None)
-    assert a.y < b.y < found.floor < found.height
-    assert forest([]).rows == []
+    assert a.y < b.y < forest.floor < forest.height
+    assert lay_out_forest([]).rows == []
 
 
 def test_a_forest_of_no_change_has_an_axis():
-    found = forest([Interval("a", 0.0, 0.0, 0.0, "", "")])
-    assert found.rows[0].dot == found.zero == WIDE / 2
-    assert len(found.ticks) >= 2
+    forest = lay_out_forest([Interval("a", 0.0, 0.0, 0.0, "", "")])
+    assert forest.rows[0].dot == forest.zero == WIDE / 2
+    assert len(forest.ticks) >= 2

@@ -10,7 +10,7 @@ from bgexp.datasets import read as dataset
 from bgexp.datasets.coco import read_coco
 from bgexp.datasets.load import load_item
 from bgexp.images.decode import ImageError
-from bgexp.system.hashing import sha256_bytes
+from bgexp.system.hashing import hash_bytes
 from tests.datasets.coco_files import (
     CATEGORIES,
     delete_key,
@@ -36,7 +36,7 @@ def test_images_and_their_truth(tmp_path):
         ("c/empty.png", "c"),
     ]
     assert all(item.file == tmp_path / "images" / item.path for item in data.items)
-    assert all(item.sha256 == sha256_bytes(item.file.read_bytes()) for item in data.items)
+    assert all(item.sha256 == hash_bytes(item.file.read_bytes()) for item in data.items)
     assert all(item.mask is None for item in data.items)
     assert draw_truths(data) == {
         # The crowd is the last column: it is no background.
@@ -121,7 +121,7 @@ def test_what_is_no_file_is_never_opened(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "c" / "b.png").mkdir()
     hashed_names = []
-    monkeypatch.setattr(dataset, "sha256_file", lambda path: hashed_names.append(path.name) or "x")
+    monkeypatch.setattr(dataset, "hash_file", lambda path: hashed_names.append(path.name) or "x")
     data = read_images(tmp_path)
     assert [item.sha256 for item in data.items] == ["", "", "x"]
     assert hashed_names == ["empty.png"]

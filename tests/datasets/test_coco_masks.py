@@ -11,7 +11,7 @@ from pycocotools import mask as cocomask
 from pycocotools.coco import COCO
 
 from bgexp.datasets.coco import Annotation, CocoImage
-from bgexp.datasets.coco_masks import encoded_masks, encoded_runs, truth_mask
+from bgexp.datasets.coco_masks import decode_truth, encode_masks, encode_runs
 from bgexp.images.decode import ImageError
 
 H, W = 40, 50
@@ -26,8 +26,8 @@ def make_image(*segmentations, height=H, width=W):
     return CocoImage(1, height, width, annotations, {1: "thing"})
 
 
-def decode_truth(*segmentations, height=H, width=W):
-    return truth_mask(make_image(*segmentations, height=height, width=width), (height, width))
+def decode(*segmentations, height=H, width=W):
+    return decode_truth(make_image(*segmentations, height=height, width=width), (height, width))
 
 
 def count_runs(mask):
@@ -55,7 +55,7 @@ def list_runs(mask):
 
 def test_a_polygon_by_hand():
     """Take corners between pixels: 1, 1 to 4, 3 covers columns 1 to 3 of rows 1 and 2."""
-    mask = decode_truth([[1, 1, 4, 1, 4, 3, 1, 3]], height=4, width=6)
+    mask = decode([[1, 1, 4, 1, 4, 3, 1, 3]], height=4, width=6)
     assert mask.dtype == bool
     assert mask.flags.c_contiguous
     assert np.argwhere(mask).tolist() == [[1, 1], [1, 2], [1, 3], [2, 1], [2, 2], [2, 3]]
@@ -65,23 +65,21 @@ def test_runs_by_hand():
     """Run down the columns of 2x3: one off, two on, three off. As text: 48 + 1, 2, 3."""
     expected = [[False, True, False], [True, False, False]]
     for counts in ([1, 2, 3], "123", [1, 2, 3, 0], [0, 0, 1, 1, 0, 1, 3]):
-        assert (
-            decode_truth({"size": [2, 3], "counts": counts}, height=2, width=3).tolist() == expected
-        )
+        assert decode({"size": [2, 3], "counts": counts}, height=2, width=3).tolist() == expected
 
 
 @given(MASKS)
 def test_runs_of_both_kinds_give_the_mask_back(mask):
     height, width = mask.shape
     for runs in (compress(mask), list_runs(mask)):
-        assert np.array_equal(decode_truth(runs, height=height, width=width), mask)
+        assert np.array_equal(decode(runs, height=height, width=width), mask)
 
 
 @given(st.lists(arrays(bool, (7, 9)), min_size=1, max_size=4), st.data())
 def test_the_truth_is_the_union(masks, data):
     kinds = [data.draw(st.sampled_from([compress, list_runs])) for _ in masks]
     runs = [kind(mask) for kind, mask in zip(kinds, masks, strict=True)]
-    assert np.array_equal(decode_truth(*runs, height=7, width=9), np.any(masks, axis=0))
+    assert np.array_equal(decode(*runs, height=7, width=9), np.any(masks, axis=0))
 
 
 def test_runs_of_no_length_are_as_if_they_were_not_there():
@@ -90,13 +88,13 @@ def test_runs_of_no_length_are_as_if_they_were_not_there():
     empty_mask = np.zeros((9, 7), bool)
     counts = [part for count in count_runs(mask) for part in (count, 0, 0)]
     runs = {"size": [9, 7], "counts": counts}
-    assert np.array_equal(decode_truth(runs, list_runs(empty_mask), height=9, width=7), mask)
+    assert np.array_equal(decode(runs, list_runs(empty_mask), height=9, width=7), mask)
 
 
 def test_large_runs_as_text():
     mask = np.zeros((3000, 4000), bool)
     mask[100:2900, 50:3900] = np.random.default_rng(0).random((2800, 3850)) > 0.001
-    assert np.array_equal(decode_truth(compress(mask), height=3000, width=4000), mask)
+    assert np.array_equal(decode(compress(mask), height=3000, width=4000), mask)
 
 
 POLYGON = st.lists(st.floats(-20, 70), min_size=6, max_size=24).filter(
@@ -109,14 +107,14 @@ def test_polygons_are_those_of_pycocotools(polygons):
     coco = COCO()
     coco.imgs = {1: {"height": H, "width": W}}
     runs = coco.annToRLE({"image_id": 1, "segmentation": polygons})
-    (ours,) = encoded_masks(make_image(polygons), (H, W))
+    (ours,) = encode_masks(make_image(polygons), (H, W))
     assert ours == runs
-    assert decode_truth(polygons).sum() == cocomask.area(runs)
+    assert decode(polygons).sum() == cocomask.area(runs)
 
 
 def test_without_annotations_nothing_is_foreground():
-    assert not decode_truth().any()
-    assert decode_truth().shape == (H, W)
+    assert not decode().any()
+    assert decode().shape == (H, W)
 
 
 @given(MASKS, st.lists(st.integers(0, 150)))
@@ -124,7 +122,7 @@ def test_changes_that_are_named_twice_are_none(mask, twice):
     height, width = mask.shape
     changes = np.cumsum(count_runs(mask))  # the last is the end
     positions = np.sort(np.concatenate([changes, twice, twice]).astype(np.int64))
-    assert encoded_runs(positions, (height, width)) == cocomask.encode(
+    assert encode_runs(positions, (height, width)) == cocomask.encode(
         np.asfortranarray(mask, np.uint8)
     )
 
@@ -201,13 +199,13 @@ BAD = [
 def test_masks_that_make_no_sense(segmentation, reason):
     good = [[1, 1, 4, 1, 4, 3, 1, 3]]
     with pytest.raises(ImageError) as caught:
-        decode_truth(good, segmentation)
+        decode(good, segmentation)
     assert str(caught.value) == f"its annotation 2: {reason}"
 
 
 def test_ragged_runs_are_one_line():
     with pytest.raises(ImageError, match=r"^its annotation 1: .{9,200}$"):
-        decode_truth(make_runs([[1], [2, 3]]))
+        decode(make_runs([[1], [2, 3]]))
 
 
 def test_absurd_masks_take_neither_time_nor_memory():
@@ -220,12 +218,12 @@ def test_absurd_masks_take_neither_time_nor_memory():
         make_runs("o9" * 9),
     ):
         with pytest.raises(ImageError):
-            decode_truth(absurd)
+            decode(absurd)
     huge = make_image(make_runs([10**18], (10**9, 10**9)), height=10**9, width=10**9)
     with pytest.raises(
         ImageError, match=r"^its annotations are of 1000000000x1000000000 pixels, t"
     ):
-        truth_mask(huge, (H, W))
+        decode_truth(huge, (H, W))
     assert time.process_time() - start < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
 
@@ -243,7 +241,7 @@ RUNS = st.fixed_dictionaries(
 @given(JSON | RUNS)
 def test_whatever_stands_for_a_mask_there_is_a_mask_or_a_reason(segmentation):
     try:
-        outcome = decode_truth(segmentation, height=5, width=4)
+        outcome = decode(segmentation, height=5, width=4)
     except ImageError as error:
         outcome = str(error)
     assert outcome.isprintable() if isinstance(outcome, str) else outcome.shape == (5, 4)
@@ -252,4 +250,4 @@ def test_whatever_stands_for_a_mask_there_is_a_mask_or_a_reason(segmentation):
 def test_annotations_of_another_size():
     expected = "its annotations are of 50x40 pixels, the upright image 40x50"
     with pytest.raises(ImageError, match=f"^{expected}$"):
-        truth_mask(make_image(), (W, H))
+        decode_truth(make_image(), (W, H))

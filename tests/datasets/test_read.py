@@ -12,8 +12,8 @@ from bgexp.config.datasets import Folder, Pairs, Sample
 from bgexp.datasets import read as dataset
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
-from bgexp.system.hashing import sha256_bytes
-from bgexp.system.listing import escaped
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.listing import escape_path
 
 
 def make_files(root, *names):
@@ -69,7 +69,7 @@ def test_folder(tmp_path):
     assert [item.category for item in data.items] == ["Z", "a/b", "a", "."]
     assert [item.file.relative_to(tmp_path).as_posix() for item in data.items] == list_paths(data)
     assert [item.sha256 for item in data.items] == [
-        sha256_bytes(p.encode()) for p in list_paths(data)
+        hash_bytes(p.encode()) for p in list_paths(data)
     ]
     assert {(item.mask, item.mask_sha256) for item in data.items} == {(None, None)}
     assert (data.n_population, data.n_with_truth) == (4, 0)
@@ -135,7 +135,7 @@ def test_an_unreadable_file_is_an_item(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied")
         return "good"
 
-    monkeypatch.setattr(dataset, "sha256_file", sha256_file)
+    monkeypatch.setattr(dataset, "hash_file", sha256_file)
     data = read_pairs(tmp_path)
     assert [(i.sha256, i.mask_sha256) for i in data.items] == [("", "good"), ("good", "")]
     assert data.n_with_truth == 2
@@ -192,7 +192,7 @@ def test_pairs(tmp_path):
     assert (data.name, data.n_population, data.n_with_truth) == ("pairs", 4, 3)
     hashes = [item.mask_sha256 for item in data.items]
     names = ("a.png", "c/a.jpg.png", "c/b.gif")
-    assert hashes == [*(sha256_bytes(f"masks/{name}".encode()) for name in names), None]
+    assert hashes == [*(hash_bytes(f"masks/{name}".encode()) for name in names), None]
 
 
 def test_png_goes_before_other_masks(tmp_path):
@@ -304,7 +304,7 @@ def test_a_subset_of_the_sample():
 def test_a_subset_hashes_only_what_it_chose(tmp_path, monkeypatch):
     make_files(tmp_path, *(f"{name}/{n}.jpg" for name in "ab" for n in range(5)))
     hashed = []
-    monkeypatch.setattr(dataset, "sha256_file", lambda path: hashed.append(path) or "x")
+    monkeypatch.setattr(dataset, "hash_file", lambda path: hashed.append(path) or "x")
     data = read_folder(tmp_path, subset=4, seed=3)
     assert sorted(hashed) == [item.file for item in data.items]
     assert (len(data.items), data.n_population) == (4, 10)
@@ -321,7 +321,7 @@ def test_a_file_is_hashed_once_until_it_changes(tmp_path, monkeypatch):
     make_files(tmp_path, "a.jpg", "b.jpg")
     hashed = []
     monkeypatch.setattr(
-        dataset, "sha256_file", lambda path: hashed.append(path.name) or sha256_bytes(b"x")
+        dataset, "hash_file", lambda path: hashed.append(path.name) or hash_bytes(b"x")
     )
     for _ in range(3):
         read_folder(tmp_path)
@@ -353,5 +353,5 @@ def test_the_digest_is_of_content_and_names(tmp_path):
 @given(st.binary(max_size=20).filter(lambda name: not {0} & set(name)))
 def test_escaped_can_be_shown_and_stored(name):
     path = os.fsdecode(name)
-    assert escaped(path).encode().decode() == escaped(path)
-    assert escaped(escaped(path)) == escaped(path)
+    assert escape_path(path).encode().decode() == escape_path(path)
+    assert escape_path(escape_path(path)) == escape_path(path)

@@ -7,10 +7,10 @@ from torchvision.ops import FrozenBatchNorm2d
 from bgexp.detect.backbone import (
     FROZEN_BLOCKS,
     FoldedSequential,
+    build_mobilenet_blocks,
     fold_norms,
     freeze_norms,
     load_imagenet,
-    mobilenet_blocks,
 )
 
 
@@ -32,7 +32,7 @@ def plain():
 
 
 def test_the_folded_blocks_compute_what_torchvisions_mobilenet_does(plain):
-    blocks = mobilenet_blocks(17)
+    blocks = build_mobilenet_blocks(17)
     load_imagenet(blocks, plain.state_dict())
     x = y = torch.rand(2, 3, 96, 128)
     with torch.inference_mode():
@@ -55,7 +55,8 @@ def test_gradients_reach_weights_through_the_fold():
 
 def test_the_first_blocks_are_not_trained():
     is_trained = [
-        any(weight.requires_grad for weight in block.parameters()) for block in mobilenet_blocks(9)
+        any(weight.requires_grad for weight in block.parameters())
+        for block in build_mobilenet_blocks(9)
     ]
     assert is_trained == [False] * FROZEN_BLOCKS + [True] * (10 - FROZEN_BLOCKS)
 
@@ -73,7 +74,7 @@ def test_imagenets_weights_of_a_resnet_without_its_head():
 
 def test_imagenets_weights_of_another_network(plain):
     with pytest.raises(KeyError):
-        load_imagenet(mobilenet_blocks(17), resnet18().state_dict())
+        load_imagenet(build_mobilenet_blocks(17), resnet18().state_dict())
     with pytest.raises(KeyError):
         load_imagenet(resnet18(), plain.state_dict())
 

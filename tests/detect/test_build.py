@@ -10,7 +10,7 @@ from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.transforms.functional import to_tensor
 
 from bgexp.config.detectors import Demo
-from bgexp.detect.build import COCO, SAMPLE, build_detector, class_names, find_weights
+from bgexp.detect.build import COCO, SAMPLE, build_detector, find_weights, list_class_names
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256
 from bgexp.detect.detections import Selection
 from bgexp.detect.weights import read_state, save_state
@@ -48,7 +48,7 @@ def test_labels_by_name_and_number(resnet_settings, resnet_file):
     changes = {"weights": str(resnet_file), "labels": ("person", 18, "toothbrush")}
     detector = build_detector(resnet_settings.model_copy(update=changes), CPU)
     assert detector.selection == Selection(0.2, labels=frozenset({1, 18, 90}))
-    assert class_names(resnet_settings)[18] == "dog"
+    assert list_class_names(resnet_settings)[18] == "dog"
 
 
 @pytest.mark.parametrize(

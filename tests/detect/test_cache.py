@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.config.detectors import Demo, MaskRcnnResnet50Fpn
-from bgexp.detect.build import build_detector, cached_detector
+from bgexp.detect.build import build_cached_detector, build_detector
 from bgexp.detect.cache import CachedDetector, DetectionCache, Entry
 from bgexp.detect.detections import Detections, Selection
 from bgexp.detect.weights import Weights, save_state
@@ -41,7 +41,7 @@ def make_detections(seed=0, n=5):
     )
 
 
-def equal(first, second):
+def is_equal(first, second):
     return all(np.array_equal(a, b) for a, b in zip(astuple(first), astuple(second), strict=True))
 
 
@@ -49,7 +49,7 @@ def files(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-class Counting:
+class CountingDetector:
     """A detector that counts its calls."""
 
     def __init__(self, floor=0.0):
@@ -81,7 +81,7 @@ def test_what_goes_in_comes_out(tmp_path_factory, seed, n, floor, milliseconds):
     detections = select_detections(make_detections(seed, n), Selection(floor))
     cache.put(KEY, floor, Entry(detections, milliseconds))
     entry = cache.get(KEY, floor)
-    assert equal(entry.found, detections)
+    assert is_equal(entry.output, detections)
     assert entry.network_ms == milliseconds
     assert cache.get("cd" * 32, floor) is None
 
@@ -91,12 +91,12 @@ def test_an_entry_serves_its_floor_and_what_lies_above(cache):
     cache.put(KEY, 0.3, Entry(detections, 1.0))
     assert cache.get(KEY, 0.29) is None
     for threshold in (0.3, 0.5, 0.9):
-        assert equal(
-            cache.get(KEY, threshold).found, select_detections(detections, Selection(threshold))
+        assert is_equal(
+            cache.get(KEY, threshold).output, select_detections(detections, Selection(threshold))
         )
     everything = select_detections(make_detections(n=30), Selection(0.1))
     cache.put(KEY, 0.1, Entry(everything, 1.0))
-    assert len(cache.get(KEY, 0.1).found) > len(detections)
+    assert len(cache.get(KEY, 0.1).output) > len(detections)
 
 
 @pytest.mark.parametrize("length", [0, 1, 100, 0.5, 0.9, -1])
@@ -116,7 +116,7 @@ def test_a_flipped_byte_is_none_or_harmless(cache, tmp_path):
     for place in range(0, len(data), 37):
         path.write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
         entry = cache.get(KEY, 0.0)
-        assert entry is None or equal(entry.found, detections)
+        assert entry is None or is_equal(entry.output, detections)
         damaged += entry is None
     assert damaged > 50
 
@@ -128,7 +128,7 @@ def test_a_file_under_another_key_is_none(cache, tmp_path):
     assert cache.get(f"ab{'0' * 62}", 0.0) is None
 
 
-class Bomb:
+class PickleBomb:
     def __reduce__(self):
         return (os.mkdir, ("exploded",))
 
@@ -140,8 +140,8 @@ def test_no_code_is_loaded(cache, tmp_path, monkeypatch):
     with np.load(path) as archive:
         arrays = dict(archive)
     evil = io.BytesIO()
-    np.savez(evil, **arrays | {"labels": np.array([Bomb()], object)})
-    for data in (evil.getvalue(), pickle.dumps(Bomb())):
+    np.savez(evil, **arrays | {"labels": np.array([PickleBomb()], object)})
+    for data in (evil.getvalue(), pickle.dumps(PickleBomb())):
         path.write_bytes(data)
         assert cache.get(KEY, 0.0) is None
     assert not Path("exploded").exists()
@@ -194,10 +194,10 @@ def test_what_a_killed_process_left_goes(cache, tmp_path):
 
 def test_a_disk_that_refuses_stops_nothing(tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
-    detector = cached(DetectionCache(tmp_path / "cache", 10**9), network := Counting())
+    detector = cached(DetectionCache(tmp_path / "cache", 10**9), network := CountingDetector())
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert len(detector.of_file("1").detect(IMAGE)) == 5
+            assert len(detector.for_file("1").detect(IMAGE)) == 5
     assert network.calls == 2
     assert "cannot be written" in caplog.text
 
@@ -206,40 +206,40 @@ def test_a_disk_that_refuses_stops_nothing(tmp_path, caplog):
 
 
 def test_the_network_runs_once_for_each_file(cache):
-    network = Counting()
+    network = CountingDetector()
     detector = cached(cache, network)
-    first = detector.of_file("1")
+    first = detector.for_file("1")
     detections = first.detect(IMAGE)
     assert (first.cached, network.calls) == (False, 1)
-    second = detector.of_file("1")
-    assert equal(second.detect(IMAGE), detections)
+    second = detector.for_file("1")
+    assert is_equal(second.detect(IMAGE), detections)
     assert (second.cached, network.calls) == (True, 1)
     assert second.network_ms == first.network_ms > 0
-    assert len(cached(cache, network).of_file("2").detect(IMAGE)) == 5
+    assert len(cached(cache, network).for_file("2").detect(IMAGE)) == 5
     assert network.calls == 2
     for uncached in (cached(cache, network, {"weights": "x"}), cached(None, network)):
         calls = network.calls
-        assert equal(uncached.of_file("1").detect(IMAGE), detections)
+        assert is_equal(uncached.for_file("1").detect(IMAGE), detections)
         assert network.calls == calls + 1
 
 
 def test_a_known_image_needs_no_network(cache):
-    cached(cache, Counting()).of_file("1").detect(IMAGE)
+    cached(cache, CountingDetector()).for_file("1").detect(IMAGE)
 
     def fail_to_build():
         raise AssertionError("built")
 
     detector = CachedDetector(fail_to_build, cache, {}, floor=0.5, selection=Selection(0.5))
-    assert (detector.of_file("1").detect(IMAGE).scores > 0.5).all()
+    assert (detector.for_file("1").detect(IMAGE).scores > 0.5).all()
     with pytest.raises(AssertionError, match="built"):
-        detector.of_file("2").detect(IMAGE)
+        detector.for_file("2").detect(IMAGE)
 
 
 def test_an_entry_of_another_size_is_not_this_images(cache):
-    network = Counting()
+    network = CountingDetector()
     detector = cached(cache, network)
-    detector.of_file("1").detect(IMAGE)
-    detector.of_file("1").detect(np.zeros((30, 20, 3), np.uint8))
+    detector.for_file("1").detect(IMAGE)
+    detector.for_file("1").detect(np.zeros((30, 20, 3), np.uint8))
     assert network.calls == 2
 
 
@@ -257,13 +257,13 @@ def demo(path, **changes):
 def test_on_and_off_are_bit_equal(cache, random_network, picture):
     path, sha256 = random_network
     weights, image = Weights("w", path, sha256), picture(97, 160)
-    off = cached_detector(demo(path, score_floor=0.2), CPU, weights, None).of_file("1")
+    off = build_cached_detector(demo(path, score_floor=0.2), CPU, weights, None).for_file("1")
     plain = off.detect(image)
-    assert equal(build_detector(demo(path, score_floor=0.2), CPU).detect(image), plain)
+    assert is_equal(build_detector(demo(path, score_floor=0.2), CPU).detect(image), plain)
     for threshold in (0.2, 0.4, 0.6):
         settings = demo(path, score_floor=0.2, score_threshold=threshold)
-        on = cached_detector(settings, CPU, weights, cache).of_file("1")
-        assert equal(on.detect(image), plain)
+        on = build_cached_detector(settings, CPU, weights, cache).for_file("1")
+        assert is_equal(on.detect(image), plain)
         assert on.cached is (threshold > 0.2)
         assert on.selection == Selection(threshold)
     assert len(plain) > len(select_detections(plain, Selection(0.4))) > 0
@@ -273,9 +273,9 @@ def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
     path, sha256 = random_network
 
     def is_known(settings, digest=sha256, device=CPU):
-        detector = cached_detector(settings, device, Weights("w", path, digest), cache)
-        monkeypatch.setattr(detector, "_build", Counting)
-        file_detector = detector.of_file("1")
+        detector = build_cached_detector(settings, device, Weights("w", path, digest), cache)
+        monkeypatch.setattr(detector, "_build", CountingDetector)
+        file_detector = detector.for_file("1")
         file_detector.detect(IMAGE)
         return file_detector.cached
 
@@ -287,10 +287,10 @@ def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
     assert not is_known(demo(path, image_size=128))
     assert not is_known(demo(path), digest="another")
     assert not is_known(demo(path), device=torch.device("meta"))
-    monkeypatch.setattr("bgexp.detect.build.source_hash", lambda *_: "other code")
+    monkeypatch.setattr("bgexp.detect.build.hash_sources", lambda *_: "other code")
     assert not is_known(demo(path))
     monkeypatch.undo()
-    monkeypatch.setattr("bgexp.detect.build.package_versions", lambda: {"torch": "99"})
+    monkeypatch.setattr("bgexp.detect.build.find_package_versions", lambda: {"torch": "99"})
     assert not is_known(demo(path))
 
 
@@ -308,7 +308,7 @@ def test_what_an_entry_depends_on(cache, random_network, monkeypatch):
 def test_every_setting_of_the_network_counts(resnet_settings, change):
     def identity(settings):
         weights = Weights("w", Path("w"), "0")
-        return json.dumps(cached_detector(settings, CPU, weights, None)._identity)
+        return json.dumps(build_cached_detector(settings, CPU, weights, None)._identity)
 
     assert isinstance(resnet_settings, MaskRcnnResnet50Fpn)
     changed = identity(resnet_settings.model_copy(update=change))
@@ -354,7 +354,7 @@ def test_killed_writers_leave_no_wrong_entry(tmp_path):
                 entry = reader.get(name, 0.2)
                 if entry is not None:
                     n_read += 1
-                    assert equal(entry.found, expected_detections(name))
+                    assert is_equal(entry.output, expected_detections(name))
     finally:
         for writer in writers:
             writer.send_signal(signal.SIGKILL)
@@ -363,7 +363,7 @@ def test_killed_writers_leave_no_wrong_entry(tmp_path):
     assert n_read >= 300
     assert files(folder)
     for path in folder.rglob("*.npz"):
-        assert equal(reader.get(path.stem, 0.2).found, expected_detections(path.stem))
+        assert is_equal(reader.get(path.stem, 0.2).output, expected_detections(path.stem))
 
 
 def expected_detections(name):

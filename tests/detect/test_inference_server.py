@@ -24,7 +24,7 @@ from bgexp.detect.inference_server import (
     SharedDetector,
     choose_batch,
     detect_each,
-    shared_network,
+    start_server,
 )
 from bgexp.detect.maskrcnn import Limits, MaskRCNNDetector, make_picture
 from bgexp.detect.weights import read_state, save_state
@@ -67,7 +67,7 @@ def file(demo_state, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(file):
-    with shared_network(partial(build, file)) as server:
+    with start_server(partial(build, file)) as server:
         yield server
 
 
@@ -102,7 +102,7 @@ def test_every_worker_gets_what_was_found_in_its_own_images(server, file, pictur
 
 
 def test_it_tells_what_it_had_to_do(file, picture):
-    with shared_network(partial(build, file)) as server:
+    with start_server(partial(build, file)) as server:
         assert server.load() == ServerStats()
         detector = SharedDetector(server.address, SELECTION)
         for seed in range(3):
@@ -129,7 +129,7 @@ def test_one_that_knocks_and_says_nothing_holds_up_no_other(server, picture):
 
 def test_a_network_whose_process_dies_at_once():
     message = r"^the process of the network died$"
-    with pytest.raises(UserError, match=message), shared_network(DeadOnArrival()):
+    with pytest.raises(UserError, match=message), start_server(DeadOnArrival()):
         pass
 
 
@@ -141,7 +141,7 @@ def test_a_network_whose_process_dies_at_once():
     ],
 )
 def test_a_network_that_cannot_be_loaded_says_why(build, error, message):
-    with shared_network(build) as server:
+    with start_server(build) as server:
         for _ in range(2):  # the next worker hears it, too
             with pytest.raises(error, match=message):
                 SharedDetector(server.address, SELECTION)
@@ -149,7 +149,7 @@ def test_a_network_that_cannot_be_loaded_says_why(build, error, message):
 
 def test_a_network_that_died_is_told_from_a_bad_image(file, picture):
     processes = set(psutil.Process().children(recursive=True))
-    with shared_network(partial(build, file)) as server:
+    with start_server(partial(build, file)) as server:
         detector = SharedDetector(server.address, SELECTION)
         detector.detect(picture(97, 160))
         for process in set(psutil.Process().children(recursive=True)) - processes:
@@ -160,7 +160,7 @@ def test_a_network_that_died_is_told_from_a_bad_image(file, picture):
 
 def test_it_ends_with_its_context(file):
     processes = set(psutil.Process().children(recursive=True))
-    with shared_network(partial(build, file)):
+    with start_server(partial(build, file)):
         new_processes = set(psutil.Process().children(recursive=True)) - processes
     assert new_processes
     assert not any(process.is_running() for process in new_processes)

@@ -4,7 +4,7 @@ import torch
 
 from bgexp.config.detectors import Demo
 from bgexp.detect import openvino
-from bgexp.detect.build import SAMPLE, build_detector, runtime_versions
+from bgexp.detect.build import SAMPLE, build_detector, find_runtime_versions
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
 from bgexp.metrics.overlap import iou
@@ -32,12 +32,12 @@ def cache_folder(tmp_path_factory):
 
 @pytest.mark.slow
 def test_it_finds_what_torch_finds_and_translates_once(cache_folder, monkeypatch):
-    eager, compiled = (
+    torch_detector, compiled = (
         build_detector(shipped(), CPU),
         build_detector(shipped(backend="openvino"), CPU),
     )
     for picture in PICTURES:  # two shapes
-        expected, detections = eager.detect(picture), compiled.detect(picture)
+        expected, detections = torch_detector.detect(picture), compiled.detect(picture)
         assert len(expected) > 0
         np.testing.assert_array_equal(detections.labels, expected.labels)
         np.testing.assert_allclose(detections.boxes, expected.boxes, atol=0.02)
@@ -56,16 +56,17 @@ def test_it_finds_what_torch_finds_and_translates_once(cache_folder, monkeypatch
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_int8_finds_the_owl():
-    eager = build_detector(shipped(), CPU)
+    torch_detector = build_detector(shipped(), CPU)
     quantised = build_detector(shipped(backend="openvino", precision="int8"), CPU)
     masks = [
-        combine_detections(detector.detect(PICTURES[0])).mask for detector in (eager, quantised)
+        combine_detections(detector.detect(PICTURES[0])).mask
+        for detector in (torch_detector, quantised)
     ]
     assert 0.9 < iou(*masks) < 1  # it is another network by now
 
 
 def test_bf16_is_refused_where_the_processor_has_none(monkeypatch):
-    monkeypatch.setattr(openvino, "runs_bf16", lambda: False)
+    monkeypatch.setattr(openvino, "supports_bf16", lambda: False)
     with pytest.raises(UserError, match=r"detector\.precision: bf16: this processor has none"):
         build_detector(shipped(backend="openvino", precision="bf16"), CPU)
 
@@ -76,8 +77,8 @@ def test_it_is_for_processors():
 
 
 def test_its_version_is_part_of_what_computes():
-    assert runtime_versions(shipped()) == {}
-    assert set(runtime_versions(shipped(backend="openvino"))) == {"openvino"}
+    assert find_runtime_versions(shipped()) == {}
+    assert set(find_runtime_versions(shipped(backend="openvino"))) == {"openvino"}
 
 
 def test_a_missing_installation_is_named(monkeypatch):

@@ -206,7 +206,7 @@ def test_without_the_extra(model, monkeypatch):
 # -- the way of its mask ---------------------------------------------------------------------
 
 
-class Painter:
+class PainterSession:
     """A detector of one soft mask."""
 
     selection = Selection(0.9, labels=frozenset({1}))  # of no use to it
@@ -223,7 +223,7 @@ def test_the_pipeline_cuts_the_mask_at_its_threshold():
     soft = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = np.full((16, 16, 3), 200, np.uint8)
     for threshold, first in ((0.0, 1), (0.5, 128), (0.2, 52), (1.0, 256)):  # strictly above
-        removed = remove_background(image, Painter(soft), Combine(mask_threshold=threshold))
+        removed = remove_background(image, PainterSession(soft), Combine(mask_threshold=threshold))
         assert removed.mask.sum() == 256 - first
         assert removed.scores.shape == (0,)
         np.testing.assert_array_equal(removed.mask, removed.unrefined)
@@ -235,7 +235,7 @@ def test_holes_and_small_parts_of_a_soft_mask():
     soft[2:10, 2:10], soft[5, 5], soft[15, 15] = 255, 0, 255
     image = np.full((20, 20, 3), 9, np.uint8)
     clean = Combine(fill_holes=0.01, min_area=0.01)
-    mask = remove_background(image, Painter(soft), clean).mask
+    mask = remove_background(image, PainterSession(soft), clean).mask
     assert mask[5, 5]
     assert not mask[15, 15]
     assert mask.sum() == 64
@@ -250,13 +250,13 @@ def test_no_soft_mask(bad):
 
 
 def test_the_cache_keeps_it_at_any_floor(tmp_path):
-    painter = Painter(np.random.default_rng(0).integers(0, 256, (9, 7), np.uint8))
+    painter = PainterSession(np.random.default_rng(0).integers(0, 256, (9, 7), np.uint8))
     image = np.zeros((9, 7, 3), np.uint8)
     cache = DetectionCache(tmp_path, 10**6)
     for cached in (False, True):
         detector = CachedDetector(
             lambda: painter, cache, {}, floor=0.0, selection=Selection(0.0)
-        ).of_file("00")
+        ).for_file("00")
         np.testing.assert_array_equal(detector.detect(image).mask, painter.mask)
         assert detector.cached == cached
     assert painter.calls == 1
@@ -309,10 +309,10 @@ def test_a_run_and_a_batch_with_it(run_cli, model, photographs, tmp_path):
 
 
 def test_doctor_looks_at_it(model):
-    from bgexp.cli.probe_detection import look_at_detection
+    from bgexp.cli.probe_detection import check_detection
 
-    findings = {finding.name: finding for finding in look_at_detection(settings_for(model))}
+    findings = {finding.name: finding for finding in check_detection(settings_for(model))}
     assert findings["weights"].status == "ok"
-    assert "of the sample's cat.jpg kept" in findings["detection on cpu"].found
-    [missing] = look_at_detection(settings_for("no.onnx"))
+    assert "of the sample's cat.jpg kept" in findings["detection on cpu"].detail
+    [missing] = check_detection(settings_for("no.onnx"))
     assert (missing.status, missing.name) == ("problem", "weights")

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from bgexp.config.run import RunSettings
-from bgexp.detect.inference_server import shared_network
+from bgexp.detect.inference_server import start_server
 from bgexp.experiment import evaluate_dataset as evaluate
 from bgexp.system.workers import TaskFailure, preload
 from bgexp.tracking.run_folder import RunFolder
@@ -31,7 +31,7 @@ def _imported():
 
 
 @pytest.fixture
-def given(fast, photographs, tmp_path):
+def overrides(fast, photographs, tmp_path):
     """Five photographs, one of them broken, computed anew each time."""
     first, *others = sorted(path for path in photographs.rglob("*") if path.is_file())
     first.write_bytes(first.read_bytes()[:3000])
@@ -42,11 +42,11 @@ def given(fast, photographs, tmp_path):
     return [f"runs_dir={tmp_path / 'runs'}", *words, "force=true"]
 
 
-def newest(tmp_path):
+def find_newest(tmp_path):
     return max((tmp_path / "runs" / "run").iterdir())
 
 
-def told(folder):
+def read_results(folder):
     """What a run found, without what it took."""
     rows = pd.read_parquet(folder / "per_image.parquet")
     rows = rows[[name for name in rows if not name.startswith("ms.") and name != "cached"]]
@@ -55,7 +55,7 @@ def told(folder):
     return rows.to_dict("records"), masks
 
 
-def no_network():
+def yield_no_server():
     raise AssertionError("it was loaded")
 
 
@@ -63,14 +63,14 @@ def artifact(tmp_path, summary, name):
     return tmp_path / "runs" / "artifacts" / summary["run_id"] / "artifacts" / name
 
 
-def test_workers_find_what_one_process_finds(run_cli, given, tmp_path, capfd):
-    assert run_cli("run", *given, "workers=1", "cache.max_gb=0") == 0
-    one = newest(tmp_path)
-    assert run_cli("run", *given, "workers=3", "cache.max_gb=0") == 0
-    three = newest(tmp_path)
-    assert str(told(three)) == str(told(one))
-    assert len(told(three)[1]) == 4
-    summaries = RunFolder(one).read_summary(), RunFolder(three).read_summary()
+def test_workers_find_what_one_process_finds(run_cli, overrides, tmp_path, capfd):
+    assert run_cli("run", *overrides, "workers=1", "cache.max_gb=0") == 0
+    single = find_newest(tmp_path)
+    assert run_cli("run", *overrides, "workers=3", "cache.max_gb=0") == 0
+    three = find_newest(tmp_path)
+    assert str(read_results(three)) == str(read_results(single))
+    assert len(read_results(three)[1]) == 4
+    summaries = RunFolder(single).read_summary(), RunFolder(three).read_summary()
     assert [summary["workers"] for summary in summaries] == [1, 3]
     assert summaries[0]["identity"] == summaries[1]["identity"]
     assert all(summary["peak_rss_bytes"] > 1e8 for summary in summaries)
@@ -82,37 +82,43 @@ def test_workers_find_what_one_process_finds(run_cli, given, tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_workers_that_share_a_network_find_the_same(run_cli, given, tmp_path, monkeypatch):
-    assert run_cli("run", *given, "workers=2", "cache.max_gb=0") == 0
-    own = newest(tmp_path)
+def test_workers_that_share_a_network_find_the_same(run_cli, overrides, tmp_path, monkeypatch):
+    assert run_cli("run", *overrides, "workers=2", "cache.max_gb=0") == 0
+    own = find_newest(tmp_path)
     monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
-    assert run_cli("run", *given, "workers=2") == 0
-    (rows, masks), (own_rows, own_masks) = told(newest(tmp_path)), told(own)
+    assert run_cli("run", *overrides, "workers=2") == 0
+    (rows, masks), (own_rows, own_masks) = read_results(find_newest(tmp_path)), read_results(own)
     assert masks == own_masks
     for row, own_row in zip(rows, own_rows, strict=True):
         assert row == pytest.approx(own_row, abs=1e-5, nan_ok=True)
-    none = partial(shared_network, no_network)  # nor is it loaded where all is known
-    monkeypatch.setattr("bgexp.detect.build.shared_network", lambda _: none())
-    assert run_cli("run", *given, "workers=2", "combine.mask_threshold=0.6") == 0
-    assert RunFolder(newest(tmp_path)).read_summary()["detections"] == {"computed": 0, "cached": 4}
+    none = partial(start_server, yield_no_server)  # nor is it loaded where all is known
+    monkeypatch.setattr("bgexp.detect.build.start_server", lambda _: none())
+    assert run_cli("run", *overrides, "workers=2", "combine.mask_threshold=0.6") == 0
+    assert RunFolder(find_newest(tmp_path)).read_summary()["detections"] == {
+        "computed": 0,
+        "cached": 4,
+    }
 
 
-def test_what_workers_found_is_known_to_the_next(run_cli, given, tmp_path):
-    assert run_cli("run", *given, "workers=2") == 0
-    assert run_cli("run", *given, "workers=2", "combine.mask_threshold=0.6") == 0
-    assert RunFolder(newest(tmp_path)).read_summary()["detections"] == {"computed": 0, "cached": 4}
+def test_what_workers_found_is_known_to_the_next(run_cli, overrides, tmp_path):
+    assert run_cli("run", *overrides, "workers=2") == 0
+    assert run_cli("run", *overrides, "workers=2", "combine.mask_threshold=0.6") == 0
+    assert RunFolder(find_newest(tmp_path)).read_summary()["detections"] == {
+        "computed": 0,
+        "cached": 4,
+    }
 
 
-def test_a_worker_that_dies_costs_its_image(run_cli, given, tmp_path, monkeypatch, capfd):
+def test_a_worker_that_dies_costs_its_image(run_cli, overrides, tmp_path, monkeypatch, capfd):
     run_tasks = evaluate.run_tasks
 
-    def lossy(tasks, *more):
-        for task, result in run_tasks(tasks, *more):
+    def lose_task(tasks, *extra):
+        for task, result in run_tasks(tasks, *extra):
             yield task, TaskFailure(LOST) if task == tasks[2] else result
 
-    monkeypatch.setattr(evaluate, "run_tasks", lossy)
-    assert run_cli("run", *given, "workers=2") == 0
-    rows, masks = told(newest(tmp_path))
+    monkeypatch.setattr(evaluate, "run_tasks", lose_task)
+    assert run_cli("run", *overrides, "workers=2") == 0
+    rows, masks = read_results(find_newest(tmp_path))
     assert [row["status"] for row in rows] == ["failed", "ok", "failed", "ok", "ok"]
     assert rows[2]["reason"] == LOST
     assert len(masks) == 3
@@ -147,14 +153,14 @@ def test_without_a_word_all_cores_are_ours(monkeypatch):
     assert evaluate.count_workers(settings, 10_000) == len(os.sched_getaffinity(0))
 
 
-def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(given, photographs, tmp_path):
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(overrides, photographs, tmp_path):
     original = max(photographs.rglob("*.jpg"))
     for number in range(300):
         (photographs / f"{number:03}.jpg").write_bytes(
             original.read_bytes() + bytes([number % 256])
         )
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "bgexp.cli.main", "run", *given, "workers=2"]
+    command = [sys.executable, "-m", "bgexp.cli.main", "run", *overrides, "workers=2"]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
     try:
@@ -172,7 +178,10 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(given, photographs, tmp_
     assert "Traceback" not in log.read_text()
     _, alive = psutil.wait_procs(workers, timeout=20)
     assert not alive
-    summary, (rows, masks) = RunFolder(newest(tmp_path)).read_summary(), told(newest(tmp_path))
+    summary, (rows, masks) = (
+        RunFolder(find_newest(tmp_path)).read_summary(),
+        read_results(find_newest(tmp_path)),
+    )
     assert summary["status"] == "interrupted"
     assert len(rows) == summary["counts"]["ok"] + summary["counts"]["failed"] < 305
     assert len(masks) == summary["counts"]["ok"] > 50

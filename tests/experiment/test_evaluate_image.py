@@ -8,17 +8,17 @@ import pytest
 
 import bgexp
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
 from bgexp.experiment.evaluate_image import evaluate_image
 from bgexp.experiment.prepare import prepare
 from bgexp.images.decode import decode_mask, encode_mask
 
 
-class Broken:
+class BrokenDetector:
     """A detector whose network fails."""
 
-    def of_file(self, _sha256):
+    def make_file_detector(self, _sha256):
         raise ValueError("two\n lines")
 
 
@@ -26,14 +26,16 @@ class Broken:
 def prepared(fast, tmp_path):
     """The sample, copied, so that its files may be changed."""
     sample = shutil.copytree(Path(bgexp.__file__).parent / "sample", tmp_path / "sample")
-    given = [word for word in fast if not word.startswith(("dataset", "refine"))]
-    given += ["dataset=pairs", f"dataset.images={sample / 'images'}", "refine=grabcut"]
-    given += [
+    overrides = [word for word in fast if not word.startswith(("dataset", "refine"))]
+    overrides += ["dataset=pairs", f"dataset.images={sample / 'images'}", "refine=grabcut"]
+    overrides += [
         f"dataset.masks={sample / 'masks'}",
         f"runs_dir={tmp_path / 'runs'}",
         "cache.max_gb=0",
     ]
-    return prepare(check_settings(RunSettings, plain(compose_config("run", given, None))))
+    return prepare(
+        check_settings(RunSettings, resolve_config(compose_config("run", overrides, None)))
+    )
 
 
 def test_a_row_has_the_scores_of_its_mask(prepared):
@@ -70,6 +72,6 @@ def test_a_truth_of_another_size(prepared):
 
 
 def test_a_network_that_fails_is_told_in_one_line(prepared):
-    row, removed = evaluate_image(prepared.dataset.items[0], Broken(), prepared.settings)
+    row, removed = evaluate_image(prepared.dataset.items[0], BrokenDetector(), prepared.settings)
     assert (row.status, row.reason) == ("failed", "ValueError: two lines")
     assert (row.metrics, removed) == ({}, None)

@@ -6,9 +6,9 @@ import pytest
 from scipy.stats import ttest_ind
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
-from bgexp.experiment.findings import run_findings
+from bgexp.experiment.findings import find_run_findings
 
 FINISHED = {"status": "finished"}
 
@@ -17,10 +17,10 @@ FINISHED = {"status": "finished"}
 def find(table, settings):
     """The findings on rows."""
 
-    def look(rows, summary=FINISHED, **changed):
-        return run_findings(table(rows), summary, settings | changed)
+    def find_in_rows(rows, summary=FINISHED, **changed):
+        return find_run_findings(table(rows), summary, settings | changed)
 
-    return look
+    return find_in_rows
 
 
 def test_a_good_run_and_an_empty_one_say_nothing(find, row):
@@ -32,31 +32,41 @@ def test_a_good_run_and_an_empty_one_say_nothing(find, row):
 # -- failed files --------------------------------------------------------------------------------
 
 
-def failed(row, number, reason="empty: no bytes"):
+def make_failed_row(row, number, reason="empty: no bytes"):
     return row(number, status="failed", reason=reason)
 
 
 def test_failed_files_with_their_reasons(find, row):
-    rows = [row(n, 0.9) for n in range(5)] + [failed(row, 5), failed(row, 6), failed(row, 7, "cut")]
-    [found] = find(rows)
-    assert found.title == "3 of 8 images failed"
-    assert "37.5%" in found.evidence
-    assert "empty: no bytes (2); cut (1)" in found.evidence
-    assert found.paths == ("05.jpg", "06.jpg", "07.jpg")
-    assert found.setting == "max_failed=0.38"  # 0.375 rounded up: with 0.37 it would fail again
-    assert (found.severity, find(rows, {"status": "failed"})[0].severity) == ("warning", "problem")
+    rows = [row(n, 0.9) for n in range(5)] + [
+        make_failed_row(row, 5),
+        make_failed_row(row, 6),
+        make_failed_row(row, 7, "cut"),
+    ]
+    [finding] = find(rows)
+    assert finding.title == "3 of 8 images failed"
+    assert "37.5%" in finding.evidence
+    assert "empty: no bytes (2); cut (1)" in finding.evidence
+    assert finding.paths == ("05.jpg", "06.jpg", "07.jpg")
+    assert finding.setting == "max_failed=0.38"  # 0.375 rounded up: with 0.37 it would fail again
+    assert (finding.severity, find(rows, {"status": "failed"})[0].severity) == (
+        "warning",
+        "problem",
+    )
 
 
 def test_files_that_are_too_large_only(find, row):
     reason = "too large: 20000x10001 = 200.02 megapixels, the limit is 200"
     good = [row(n, 0.9) for n in range(5)]
-    assert find([*good, failed(row, 5, reason)])[0].setting == "dataset.max_megapixels=201"
-    assert find([*good, failed(row, 5, reason), failed(row, 6)])[0].setting == "max_failed=0.29"
+    assert find([*good, make_failed_row(row, 5, reason)])[0].setting == "dataset.max_megapixels=201"
+    assert (
+        find([*good, make_failed_row(row, 5, reason), make_failed_row(row, 6)])[0].setting
+        == "max_failed=0.29"
+    )
 
 
 def test_where_most_fail_no_limit_is_proposed(find, row):
-    [found] = find([failed(row, n) for n in range(4)])
-    assert (found.title, found.setting) == ("4 of 4 images failed", "")
+    [finding] = find([make_failed_row(row, n) for n in range(4)])
+    assert (finding.title, finding.setting) == ("4 of 4 images failed", "")
 
 
 # -- nothing found, low scores -------------------------------------------------------------------
@@ -66,13 +76,13 @@ NOTHING = {"nothing_found": 1.0, "confidence": math.nan}
 
 def test_nothing_found_costs_the_mean(find, row):
     rows = [row(n, 0.8) for n in range(9)] + [row(9, 0.0, checks=NOTHING)]
-    [found] = find(rows)
-    assert found.title == "Nothing was found in 1 image"
-    assert "10.0%" in found.evidence
-    assert "0.800" in found.evidence
-    assert found.weight == pytest.approx(0.08)
-    assert (found.severity, found.paths) == ("problem", ("09.jpg",))
-    assert found.setting == "detector.score_fallback=0.1"  # from 0.3
+    [finding] = find(rows)
+    assert finding.title == "Nothing was found in 1 image"
+    assert "10.0%" in finding.evidence
+    assert "0.800" in finding.evidence
+    assert finding.weight == pytest.approx(0.08)
+    assert (finding.severity, finding.paths) == ("problem", ("09.jpg",))
+    assert finding.setting == "detector.score_fallback=0.1"  # from 0.3
 
 
 def test_finding_nothing_in_an_empty_picture_is_right(find, row):
@@ -81,9 +91,9 @@ def test_finding_nothing_in_an_empty_picture_is_right(find, row):
 
 def test_nothing_found_without_truth(find, row, settings):
     rows = [row(n) for n in range(29)] + [row(29, checks=NOTHING)]
-    [found] = find(rows)
-    assert found.severity == "warning"
-    assert found.weight == pytest.approx(1 / 30)
+    [finding] = find(rows)
+    assert finding.severity == "warning"
+    assert finding.weight == pytest.approx(1 / 30)
     cats = settings["detector"] | {"labels": ["cat"]}
     assert find(rows, detector=cats)[0].setting == "detector.labels=null"
     alone = settings["detector"] | {"score_fallback": None}
@@ -95,12 +105,12 @@ def test_nothing_found_without_truth(find, row, settings):
 def test_images_below_half(find, row):
     rows = [row(n, 0.9) for n in range(6)]
     rows += [row(6, 0.4, lost=0.1, leaked=0.6), row(7, 0.2, lost=0.3, leaked=0.8)]
-    found = find(rows)[0]
-    assert found.title == "2 images below an IoU of 0.5"
-    assert "20% of the foreground there is lost, and 70%" in found.evidence
-    assert "0.750, and 0.900 without" in found.evidence
-    assert found.paths == ("07.jpg", "06.jpg")
-    assert found.setting == "detector.score_threshold=0.7"  # against what leaks
+    finding = find(rows)[0]
+    assert finding.title == "2 images below an IoU of 0.5"
+    assert "20% of the foreground there is lost, and 70%" in finding.evidence
+    assert "0.750, and 0.900 without" in finding.evidence
+    assert finding.paths == ("07.jpg", "06.jpg")
+    assert finding.setting == "detector.score_threshold=0.7"  # against what leaks
     assert find([row(n, 0.4) for n in range(8)]) == []  # no few among many
 
 
@@ -110,11 +120,11 @@ def test_images_below_half(find, row):
 def test_the_weakest_category(find, row):
     good = [row(n, 0.9 + 0.01 * (n % 2)) for n in range(8)]
     weak = [row(8 + n, 0.7 + 0.01 * n, category="b", lost=0.3) for n in range(3)]
-    found = find(good + weak)[0]
-    assert found.title == "The category b is 0.20 behind the rest"  # 0.905 - 0.71
-    assert "0.710 on 3 images, 0.905 on the other 8" in found.evidence
-    assert found.setting == "combine.mask_threshold=0.35"  # against what is lost
-    assert found.weight == pytest.approx(0.195 * 3 / 11)
+    finding = find(good + weak)[0]
+    assert finding.title == "The category b is 0.20 behind the rest"  # 0.905 - 0.71
+    assert "0.710 on 3 images, 0.905 on the other 8" in finding.evidence
+    assert finding.setting == "combine.mask_threshold=0.35"  # against what is lost
+    assert finding.weight == pytest.approx(0.195 * 3 / 11)
     assert find(good + weak[:2]) == []  # two images say nothing
 
 
@@ -122,13 +132,13 @@ def test_categories_are_judged_as_by_welch(find, row):
     random = np.random.default_rng(0)
     agreed = set()
     for spread, shift in itertools.product((0.02, 0.1, 0.2), (0.0, 0.08, 0.15)):
-        one, rest = random.normal(0.8 - shift, spread, 30), random.normal(0.8, spread, 90)
-        one, rest = np.clip(one, 0.5, 1), np.clip(rest, 0.5, 1)
+        weak, rest = random.normal(0.8 - shift, spread, 30), random.normal(0.8, spread, 90)
+        weak, rest = np.clip(weak, 0.5, 1), np.clip(rest, 0.5, 1)
         rows = [row(n, iou) for n, iou in enumerate(rest)]
-        rows += [row(len(rows) + n, iou, category="b") for n, iou in enumerate(one)]
-        statistic = ttest_ind(rest, one, equal_var=False).statistic
-        sure = statistic > 2 and rest.mean() - one.mean() > 0.05
-        titles = " ".join(found.title for found in find(rows))
+        rows += [row(len(rows) + n, iou, category="b") for n, iou in enumerate(weak)]
+        statistic = ttest_ind(rest, weak, equal_var=False).statistic
+        sure = statistic > 2 and rest.mean() - weak.mean() > 0.05
+        titles = " ".join(finding.title for finding in find(rows))
         assert ("The category b" in titles) == sure
         agreed.add(sure)
     assert agreed == {True, False}
@@ -149,7 +159,7 @@ def test_one_error_dominates(find, row):
 
 
 CASES = {
-    "unsure": ({"confidence": 0.5}, "detector.image_size=512"),
+    "low_confidence": ({"confidence": 0.5}, "detector.image_size=512"),
     "border": ({"border_contact": 0.3}, "combine.instances=central"),
     "pieces": ({"parts": 7.0}, "combine.min_area=0.005"),
     "whole picture": ({"coverage": 0.95}, "combine.mask_threshold=0.7"),
@@ -158,46 +168,52 @@ CASES = {
 
 @pytest.mark.parametrize(("word", "checks", "setting"), [(w, *case) for w, case in CASES.items()])
 def test_checks_warn_where_there_is_no_truth_or_they_are_right(find, row, word, checks, setting):
-    def flagged(iou, others):
+    def find_flagged(iou, others):
         rows = [row(n, others) for n in range(8)]
         return find(rows + [row(8 + n, iou, checks=checks) for n in range(2)])
 
-    [found] = flagged(None, None)
-    assert word in found.title
-    assert (found.severity, found.setting) == ("note", setting)
-    assert found.paths == ("08.jpg", "09.jpg")
-    assert "20%" in found.evidence
-    [found] = flagged(0.6, 0.8)
-    assert "0.600, 0.200 below the others'" in found.evidence
-    assert flagged(0.79, 0.8) == []
-    assert flagged(0.9, 0.8) == []
+    [finding] = find_flagged(None, None)
+    assert word in finding.title
+    assert (finding.severity, finding.setting) == ("note", setting)
+    assert finding.paths == ("08.jpg", "09.jpg")
+    assert "20%" in finding.evidence
+    [finding] = find_flagged(0.6, 0.8)
+    assert "0.600, 0.200 below the others'" in finding.evidence
+    assert find_flagged(0.79, 0.8) == []
+    assert find_flagged(0.9, 0.8) == []
 
 
 # -- together ------------------------------------------------------------------------------------
 
 
-def bad_rows(row):
+def make_bad_rows(row):
     """Something of everything."""
     rows = [row(n, 0.9, lost=0.02) for n in range(60)]
     rows += [row(60 + n, 0.6, category="b", leaked=0.4) for n in range(9)]
     rows += [row(70 + n, 0.3, leaked=0.7, checks={"parts": 9.0}) for n in range(9)]
     rows += [row(80 + n, 0.0, checks=NOTHING) for n in range(5)]
-    return [*rows, failed(row, 90), failed(row, 91)]
+    return [*rows, make_failed_row(row, 90), make_failed_row(row, 91)]
 
 
 def test_at_most_five_and_the_worst_first(find, row):
-    found = find(bad_rows(row), {"status": "failed"})
-    assert len(found) == 5
-    order = [("problem", "result", "warning", "note").index(one.severity) for one in found]
+    findings = find(make_bad_rows(row), {"status": "failed"})
+    assert len(findings) == 5
+    order = [
+        ("problem", "result", "warning", "note").index(finding.severity) for finding in findings
+    ]
     assert order == sorted(order)
-    for _, group in itertools.groupby(found, key=lambda one: one.severity):
-        weights = [one.weight for one in group]
+    for _, group in itertools.groupby(findings, key=lambda finding: finding.severity):
+        weights = [finding.weight for finding in group]
         assert weights == sorted(weights, reverse=True)
 
 
 def test_every_setting_is_one_that_the_command_line_takes(find, row):
-    tried = {one.setting for one in find(bad_rows(row), {"status": "failed"}) if one.setting}
+    tried = {
+        finding.setting
+        for finding in find(make_bad_rows(row), {"status": "failed"})
+        if finding.setting
+    }
     tried |= {setting for _, setting in CASES.values()}
     assert len(tried) >= 6
     for setting in tried:
-        check_settings(RunSettings, plain(compose_config("run", [setting], None)))
+        check_settings(RunSettings, resolve_config(compose_config("run", [setting], None)))

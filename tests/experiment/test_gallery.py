@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bgexp.experiment.difference import LEAKED, LOST
 from bgexp.experiment.gallery import (
     BEST,
     BETWEEN,
@@ -13,12 +14,12 @@ from bgexp.experiment.gallery import (
     Choice,
     choose_gallery,
     draw_picture,
-    panels,
+    make_panels,
 )
 from bgexp.experiment.results import ImageResult
 from bgexp.images.decode import decode_image
 from bgexp.report.finding import Finding
-from bgexp.report.pictures import LEAKED, LOST, PANEL, draw_cutout
+from bgexp.report.pictures import PANEL, draw_cutout
 
 
 def table(ious, **checks):
@@ -28,14 +29,14 @@ def table(ious, **checks):
         for n, iou in enumerate(ious)
     ]  # fmt: skip
     failed = ImageResult("failed", "", "", "failed", "empty: no bytes")
-    return pd.DataFrame([row.flat() for row in [*rows, failed]])
+    return pd.DataFrame([row.to_columns() for row in [*rows, failed]])
 
 
 def groups(chosen):
-    found = {}
+    groups_by_name = {}
     for choice in chosen:
-        found.setdefault(choice.group, []).append(int(choice.path))
-    return found
+        groups_by_name.setdefault(choice.group, []).append(int(choice.path))
+    return groups_by_name
 
 
 def test_worst_best_and_some_between():
@@ -56,8 +57,8 @@ def test_as_many_as_asked_for_each_once(count):
 
 
 def test_images_of_findings_come_on_top():
-    found = Finding("note", "", "", ("2", "0", "failed", "3"))
-    chosen = choose_gallery(table([0.5, 0.6, 0.7, 0.8, 0.9]), 1, [found])
+    finding = Finding("note", "", "", ("2", "0", "failed", "3"))
+    chosen = choose_gallery(table([0.5, 0.6, 0.7, 0.8, 0.9]), 1, [finding])
     assert groups(chosen) == {WORST: [0], NAMED: [2]}  # of its first three; no failed one
     many = [Finding("note", "", "", ("5", "6", "7")), Finding("note", "", "", ("8",))]
     rows = table([n / 10 for n in range(10)])
@@ -107,27 +108,27 @@ def test_pictures_of_a_case_worked_by_hand():
 def test_large_pictures_are_made_small():
     image, mask = np.zeros((1000, 500, 3), np.uint8), np.ones((1000, 500), bool)
     picture = draw_picture(Choice("a", WORST), image, mask, mask)
-    for found in (picture.original, picture.mask, picture.cutout, picture.difference):
-        assert found.shape[:2] == (PANEL, PANEL // 2)
+    for shrunk in (picture.original, picture.mask, picture.cutout, picture.difference):
+        assert shrunk.shape[:2] == (PANEL, PANEL // 2)
 
 
 def test_what_is_transparent_lies_on_a_checkerboard():
     image, mask, _ = case()
-    found = draw_cutout(image, mask, "transparent")
-    np.testing.assert_array_equal(found[mask], image[mask])
-    assert found.shape == image.shape
-    assert (found[:, :4] == 255).all()
-    assert (found[:, 9] == 204).all()  # the second square begins at column 8
+    cutout = draw_cutout(image, mask, "transparent")
+    np.testing.assert_array_equal(cutout[mask], image[mask])
+    assert cutout.shape == image.shape
+    assert (cutout[:, :4] == 255).all()
+    assert (cutout[:, 9] == 204).all()  # the second square begins at column 8
     np.testing.assert_array_equal(draw_cutout(image, mask, "white")[~mask], 255)
 
 
 def test_pictures_survive_the_way_into_the_page():
     image, mask, truth = case()
     smooth = np.full((8, 10, 3), (200, 100, 50), np.uint8)
-    found = panels(draw_picture(Choice("a", WORST), smooth, mask, truth))
-    assert [panel.title for panel in found] == ["original", "cut-out", "mask", "difference"]
-    decoded = [decode_image(base64.b64decode(panel.source.partition(",")[2])) for panel in found]
+    panels = make_panels(draw_picture(Choice("a", WORST), smooth, mask, truth))
+    assert [panel.title for panel in panels] == ["original", "cut-out", "mask", "difference"]
+    decoded = [decode_image(base64.b64decode(panel.source.partition(",")[2])) for panel in panels]
     assert np.abs(decoded[0].astype(int) - smooth).max() <= 3  # JPEG
     np.testing.assert_array_equal(decoded[2], np.repeat(255 * mask[..., None], 3, axis=2))
-    assert {(panel.width, panel.height) for panel in found} == {(10, 8)}
-    assert len(panels(draw_picture(Choice("a", WORST), image, mask))) == 3
+    assert {(panel.width, panel.height) for panel in panels} == {(10, 8)}
+    assert len(make_panels(draw_picture(Choice("a", WORST), image, mask))) == 3

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from bgexp.config.datasets import Coco
 from bgexp.datasets.read import read_dataset
 from bgexp.detect.detections import Detections
-from bgexp.experiment.mask_ap import SUMMARY, MaskAveragePrecision, _runs
+from bgexp.experiment.mask_ap import SUMMARY, MaskAveragePrecision, _encode_runs
 from bgexp.pipeline.combine import PastedMask, paste_mask
 
 H, W = 240, 320
@@ -27,7 +27,7 @@ def box_polygon(left, top, right, bottom):
     return [left, top, right, top, right, bottom, left, bottom]
 
 
-def made_truth(random, number, image):
+def make_truth(random, number, image):
     """An object of a random kind of mask, category and size, now and then a crowd."""
     left, top = random.uniform(0, W * 0.7), random.uniform(0, H * 0.7)
     right, bottom = left + random.uniform(4, 190), top + random.uniform(4, 190)
@@ -59,19 +59,19 @@ def counts_of(plane):
     return np.diff(np.concatenate([[0], ends, [plane.size]])).tolist()
 
 
-def made_detections(random, truths):
+def make_detections(random, truths):
     """Noisy copies of the truths, some twice or of another class, and some of nothing; M = 14."""
     boxes, labels = [], []
     label = {3: 1, 1: 3, 40: 4}
-    for one in truths:
-        left, top, width, height = one["bbox"]
+    for annotation in truths:
+        left, top, width, height = annotation["bbox"]
         for _ in range(random.integers(3)):
             noise = random.normal(0, 3, 4)
             corners = np.array([left, top, left + width, top + height]) + noise
             boxes.append(
                 [*np.minimum(corners[:2], corners[2:]), *np.maximum(corners[:2], corners[2:])]
             )
-            labels.append(label[one["category_id"]] if random.random() < 0.8 else 5)
+            labels.append(label[annotation["category_id"]] if random.random() < 0.8 else 5)
     for _ in range(random.integers(4)):
         left, top = random.uniform(-20, W), random.uniform(-20, H)
         boxes.append([left, top, left + random.uniform(0, 80), top + random.uniform(0, 80)])
@@ -88,7 +88,7 @@ def made_detections(random, truths):
     )
 
 
-def written(root, annotations, images, categories=NAMES, size=(W, H)):
+def write_annotations(root, annotations, images, categories=NAMES, size=(W, H)):
     rows = [
         {"id": number, "file_name": name, "width": size[0], "height": size[1]}
         for number, name in images.items()
@@ -104,7 +104,7 @@ def written(root, annotations, images, categories=NAMES, size=(W, H)):
     return root / "truth.json"
 
 
-def read(root, categories=None):
+def read_annotations(root, categories=None):
     settings = Coco(
         name="coco", images=root, annotations=root / "truth.json", categories=categories
     )
@@ -118,35 +118,35 @@ def case(tmp_path):
     images = {
         int(number): f"{place}.png" for place, number in enumerate(random.permutation(30) + 5)
     }
-    truths, found = [], {}
+    truths, detections = [], {}
     for number, name in images.items():
-        here = [made_truth(random, len(truths) + 1 + n, number) for n in range(random.integers(6))]
+        here = [make_truth(random, len(truths) + 1 + n, number) for n in range(random.integers(6))]
         truths += here
-        found[name] = made_detections(random, here)
-    kinds = [one["segmentation"] for one in truths]
+        detections[name] = make_detections(random, here)
+    kinds = [annotation["segmentation"] for annotation in truths]
     assert {type(kind if isinstance(kind, list) else kind["counts"]) for kind in kinds} == {
         list,
         str,
     }
-    assert any(one["iscrowd"] for one in truths)
-    written(tmp_path, truths, images)
-    return tmp_path, images, found
+    assert any(annotation["iscrowd"] for annotation in truths)
+    write_annotations(tmp_path, truths, images)
+    return tmp_path, images, detections
 
 
-def ours(data, found, class_names, threshold=0.5):
+def compute_ours(data, detections, class_names, threshold=0.5):
     scores = MaskAveragePrecision(data, class_names)
     for item in data.items:
-        if item.path in found:
-            scores.add(item, found[item.path], threshold)
-    return scores.result()
+        if item.path in detections:
+            scores.add(item, detections[item.path], threshold)
+    return scores.compute()
 
 
-def theirs(file, images, found, class_names, categories=None):
+def compute_theirs(file, images, detections, class_names, categories=None):
     """pycocotools on the file and on results with planes of the whole image."""
     coco, rows = COCO(str(file)), []
-    ids = {one["name"]: one["id"] for one in coco.dataset["categories"]}
+    ids = {entry["name"]: entry["id"] for entry in coco.dataset["categories"]}
     for number, name in images.items():
-        here = found.get(name)
+        here = detections.get(name)
         for i in range(len(here) if here is not None else 0):
             category = ids.get(CLASSES[here.labels[i]]) if class_names else 3
             if category is None:
@@ -157,7 +157,7 @@ def theirs(file, images, found, class_names, categories=None):
             row = {"image_id": number, "category_id": category, "score": float(here.scores[i])}
             rows.append(row | {"segmentation": cocomask.encode(plane)})
     evaluation = COCOeval(coco, coco.loadRes(rows), "segm")
-    evaluation.params.imgIds = [number for number, name in images.items() if name in found]
+    evaluation.params.imgIds = [number for number, name in images.items() if name in detections]
     evaluation.params.useCats = int(class_names is not None)
     if categories is not None:
         evaluation.params.catIds = categories
@@ -167,7 +167,7 @@ def theirs(file, images, found, class_names, categories=None):
     return evaluation.stats.tolist()
 
 
-def same(result, stats):
+def is_same(result, stats):
     assert tuple(result) == SUMMARY
     assert [-1 if math.isnan(value) else value for value in result.values()] == stats
 
@@ -177,37 +177,39 @@ def same(result, stats):
 
 @pytest.mark.parametrize("class_names", [CLASSES, None])
 def test_all_twelve_numbers_are_those_of_pycocotools(case, class_names):
-    root, images, found = case
-    result = ours(read(root), found, class_names)
-    same(result, theirs(root / "truth.json", images, found, class_names))
+    root, images, detections = case
+    result = compute_ours(read_annotations(root), detections, class_names)
+    is_same(result, compute_theirs(root / "truth.json", images, detections, class_names))
     assert 0.1 < result["ap"] < 0.9
     assert len({round(value, 6) for value in result.values()}) > 8
 
 
 @pytest.mark.parametrize("class_names", [CLASSES, None])
 def test_only_the_images_that_were_added_count(case, class_names):
-    root, images, found = case
-    some = dict(list(found.items())[:9])
-    result = ours(read(root), some, class_names)
-    same(result, theirs(root / "truth.json", images, some, class_names))
-    assert result != ours(read(root), found, class_names)
+    root, images, detections = case
+    some = dict(list(detections.items())[:9])
+    result = compute_ours(read_annotations(root), some, class_names)
+    is_same(result, compute_theirs(root / "truth.json", images, some, class_names))
+    assert result != compute_ours(read_annotations(root), detections, class_names)
 
 
 def test_categories_that_do_not_count(case):
-    root, images, found = case
-    result = ours(read(root, ("dog", "cat")), found, CLASSES)
-    same(result, theirs(root / "truth.json", images, found, CLASSES, [1, 40]))
+    root, images, detections = case
+    result = compute_ours(read_annotations(root, ("dog", "cat")), detections, CLASSES)
+    is_same(result, compute_theirs(root / "truth.json", images, detections, CLASSES, [1, 40]))
 
 
 def test_detections_of_classes_that_the_file_lacks_are_left_out(case):
-    root, _, found = case
-    data = read(root)
-    kites = {name: one.select(one.labels == 5) for name, one in found.items()}
+    root, _, detections = case
+    data = read_annotations(root)
+    kites = {name: output.select(output.labels == 5) for name, output in detections.items()}
     assert sum(map(len, kites.values())) > 10
-    nothing = ours(data, {name: one.select([]) for name, one in found.items()}, CLASSES)
+    nothing = compute_ours(
+        data, {name: output.select([]) for name, output in detections.items()}, CLASSES
+    )
     assert set(nothing.values()) == {0}
-    assert ours(data, kites, CLASSES) == nothing
-    assert ours(data, kites, None)["ap50"] > 0
+    assert compute_ours(data, kites, CLASSES) == nothing
+    assert compute_ours(data, kites, None)["ap50"] > 0
 
 
 # -- by hand ---------------------------------------------------------------------------------
@@ -215,7 +217,7 @@ def test_detections_of_classes_that_the_file_lacks_are_left_out(case):
 ONE = pytest.approx(1)  # pycocotools adds a little below the line of every precision
 
 
-def boxes_found(*rows, height=H, width=W):
+def make_boxes(*rows, height=H, width=W):
     """Full boxes: x1, y1, x2, y2, label, score."""
     rows = np.array(rows, np.float32).reshape(-1, 6)
     return Detections(
@@ -228,91 +230,92 @@ def boxes_found(*rows, height=H, width=W):
     )
 
 
-def square(number, left, top, side, category=1, **more):
+def square(number, left, top, side, category=1, **extra):
     polygon = box_polygon(left, top, left + side, top + side)
     about = {"id": number, "image_id": 1, "category_id": category, "segmentation": [polygon]}
-    return about | more
+    return about | extra
 
 
-def scored(tmp_path, truths, detections, class_names=CLASSES, **options):
-    written(tmp_path, truths, {1: "a.png"}, **options)
-    return ours(read(tmp_path), {"a.png": detections}, class_names)
+def score(tmp_path, truths, detections, class_names=CLASSES, **options):
+    write_annotations(tmp_path, truths, {1: "a.png"}, **options)
+    return compute_ours(read_annotations(tmp_path), {"a.png": detections}, class_names)
 
 
 def test_one_object_found(tmp_path):
     """100x100 is COCO's large; the other sizes have no object, so no number."""
-    result = scored(tmp_path, [square(1, 10, 10, 100)], boxes_found([10, 10, 110, 110, 3, 0.9]))
+    result = score(tmp_path, [square(1, 10, 10, 100)], make_boxes([10, 10, 110, 110, 3, 0.9]))
     undefined = {"ap_small", "ap_medium", "ar_small", "ar_medium"}
     assert {name for name, value in result.items() if math.isnan(value)} == undefined
     assert all(value == ONE for name, value in result.items() if name not in undefined)
 
 
 def test_a_false_one_of_a_higher_score_halves_precision(tmp_path):
-    found = boxes_found([120, 10, 150, 40, 3, 0.9], [10, 10, 110, 110, 3, 0.8])
-    result = scored(tmp_path, [square(1, 10, 10, 100)], found)
+    detections = make_boxes([120, 10, 150, 40, 3, 0.9], [10, 10, 110, 110, 3, 0.8])
+    result = score(tmp_path, [square(1, 10, 10, 100)], detections)
     assert result["ap50"] == pytest.approx(0.5)
     assert (result["ar_1"], result["ar_10"]) == (0, ONE)
 
 
 def test_a_crowd_neither_counts_nor_costs(tmp_path):
-    found = boxes_found([10, 10, 60, 60, 3, 0.9], [100, 10, 140, 50, 3, 0.95])
+    detections = make_boxes([10, 10, 60, 60, 3, 0.9], [100, 10, 140, 50, 3, 0.95])
     truths = [square(1, 10, 10, 50), square(2, 90, 5, 60, iscrowd=1)]
-    assert scored(tmp_path, truths, found)["ap50"] == ONE
-    assert scored(tmp_path, truths[:1], found)["ap50"] == pytest.approx(0.5)
-    assert math.isnan(scored(tmp_path, truths[1:], found)["ap"])
+    assert score(tmp_path, truths, detections)["ap50"] == ONE
+    assert score(tmp_path, truths[:1], detections)["ap50"] == pytest.approx(0.5)
+    assert math.isnan(score(tmp_path, truths[1:], detections)["ap"])
 
 
 def test_a_class_tells_or_does_not(tmp_path):
-    found = boxes_found([10, 10, 110, 110, 1, 0.9])  # a person, it says
-    assert scored(tmp_path, [square(1, 10, 10, 100)], found)["ap50"] == 0
-    assert scored(tmp_path, [square(1, 10, 10, 100)], found, None)["ap50"] == ONE
+    detections = make_boxes([10, 10, 110, 110, 1, 0.9])  # a person, it says
+    assert score(tmp_path, [square(1, 10, 10, 100)], detections)["ap50"] == 0
+    assert score(tmp_path, [square(1, 10, 10, 100)], detections, None)["ap50"] == ONE
 
 
 def test_categories_of_one_name_are_one(tmp_path):
     truths = [square(1, 10, 10, 40, 1), square(2, 100, 10, 40, 2)]
-    found = boxes_found([10, 10, 50, 50, 3, 0.9], [100, 10, 140, 50, 3, 0.8])
-    result = scored(tmp_path, truths, found, categories={1: "dog", 2: "dog"})
+    detections = make_boxes([10, 10, 50, 50, 3, 0.9], [100, 10, 140, 50, 3, 0.8])
+    result = score(tmp_path, truths, detections, categories={1: "dog", 2: "dog"})
     assert result["ap50"] == ONE
 
 
 def test_an_annotation_of_id_0_counts(tmp_path):
     """pycocotools on the file itself takes a match with it for none."""
-    found = boxes_found([10, 10, 110, 110, 3, 0.9])
-    assert scored(tmp_path, [square(0, 10, 10, 100)], found)["ap50"] == ONE
+    detections = make_boxes([10, 10, 110, 110, 3, 0.9])
+    assert score(tmp_path, [square(0, 10, 10, 100)], detections)["ap50"] == ONE
 
 
 @pytest.mark.parametrize(("area", "size"), [(None, "large"), (500, "small"), (5000, "medium")])
 def test_the_area_is_that_of_the_file_if_it_has_one(tmp_path, area, size):
     truths = [square(1, 10, 10, 100, area=area)]
-    result = scored(tmp_path, truths, boxes_found([10, 10, 110, 110, 3, 0.9]))
+    result = score(tmp_path, truths, make_boxes([10, 10, 110, 110, 3, 0.9]))
     sizes = {name for name in ("small", "medium", "large") if result[f"ar_{name}"] == ONE}
     assert sizes == {size}
 
 
 def test_no_images_and_no_annotations(tmp_path):
-    written(tmp_path, [], {1: "a.png"})
-    for found in ({}, {"a.png": boxes_found([10, 10, 60, 60, 3, 0.9])}):
+    write_annotations(tmp_path, [], {1: "a.png"})
+    for detections in ({}, {"a.png": make_boxes([10, 10, 60, 60, 3, 0.9])}):
         for class_names in (CLASSES, None):
-            result = ours(read(tmp_path), found, class_names)
+            result = compute_ours(read_annotations(tmp_path), detections, class_names)
             assert tuple(result) == SUMMARY
             assert all(math.isnan(value) for value in result.values())
 
 
 def test_an_image_without_annotations_is_refused(tmp_path):
-    written(tmp_path, [square(1, 10, 10, 100)], {1: "a.png"})
-    data = read(tmp_path)
+    write_annotations(tmp_path, [square(1, 10, 10, 100)], {1: "a.png"})
+    data = read_annotations(tmp_path)
     scores = MaskAveragePrecision(data, None)
     object.__setattr__(data.items[0], "annotations", None)
     with pytest.raises(ValueError, match=r"^no annotations: a.png$"):
-        scores.add(data.items[0], boxes_found(), 0.5)
+        scores.add(data.items[0], make_boxes(), 0.5)
 
 
 def test_the_mask_threshold_is_used(tmp_path):
-    found = boxes_found([10, 10, 110, 110, 3, 0.9])
-    faint = Detections(**{**vars(found), "masks": np.full((1, 28, 28), 100, np.uint8)})
-    written(tmp_path, [square(1, 10, 10, 100)], {1: "a.png"})
+    detections = make_boxes([10, 10, 110, 110, 3, 0.9])
+    faint = Detections(**{**vars(detections), "masks": np.full((1, 28, 28), 100, np.uint8)})
+    write_annotations(tmp_path, [square(1, 10, 10, 100)], {1: "a.png"})
     results = [
-        ours(read(tmp_path), {"a.png": faint}, CLASSES, level)["ap50"] for level in (0.3, 0.5)
+        compute_ours(read_annotations(tmp_path), {"a.png": faint}, CLASSES, level)["ap50"]
+        for level in (0.3, 0.5)
     ]
     assert results == [ONE, 0]
 
@@ -321,16 +324,16 @@ def test_the_mask_threshold_is_used(tmp_path):
 
 
 def test_nothing_is_printed_and_a_result_can_be_had_again(case, capfd):
-    root, _, found = case
-    data = read(root)
+    root, _, detections = case
+    data = read_annotations(root)
     scores = MaskAveragePrecision(data, CLASSES)
     for item in data.items[:10]:
-        scores.add(item, found[item.path], 0.5)
-    early = scores.result()
-    assert scores.result() == early
+        scores.add(item, detections[item.path], 0.5)
+    early = scores.compute()
+    assert scores.compute() == early
     for item in data.items[10:]:
-        scores.add(item, found[item.path], 0.5)
-    assert scores.result() == ours(data, found, CLASSES) != early
+        scores.add(item, detections[item.path], 0.5)
+    assert scores.compute() == compute_ours(data, detections, CLASSES) != early
     assert capfd.readouterr() == ("", "")
 
 
@@ -338,19 +341,19 @@ def test_memory_is_that_of_a_window(tmp_path):
     """300 detections in 36 megapixels: not even one plane of them is made."""
     side = 6000
     corners = np.random.default_rng(0).uniform(0, 5000, (300, 2))
-    found = boxes_found(
+    detections = make_boxes(
         *[[x, y, x + 300, y + 300, 3, 0.5] for x, y in corners], height=side, width=side
     )
-    written(tmp_path, [square(1, 10, 10, 100)], {1: "a.png"}, size=(side, side))
-    data = read(tmp_path)
+    write_annotations(tmp_path, [square(1, 10, 10, 100)], {1: "a.png"}, size=(side, side))
+    data = read_annotations(tmp_path)
     scores = MaskAveragePrecision(data, CLASSES)
     tracemalloc.start()
     try:
-        scores.add(data.items[0], found, 0.5)
+        scores.add(data.items[0], detections, 0.5)
         assert tracemalloc.get_traced_memory()[1] < 12e6
     finally:
         tracemalloc.stop()
-    assert scores.result()["ar_100"] == 0
+    assert scores.compute()["ar_100"] == 0
 
 
 @given(arrays(bool, st.tuples(st.integers(0, 8), st.integers(0, 8))), st.data())
@@ -364,4 +367,4 @@ def test_runs_of_a_window_are_those_of_the_plane(window, data):
     pasted = PastedMask((slice(top, top + rows), slice(left, left + columns)), window)
     plane = np.zeros(size, np.uint8, order="F")
     plane[pasted.where] = window
-    assert _runs(pasted, size) == cocomask.encode(plane)
+    assert _encode_runs(pasted, size) == cocomask.encode(plane)

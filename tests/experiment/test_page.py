@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bgexp.experiment.page import render_run
 from bgexp.report.render import MAX_ROWS
-from bgexp.system.terminal import printable
+from bgexp.system.terminal import make_printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -28,11 +28,11 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="session")
-def rendered(run_parts, parse, settings):
+def render(run_parts, parse, settings):
     """A page of a run of so many images, taken apart."""
 
-    def make(n, truth=True, **told):
-        summary, rows, pictures = run_parts(n, truth, **told)
+    def make(n, truth=True, **fields):
+        summary, rows, pictures = run_parts(n, truth, **fields)
         return parse(render_run(summary, settings, rows, pictures, links={"rows": "a b.parquet"}))
 
     return make
@@ -45,12 +45,12 @@ def headings(page):
 # -- what is there -------------------------------------------------------------------------------
 
 
-def test_a_run_with_truth(rendered):
-    page = rendered(40)
+def test_a_run_with_truth(render):
+    page = render(40)
     sections = ["findings", "numbers", "distributions", "categories", "refinement", "checks"]
     sections += ["images", "failed", "timings", "settings"]
     assert [place for place in page.places if place in sections] == sections
-    assert [one["href"][1:] for one in page.all("a")][: len(sections)] == sections
+    assert [tag["href"][1:] for tag in page.all("a")][: len(sections)] == sections
     for words in ("pairs", "40 images, 35 with truth", "IoU", "Foreground recall", "5 failed"):
         assert words in page.text
     assert "5 of 40 images failed" in page.text  # a finding
@@ -58,8 +58,8 @@ def test_a_run_with_truth(rendered):
     assert page.all("a", href="a%20b.parquet")
 
 
-def test_a_run_without_truth_has_no_scores(rendered):
-    page = rendered(40, truth=False)
+def test_a_run_without_truth_has_no_scores(render):
+    page = render(40, truth=False)
     assert "they do not choose" in page.text
     assert "numbers" in page.places
     assert not {"checks", "IoU"} & set(page.places)
@@ -80,8 +80,8 @@ def test_numbers_are_those_of_the_summary(run_parts, parse, settings):
     assert re.search(r"Foreground recall\s*mean 0\.\d\d, p05 0\.0", text)
 
 
-def test_pictures_are_inside_and_have_words(rendered):
-    page = rendered(40, count=8)
+def test_pictures_are_inside_and_have_words(render):
+    page = render(40, count=8)
     images = page.all("img")
     assert len(images) == 4 * len([place for place in page.places if place.startswith("image-")])
     for image in images:
@@ -91,9 +91,9 @@ def test_pictures_are_inside_and_have_words(rendered):
     assert page.text.index("Worst") < page.text.index("Best") < page.text.index("In between")
 
 
-def test_findings_lead_to_their_images(rendered):
-    page = rendered(40, count=8)
-    targets = [one["href"][1:] for one in page.all("a") if one["href"].startswith("#")]
+def test_findings_lead_to_their_images(render):
+    page = render(40, count=8)
+    targets = [tag["href"][1:] for tag in page.all("a") if tag["href"].startswith("#")]
     assert set(targets) <= set(page.places)
     assert len(page.places) == len(set(page.places))
     assert {"failed-1", "image-1"} <= set(targets)
@@ -122,8 +122,8 @@ def test_a_run_that_broke_at_once(parse, settings):
 
 
 @pytest.mark.parametrize("n", [1, 2, 6])
-def test_small_runs(rendered, n):
-    assert len(rendered(n).all("article")) == n
+def test_small_runs(render, n):
+    assert len(render(n).all("article")) == n
 
 
 def test_where_all_failed(run_parts, parse, settings):
@@ -171,8 +171,8 @@ def test_a_large_run_makes_a_small_page(run_parts, parse, settings):
     assert "500 of 3,798 images drawn" in page.text
 
 
-def test_nothing_outside_is_asked_for(rendered):
-    page = rendered(40)
+def test_nothing_outside_is_asked_for(render):
+    page = render(40)
     names = {name for _, attributes in page.tags for name in attributes}
     assert not {"style", "srcset", "action", "background"} & names
     assert not [name for name in names if name.startswith("on")]
@@ -205,12 +205,12 @@ def test_hostile_names_are_text(run_parts, parse, settings):
         hostile = page(odd_names, word)
         assert hostile.skeleton == plain.skeleton
         assert hostile.inside == plain.inside
-        assert hostile.text.count(printable(word)) >= plain.text.count("harmless")
-        for one in hostile.all("a"):
-            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", one["href"])
+        assert hostile.text.count(make_printable(word)) >= plain.text.count("harmless")
+        for node in hostile.all("a"):
+            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", node["href"])
         named = [odd_names(number) for number in range(28)]
-        alts = {one["alt"].partition(" of ")[2] for one in hostile.all("img")}
-        assert alts <= {printable(name) for name in named}
+        alts = {node["alt"].partition(" of ")[2] for node in hostile.all("img")}
+        assert alts <= {make_printable(name) for name in named}
         assert len(alts) >= 16
 
 
@@ -219,6 +219,6 @@ def test_hostile_names_are_text(run_parts, parse, settings):
 def test_any_name_is_text(run_parts, parse, settings, name):
     summary, rows, pictures = run_parts(8, names=lambda number: f"{name}{number}", count=4)
     page = parse(render_run(summary, settings, rows, pictures))
-    assert printable(f"{name}0") in page.text
+    assert make_printable(f"{name}0") in page.text
     assert len(page.all("script")) == 1
     assert all(character.isprintable() or character in "\n\u200d" for character in page.text)

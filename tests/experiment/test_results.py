@@ -5,20 +5,20 @@ import pytest
 
 from bgexp.experiment.aggregate import (
     check_ranks,
+    compare_refinement,
     count_detections,
     count_statuses,
-    refinement,
-    summarise,
-    summarise_categories,
-    timings,
+    summarize,
+    summarize_categories,
+    summarize_timings,
 )
 from bgexp.experiment.results import (
     STAGES,
     UNREFINED,
     ImageResult,
     RunSummary,
-    rows_table,
     run_status,
+    tabulate_rows,
 )
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
@@ -56,7 +56,7 @@ def checks(coverage):
     return dict.fromkeys(CHECKS, 1.0) | {"coverage": coverage}
 
 
-def failed(path="bad.jpg", category="", reason="truncated"):
+def make_failed_row(path="bad.jpg", category="", reason="truncated"):
     return row(path, None, category, "failed", reason=reason)
 
 
@@ -86,14 +86,14 @@ def summary(**changes):
         "weights": {},
         "dataset": {},
         "counts": count_statuses(rows, 3),
-        "metrics": summarise(rows, "metrics"),
-        "checks": summarise(rows, "checks"),
-        "categories": summarise_categories(rows),
-        "refinement": refinement(rows),
+        "metrics": summarize(rows, "metrics"),
+        "checks": summarize(rows, "checks"),
+        "categories": summarize_categories(rows),
+        "refinement": compare_refinement(rows),
         "check_ranks": check_ranks(rows),
         "mask_ap": {"ap": 0.5},
         "detections": count_detections(rows),
-        "timings": timings(rows),
+        "timings": summarize_timings(rows),
         "workers": 1,
         "images_per_s": 2.0,
         "peak_rss_bytes": 10,
@@ -105,13 +105,13 @@ def summary(**changes):
     ("ok", "bad", "skipped", "max_failed", "expected"),
     [
         (10, 0, 0, 0.0, "finished"),
-        (9, 1, 0, 0.0, "failed"),
+        (9, 1, 0, 0.0, "make_failed_row"),
         (9, 1, 0, 0.1, "finished"),  # as many as allowed, and no more
-        (8, 2, 0, 0.1, "failed"),
+        (8, 2, 0, 0.1, "make_failed_row"),
         (0, 10, 0, 1.0, "finished"),
-        (0, 10, 0, 0.99, "failed"),
+        (0, 10, 0, 0.99, "make_failed_row"),
         (71, 29, 0, 0.29, "finished"),  # 0.29 * 100 < 29 in floating point
-        (70, 30, 0, 0.29, "failed"),
+        (70, 30, 0, 0.29, "make_failed_row"),
         (9, 0, 1, 0.0, "interrupted"),
         (5, 4, 1, 0.0, "interrupted"),
         (0, 0, 10, 1.0, "interrupted"),
@@ -124,7 +124,7 @@ def test_when_a_run_counts_as_failed(ok, bad, skipped, max_failed, expected):
 
 
 def test_numbers_for_the_tracking_store():
-    found = summary().numbers()
+    numbers = summary().to_metrics()
     expected = {f"{key}.{name}" for key in METRICS for name in STATISTICS}
     expected |= {f"checks.{key}.{name}" for key in CHECKS for name in STATISTICS}
     expected |= {f"timings.{s}.{name}" for s in ("load", "refine") for name in PERCENTILES}
@@ -139,18 +139,18 @@ def test_numbers_for_the_tracking_store():
     expected |= {f"check_ranks.{key}" for key in CHECKS}
     expected |= {f"counts.{name}" for name in ("total", "ok", "failed", "skipped")}
     expected |= {"category.a.iou.mean", "images_per_s", "peak_rss_bytes"}
-    assert found.keys() == expected
-    assert (found["iou.mean"], found["timings.refine.p95_ms"]) == (0.5, 4.0)
-    assert (found["checks.coverage.mean"], found["counts.total"]) == (0.25, 3)
-    assert (found["refinement.iou.change"], found["refinement.added_share"]) == (0.25, 2)
-    undefined = {key for key, value in found.items() if not math.isfinite(value)}
+    assert numbers.keys() == expected
+    assert (numbers["iou.mean"], numbers["timings.refine.p95_ms"]) == (0.5, 4.0)
+    assert (numbers["checks.coverage.mean"], numbers["counts.total"]) == (0.25, 3)
+    assert (numbers["refinement.iou.change"], numbers["refinement.added_share"]) == (0.25, 2)
+    undefined = {key for key, value in numbers.items() if not math.isfinite(value)}
     assert undefined == {f"check_ranks.{key}" for key in CHECKS}  # equal images rank nothing
 
 
 def test_rows_as_parquet(tmp_path):
     folder = RunFolder(tmp_path / "new")
     good = row("käse/ü 1.jpg", 0.75, "käse", width=4, height=3, timings_ms={"load": 1.5})
-    folder.write_rows(rows_table([good, failed("bad.jpg", reason="empty: no bytes")]))
+    folder.write_rows(tabulate_rows([good, make_failed_row("bad.jpg", reason="empty: no bytes")]))
     table = folder.read_rows()
     named = ["path", "category", "sha256", "status", "reason", "width", "height"]
     named += ["refined", "fallback", "cached"]
@@ -166,14 +166,14 @@ def test_rows_as_parquet(tmp_path):
 
 
 def test_a_run_without_a_row_has_the_same_columns():
-    none, one = rows_table([]), rows_table([row()])
-    assert list(none.columns) == list(one.columns)
+    none, first = tabulate_rows([]), tabulate_rows([row()])
+    assert list(none.columns) == list(first.columns)
     assert len(none) == 0
 
 
 def test_the_summary_has_the_keys_of_the_contract(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.write_summary(summary(images_per_s=math.nan).document())
+    folder.write_summary(summary(images_per_s=math.nan).to_document())
     text = (tmp_path / "summary.json").read_text()
     stored = json.loads(text, parse_constant=lambda name: pytest.fail(name))
     assert list(stored) == KEYS

@@ -29,7 +29,7 @@ def settings(fast):
     return ["dataset=folder", *(o for o in fast if not o.startswith("dataset"))]
 
 
-def newest(runs):
+def find_newest(runs):
     return max((runs / "run").iterdir())
 
 
@@ -71,13 +71,13 @@ def broken(photographs):
 
 def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
     runs = tmp_path / "runs"
-    given = ["run", f"runs_dir={runs}", *settings, f"dataset.root={broken}", "samples=12"]
-    assert run_cli(*given) == 1
+    command = ["run", f"runs_dir={runs}", *settings, f"dataset.root={broken}", "samples=12"]
+    assert run_cli(*command) == 1
     out, err = capfd.readouterr()
     assert "Failed:" in out
     assert "4 images" in out
     assert "Traceback" not in out + err
-    strict = newest(runs)
+    strict = find_newest(runs)
     rows = pd.read_parquet(strict / "per_image.parquet").set_index("path")
     assert (rows["status"] == "ok").sum() == 8
     for name, reason in {
@@ -104,14 +104,14 @@ def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
     assert summary["metrics"] == {}
     assert client(runs).get_run(summary["run_id"]).info.status == "FAILED"
 
-    assert run_cli(*given, "max_failed=0.5") == 0
-    lenient = RunFolder(newest(runs)).read_summary()
+    assert run_cli(*command, "max_failed=0.5") == 0
+    lenient = RunFolder(find_newest(runs)).read_summary()
     assert lenient["status"] == "finished"
     assert lenient["reused_from"] is None  # a failed run is no result
     assert client(runs).get_run(lenient["run_id"]).info.status == "FINISHED"
 
-    assert run_cli(*given, "max_failed=0.1") == 1
-    stricter = RunFolder(newest(runs)).read_summary()
+    assert run_cli(*command, "max_failed=0.1") == 1
+    stricter = RunFolder(find_newest(runs)).read_summary()
     assert stricter["reused_from"] == lenient["run_id"]
     assert stricter["status"] == "failed"
     assert client(runs).get_run(stricter["run_id"]).info.status == "FAILED"
@@ -120,20 +120,20 @@ def test_broken_files_are_rows(run_cli, broken, settings, tmp_path, capfd):
 def test_nothing_but_broken_files(run_cli, settings, tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "empty.jpg").touch()
-    given = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={tmp_path / 'in'}"]
-    assert run_cli(*given, "max_failed=1") == 0
-    summary = RunFolder(newest(tmp_path / "runs")).read_summary()
+    command = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={tmp_path / 'in'}"]
+    assert run_cli(*command, "max_failed=1") == 0
+    summary = RunFolder(find_newest(tmp_path / "runs")).read_summary()
     assert summary["counts"]["failed"] == 1
     assert summary["checks"] == {}
 
 
 def identity(fast, **changes):
     from bgexp.config.check import check_settings
-    from bgexp.config.compose import compose_config, plain
+    from bgexp.config.compose import compose_config, resolve_config
     from bgexp.config.run import RunSettings
 
-    given = check_settings(RunSettings, plain(compose_config("run", fast, None)))
-    return experiment.prepare(given.model_copy(update=changes)).identity
+    run_settings = check_settings(RunSettings, resolve_config(compose_config("run", fast, None)))
+    return experiment.prepare(run_settings.model_copy(update=changes)).identity
 
 
 def test_identity(fast, weights, tmp_path):
@@ -164,14 +164,14 @@ def test_identity(fast, weights, tmp_path):
 
 
 def test_a_changed_image_changes_the_identity(settings, photographs):
-    given = [*settings, f"dataset.root={photographs}"]
-    before = identity(given)
+    overrides = [*settings, f"dataset.root={photographs}"]
+    before = identity(overrides)
     image = photographs / "animals/cat.jpg"
     data = image.read_bytes()
     image.write_bytes(data + b"\0")
-    assert identity(given) != before
+    assert identity(overrides) != before
     image.write_bytes(data)
-    assert identity(given) == before
+    assert identity(overrides) == before
 
 
 def test_an_image_that_vanishes_has_no_sample(
@@ -185,9 +185,9 @@ def test_an_image_that_vanishes_has_no_sample(
         return real(*args)
 
     monkeypatch.setattr(experiment, "draw_run", late)
-    given = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={photographs}"]
-    assert run_cli(*given, "samples=24") == 0
-    assert len(list((newest(tmp_path / "runs") / "samples").iterdir())) == 20
+    command = ["run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={photographs}"]
+    assert run_cli(*command, "samples=24") == 0
+    assert len(list((find_newest(tmp_path / "runs") / "samples").iterdir())) == 20
 
 
 def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, m
 
     monkeypatch.setattr(experiment, "draw_run", broken)
     assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 0
-    folder = newest(tmp_path / "runs")
+    folder = find_newest(tmp_path / "runs")
     assert RunFolder(folder).read_summary()["status"] == "finished"
     assert "no report.html: ZeroDivisionError: boom" in (folder / "log.txt").read_text()
 
@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch
     monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
     assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 1
     assert "No space left on device" in capfd.readouterr().out
-    folder = newest(tmp_path / "runs")
+    folder = find_newest(tmp_path / "runs")
     assert RunFolder(folder).read_summary()["status"] == "failed"
     assert not list(folder.glob("masks.zip")) + list(folder.glob(".bgexp-*"))
 
@@ -230,12 +230,17 @@ sys.exit(cli.main())
 
 
 def start(runs, settings, photographs):
-    given = [f"runs_dir={runs}", *settings, f"dataset.root={photographs}", "refine=none,grabcut"]
-    given = [setting for setting in given if setting != "refine=none"]
+    overrides = [
+        f"runs_dir={runs}",
+        *settings,
+        f"dataset.root={photographs}",
+        "refine=none,grabcut",
+    ]
+    overrides = [setting for setting in overrides if setting != "refine=none"]
     log = (runs.parent / f"{runs.name}.log").open("wb")
     with log:
         return subprocess.Popen(
-            [sys.executable, "-c", SLOW, "run", "-m", *given], stdout=log, stderr=log
+            [sys.executable, "-c", SLOW, "run", "-m", *overrides], stdout=log, stderr=log
         )
 
 
@@ -280,10 +285,14 @@ def test_signals(run_cli, settings, photographs, tmp_path):
     left = {run.info.run_id for run in client(runs).search_runs(["1"])}
     few = ["dataset.subset=1", f"dataset.root={photographs}"]
     assert run_cli("run", f"runs_dir={runs}", *settings, *few) == 0
-    found = {run.info.run_id: run for run in client(runs).search_runs(["1"])}
+    runs_by_id = {run.info.run_id: run for run in client(runs).search_runs(["1"])}
     assert len(left) == 2
-    assert {found[run_id].info.status for run_id in left} == {"KILLED"}
-    assert sorted(run.info.status for run in found.values()) == ["FINISHED", "KILLED", "KILLED"]
+    assert {runs_by_id[run_id].info.status for run_id in left} == {"KILLED"}
+    assert sorted(run.info.status for run in runs_by_id.values()) == [
+        "FINISHED",
+        "KILLED",
+        "KILLED",
+    ]
 
 
 def assert_interrupted(runs):

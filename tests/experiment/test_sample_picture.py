@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from bgexp.experiment.difference import LEAKED, LOST
 from bgexp.experiment.sample_picture import PANEL, draw_sample
-from bgexp.report.pictures import LEAKED, LOST
 
 GAP = 6
 

@@ -18,8 +18,8 @@ from bgexp.images.decode import (
     ImageError,
     decode_image,
     load_image,
+    make_thumbnail,
     read_bytes,
-    thumbnail,
 )
 from tests.images.pictures import (
     EXACT,
@@ -254,7 +254,7 @@ def test_suffixes_cover_the_formats():
 @settings(max_examples=100, deadline=None)
 def test_a_thumbnail_fits(height, width, size, channels):
     image = np.full((height, width, *channels), 255, np.uint8)
-    small = thumbnail(image, size)
+    small = make_thumbnail(image, size)
     assert max(small.shape[:2]) == min(size, max(height, width))
     assert small.shape[2:] == channels
     assert small.min() == 255
@@ -264,4 +264,4 @@ def test_a_thumbnail_fits(height, width, size, channels):
 
 def test_a_thumbnail_averages_areas():
     blocks = NOISE[:8, :12].reshape(4, 2, 6, 2, 3).mean(axis=(1, 3))
-    assert measure_difference(thumbnail(NOISE[:8, :12], 6), np.rint(blocks)) <= 1
+    assert measure_difference(make_thumbnail(NOISE[:8, :12], 6), np.rint(blocks)) <= 1

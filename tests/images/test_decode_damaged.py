@@ -116,11 +116,11 @@ def test_reasons(data, reason):
     ],
 )
 def test_other_formats_never_reach_a_decoder(monkeypatch, data):
-    def reached(*_):
+    def find_reached(*_):
         pytest.fail("a decoder of a format that is not accepted")
 
     Image.init()
     for name in set(Image.OPEN) - set(FORMATS):
-        monkeypatch.setitem(Image.OPEN, name, (reached, None))
+        monkeypatch.setitem(Image.OPEN, name, (find_reached, None))
     with pytest.raises(ImageError, match="not an image of an accepted format"):
         decode_image(data)

@@ -88,14 +88,14 @@ def test_threads_stay_quiet_and_restore_what_is_global(monkeypatch):
     before = list(warnings.filters)
     failures = []
 
-    def work():
+    def decode_repeatedly():
         try:
             for data, image in zip(files * 20, expected * 20, strict=True):
                 assert np.array_equal(decode_image(data), image)
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
+    threads = [threading.Thread(target=decode_repeatedly) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:

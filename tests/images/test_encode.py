@@ -5,7 +5,7 @@ import pytest
 from PIL import ExifTags, Image, ImageCms
 from PIL.TiffImagePlugin import IFDRational
 
-from bgexp.config.batch import Keep
+from bgexp.config.batch import KeptMetadata
 from bgexp.images.decode import ImageError, decode_image
 from bgexp.images.encode import JPEG_QUALITY, SUFFIX, Photo, decode_photo, encode_result
 
@@ -119,7 +119,7 @@ def test_a_png_holds_what_others_do_not():
 
 def test_a_profile_is_not_kept_unless_asked_for():
     data = encode(NOISE, "PNG", icc_profile=PROFILE)
-    photo = decode_photo(data, 200, Keep())
+    photo = decode_photo(data, 200, KeptMetadata())
     assert (photo.icc, photo.exif) == (b"", b"")
     assert np.array_equal(photo.pixels, decode_image(data))
     assert not np.array_equal(photo.pixels, NOISE)
@@ -129,14 +129,14 @@ def test_a_profile_is_not_kept_unless_asked_for():
 
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_a_profile_is_kept_with_its_colours(kind):
-    photo = decode_photo(encode(NOISE, "PNG", icc_profile=PROFILE), 200, Keep(icc=True))
+    photo = decode_photo(encode(NOISE, "PNG", icc_profile=PROFILE), 200, KeptMetadata(icc=True))
     assert np.array_equal(photo.pixels, NOISE)
     assert open_result(encode_result(photo.pixels, kind, photo)).info["icc_profile"] == PROFILE
 
 
 def test_with_its_profile_a_result_looks_the_same():
     data = encode(NOISE, "PNG", icc_profile=PROFILE)
-    photo = decode_photo(data, 200, Keep(icc=True))
+    photo = decode_photo(data, 200, KeptMetadata(icc=True))
     assert np.array_equal(
         decode_image(encode_result(photo.pixels, "png", photo)), decode_image(data)
     )
@@ -147,12 +147,12 @@ def test_only_the_profile_of_rgb_is_kept(mode):
     file = io.BytesIO()
     format = "TIFF" if mode == "CMYK" else "PNG"
     Image.fromarray(NOISE).convert(mode).save(file, format, icc_profile=PROFILE)
-    photo = decode_photo(file.getvalue(), 200, Keep(icc=True))
+    photo = decode_photo(file.getvalue(), 200, KeptMetadata(icc=True))
     assert photo.icc == b""
     assert np.array_equal(photo.pixels, decode_image(file.getvalue()))
 
 
-@pytest.mark.parametrize("keep", [Keep(), Keep(icc=True), Keep(exif=True)])
+@pytest.mark.parametrize("keep", [KeptMetadata(), KeptMetadata(icc=True), KeptMetadata(exif=True)])
 def test_what_cannot_be_decoded(keep):
     with pytest.raises(ImageError, match="truncated"):
         decode_photo(encode()[:-30], 200, keep)
@@ -168,7 +168,7 @@ def test_what_cannot_be_decoded(keep):
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_exif_is_kept_without_what_may_betray(source, kind):
     data = encode(SMOOTH[:, :16], source, exif=make_exif())
-    photo = decode_photo(data, 200, Keep(exif=True))
+    photo = decode_photo(data, 200, KeptMetadata(exif=True))
     assert photo.pixels.shape == (16, 24, 3)  # upright
     result = encode_result(photo.pixels, kind, photo)
     tags, exposure, place = read_exif(result)
@@ -183,14 +183,14 @@ def test_exif_is_kept_without_what_may_betray(source, kind):
 
 
 def test_exif_is_not_kept_unless_asked_for():
-    photo = decode_photo(encode(exif=make_exif()), 200, Keep(gps=True))
+    photo = decode_photo(encode(exif=make_exif()), 200, KeptMetadata(gps=True))
     for kind in SUFFIX:
         assert b"Canon" not in encode_result(photo.pixels, kind, photo)
 
 
 @pytest.mark.parametrize("kind", SUFFIX)
 def test_the_place_is_kept_where_asked_for(kind):
-    photo = decode_photo(encode(exif=make_exif()), 200, Keep(exif=True, gps=True))
+    photo = decode_photo(encode(exif=make_exif()), 200, KeptMetadata(exif=True, gps=True))
     tags, _, place = read_exif(encode_result(photo.pixels, kind, photo))
     assert tags[BASE.Make] == "Canon"
     assert place == {GPS.GPSLatitudeRef: "N", GPS.GPSLatitude: (48.0, 8.0, 0.0)}
@@ -200,14 +200,14 @@ def test_the_place_is_kept_where_nothing_else_is_said():
     only = Image.Exif()
     only.get_ifd(ExifTags.IFD.GPSInfo)[GPS.GPSLatitudeRef] = "N"
     data = encode(exif=only.tobytes())
-    assert decode_photo(data, 200, Keep(exif=True)).exif == b""
-    photo = decode_photo(data, 200, Keep(exif=True, gps=True))
+    assert decode_photo(data, 200, KeptMetadata(exif=True)).exif == b""
+    photo = decode_photo(data, 200, KeptMetadata(exif=True, gps=True))
     assert read_exif(encode_result(photo.pixels, "png", photo))[2] == {GPS.GPSLatitudeRef: "N"}
 
 
 def test_without_exif_there_is_none_to_keep():
     data = encode()
-    photo = decode_photo(data, 200, Keep(exif=True, icc=True))
+    photo = decode_photo(data, 200, KeptMetadata(exif=True, icc=True))
     assert (photo.exif, photo.icc) == (b"", b"")
     assert np.array_equal(photo.pixels, decode_image(data))
     assert encode_result(photo.pixels, "png", photo) == encode_result(
@@ -216,13 +216,13 @@ def test_without_exif_there_is_none_to_keep():
 
 
 def test_broken_exif_is_not_kept():
-    assert decode_photo(encode(exif=b"Exif\0\0no tags"), 200, Keep(exif=True)).exif == b""
+    assert decode_photo(encode(exif=b"Exif\0\0no tags"), 200, KeptMetadata(exif=True)).exif == b""
     rng, whole = np.random.default_rng(0), encode(exif=make_exif())
     start = whole.index(b"Exif\0\0") + 6
     for _ in range(60):
         data = bytearray(whole)
         for place in rng.integers(start, start + 150, 8):
             data[place] = rng.integers(256)
-        photo = decode_photo(bytes(data), 200, Keep(exif=True))
+        photo = decode_photo(bytes(data), 200, KeptMetadata(exif=True))
         result = encode_result(photo.pixels, "png", photo)
         assert np.array_equal(np.asarray(open_result(result)), photo.pixels)

@@ -138,7 +138,7 @@ def digest(mask, truth):
     return hashlib.sha256(repr(mask.shape).encode() + pixels).hexdigest()[:16]
 
 
-def measured(mask, truth):
+def measure(mask, truth):
     """PySODMetrics' values for a pair, NaN as None; its curve of E starts at the threshold 255."""
     import py_sod_metrics as sod
 
@@ -171,7 +171,7 @@ def main():
     warnings.simplefilter("ignore")  # its mean of an empty quadrant
     versions = {name: metadata.version(name) for name in ("pysodmetrics", "numpy", "scipy")}
     values = {
-        name: {"digest": digest(*pair)} | measured(*pair) for name, pair in stored_pairs().items()
+        name: {"digest": digest(*pair)} | measure(*pair) for name, pair in stored_pairs().items()
     }
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(v)}" for name, v in values.items())
     VALUES.write_text(f'{{"versions": {json.dumps(versions)}, "pairs": {{\n{lines}\n}}}}\n')

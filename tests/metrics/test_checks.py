@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from bgexp.metrics.checks import CHECKS, mask_checks
+from bgexp.metrics.checks import CHECKS, check_mask
 
 NAN = math.nan
 NO_SCORES = np.zeros(0)
@@ -20,35 +20,35 @@ mask_pairs = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7).flatma
 )
 
 
-def drawn(text):
+def parse_mask(text):
     """A mask from rows of `#` (foreground) and `.`."""
     return np.array([[c == "#" for c in row] for row in text.split()])
 
 
-def same(value, expected):
+def is_same(value, expected):
     return value == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-def points(mask):
+def list_points(mask):
     return set(zip(*(line.tolist() for line in np.nonzero(mask)), strict=True))
 
 
-def around(point):
+def list_neighbours(point):
     return {(point[0] + dr, point[1] + dc) for dr, dc in product((-1, 0, 1), repeat=2)}
 
 
-def share(part, whole):
+def compute_share(part, whole):
     return len(part) / len(whole) if whole else NAN
 
 
 def slow_parts(mask):
     """Number of 8-connected components, by flooding from each point not yet reached."""
-    todo, n = points(mask), 0
+    todo, n = list_points(mask), 0
     while todo:
         n += 1
         frontier = {todo.pop()}
         while frontier:
-            frontier = set().union(*(around(p) for p in frontier)) & todo
+            frontier = set().union(*(list_neighbours(p) for p in frontier)) & todo
             todo -= frontier
     return n
 
@@ -59,30 +59,30 @@ def test_checks_equal_the_slow_reference(pair):
     rows, columns = mask.shape
     everything = set(product(range(rows), range(columns)))
     border = {(r, c) for r, c in everything if r in (0, rows - 1) or c in (0, columns - 1)}
-    assert same(
-        mask_checks(mask, unrefined, NO_SCORES),
+    assert is_same(
+        check_mask(mask, unrefined, NO_SCORES),
         {
-            "coverage": share(points(mask), everything),
-            "nothing_found": 0.0 if points(mask) else 1.0,
+            "coverage": compute_share(list_points(mask), everything),
+            "nothing_found": 0.0 if list_points(mask) else 1.0,
             "parts": slow_parts(mask),
-            "border_contact": share(points(mask) & border, border),
+            "border_contact": compute_share(list_points(mask) & border, border),
             "confidence": NAN,
-            "refined_share": share(points(mask) ^ points(unrefined), everything),
+            "refined_share": compute_share(list_points(mask) ^ list_points(unrefined), everything),
         },
     )
 
 
 @given(mask_pairs)
 def test_flips_and_transposition_change_nothing(pair):
-    expected = mask_checks(*pair, NO_SCORES)
+    expected = check_mask(*pair, NO_SCORES)
     for turn in (np.flipud, np.fliplr, np.transpose, np.asfortranarray, np.rot90):
-        assert same(mask_checks(*(turn(mask) for mask in pair), NO_SCORES), expected)
+        assert is_same(check_mask(*(turn(mask) for mask in pair), NO_SCORES), expected)
 
 
 def test_checks_by_hand():
-    mask = drawn("#...# .#... ..... ....# ....#")
-    unrefined = drawn("#.... .#... .#... ....# ....#")
-    result = mask_checks(mask, unrefined, np.array([0.5, 0.9, 1.0], np.float32))
+    mask = parse_mask("#...# .#... ..... ....# ....#")
+    unrefined = parse_mask("#.... .#... .#... ....# ....#")
+    result = check_mask(mask, unrefined, np.array([0.5, 0.9, 1.0], np.float32))
     assert tuple(result) == CHECKS
     assert result == pytest.approx(
         {
@@ -97,11 +97,11 @@ def test_checks_by_hand():
 
 
 def test_checks_of_empty_and_full():
-    assert same(
-        mask_checks(EMPTY, FULL, NO_SCORES), dict(zip(CHECKS, (0, 1, 0, 0, NAN, 1), strict=True))
+    assert is_same(
+        check_mask(EMPTY, FULL, NO_SCORES), dict(zip(CHECKS, (0, 1, 0, 0, NAN, 1), strict=True))
     )
-    assert same(
-        mask_checks(FULL, FULL, np.ones(1)), dict(zip(CHECKS, (1, 0, 1, 1, 1, 0), strict=True))
+    assert is_same(
+        check_mask(FULL, FULL, np.ones(1)), dict(zip(CHECKS, (1, 0, 1, 1, 1, 0), strict=True))
     )
 
 
@@ -109,13 +109,13 @@ def test_checks_of_empty_and_full():
 def test_checks_refuse_other_masks(bad):
     for pair in ((bad, FULL), (FULL, bad)):
         with pytest.raises(ValueError, match=r"^expected HxW bool, got "):
-            mask_checks(*pair, NO_SCORES)
+            check_mask(*pair, NO_SCORES)
 
 
 def test_checks_write_nothing_and_give_floats():
     before = FULL.copy()
     before.setflags(write=False)
-    checks = mask_checks(before, EMPTY, np.array([0.5], np.float32))
+    checks = check_mask(before, EMPTY, np.array([0.5], np.float32))
     assert np.array_equal(before, FULL)
     assert {type(value) for value in checks.values()} == {float}
 
@@ -123,4 +123,4 @@ def test_checks_write_nothing_and_give_floats():
 @pytest.mark.parametrize("scores", [np.ones((2, 1)), np.ones(2, int), np.float64(1)])
 def test_checks_refuse_other_scores(scores):
     with pytest.raises(ValueError, match=r"^expected \(N,\) float, got "):
-        mask_checks(FULL, FULL, scores)
+        check_mask(FULL, FULL, scores)

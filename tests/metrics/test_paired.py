@@ -7,18 +7,23 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgexp.metrics.paired import PairedChange, images_to_decide, paired_change, rank_agreement
+from bgexp.metrics.paired import (
+    PairedChange,
+    compute_paired_change,
+    compute_rank_agreement,
+    estimate_images_to_decide,
+)
 
 UNIT = st.floats(0, 1)
 PAIRS = st.lists(st.tuples(UNIT, UNIT), min_size=1, max_size=30)
 
 
 def test_a_change_by_hand():
-    found = paired_change([0.25, 0.5, 1.0, math.nan], [0.75, 0.5, 0.75, 1.0])
-    assert (found.n, found.n_better, found.n_worse) == (3, 1, 1)
-    assert found.before == pytest.approx(1.75 / 3)
-    assert found.after == pytest.approx(2 / 3)
-    assert found.change == pytest.approx(0.25 / 3)
+    change = compute_paired_change([0.25, 0.5, 1.0, math.nan], [0.75, 0.5, 0.75, 1.0])
+    assert (change.n, change.n_better, change.n_worse) == (3, 1, 1)
+    assert change.before == pytest.approx(1.75 / 3)
+    assert change.after == pytest.approx(2 / 3)
+    assert change.change == pytest.approx(0.25 / 3)
 
 
 def test_the_interval_is_that_of_resampling():
@@ -26,8 +31,8 @@ def test_the_interval_is_that_of_resampling():
     before, after = rng.random(40), rng.random(40)
     changes = after - before
     means = changes[rng.integers(0, 40, (20_000, 40))].mean(axis=1)
-    found = paired_change(before, after)
-    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
+    change = compute_paired_change(before, after)
+    assert (change.low, change.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
@@ -35,27 +40,27 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     held = 0
     for _ in range(100):
         before = rng.random(30)
-        found = paired_change(before, before + rng.normal(0.1, 0.2, 30))
-        held += found.low <= 0.1 <= found.high
+        change = compute_paired_change(before, before + rng.normal(0.1, 0.2, 30))
+        held += change.low <= 0.1 <= change.high
     assert 88 <= held <= 100
 
 
 def test_few_or_equal_pairs():
-    nothing = astuple(paired_change([], []))
+    nothing = astuple(compute_paired_change([], []))
     assert nothing[0] == 0
     assert all(math.isnan(value) for value in nothing[1:6])
-    assert math.isnan(paired_change([0.1, 0.2], [0.5, 0.2]).low)
-    same = paired_change([0.5] * 4, [0.75] * 4)
+    assert math.isnan(compute_paired_change([0.1, 0.2], [0.5, 0.2]).low)
+    same = compute_paired_change([0.5] * 4, [0.75] * 4)
     assert (same.low, same.change, same.high) == (0.25, 0.25, 0.25)
 
 
 @given(PAIRS)
 def test_a_change_backwards_is_its_opposite(pairs):
     before, after = zip(*pairs, strict=True)
-    there, back = paired_change(before, after), paired_change(after, before)
+    there, back = compute_paired_change(before, after), compute_paired_change(after, before)
     assert there.change == pytest.approx(-back.change)
     assert (there.n_better, there.n_worse) == (back.n_worse, back.n_better)
-    assert there == paired_change(before, after)
+    assert there == compute_paired_change(before, after)
     if not math.isnan(there.low):
         assert there.low <= there.change + 1e-12
         assert there.change <= there.high + 1e-12
@@ -63,33 +68,36 @@ def test_a_change_backwards_is_its_opposite(pairs):
 
 def test_ranks_by_hand():
     # 1 - 6 * sum(d^2) / (n (n^2 - 1)) with d = (0, 1, 1, 0): 1 - 12 / 60.
-    assert rank_agreement([1, 2, 3, 4], [10, 30, 20, 40]).spearman == pytest.approx(0.8)
-    assert rank_agreement([1, 2, 3], [3, 2, 1]).spearman == pytest.approx(-1)
+    assert compute_rank_agreement([1, 2, 3, 4], [10, 30, 20, 40]).spearman == pytest.approx(0.8)
+    assert compute_rank_agreement([1, 2, 3], [3, 2, 1]).spearman == pytest.approx(-1)
     # Ties share their mean rank: (1, 2.5, 2.5, 4) against (1, 2, 3, 4) gives 4.5 / sqrt(4.5 * 5).
-    ties = rank_agreement([1, 2, 2, 3], [1, 2, 3, 4])
+    ties = compute_rank_agreement([1, 2, 2, 3], [1, 2, 3, 4])
     assert ties.spearman == pytest.approx(4.5 / math.sqrt(4.5 * 5))
 
 
 def test_ranks_that_say_nothing():
-    assert math.isnan(rank_agreement([1, 2], [1, 2]).spearman)
-    assert math.isnan(rank_agreement([1, 1, 1], [1, 2, 3]).spearman)
-    found = rank_agreement([1, 2, 3, math.nan], [1, 2, 3, 4])
-    assert (found.spearman, found.n) == (pytest.approx(1), 3)
+    assert math.isnan(compute_rank_agreement([1, 2], [1, 2]).spearman)
+    assert math.isnan(compute_rank_agreement([1, 1, 1], [1, 2, 3]).spearman)
+    agreement = compute_rank_agreement([1, 2, 3, math.nan], [1, 2, 3, 4])
+    assert (agreement.spearman, agreement.n) == (pytest.approx(1), 3)
 
 
 @given(PAIRS)
 def test_ranks_do_not_care_for_the_scale(pairs):
-    one, other = (np.array(side) for side in zip(*pairs, strict=True))
-    found, grown = rank_agreement(one, other), rank_agreement(2 * one + 1, other)
-    assert grown.n == found.n
-    if len(set(2 * one + 1)) == len(set(one)):  # no two fell together
-        assert grown.spearman == pytest.approx(found.spearman, nan_ok=True)
-    assert math.isnan(found.spearman) or -1 - 1e-9 <= found.spearman <= 1 + 1e-9
+    first, other = (np.array(side) for side in zip(*pairs, strict=True))
+    agreement, grown = (
+        compute_rank_agreement(first, other),
+        compute_rank_agreement(2 * first + 1, other),
+    )
+    assert grown.n == agreement.n
+    if len(set(2 * first + 1)) == len(set(first)):  # no two fell together
+        assert grown.spearman == pytest.approx(agreement.spearman, nan_ok=True)
+    assert math.isnan(agreement.spearman) or -1 - 1e-9 <= agreement.spearman <= 1 + 1e-9
 
 
 def test_values_of_different_images_are_refused():
     with pytest.raises(ValueError, match="got 2 and 1"):
-        paired_change([0.1, 0.2], [0.1])
+        compute_paired_change([0.1, 0.2], [0.1])
 
 
 # -- agreement with SciPy, clusters, what would decide -------------------------------------------
@@ -102,19 +110,19 @@ def test_the_interval_agrees_with_scipys_bootstrap(seed):
     after = before + rng.gamma(2.0, 0.02, 120) - 0.03
     theirs = scipy.stats.bootstrap(
         (before, after),
-        lambda one, other, axis: np.mean(other - one, axis=axis),
+        lambda first, other, axis: np.mean(other - first, axis=axis),
         paired=True,
         n_resamples=20_000,
         batch=500,
         method="percentile",
         rng=np.random.default_rng(seed + 100),
     ).confidence_interval
-    found = paired_change(before, after)
+    change = compute_paired_change(before, after)
     half = (theirs.high - theirs.low) / 2
-    assert (found.low, found.high) == pytest.approx(tuple(theirs), abs=0.1 * half)
+    assert (change.low, change.high) == pytest.approx(tuple(theirs), abs=0.1 * half)
 
 
-def clustered(rng, n_clusters, effect=0.0, size=10):
+def draw_clusters(rng, n_clusters, effect=0.0, size=10):
     """Changes that images of a cluster have mostly in common."""
     shared = rng.normal(effect, 0.05, n_clusters).repeat(size)
     before = rng.random(n_clusters * size)
@@ -131,11 +139,11 @@ def test_clusters_are_drawn_whole():
     changes, drawn = after - before, rng.integers(0, 8, (20_000, 8))
     slow = []
     for picks in drawn[:5000]:
-        slow.append(np.concatenate([changes[clusters == f"c{one}"] for one in picks]).mean())
-    found = paired_change(before, after, clusters)
-    assert found.change == pytest.approx(changes.mean())
+        slow.append(np.concatenate([changes[clusters == f"c{pick}"] for pick in picks]).mean())
+    change = compute_paired_change(before, after, clusters)
+    assert change.change == pytest.approx(changes.mean())
     half = np.ptp(np.quantile(slow, [0.025, 0.975])) / 2
-    assert (found.low, found.high) == pytest.approx(
+    assert (change.low, change.high) == pytest.approx(
         np.quantile(slow, [0.025, 0.975]), abs=0.1 * half
     )
 
@@ -144,10 +152,10 @@ def test_alike_images_do_not_count_for_many():
     rng = np.random.default_rng(4)
     held, naive = 0, 0
     for _ in range(100):
-        before, after, clusters = clustered(rng, 20)
+        before, after, clusters = draw_clusters(rng, 20)
         with_clusters, without = (
-            paired_change(before, after, clusters),
-            paired_change(before, after),
+            compute_paired_change(before, after, clusters),
+            compute_paired_change(before, after),
         )
         held += with_clusters.low <= 0 <= with_clusters.high
         naive += without.low <= 0 <= without.high
@@ -158,48 +166,48 @@ def test_alike_images_do_not_count_for_many():
 def test_a_cluster_each_is_no_cluster():
     rng = np.random.default_rng(5)
     before, after = rng.random((2, 50))
-    each = paired_change(before, after, [str(n) for n in range(50)])
-    alone = paired_change(before, after)
+    each = compute_paired_change(before, after, [str(n) for n in range(50)])
+    alone = compute_paired_change(before, after)
     assert (each.low, each.high) == pytest.approx((alone.low, alone.high), abs=0.02)
 
 
 def test_few_clusters_and_undefined_pairs():
     before, after = [0.1] * 30, [0.2, 0.3, 0.4] * 10
     five = [f"c{n % 5}" for n in range(30)]
-    assert math.isnan(paired_change(before, after, five).low)
-    assert paired_change(before, after, five).n == 30
+    assert math.isnan(compute_paired_change(before, after, five).low)
+    assert compute_paired_change(before, after, five).n == 30
     six = [f"c{n % 6}" for n in range(30)]
-    gap = paired_change([math.nan, *before], [0.5, *after], ["lone", *six])
-    assert gap == paired_change(before, after, six)
+    gap = compute_paired_change([math.nan, *before], [0.5, *after], ["lone", *six])
+    assert gap == compute_paired_change(before, after, six)
     with pytest.raises(ValueError, match="got 1 for 30"):
-        paired_change(before, after, ["a"])
+        compute_paired_change(before, after, ["a"])
 
 
-def change_of(mean, half, n=100):
+def make_change(mean, half, n=100):
     return PairedChange(n, 0.5, 0.5 + mean, mean, mean - half, mean + half, 1, 1)
 
 
 def test_how_many_more_images_by_hand():
     # The half width is 1.96 standard errors; 1.96 + 0.84 of them have to fit into the change:
     # (2.8016 / 1.95996 * half / change)^2 = 2.0431 (half / change)^2 times as many images.
-    assert images_to_decide(change_of(0.01, 0.02), 0.005) == math.ceil(817.25) - 100
-    assert images_to_decide(change_of(-0.01, 0.02), 0.005) == math.ceil(817.25) - 100
-    assert images_to_decide(change_of(0.01, 0.005), 0.005) == 0  # there are enough
-    assert images_to_decide(change_of(0.004, 0.02), 0.005) is None
-    assert images_to_decide(change_of(0.01, math.nan), 0.005) is None
-    assert images_to_decide(paired_change([], []), 0.005) is None
+    assert estimate_images_to_decide(make_change(0.01, 0.02), 0.005) == math.ceil(817.25) - 100
+    assert estimate_images_to_decide(make_change(-0.01, 0.02), 0.005) == math.ceil(817.25) - 100
+    assert estimate_images_to_decide(make_change(0.01, 0.005), 0.005) == 0  # there are enough
+    assert estimate_images_to_decide(make_change(0.004, 0.02), 0.005) is None
+    assert estimate_images_to_decide(make_change(0.01, math.nan), 0.005) is None
+    assert estimate_images_to_decide(compute_paired_change([], []), 0.005) is None
 
 
 def test_so_many_images_do_decide():
     """With as many as are told, the change is found in about 80 of 100 cases."""
     rng = np.random.default_rng(6)
-    n = 40 + images_to_decide(change_of(0.01, 1.96 * 0.05 / math.sqrt(40), 40), 0.005)
+    n = 40 + estimate_images_to_decide(make_change(0.01, 1.96 * 0.05 / math.sqrt(40), 40), 0.005)
     assert n == pytest.approx((2.8016 * 0.05 / 0.01) ** 2, rel=0.02)
-    found = 0
+    n_decided = 0
     for _ in range(100):
         before = rng.random(n)
-        found += paired_change(before, before + rng.normal(0.01, 0.05, n)).low > 0
-    assert 68 <= found <= 92
+        n_decided += compute_paired_change(before, before + rng.normal(0.01, 0.05, n)).low > 0
+    assert 68 <= n_decided <= 92
 
 
 @pytest.mark.parametrize("clusters", [None, [f"c{n % 25}" for n in range(200)]])
@@ -209,6 +217,6 @@ def test_equal_variants_are_undecided_and_a_difference_is_found(difference, leas
     right = 0
     for _ in range(100):
         before = rng.normal(0.8, 0.1, 200)
-        found = paired_change(before, before + rng.normal(difference, 0.05, 200), clusters)
-        right += (found.low > 0) if difference else (found.low <= 0 <= found.high)
+        change = compute_paired_change(before, before + rng.normal(difference, 0.05, 200), clusters)
+        right += (change.low > 0) if difference else (change.low <= 0 <= change.high)
     assert right >= least

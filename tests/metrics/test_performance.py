@@ -20,11 +20,11 @@ mask_pairs = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7).flatma
 )
 
 
-def same(value, expected):
+def is_same(value, expected):
     return value == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-def without(score, names):
+def drop_names(score, names):
     return {name: value for name, value in score.items() if name not in names}
 
 
@@ -44,7 +44,7 @@ def test_names_and_types():
     for pair in ((PART, FULL), (FULL, PART), (EMPTY, FULL), (EMPTY, EMPTY)):
         scores = evaluate_performance(*pair)
         assert tuple(scores) == METRICS
-        assert same(scores, {name: getattr(metrics, name)(*pair) for name in METRICS})
+        assert is_same(scores, {name: getattr(metrics, name)(*pair) for name in METRICS})
         assert {type(value) for value in scores.values()} == {float}
 
 
@@ -93,7 +93,7 @@ EXTREMES = [
 @pytest.mark.parametrize(("mask", "truth", "overlap", "saliency"), EXTREMES)
 def test_empty_and_full(mask, truth, overlap, saliency):
     expected = dict(zip(METRICS, overlap + saliency, strict=True))
-    assert same(evaluate_performance(mask, truth), expected)
+    assert is_same(evaluate_performance(mask, truth), expected)
 
 
 # --- laws ---
@@ -110,19 +110,19 @@ def test_range(pair):
 @given(mask_pairs)
 def test_symmetry(pair):
     forth, back = evaluate_performance(*pair), evaluate_performance(*reversed(pair))
-    assert same(forth["precision"], back["foreground_recall"])
+    assert is_same(forth["precision"], back["foreground_recall"])
     for name in ("iou", "dice", "mae", "boundary_iou"):
-        assert same(forth[name], back[name])
+        assert is_same(forth[name], back[name])
     if all(mask.any() and not mask.all() for mask in pair):
-        assert same(forth["e_measure"], back["e_measure"])
+        assert is_same(forth["e_measure"], back["e_measure"])
 
 
 @given(mask_pairs)
 def test_relations_between_metrics(pair):
     score = evaluate_performance(*pair)
-    assert same(score["dice"], 2 * score["iou"] / (1 + score["iou"]))
-    assert same(score["background_leakage"], 1 - score["precision"])
-    assert same(score["mae"], np.mean(pair[0] != pair[1]))
+    assert is_same(score["dice"], 2 * score["iou"] / (1 + score["iou"]))
+    assert is_same(score["background_leakage"], 1 - score["precision"])
+    assert is_same(score["mae"], np.mean(pair[0] != pair[1]))
 
 
 @given(mask_pairs)
@@ -145,7 +145,7 @@ def test_a_mask_is_perfect_against_itself_and_worst_against_its_complement(pair)
             elif name in SIDED and not good:
                 continue  # these forgive: constant quadrants, and what is beyond the image
             defined = mask.any() and not mask.all()
-            assert same(value, expected) or (math.isnan(value) and not defined), name
+            assert is_same(value, expected) or (math.isnan(value) and not defined), name
 
 
 @given(mask_pairs)
@@ -153,7 +153,7 @@ def test_flips_and_transposition_change_nothing(pair):
     score = evaluate_performance(*pair)
     for turn, names in ((np.flipud, SIDED), (np.rot90, SIDED), (np.transpose, TIES)):
         turned = evaluate_performance(*(turn(mask) for mask in pair))
-        assert same(without(turned, names), without(score, names))
+        assert is_same(drop_names(turned, names), drop_names(score, names))
 
 
 @given(mask_pairs)
@@ -163,10 +163,10 @@ def test_the_memory_layout_changes_nothing_and_nothing_is_written(pair):
         masks = [other(mask) for mask in pair]
         for mask in masks:
             mask.setflags(write=False)
-        assert same(evaluate_performance(*masks), score)
+        assert is_same(evaluate_performance(*masks), score)
         assert all(np.array_equal(a, b) for a, b in zip(pair, masks, strict=True))
     upside_down = [np.ascontiguousarray(mask[::-1])[::-1] for mask in pair]
-    assert same(evaluate_performance(*upside_down), score)
+    assert is_same(evaluate_performance(*upside_down), score)
 
 
 # --- refusals ---

@@ -11,7 +11,7 @@ from bgexp.metrics.saliency import e_measure
 
 
 @pytest.fixture(scope="module")
-def stored(pysod):
+def read_stored(pysod):
     """(mask, truth, PySODMetrics' values) by name."""
     values = json.loads(pysod["VALUES"].read_text())["pairs"]
     pairs = pysod["stored_pairs"]()
@@ -25,15 +25,15 @@ def in_last_line(truth):
     return any(middle == side - 1 for middle, side in zip(middles, truth.shape, strict=True))
 
 
-def test_the_pairs_are_those_that_were_measured(stored, pysod):
-    assert len(stored) >= 60
-    for name, (mask, truth, values) in stored.items():
+def test_the_pairs_are_those_that_were_measured(read_stored, pysod):
+    assert len(read_stored) >= 60
+    for name, (mask, truth, values) in read_stored.items():
         assert pysod["digest"](mask, truth) == values["digest"], name
 
 
-def test_every_value(stored):
+def test_every_value(read_stored):
     compared = dict.fromkeys(METRICS, 0)
-    for name, (mask, truth, values) in stored.items():
+    for name, (mask, truth, values) in read_stored.items():
         ours = evaluate_performance(mask, truth)
         for key in sorted(ours.keys() & values.keys()):
             if math.isnan(ours[key]):  # theirs is 0 for 0 / 0, and x / epsilon for one pixel
@@ -49,8 +49,8 @@ def test_every_value(stored):
     assert all(n >= 50 for n in compared.values()), compared
 
 
-def test_the_other_variants_of_e_follow_from_ours(stored):
-    for name, (mask, truth, theirs) in stored.items():
+def test_the_other_variants_of_e_follow_from_ours(read_stored):
+    for name, (mask, truth, theirs) in read_stored.items():
         if mask.size == 1:
             continue
         ours, full = e_measure(mask, truth), e_measure(np.ones_like(mask), truth)

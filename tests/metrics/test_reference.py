@@ -21,11 +21,11 @@ small_pairs = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=7).flatm
 )
 
 
-def points(mask):
+def list_points(mask):
     return set(zip(*(line.tolist() for line in np.nonzero(mask)), strict=True))
 
 
-def around(point):
+def list_neighbours(point):
     return {(point[0] + dr, point[1] + dc) for dr, dc in product((-1, 0, 1), repeat=2)}
 
 
@@ -34,20 +34,20 @@ def band_by_steps(mask, d):
 
     Points outside the image are never in the set, which is the zero padding.
     """
-    left = points(mask)
+    left = list_points(mask)
     for _ in range(d):
-        left = {p for p in left if around(p) <= left}
-    return points(mask) - left
+        left = {p for p in left if list_neighbours(p) <= left}
+    return list_points(mask) - left
 
 
-def share(part, whole):
+def compute_share(part, whole):
     return len(part) / len(whole) if whole else NAN
 
 
 def slow_boundary_iou(mask, truth):
     d = max(1, round(0.02 * (mask.shape[0] ** 2 + mask.shape[1] ** 2) ** 0.5))
     p, g = band_by_steps(mask, d), band_by_steps(truth, d)
-    return share(p & g, p | g)
+    return compute_share(p & g, p | g)
 
 
 def object_similarity(values):
@@ -105,7 +105,7 @@ def partners(where, g):
 
 def slow_weighted_f(mask, truth):
     """The paper's E' = min(E, E A) B, pixel by pixel."""
-    p, g = points(mask), points(truth)
+    p, g = list_points(mask), list_points(truth)
     if not g:
         return 0.0 if p else NAN
     where = list(np.ndindex(mask.shape))
@@ -131,13 +131,13 @@ def slow_weighted_f(mask, truth):
 
 
 def slow_performance(mask, truth):
-    p, g = points(mask), points(truth)
+    p, g = list_points(mask), list_points(truth)
     return {
-        "iou": share(p & g, p | g),
+        "iou": compute_share(p & g, p | g),
         "dice": 2 * len(p & g) / (len(p) + len(g)) if p or g else NAN,
-        "precision": share(p & g, p),
-        "foreground_recall": share(p & g, g),
-        "background_leakage": share(p - g, p),
+        "precision": compute_share(p & g, p),
+        "foreground_recall": compute_share(p & g, g),
+        "background_leakage": compute_share(p - g, p),
         "mae": sum(abs(float(a) - float(b)) for a, b in zip(mask.flat, truth.flat, strict=True))
         / (mask.shape[0] * mask.shape[1]),
         "boundary_iou": slow_boundary_iou(mask, truth),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from bgexp.metrics.saliency import WINDOW, _errors_by_nearest, e_measure, s_measure, weighted_f
+from bgexp.metrics.saliency import WINDOW, _mark_errors, e_measure, s_measure, weighted_f
 
 K = [math.exp(-(i**2) / 50) for i in range(4)]  # the Gaussian of sigma 5
 S = K[0] + 2 * (K[1] + K[2] + K[3])
@@ -19,7 +19,7 @@ mask_pairs = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12).flatm
 )
 
 
-def drawn(text):
+def parse_mask(text):
     """A mask from rows of `#` (foreground) and `.`."""
     return np.array([[c == "#" for c in row] for row in text.split()])
 
@@ -28,7 +28,7 @@ def drawn(text):
 
 
 def test_s_measure_by_hand():
-    mask, truth = drawn("##.. ###."), drawn("##.. ##..")
+    mask, truth = parse_mask("##.. ###."), parse_mask("##.. ##..")
     # Object: of the truth all is kept: 1. Of the 4 background pixels 3 are left out: m = 3/4,
     # s^2 = 4 * 3/4 * 1/4 / 3 = 1/4, 2m / (m^2 + 1 + s) = 1.5 / 2.0625 = 8/11. Half of each: 19/22.
     # Region: the centroid (0.5, 0.5) is rounded to (0, 0). Left column: one pixel each, 1.
@@ -39,7 +39,7 @@ def test_s_measure_by_hand():
 
 
 def test_e_measure_by_hand():
-    mask, truth = drawn("##.. #..."), drawn("##.. ##..")
+    mask, truth = parse_mask("##.. #..."), parse_mask("##.. ##..")
     # Means 3/8 and 4/8. Kept, 3 pixels: a = 5/8, b = 4/8, 2ab / (a^2 + b^2) = 40/41.
     # Lost, 1 pixel: a = -3/8, b = 4/8: -24/25. Background, 4 pixels: a = -3/8, b = -4/8: 24/25.
     total = 3 * (81 / 41) ** 2 / 4 + (1 / 25) ** 2 / 4 + 4 * (49 / 25) ** 2 / 4
@@ -47,7 +47,7 @@ def test_e_measure_by_hand():
 
 
 def test_weighted_f_by_hand():
-    mask, truth = drawn("..#..#"), drawn("..##..")
+    mask, truth = parse_mask("..#..#"), parse_mask("..##..")
     # Column 3 is lost. Columns 4 and 5 have its error, columns 0 and 1 that of column 2, which is
     # right: the window of column 3 sees errors at offsets 0, 1 and 2.
     kept = 2 - (K[0] + K[1] + K[2]) / S**2
@@ -77,21 +77,21 @@ def test_the_window_is_the_gaussian():
 def test_of_two_equally_near_the_left_or_upper_one_counts(truth, mask, errors):
     kept = 2 - sum(K[i] for i in range(errors)) / S**2
     expected = 2 * kept / (2 + kept)
-    assert weighted_f(drawn(mask), drawn(truth)) == pytest.approx(expected, abs=1e-9)
+    assert weighted_f(parse_mask(mask), parse_mask(truth)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_left_goes_before_upper():
-    truth, lost = drawn(".#. #.. ..."), drawn(".#. ... ...")
+    truth, lost = parse_mask(".#. #.. ..."), parse_mask(".#. ... ...")
     # (0, 1), lost, and (1, 0), kept, are equally near to (0, 0) and to (1, 1): (1, 0) is chosen.
     # (0, 2) and (1, 2) are nearer to (0, 1).
-    assert np.array_equal(_errors_by_nearest(lost, truth)[:2], drawn(".## ..#"))
+    assert np.array_equal(_mark_errors(lost, truth)[:2], parse_mask(".## ..#"))
 
 
 def assert_nearest_as_in_scipy(mask, truth):
     lost = truth & ~mask
     rows, columns = ndimage.distance_transform_edt(~truth, return_indices=True)[1]
     near = ndimage.binary_dilation(lost, np.ones((7, 7)))
-    assert np.array_equal(_errors_by_nearest(lost, truth)[near], lost[rows, columns][near])
+    assert np.array_equal(_mark_errors(lost, truth)[near], lost[rows, columns][near])
 
 
 @given(mask_pairs)

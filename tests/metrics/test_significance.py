@@ -3,20 +3,20 @@ import math
 import numpy as np
 import pytest
 
-from bgexp.metrics.paired import paired_change
-from bgexp.metrics.significance import decided, trusted
+from bgexp.metrics.paired import compute_paired_change
+from bgexp.metrics.significance import is_decided, is_trusted
 from bgexp.report.wording import describe_change
 
 
 def test_a_change_is_decided_by_its_interval_and_enough_images():
-    better = paired_change([0.5] * 6, [0.6] * 6)
-    assert decided(better)
-    assert decided(paired_change([0.6] * 6, [0.5] * 6))
-    assert not decided(paired_change([0.5] * 5, [0.6] * 5))
-    assert not decided(paired_change([0.5, 0.6] * 4, [0.6, 0.5] * 4))
+    better = compute_paired_change([0.5] * 6, [0.6] * 6)
+    assert is_decided(better)
+    assert is_decided(compute_paired_change([0.6] * 6, [0.5] * 6))
+    assert not is_decided(compute_paired_change([0.5] * 5, [0.6] * 5))
+    assert not is_decided(compute_paired_change([0.5, 0.6] * 4, [0.6, 0.5] * 4))
     assert describe_change(better) == "+0.100 (95 % interval +0.100 to +0.100, paired on 6 images)"
     assert (
-        describe_change(paired_change([0.5], [0.4]))
+        describe_change(compute_paired_change([0.5], [0.4]))
         == "\u22120.100 on 1 image, too few for an interval"
     )
 
@@ -35,7 +35,7 @@ def test_a_change_is_decided_by_its_interval_and_enough_images():
     ],
 )
 def test_which_checks_may_choose(rho, n, choose):
-    assert trusted(rho, n) is choose
+    assert is_trusted(rho, n) is choose
 
 
 def test_a_useless_check_is_seldom_trusted():
@@ -44,7 +44,7 @@ def test_a_useless_check_is_seldom_trusted():
     pearson = 2 * math.sin(math.pi / 6 * 0.5)  # of a bivariate normal with Spearman's 0.5
     hits = 0
     for _ in range(400):
-        one, other = random.multivariate_normal([0, 0], [[1, pearson], [pearson, 1]], 60).T
-        ranks = [np.argsort(np.argsort(values)) for values in (one, other)]
-        hits += trusted(float(np.corrcoef(*ranks)[0, 1]), 60)
+        first, other = random.multivariate_normal([0, 0], [[1, pearson], [pearson, 1]], 60).T
+        ranks = [np.argsort(np.argsort(values)) for values in (first, other)]
+        hits += is_trusted(float(np.corrcoef(*ranks)[0, 1]), 60)
     assert hits <= 22

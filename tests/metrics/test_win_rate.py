@@ -1,4 +1,4 @@
-"""Win rates: by hand, by SciPy, as often right as they say; the steadiness of a judge."""
+"""Win rates: by hand, by SciPy, as often right as they say; the self-agreement of a judge."""
 
 import math
 
@@ -9,17 +9,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from bgexp.metrics.win_rate import Vote, self_agreement, win_rate
+from bgexp.metrics.win_rate import Vote, compute_self_agreement, compute_win_rate
 
 CHOICES = st.sampled_from(["left", "right", "tie", "both_bad"])
 SWAPPED = {"left": "right", "right": "left"}
 
 
-def vote(choice, image="1.jpg", left="a", right="b", **more):
-    return Vote(image=image, left=left, right=right, choice=choice, **more)
+def vote(choice, image="1.jpg", left="a", right="b", **extra):
+    return Vote(image=image, left=left, right=right, choice=choice, **extra)
 
 
-def judged(rng, chance, images, judges=1):
+def draw_votes(rng, chance, images, judges=1):
     """Votes of judges who prefer a to b with this chance, on random sides."""
     votes = []
     for image in range(images):
@@ -52,24 +52,24 @@ def test_a_rate_by_hand():
         vote("left", "6.jpg", "a", "c"),  # of other runs
         vote("right", "1.jpg", "b", "a", repeat=True),
     ]
-    found = win_rate(votes, "a", "b")
-    assert (found.wins, found.ties, found.losses) == (1, 1, 2)
-    assert (found.n, found.n_both_bad, found.n_images, found.n_effective) == (4, 1, 4, 4.0)
-    assert found.rate == (1 + 0.5) / 4
-    assert not found.decided
+    rate = compute_win_rate(votes, "a", "b")
+    assert (rate.wins, rate.ties, rate.losses) == (1, 1, 2)
+    assert (rate.n, rate.n_both_bad, rate.n_images, rate.n_effective) == (4, 1, 4, 4.0)
+    assert rate.rate == (1 + 0.5) / 4
+    assert not rate.decided
 
 
 @pytest.mark.parametrize(("wins", "n"), [(0, 1), (0, 10), (10, 10), (7, 10), (65, 100), (1, 500)])
 def test_the_interval_is_wilsons(wins, n):
     votes = [vote("left" if number < wins else "right", f"{number}") for number in range(n)]
     expected = binomtest(wins, n).proportion_ci(method="wilson")
-    found = win_rate(votes, "a", "b")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    rate = compute_win_rate(votes, "a", "b")
+    assert (rate.low, rate.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_the_interval_covers_a_preference_of_65_percent():
     rng = np.random.default_rng(1)
-    rates = [win_rate(judged(rng, 0.65, 100), "a", "b") for _ in range(100)]
+    rates = [compute_win_rate(draw_votes(rng, 0.65, 100), "a", "b") for _ in range(100)]
     assert all(rate.n == 100 for rate in rates)
     assert 90 <= sum(rate.low <= 0.65 <= rate.high for rate in rates) <= 99
 
@@ -80,41 +80,43 @@ def test_judges_of_one_image_are_not_independent():
     for _ in range(200):
         votes = []
         for image, chance in enumerate(rng.beta(1.3, 0.7, 40)):  # its mean is 0.65
-            said = judged(rng, chance, 1, judges=3)
-            votes += [one.model_copy(update={"image": f"{image}.jpg"}) for one in said]
-        found = win_rate(votes, "a", "b")
-        assert (found.n, found.n_images) == (120, 40)
-        covered += found.low <= 0.65 <= found.high
-        apart = [one.model_copy(update={"image": f"{n}.jpg"}) for n, one in enumerate(votes)]
-        rate = win_rate(apart, "a", "b")
+            image_votes = draw_votes(rng, chance, 1, judges=3)
+            votes += [vote.model_copy(update={"image": f"{image}.jpg"}) for vote in image_votes]
+        interval = compute_win_rate(votes, "a", "b")
+        assert (interval.n, interval.n_images) == (120, 40)
+        covered += interval.low <= 0.65 <= interval.high
+        apart = [vote.model_copy(update={"image": f"{n}.jpg"}) for n, vote in enumerate(votes)]
+        rate = compute_win_rate(apart, "a", "b")
         naive += rate.low <= 0.65 <= rate.high
     assert naive < 180 < covered
 
 
 def test_judges_who_always_agree_are_one_judge():
     once = [vote("left" if image < 7 else "right", f"{image}") for image in range(10)]
-    thrice = [one.model_copy(update={"judge": judge}) for judge in "abc" for one in once]
-    alone, together = win_rate(once, "a", "b"), win_rate(thrice, "a", "b")
+    thrice = [
+        vote_once.model_copy(update={"judge": judge}) for judge in "abc" for vote_once in once
+    ]
+    alone, together = compute_win_rate(once, "a", "b"), compute_win_rate(thrice, "a", "b")
     assert together.n == 30
     assert together.n_effective == pytest.approx(10, rel=0.15)
     assert (together.low, together.high) == pytest.approx((alone.low, alone.high), abs=0.03)
-    of_one = win_rate([vote("left", judge=judge) for judge in "abc"], "a", "b")
+    of_one = compute_win_rate([vote("left", judge=judge) for judge in "abc"], "a", "b")
     assert of_one.n_effective == 1
 
 
 def test_no_votes_and_no_preference():
     for votes in ([], [vote("both_bad")]):
-        found = win_rate(votes, "a", "b")
-        assert found.n == 0
-        assert all(math.isnan(value) for value in (found.rate, found.low, found.high))
-        assert (found.decided, found.more_votes) == (False, None)
-    assert found.n_both_bad == 1
+        rate = compute_win_rate(votes, "a", "b")
+        assert rate.n == 0
+        assert all(math.isnan(value) for value in (rate.rate, rate.low, rate.high))
+        assert (rate.decided, rate.more_votes) == (False, None)
+    assert rate.n_both_bad == 1
 
 
 def test_how_many_more_votes_would_decide():
     def rate(wins, losses, both_bad=0):
         choices = ["left"] * wins + ["right"] * losses + ["both_bad"] * both_bad
-        return win_rate([vote(c, f"{n}") for n, c in enumerate(choices)], "a", "b")
+        return compute_win_rate([vote(c, f"{n}") for n, c in enumerate(choices)], "a", "b")
 
     assert rate(90, 10).more_votes == 0
     assert rate(10, 10).more_votes is None
@@ -125,43 +127,43 @@ def test_how_many_more_votes_would_decide():
 
 def test_so_many_votes_find_it_in_80_of_100_cases():
     rng = np.random.default_rng(3)
-    found = [win_rate(judged(rng, 0.6, 194), "a", "b").decided for _ in range(300)]
-    assert 0.73 < np.mean(found) < 0.87
+    decided = [compute_win_rate(draw_votes(rng, 0.6, 194), "a", "b").decided for _ in range(300)]
+    assert 0.73 < np.mean(decided) < 0.87
 
 
 @given(MANY)
 def test_the_other_side_has_the_rest(votes):
-    one, other = win_rate(votes, "a", "b"), win_rate(votes, "b", "a")
-    assert (one.wins, one.ties, one.losses) == (other.losses, other.ties, other.wins)
-    assert one.wins + one.ties + one.losses == one.n
-    if one.n:
-        assert one.rate == pytest.approx(1 - other.rate)
-        assert one.low == pytest.approx(1 - other.high)
-        assert 0 <= one.low <= one.rate + 1e-12
-        assert 1 <= one.n_effective <= one.n
+    rate, other = compute_win_rate(votes, "a", "b"), compute_win_rate(votes, "b", "a")
+    assert (rate.wins, rate.ties, rate.losses) == (other.losses, other.ties, other.wins)
+    assert rate.wins + rate.ties + rate.losses == rate.n
+    if rate.n:
+        assert rate.rate == pytest.approx(1 - other.rate)
+        assert rate.low == pytest.approx(1 - other.high)
+        assert 0 <= rate.low <= rate.rate + 1e-12
+        assert 1 <= rate.n_effective <= rate.n
 
 
 @given(MANY, st.randoms())
 def test_neither_order_nor_sides_count(votes, random):
     swapped = [
-        one.model_copy(
+        vote.model_copy(
             update={
-                "left": one.right,
-                "right": one.left,
-                "choice": SWAPPED.get(one.choice, one.choice),
+                "left": vote.right,
+                "right": vote.left,
+                "choice": SWAPPED.get(vote.choice, vote.choice),
             }
         )
-        for one in votes
+        for vote in votes
     ]
     random.shuffle(swapped)
-    expected, found = win_rate(votes, "a", "b"), win_rate(swapped, "a", "b")
-    assert (found.wins, found.n, found.n_both_bad) == (
+    expected, rate = compute_win_rate(votes, "a", "b"), compute_win_rate(swapped, "a", "b")
+    assert (rate.wins, rate.n, rate.n_both_bad) == (
         expected.wins,
         expected.n,
         expected.n_both_bad,
     )
-    if found.n:
-        assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    if rate.n:
+        assert (rate.low, rate.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_a_steady_judge_by_hand():
@@ -177,23 +179,23 @@ def test_a_steady_judge_by_hand():
         vote("left", "5.jpg", "b", "a", repeat=True),  # the first look is missing
         vote("left", "1.jpg", judge="other"),
     ]
-    found = self_agreement(votes)
-    assert (found.n, found.n_alike, found.share) == (4, 2, 0.5)
+    agreement = compute_self_agreement(votes)
+    assert (agreement.n, agreement.n_alike, agreement.share) == (4, 2, 0.5)
     expected = binomtest(2, 4).proportion_ci(method="wilson")
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (agreement.low, agreement.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_without_repeats_nothing_is_known_of_the_judge():
-    found = self_agreement([vote("left"), vote("right", "2.jpg")])
-    assert found.n == 0
-    assert math.isnan(found.share)
-    assert math.isnan(found.low)
+    agreement = compute_self_agreement([vote("left"), vote("right", "2.jpg")])
+    assert agreement.n == 0
+    assert math.isnan(agreement.share)
+    assert math.isnan(agreement.low)
 
 
 @given(MANY)
 def test_only_second_looks_count(votes):
-    found = self_agreement(votes)
-    assert 0 <= found.n_alike <= found.n <= sum(one.repeat for one in votes)
+    agreement = compute_self_agreement(votes)
+    assert 0 <= agreement.n_alike <= agreement.n <= sum(vote.repeat for vote in votes)
 
 
 @pytest.mark.parametrize("wrong", [{"choice": "a"}, {"seconds": -1}, {"seconds": math.inf}])

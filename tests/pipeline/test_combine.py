@@ -317,7 +317,7 @@ def test_more_detections_only_grow_the_mask(seed, cleaning):
     detections = random_detections(seed, 5, (40, 60))
     rule = Combine(**cleaning)
     masks = [combine_detections(detections.select(np.arange(n)), rule).mask for n in range(6)]
-    assert all(within(few, more) for few, more in pairwise(masks))
+    assert all(within(few, larger) for few, larger in pairwise(masks))
 
 
 @settings(deadline=None)

@@ -67,13 +67,13 @@ def test_tile_by_tile_it_is_as_if_made_at_once(height, width, scale, tile, seed)
     size = round(height * scale), round(width * scale)
     picture = rng.integers(0, 256, (*size, 3), np.uint8)
     small = cv2.resize(picture, (width, height))
-    refined, unsure = rng.random((2, height, width)) > 0.5
+    refined, uncertain = rng.random((2, height, width)) > 0.5
     window = Window(np.s_[:, :], picture, rng.random(size) > 0.5, small, refined, 10)
     factors = cv2.resize(guided._fit_colors(small, refined, 2), size[::-1]).reshape(*size, 4)
     share = cv2.blur((factors * np.dstack([picture, np.full(size, 255)])).sum(-1), (3, 3))
-    band = cv2.resize(unsure.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    band = cv2.resize(uncertain.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
     with mock.patch.object(guided, "_TILE", tile):
-        mask = guided.follow_edges(window, refined, unsure, 2)
+        mask = guided.follow_edges(window, refined, uncertain, 2)
     decided = abs(share - 0.5) > 1e-3
     assert (mask == window.mask)[~band].all()
     assert (mask == (share > 0.5))[band & decided].all()

@@ -13,18 +13,18 @@ HEIGHT, WIDTH = 60, 80
 
 
 @dataclass
-class Rectangles:
+class RectangleDetector:
     """A detector that finds whatever it is told: boxes with their labels and scores."""
 
-    found: tuple[tuple[tuple[int, int, int, int], int, float], ...]
+    boxes_with_scores: tuple[tuple[tuple[int, int, int, int], int, float], ...]
     selection: Selection = field(default_factory=partial(Selection, 0.5))
 
     def detect(self, image):
-        n = len(self.found)
+        n = len(self.boxes_with_scores)
         return Detections(
-            boxes=np.array([box for box, _, _ in self.found], np.float32).reshape(n, 4),
-            labels=np.array([label for _, label, _ in self.found], np.int64),
-            scores=np.array([score for _, _, score in self.found], np.float32),
+            boxes=np.array([box for box, _, _ in self.boxes_with_scores], np.float32).reshape(n, 4),
+            labels=np.array([label for _, label, _ in self.boxes_with_scores], np.int64),
+            scores=np.array([score for _, _, score in self.boxes_with_scores], np.float32),
             masks=np.full((n, 28, 28), 255, np.uint8),
             height=image.shape[0],
             width=image.shape[1],
@@ -53,7 +53,7 @@ def is_about(mask, truth):
 def test_the_cutout_is_the_image_inside_and_black_outside():
     image = picture()
     before = image.copy()
-    removed = remove_background(image, Rectangles((LEFT,)))
+    removed = remove_background(image, RectangleDetector((LEFT,)))
     assert is_about(removed.mask, rectangle(LEFT[0]))
     assert (removed.cutout[removed.mask] == image[removed.mask]).all()
     assert not removed.cutout[~removed.mask].any()
@@ -62,13 +62,13 @@ def test_the_cutout_is_the_image_inside_and_black_outside():
 
 
 def test_without_refinement_the_mask_is_the_detectors():
-    removed = remove_background(picture(), Rectangles((LEFT, RIGHT)))
+    removed = remove_background(picture(), RectangleDetector((LEFT, RIGHT)))
     np.testing.assert_array_equal(removed.mask, removed.unrefined)
     assert is_about(removed.mask, rectangle(LEFT[0], RIGHT[0]))
 
 
 def test_nothing_found_is_a_black_picture():
-    removed = remove_background(picture(), Rectangles(()), refine=GrabCut())
+    removed = remove_background(picture(), RectangleDetector(()), refine=GrabCut())
     assert removed.mask.shape == (HEIGHT, WIDTH)
     assert not removed.mask.any()
     assert not removed.cutout.any()
@@ -77,7 +77,7 @@ def test_nothing_found_is_a_black_picture():
 
 
 def test_every_stage_is_timed():
-    timings = remove_background(picture(), Rectangles((LEFT,))).timings_ms
+    timings = remove_background(picture(), RectangleDetector((LEFT,))).timings_ms
     assert list(timings) == ["detect", "combine", "refine", "cutout"]
     assert all(0 <= value < 60_000 for value in timings.values())
     assert sum(timings.values()) > 0
@@ -95,14 +95,14 @@ def test_every_stage_is_timed():
     ],
 )
 def test_score_and_label_choose(threshold, labels, boxes):
-    detector = Rectangles((LEFT, RIGHT), Selection(threshold, labels=labels))
+    detector = RectangleDetector((LEFT, RIGHT), Selection(threshold, labels=labels))
     removed = remove_background(picture(), detector)
     assert is_about(removed.mask, rectangle(*(box for box, _, _ in boxes)))
     assert removed.scores.tolist() == pytest.approx([score for _, _, score in boxes], abs=1e-5)
 
 
 def test_scores_are_those_of_the_detections_in_the_mask():
-    small_first = Rectangles(((RIGHT[0], 1, 0.8), (LEFT[0], 1, 0.7)))
+    small_first = RectangleDetector(((RIGHT[0], 1, 0.8), (LEFT[0], 1, 0.7)))
     removed = remove_background(picture(), small_first, Combine(instances="largest"))
     assert is_about(removed.mask, rectangle(LEFT[0]))
     assert removed.scores.tolist() == pytest.approx([0.7])
@@ -110,9 +110,11 @@ def test_scores_are_those_of_the_detections_in_the_mask():
 
 def test_the_background_is_the_one_asked_for():
     image = picture()
-    white = remove_background(image, Rectangles((LEFT,)), cutout=Cutout(background="white"))
+    white = remove_background(image, RectangleDetector((LEFT,)), cutout=Cutout(background="white"))
     assert (white.cutout[~white.mask] == 255).all()
-    clear = remove_background(image, Rectangles((LEFT,)), cutout=Cutout(background="transparent"))
+    clear = remove_background(
+        image, RectangleDetector((LEFT,)), cutout=Cutout(background="transparent")
+    )
     np.testing.assert_array_equal(clear.cutout[..., 3] > 0, clear.mask)
 
 
@@ -121,7 +123,11 @@ def scene():
     image = np.random.default_rng(0).normal(0, 6, (HEIGHT, WIDTH, 3))
     truth = rectangle((24, 10, 44, 50))
     image += np.where(truth[..., None], (190, 60, 50), (60, 150, 70))
-    return image.clip(0, 255).astype(np.uint8), truth, Rectangles((((21, 7, 47, 53), 1, 0.9),))
+    return (
+        image.clip(0, 255).astype(np.uint8),
+        truth,
+        RectangleDetector((((21, 7, 47, 53), 1, 0.9),)),
+    )
 
 
 def test_grabcut_moves_the_mask_to_the_edge():
@@ -154,7 +160,7 @@ def test_the_seed_reaches_the_refinement_and_decides_it(monkeypatch):
 
     monkeypatch.setattr("bgexp.pipeline.remove.refine_mask", spy)
     settings = GrabCut(band=0.15)
-    one, two = (remove_background(image, detector, refine=settings, seed=7) for _ in range(2))
+    first, two = (remove_background(image, detector, refine=settings, seed=7) for _ in range(2))
     assert seeds == [7, 7]
-    np.testing.assert_array_equal(one.mask, two.mask)
-    np.testing.assert_array_equal(one.cutout, two.cutout)
+    np.testing.assert_array_equal(first.mask, two.mask)
+    np.testing.assert_array_equal(first.cutout, two.cutout)

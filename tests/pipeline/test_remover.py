@@ -42,9 +42,9 @@ def test_it_is_what_the_command_line_does(photograph, result, run_cli, tmp_path)
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "cat.jpg").write_bytes(photograph.read_bytes())
-    given = [f"input={folder}", f"output={tmp_path / 'out'}", f"runs_dir={tmp_path / 'runs'}"]
-    given += ["refine=none", "detector.image_size=128", "device=cpu", "workers=1"]
-    assert run_cli("batch", *given) == 0
+    overrides = [f"input={folder}", f"output={tmp_path / 'out'}", f"runs_dir={tmp_path / 'runs'}"]
+    overrides += ["refine=none", "detector.image_size=128", "device=cpu", "workers=1"]
+    assert run_cli("batch", *overrides) == 0
     [written] = (tmp_path / "out").rglob("regular/*.png")
     assert np.array_equal(load_image(written), result.cutout)
 

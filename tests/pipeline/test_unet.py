@@ -10,13 +10,13 @@ from bgexp.detect.device import CPU
 from bgexp.detect.weights import save_state
 from bgexp.errors import UserError
 from bgexp.pipeline.refine import find_network, load_network
-from bgexp.pipeline.unet import MaskNetwork, MaskNetworkPredictor
+from bgexp.pipeline.unet import UNetModel, UNetPredictor
 
 
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    network = MaskNetwork()
+    network = UNetModel()
     for name, value in network.named_buffers():  # norms that do something
         if name.endswith("running_var"):
             value.uniform_(0.5, 2)
@@ -54,7 +54,7 @@ def test_the_coarse_mask_counts(network):
 def test_the_predictor_computes_what_the_network_does(network):
     """Norms folded, channels last, uint8 in and probabilities out: the same function."""
     image, coarse = make_picture(), make_picture()[..., 0].copy()
-    share = MaskNetworkPredictor(deepcopy(network), CPU).predict(image, coarse)
+    share = UNetPredictor(deepcopy(network), CPU).predict(image, coarse)
     with torch.inference_mode():
         tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
         mask = torch.from_numpy(coarse)[None, None].float() / 255

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.config.stages import UNet
-from bgexp.pipeline.unet_refiner import STRIDE, find_surroundings, refine_mask_network
+from bgexp.pipeline.unet_refiner import STRIDE, find_surroundings, refine_mask_unet
 
 
-class Brightness:
+class BrightnessPredictor:
     """Predicts bright pixels as foreground, and keeps its inputs."""
 
     def __init__(self, share=1.0):
@@ -62,7 +62,7 @@ def test_a_margin_is_a_share_of_the_longer_side():
 def test_the_mask_is_made_anew_where_the_network_sees_the_object():
     image, truth = make_scene()
     shifted = np.roll(truth, (8, -12), axis=(0, 1))
-    refined = refine_mask_network(image, shifted, Brightness())
+    refined = refine_mask_unet(image, shifted, BrightnessPredictor())
     assert (refined.status, refined.reason) == ("applied", "")
     assert measure_overlap(shifted, truth) < 0.8
     assert measure_overlap(refined.mask, truth) > 0.95
@@ -71,8 +71,8 @@ def test_the_mask_is_made_anew_where_the_network_sees_the_object():
 @pytest.mark.parametrize("size", [(40, 400), (400, 40), (17, 23)])
 def test_what_the_network_sees(size):
     image, truth = make_scene(*size, box=(5, 12, 3, 20))
-    network = Brightness()
-    refine_mask_network(image, truth, network, UNet(size=128, grabcut=False))
+    network = BrightnessPredictor()
+    refine_mask_unet(image, truth, network, UNet(size=128, grabcut=False))
     assert network.picture.shape == (*network.coarse.shape, 3)
     assert network.picture.dtype == network.coarse.dtype == np.uint8
     assert all(side % STRIDE == 0 and side > 0 for side in network.coarse.shape)
@@ -82,9 +82,9 @@ def test_what_the_network_sees(size):
 
 def test_the_threshold():
     image, truth = make_scene()
-    network = Brightness(share=0.6)
-    assert refine_mask_network(image, truth, network).mask.any()
-    refused = refine_mask_network(image, truth, network, UNet(threshold=0.7))
+    network = BrightnessPredictor(share=0.6)
+    assert refine_mask_unet(image, truth, network).mask.any()
+    refused = refine_mask_unet(image, truth, network, UNet(threshold=0.7))
     assert (refused.status, refused.reason) == ("refused", "the network finds no object there")
     np.testing.assert_array_equal(refused.mask, truth)
 
@@ -92,7 +92,7 @@ def test_the_threshold():
 def test_nothing_outside_the_surroundings():
     image, truth = make_scene()
     image[:20, :20] = 255  # bright, and far from the mask
-    refined = refine_mask_network(image, truth, Brightness())
+    refined = refine_mask_unet(image, truth, BrightnessPredictor())
     assert not refined.mask[:20, :20].any()
 
 
@@ -100,17 +100,17 @@ def test_what_nobody_asked_for_is_left_out():
     image, truth = make_scene()
     image[110:190, 80:114] = 255  # beside the box, not touching it
     image[140:150, 260:300] = 255  # a stalk that grows out of it: its first tenth of 140 pixels
-    refined = refine_mask_network(image, truth, Brightness(), UNet(size=512, grabcut=False))
+    refined = refine_mask_unet(image, truth, BrightnessPredictor(), UNet(size=512, grabcut=False))
     assert not refined.mask[:, :114].any()
     assert refined.mask[145, 262:270].all()
     assert not refined.mask[:, 278:].any()
-    further = refine_mask_network(
-        image, truth, Brightness(), UNet(size=512, reach=0.3, grabcut=False)
+    further = refine_mask_unet(
+        image, truth, BrightnessPredictor(), UNet(size=512, reach=0.3, grabcut=False)
     )
     assert further.mask[145, 262:290].all()
 
 
 def test_nothing_to_refine():
     image, truth = make_scene()
-    assert refine_mask_network(image, np.zeros_like(truth), Brightness()).status == "skipped"
-    assert refine_mask_network(image, np.ones_like(truth), Brightness()).status == "skipped"
+    assert refine_mask_unet(image, np.zeros_like(truth), BrightnessPredictor()).status == "skipped"
+    assert refine_mask_unet(image, np.ones_like(truth), BrightnessPredictor()).status == "skipped"

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from bgexp.config.check import check_settings, flattened
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.check import check_settings, flatten_settings
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
@@ -25,10 +25,10 @@ from bgexp.metrics.win_rate import Vote
 from bgexp.promote import judges
 from bgexp.promote.command import promote
 from bgexp.system.atomic import write_json
-from bgexp.system.hashing import sha256_file
-from bgexp.tracking.active_run import tracked_run
+from bgexp.system.hashing import hash_file
+from bgexp.tracking.active_run import open_run
 from bgexp.tracking.bundle import DETECTOR, SETTINGS
-from bgexp.tracking.registry import fetch, find_version, set_champion, with_model
+from bgexp.tracking.registry import apply_model, fetch, find_version, set_champion
 from bgexp.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ PATHS = [f"{category}/{n}.jpg" for category in "abc" for n in range(20)]
 
 
 def compose(kind, name, *overrides):
-    values = plain(compose_config(name, list(overrides), None))
+    values = resolve_config(compose_config(name, list(overrides), None))
     return check_settings(kind, {k: v for k, v in values.items() if k != "sweep"})
 
 
@@ -70,14 +70,14 @@ class Store:
         rows.to_parquet(folder / "per_image.parquet")
         config = yaml.safe_dump(settings.model_dump(mode="json"))
         (folder / "config.yaml").write_text(config)
-        with tracked_run(settings, "run", f"run {self.count}", folder, parent) as run:
-            run.log_params(flattened(settings))
+        with open_run(settings, "run", f"run {self.count}", folder, parent) as run:
+            run.log_params(flatten_settings(settings))
             run.log_metrics({"iou.mean": score, "images_per_s": 2.0})
             summary = {
                 "status": status,
                 "run_id": run.run_id,
                 "dataset": {"name": "pairs", "root": "photos", "digest": digest},
-                "weights": {"name": "w", "sha256": sha256_file(self.weights)},
+                "weights": {"name": "w", "sha256": hash_file(self.weights)},
                 "bgexp": {"version": "1", "source_hash": "s", "git_commit": None}
                 | {"git_dirty": dirty},
             }
@@ -168,7 +168,7 @@ def test_another_dataset_counts_once_the_champion_ran_there(store):
 def test_a_peer_is_not_promoted(store):
     run_id = store.add(0.9)
     folder = store.folder(run_id)
-    with tracked_run(store.settings(), "run", "peer", folder) as run:
+    with open_run(store.settings(), "run", "peer", folder) as run:
         run.log_params({"detector.name": "rembg"})
     assert "is a peer" in get_refusal(store, f"run={run.run_id}")
 
@@ -236,7 +236,7 @@ def test_a_stored_model_that_was_changed_is_not_loaded(store, name):
         fetch(store.settings(), "champion")
 
 
-class Planted:
+class PlantedModel:
     """An object whose pickle makes a file where it is read."""
 
     def __init__(self, canary):
@@ -247,11 +247,11 @@ class Planted:
 
 
 def log_pickle(experiment, canary):
-    """Log someone else's model, whose pickle holds `Planted`."""
+    """Log someone else's model, whose pickle holds `PlantedModel`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = type("Model", (mlflow.pyfunc.PythonModel,), {"predict": lambda *_: None})()
-        model.planted = Planted(canary)
+        model.planted = PlantedModel(canary)
         with mlflow.start_run(experiment_id=experiment):
             return mlflow.pyfunc.log_model(
                 name="x", python_model=model, pip_requirements=["mlflow"]
@@ -269,7 +269,7 @@ def test_a_pickle_of_someone_else_is_never_read(store, tmp_path):
     assert "was not made by bgexp promote" in get_refusal(store, f"run={run_id}")
     settings = compose(RunSettings, "run", f"runs_dir={store.root / 'runs'}", "model=champion")
     with pytest.raises(UserError, match="was not made by bgexp promote, and is not loaded"):
-        with_model(settings)
+        apply_model(settings)
     client.set_model_version_tag("bgexp", version.version, "bgexp.settings_sha256", "0" * 64)
     with pytest.raises(UserError, match="cannot be downloaded"):
         fetch(store.settings(), "champion")
@@ -300,7 +300,9 @@ def test_killed_between_the_two_aliases_nothing_is_lost(store):
     store.promote(f"run={store.add(0.8)}")
     store.promote(f"run={store.add(0.9)}")
     client, _ = open_store(store.settings())
-    client.set_registered_model_alias("bgexp", "previous", "2")  # as a killed crown() leaves it
+    client.set_registered_model_alias(
+        "bgexp", "previous", "2"
+    )  # as a killed set_champion() leaves it
     assert "no previous champion" in get_refusal(store, "rollback=true")
     set_champion(store.settings(), find_version(store.settings(), "1"))
     assert (store.version(), store.version("previous")) == (1, 2)

@@ -106,8 +106,8 @@ def test_what_is_written():
         Constraint("images_per_s", ">=", 2),
         Constraint("foreground_recall.p05", ">", 0.9),
     ]
-    assert Constraint("a", "<=", 2).holds(2.0)
-    assert not Constraint("a", ">=", 2).holds(math.nan)
+    assert Constraint("a", "<=", 2).is_met(2.0)
+    assert not Constraint("a", ">=", 2).is_met(math.nan)
 
 
 @pytest.mark.parametrize("text", ["iou", "iou.best", "checks.coverage.mean", "images_per_s", ""])

@@ -21,7 +21,7 @@ FIELDS = ("title", "photographer", "licence")  # columns of metadata.csv
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedFlaws:
     """The number of flaws of each kind in a replica; `images` counts the corrupt ones too."""
 
     images: int = 4431
@@ -36,7 +36,7 @@ class Planted:
     mpo: int = 900
 
 
-PLANTED = Planted()
+PLANTED = PlantedFlaws()
 # As many as a quick test needs.
 SMALL = replace(
     PLANTED,

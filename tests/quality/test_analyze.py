@@ -6,7 +6,7 @@ import pytest
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.errors import UserError
 from bgexp.quality.analyze import analyze_dataset
 from bgexp.system.workers import preload
@@ -32,7 +32,9 @@ def replica(tmp_path_factory):
 
 def settings(folder, runs, *overrides):
     arguments = [f"dataset.root={folder / 'images'}", f"runs_dir={runs}", "workers=2", *overrides]
-    return check_settings(AnalyzeSettings, plain(compose_config("analyze", arguments, None)))
+    return check_settings(
+        AnalyzeSettings, resolve_config(compose_config("analyze", arguments, None))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -120,12 +122,12 @@ def test_it_is_tracked_like_every_run(analysis):
 def test_a_batch_sorts_out_the_same_outliers(replica, tmp_path):
     from bgexp.batch.plan import plan_batch
     from bgexp.quality.header import read_header
-    from bgexp.system.listing import all_files
+    from bgexp.system.listing import list_all_files
 
     root = replica[0] / "images"
     overrides = ["detector.labels=null", f"input={root}", f"output={tmp_path}"]
-    batch = check_settings(BatchSettings, plain(compose_config("batch", overrides, None)))
-    planned = plan_batch([(file, read_header(file)) for file in all_files(root)], batch)
+    batch = check_settings(BatchSettings, resolve_config(compose_config("batch", overrides, None)))
+    planned = plan_batch([(file, read_header(file)) for file in list_all_files(root)], batch)
     outliers = {planned_file.path for planned_file in planned if planned_file.kind == "outlier"}
     flaws = replica[1]
     planted = find_planted(flaws, "size_outlier") | find_planted(flaws, "dimension_outlier")

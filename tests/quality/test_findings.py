@@ -2,11 +2,11 @@ import pytest
 
 from bgexp.config.analyze import QualityChecks
 from bgexp.images.metadata import Metadata
-from bgexp.quality.findings import quality_findings
+from bgexp.quality.findings import find_quality_findings
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection
-from bgexp.quality.near_duplicates import Likeness
-from bgexp.quality.table import quality_table
+from bgexp.quality.near_duplicates import PictureFeatures
+from bgexp.quality.table import build_table
 
 LOOKS = {"brightness": 120.0, "contrast": 50.0, "entropy": 7.0, "sharpness": 300.0}
 
@@ -21,7 +21,7 @@ def make_image(path, size=1000, sides=(400, 300), sha256="", structure=None, agr
         "looks": LOOKS | looks,
     }
     if structure is not None:
-        values["likeness"] = Likeness(structure, 0, (9, 9, 9), plain=False)
+        values["likeness"] = PictureFeatures(structure, 0, (9, 9, 9), plain=False)
     return Inspection(path, path.rpartition("/")[0] or ".", size, header, True, **values)
 
 
@@ -32,8 +32,8 @@ def make_bad(path, reason, kind="image"):
 
 def find_findings(*files, reconciliation=()):
     files = [*(make_image(f"a/{n}.jpg") for n in range(10)), *files]
-    rows = quality_table(files, QualityChecks(), None)
-    return quality_findings(rows, {"reconciliation": list(reconciliation)})
+    rows = build_table(files, QualityChecks(), None)
+    return find_quality_findings(rows, {"reconciliation": list(reconciliation)})
 
 
 def test_a_good_dataset_says_nothing():
@@ -42,8 +42,8 @@ def test_a_good_dataset_says_nothing():
         find_findings(make_bad("x.txt", "not an image", "other"), make_bad("y", "a link", "closed"))
         == []
     )
-    nothing = quality_table([make_bad("x.txt", "not an image", "other")], QualityChecks(), None)
-    assert quality_findings(nothing, {"reconciliation": []}) == []
+    nothing = build_table([make_bad("x.txt", "not an image", "other")], QualityChecks(), None)
+    assert find_quality_findings(nothing, {"reconciliation": []}) == []
 
 
 def test_damaged_images():

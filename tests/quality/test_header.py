@@ -7,7 +7,7 @@ from PIL import ExifTags, Image
 
 from bgexp.images.decode import FORMATS
 from bgexp.quality.header import EXTENSIONS, read_header
-from bgexp.system.listing import all_files
+from bgexp.system.listing import list_all_files
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8))
 
@@ -24,7 +24,7 @@ def header(tmp_path):
 
     def read(name, data):
         (tmp_path / name).write_bytes(data)
-        [entry] = [listed for listed in all_files(tmp_path) if listed.path == name]
+        [entry] = [listed for listed in list_all_files(tmp_path) if listed.path == name]
         return read_header(entry)
 
     return read
@@ -85,7 +85,7 @@ def test_what_is_no_image(header, name, data, kind, reason):
 def test_what_is_closed_is_not_opened(tmp_path):
     os.mkfifo(tmp_path / "x.jpg")  # opening it would wait for ever
     (tmp_path / "y.jpg").symlink_to(tmp_path / "x.jpg")
-    headers = {entry.path: read_header(entry) for entry in all_files(tmp_path)}
+    headers = {entry.path: read_header(entry) for entry in list_all_files(tmp_path)}
     assert {path: (parsed.kind, parsed.reason) for path, parsed in headers.items()} == {
         "x.jpg": ("closed", "a FIFO"),
         "y.jpg": ("closed", "a link"),
@@ -95,7 +95,7 @@ def test_what_is_closed_is_not_opened(tmp_path):
 def test_a_file_that_vanished(tmp_path):
     for name in ("x.jpg", "x.txt"):
         (tmp_path / name).write_bytes(encode_picture())
-    files = all_files(tmp_path)
+    files = list_all_files(tmp_path)
     for entry in files:
         entry.file.unlink()
     image, text = map(read_header, files)

@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bgexp.images.decode import decode_image
-from bgexp.quality.near_duplicates import COLOUR, Likeness, likeness, near_duplicates
+from bgexp.quality.near_duplicates import (
+    COLOUR,
+    PictureFeatures,
+    compute_likeness,
+    find_near_duplicates,
+)
 
 BITS = 4
 
@@ -19,7 +24,7 @@ def draw_picture(seed=5, size=(240, 180)):
 
 
 def measure(image):
-    return likeness(np.array(image))
+    return compute_likeness(np.array(image))
 
 
 def recompress(image, quality):
@@ -37,7 +42,7 @@ def test_copies_are_found():
         Image.eval(original, lambda level: min(255, level + 5)),
         original.crop((1, 1, 239, 179)),
     ]
-    assert near_duplicates([measure(original), *map(measure, copies)], BITS) == [
+    assert find_near_duplicates([measure(original), *map(measure, copies)], BITS) == [
         None,
         0,
         0,
@@ -49,7 +54,7 @@ def test_copies_are_found():
 
 def test_other_pictures_are_not():
     others = [measure(draw_picture(seed)) for seed in range(40)]
-    assert near_duplicates(others, BITS) == [None] * 40
+    assert find_near_duplicates(others, BITS) == [None] * 40
     original = draw_picture()
     red, green, blue = original.split()
     changed = [
@@ -57,45 +62,45 @@ def test_other_pictures_are_not():
         original.rotate(90),
         Image.merge("RGB", (red, green, blue.point(lambda level: level // 2))),
     ]
-    assert near_duplicates([measure(original), *map(measure, changed)], BITS) == [None] * 4
+    assert find_near_duplicates([measure(original), *map(measure, changed)], BITS) == [None] * 4
 
 
 def test_plain_pictures_look_like_none():
     plain = [Image.new("RGB", (50, 40), (level, 255, 255)) for level in (254, 255, 255)]
     assert all(measure(image).plain for image in plain)
-    assert near_duplicates([*map(measure, plain)], BITS) == [None] * 3
+    assert find_near_duplicates([*map(measure, plain)], BITS) == [None] * 3
     assert not measure(draw_picture()).plain
 
 
 def test_a_picture_of_one_pixel():
-    pixel = likeness(np.full((1, 1, 3), 9, np.uint8))
+    pixel = compute_likeness(np.full((1, 1, 3), 9, np.uint8))
     assert (pixel.colour, pixel.plain) == ((9, 9, 9), True)
 
 
 def test_colours():
-    mixed = likeness(np.array([[[10, 0, 255], [20, 0, 255]]], np.uint8))
+    mixed = compute_likeness(np.array([[[10, 0, 255], [20, 0, 255]]], np.uint8))
     assert mixed.colour == (15, 0, 255)
     base = measure(draw_picture())
     shifted = [
-        Likeness(base.structure, base.gradient, (red, *base.colour[1:]), plain=False)
+        PictureFeatures(base.structure, base.gradient, (red, *base.colour[1:]), plain=False)
         for red in (base.colour[0] + COLOUR, base.colour[0] + COLOUR + 0.1)
     ]
-    assert near_duplicates([base, shifted[0]], BITS) == [None, 0]
-    assert near_duplicates([base, shifted[1]], BITS) == [None, None]
+    assert find_near_duplicates([base, shifted[0]], BITS) == [None, 0]
+    assert find_near_duplicates([base, shifted[1]], BITS) == [None, None]
 
 
 def test_a_group_is_named_by_its_first():
     """Group b with a and c with b; leave out pictures without features."""
-    a, b, c = (Likeness(bits, 0, (0, 0, 0), plain=False) for bits in (0, 0b1111, 0b11111111))
-    assert near_duplicates([None, a, b, c, None], BITS) == [None, None, 1, 1, None]
-    assert near_duplicates([a, c], BITS) == [None, None]
-    assert near_duplicates([c, a, b], BITS) == [None, None, 0]
-    assert near_duplicates([], BITS) == []
+    a, b, c = (PictureFeatures(bits, 0, (0, 0, 0), plain=False) for bits in (0, 0b1111, 0b11111111))
+    assert find_near_duplicates([None, a, b, c, None], BITS) == [None, None, 1, 1, None]
+    assert find_near_duplicates([a, c], BITS) == [None, None]
+    assert find_near_duplicates([c, a, b], BITS) == [None, None, 0]
+    assert find_near_duplicates([], BITS) == []
 
 
 def test_no_bits_are_equal_hashes():
-    a, b = (Likeness(bits, 0, (0, 0, 0), plain=False) for bits in (1, 3))
-    assert near_duplicates([a, a, b], 0) == [None, 0, None]
+    a, b = (PictureFeatures(bits, 0, (0, 0, 0), plain=False) for bits in (1, 3))
+    assert find_near_duplicates([a, a, b], 0) == [None, 0, None]
 
 
 def compare_all_pairs(likenesses, bits):
@@ -126,7 +131,7 @@ def test_against_all_pairs(seed, bits):
     likenesses = [
         None
         if random.random() < 0.1
-        else Likeness(
+        else PictureFeatures(
             near(random.integers(0, 12)),
             near(0) if random.random() < 0.5 else centres[0],
             tuple(random.integers(0, 16, 3).tolist()),
@@ -134,4 +139,4 @@ def test_against_all_pairs(seed, bits):
         )
         for _ in range(30)
     ]
-    assert near_duplicates(likenesses, bits) == compare_all_pairs(likenesses, bits)
+    assert find_near_duplicates(likenesses, bits) == compare_all_pairs(likenesses, bits)

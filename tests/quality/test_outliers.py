@@ -10,10 +10,10 @@ from scipy import stats
 from bgexp.config.analyze import Outliers
 from bgexp.quality.outliers import (
     LEAST_IN_CATEGORY,
-    bounds,
-    dimensions,
+    collect_dimensions,
+    compute_bounds,
+    find_outlier_reasons,
     find_outliers,
-    outlier_reasons,
 )
 
 METHODS = ["iqr", "mad", "zscore"]
@@ -26,13 +26,13 @@ def limits_of(limits):
 
 def test_by_hand():
     """Expect quartiles 2 and 8, a factor of 4; median 4, median deviation a factor of 2."""
-    iqr = bounds(VALUES, Outliers(method="iqr", limit=1.5))
+    iqr = compute_bounds(VALUES, Outliers(method="iqr", limit=1.5))
     assert limits_of(iqr) == pytest.approx((2 / 4**1.5, 8 * 4**1.5))
-    mad = bounds(VALUES, Outliers(method="mad", limit=2))
+    mad = compute_bounds(VALUES, Outliers(method="mad", limit=2))
     assert limits_of(mad) == pytest.approx((4 / 2**2.9652, 4 * 2**2.9652))
-    zscore = bounds(VALUES, Outliers(method="zscore", limit=3))
+    zscore = compute_bounds(VALUES, Outliers(method="zscore", limit=3))
     assert limits_of(zscore) == pytest.approx((4 / 2 ** (3 * 2**0.5), 4 * 2 ** (3 * 2**0.5)))
-    assert limits_of(bounds(VALUES, Outliers(method="iqr", limit=1), log=False)) == (-4, 14)
+    assert limits_of(compute_bounds(VALUES, Outliers(method="iqr", limit=1), log=False)) == (-4, 14)
 
 
 @pytest.mark.parametrize("log", [True, False])
@@ -50,9 +50,9 @@ def test_against_scipy(log):
         "zscore": back(scaled.mean() + 1.5 * np.array([-1, 1]) * scaled.std()),
     }
     for method, ends in expected.items():
-        limits = bounds(values, Outliers(method=method, limit=1.5), log)
+        limits = compute_bounds(values, Outliers(method=method, limit=1.5), log)
         assert limits_of(limits) == pytest.approx(tuple(ends))
-    outside = bounds(values, Outliers(method="zscore", limit=1.5), log).outside(values)
+    outside = compute_bounds(values, Outliers(method="zscore", limit=1.5), log).find_outside(values)
     assert np.array_equal(outside, np.abs(stats.zscore(scaled)) > 1.5)
 
 
@@ -60,11 +60,11 @@ def test_against_scipy(log):
 def test_where_most_are_equal_a_little_is_no_outlier(method):
     values = np.array([100.0] * 50 + [101, 99, 100.5])
     settings = Outliers(method=method, limit=3)
-    assert not bounds(values, settings).outside(values).any()
-    assert not bounds(values, settings, log=False).outside(values).any()
+    assert not compute_bounds(values, settings).find_outside(values).any()
+    assert not compute_bounds(values, settings, log=False).find_outside(values).any()
     far = np.append(values, [300.0, 20.0])
-    assert list(np.flatnonzero(bounds(far, settings).outside(far))) == [53, 54]
-    same = bounds(np.full(9, 5.0), settings)
+    assert list(np.flatnonzero(compute_bounds(far, settings).find_outside(far))) == [53, 54]
+    same = compute_bounds(np.full(9, 5.0), settings)
     assert same.low < 5 < same.high
 
 
@@ -72,16 +72,18 @@ def test_where_most_are_equal_a_little_is_no_outlier(method):
 def test_undefined_and_single_values(method):
     settings = Outliers(method=method)
     for values in ([], [math.nan]):
-        assert limits_of(bounds(np.array(values, float), settings)) == (-math.inf, math.inf)
+        assert limits_of(compute_bounds(np.array(values, float), settings)) == (-math.inf, math.inf)
     with_gap = np.array([*VALUES, math.nan])
-    assert limits_of(bounds(with_gap, settings)) == limits_of(bounds(VALUES, settings))
-    assert not bounds(with_gap, settings).outside(with_gap)[-1]
+    assert limits_of(compute_bounds(with_gap, settings)) == limits_of(
+        compute_bounds(VALUES, settings)
+    )
+    assert not compute_bounds(with_gap, settings).find_outside(with_gap)[-1]
     single = np.array([7.0])
-    assert not bounds(single, settings).outside(single).any()
+    assert not compute_bounds(single, settings).find_outside(single).any()
 
 
 def test_a_limit_beyond_all_numbers():
-    limits = bounds(VALUES, Outliers(limit=1e6))
+    limits = compute_bounds(VALUES, Outliers(limit=1e6))
     assert limits_of(limits) == (0, math.inf)
 
 
@@ -94,8 +96,8 @@ def test_bounds_have_the_unit_of_the_values(values, factor, method):
     values, settings = np.array(values), Outliers(method=method, limit=3)
     for log in (True, False):
         limits, scaled_limits = (
-            bounds(values, settings, log),
-            bounds(values * factor, settings, log),
+            compute_bounds(values, settings, log),
+            compute_bounds(values * factor, settings, log),
         )
         size = abs(values).max() * factor
         for a, b in zip(limits_of(limits), limits_of(scaled_limits), strict=True):
@@ -119,7 +121,7 @@ def test_each_category_has_its_own_bounds():
 
 def test_dimensions_do_not_depend_on_the_way_up():
     rows = pd.DataFrame({"width": [400, 300, 200], "height": [300, 400, 200]})
-    sizes = {name: list(values) for name, values in dimensions(rows).items()}
+    sizes = {name: list(values) for name, values in collect_dimensions(rows).items()}
     assert sizes == {
         "longer side": [400, 400, 200],
         "shorter side": [300, 300, 200],
@@ -131,6 +133,6 @@ def test_reasons():
     sides = [(400, 300)] * 10 + [(300, 400), (4000, 300), (4000, 3000)]
     rows = pd.DataFrame(sides, columns=["width", "height"]).assign(category="a")
     rows.index = range(3, 3 + len(rows))
-    reasons = outlier_reasons(rows, Outliers())
+    reasons = find_outlier_reasons(rows, Outliers())
     assert reasons[:11] == [[]] * 11
     assert reasons[11:] == [["longer side", "aspect"], ["longer side", "shorter side"]]

@@ -13,12 +13,12 @@ from bgexp.quality.page import (
     MOST_FILES,
     MOST_THUMBNAILS,
     SizeDistribution,
+    list_wrong_files,
     render_quality,
-    wrong_files,
 )
-from bgexp.quality.reconcile import missing_by_field, plain, reconcile
-from bgexp.quality.table import LOOKS, by_category, findings, quality_table
-from bgexp.system.terminal import printable
+from bgexp.quality.reconcile import convert_to_dicts, count_missing_by_field, reconcile
+from bgexp.quality.table import LOOKS, build_table, count_findings, summarize_categories
+from bgexp.system.terminal import make_printable
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>.jpg",
@@ -64,17 +64,17 @@ def make_files(name="harmless"):
 
 
 def make_page(files, name="/data", analyze=ANALYZE, when=None):
-    rows = quality_table(files, analyze, None)
-    counts = findings(rows)
+    rows = build_table(files, analyze, None)
+    counts = count_findings(rows)
     summary = {
         "status": "finished",
         "run_id": "0123",
         "bgexp": {"version": "0.1.0"},
         "dataset": {"root": name},
         "findings": counts,
-        "missing": {key: int(count) for key, count in missing_by_field(rows).items()},
-        "reconciliation": plain(reconcile(rows, counts, analyze.expected, Outliers())),
-        "categories": by_category(rows),
+        "missing": {key: int(count) for key, count in count_missing_by_field(rows).items()},
+        "reconciliation": convert_to_dicts(reconcile(rows, counts, analyze.expected, Outliers())),
+        "categories": summarize_categories(rows),
         "seconds": 2.0,
         "images_per_s": 8.0,
     }
@@ -121,7 +121,7 @@ def test_where_no_image_decodes(parse, files):
 
 def test_what_is_wrong_and_the_most_first():
     files = make_files()
-    rows = wrong_files(quality_table(files, ANALYZE, None))
+    rows = list_wrong_files(build_table(files, ANALYZE, None))
     assert dict(zip(rows["path"], rows["wrong"], strict=True)) == {
         "4harmless": "corrupt: broken: harmless, lacks make",
         "1harmless": "is a JPEG, outlier of bytes, lacks make",
@@ -158,6 +158,6 @@ def test_hostile_names_are_text(parse, name):
     page = parse(make_page(make_files(name), f"/{name}"))
     assert page.skeleton == harmless.skeleton
     assert page.inside == harmless.inside
-    assert page.text.count(printable(name)) >= harmless.text.count("harmless") >= 10
+    assert page.text.count(make_printable(name)) >= harmless.text.count("harmless") >= 10
     alts = {picture["alt"] for picture in page.all("img")}
-    assert {f"{n}{printable(name)}" for n in (1, 2, 3)} <= alts
+    assert {f"{n}{make_printable(name)}" for n in (1, 2, 3)} <= alts

@@ -4,8 +4,13 @@ from bgexp.config.analyze import Outliers, QualityChecks, ReportedFigures
 from bgexp.images.metadata import Metadata
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection
-from bgexp.quality.reconcile import missing_by_field, outlier_ways, plain, reconcile
-from bgexp.quality.table import findings, quality_table
+from bgexp.quality.reconcile import (
+    convert_to_dicts,
+    count_missing_by_field,
+    count_outliers_by_method,
+    reconcile,
+)
+from bgexp.quality.table import build_table, count_findings
 
 
 def make_image(path, size=1000, sides=(400, 300), sha256="", agrees=True, **fields):
@@ -33,13 +38,19 @@ FILES = [
     make_bad("link.jpg", "a link", "closed"),
 ]
 ANALYZE = QualityChecks(exif=("make", "gps"))
-ROWS = quality_table(FILES, ANALYZE, None)
-COUNTS = findings(ROWS)
+ROWS = build_table(FILES, ANALYZE, None)
+COUNTS = count_findings(ROWS)
 
 
 def explain(name, expected, rows=ROWS):
-    [figure] = reconcile(rows, findings(rows), ReportedFigures(**{name: expected}), Outliers())
-    assert (figure.name, figure.expected, figure.found) == (name, expected, findings(rows)[name])
+    [figure] = reconcile(
+        rows, count_findings(rows), ReportedFigures(**{name: expected}), Outliers()
+    )
+    assert (figure.name, figure.expected, figure.found) == (
+        name,
+        expected,
+        count_findings(rows)[name],
+    )
     return figure.explanation
 
 
@@ -60,7 +71,7 @@ def test_what_was_found():
 def test_nothing_is_said_where_nothing_was_expected():
     assert reconcile(ROWS, COUNTS, ReportedFigures(), Outliers()) == []
     figures = reconcile(ROWS, COUNTS, ReportedFigures(images=18, corrupt=0), Outliers())
-    assert plain(figures) == [
+    assert convert_to_dicts(figures) == [
         {"name": "images", "expected": 18, "found": 18, "explanation": "as found"},
         {
             "name": "corrupt",
@@ -110,10 +121,10 @@ def test_missing_values_of_images_that_are_not_corrupt():
         make_bad("d.jpg"),
         make_bad("e.jpg"),
     ]
-    rows = quality_table(files, QualityChecks(exif=("make", "gps")), None)
-    assert missing_by_field(rows).to_dict() == {"gps": 5, "make": 4}
+    rows = build_table(files, QualityChecks(exif=("make", "gps")), None)
+    assert count_missing_by_field(rows).to_dict() == {"gps": 5, "make": 4}
     assert explain("missing_values", 3, rows).startswith("3 are gps of the images that are not")
-    none = quality_table(files, QualityChecks(), None)
+    none = build_table(files, QualityChecks(), None)
     assert "no field was asked for" in explain("missing_values", 1, none)
 
 
@@ -130,7 +141,7 @@ def test_figures_that_nothing_explains():
 
 def test_ways_are_those_of_the_analysis():
     for of, name in (("bytes", "size_outliers"), ("dimensions", "dimension_outliers")):
-        ways = list(outlier_ways(ROWS, of))
+        ways = list(count_outliers_by_method(ROWS, of))
         assert len({way.text for way in ways}) == len(ways)
         for way in ways:
             if way.text in ("IQR x3 over all on logarithms", "MAD x3.5 by category on logarithms"):
@@ -138,16 +149,16 @@ def test_ways_are_those_of_the_analysis():
                     ("iqr", 3, "all") if "IQR" in way.text else ("mad", 3.5, "category")
                 )
                 settings = QualityChecks(outliers=Outliers(method=method, limit=limit, by=by))
-                assert way.count == findings(quality_table(FILES, settings, None))[name]
+                assert way.count == count_findings(build_table(FILES, settings, None))[name]
 
 
 def test_another_way_is_named():
     """Take 1.2 times the others: beyond 1.1 ** 1.5, within 1.1 ** 3."""
     sizes = [1000] * 20 + [1200]
-    rows = quality_table(
+    rows = build_table(
         [make_image(f"{n}.jpg", size) for n, size in enumerate(sizes)], QualityChecks(), None
     )
-    assert findings(rows)["size_outliers"] == 0
+    assert count_findings(rows)["size_outliers"] == 0
     text = explain("size_outliers", 1, rows)
     assert text.startswith("IQR x1.5 over all on logarithms gives 1 (so does ")
     assert text.endswith("; here IQR x3 over all on logarithms")

@@ -9,14 +9,14 @@ from bgexp.errors import UserError
 from bgexp.images.metadata import FIELDS, Metadata
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection
-from bgexp.quality.near_duplicates import Likeness
+from bgexp.quality.near_duplicates import PictureFeatures
 from bgexp.quality.table import (
     LOOKS,
-    by_category,
-    findings,
-    formats,
-    quality_table,
+    build_table,
+    count_findings,
+    count_formats,
     read_metadata_table,
+    summarize_categories,
 )
 
 PLAIN = QualityChecks()
@@ -25,7 +25,7 @@ PLAIN = QualityChecks()
 def make_image(path, size=1000, sides=(400, 300), sha256="", structure=None, agrees=True, **fields):
     metadata = Metadata("JPEG", *sides, "RGB", 8, 1, 1, "sRGB", fields)
     header = Header("image", "", False, metadata, *sides, agrees)
-    likeness = None if structure is None else Likeness(structure, 0, (9, 9, 9), plain=False)
+    likeness = None if structure is None else PictureFeatures(structure, 0, (9, 9, 9), plain=False)
     looks = dict.fromkeys(LOOKS, 100.0)
     category = path.rpartition("/")[0] or "."
     values = {"sha256": sha256 or path, "width": sides[0], "height": sides[1], "looks": looks}
@@ -42,7 +42,7 @@ def make_other(path, kind="other", reason="not an image"):
 
 
 def make_table(*inspections, settings=PLAIN, metadata=None):
-    return quality_table(inspections, settings, metadata)
+    return build_table(inspections, settings, metadata)
 
 
 def test_a_row_a_file():
@@ -75,7 +75,7 @@ def test_missing_values_of_exif():
     rows = make_table(*files, make_corrupt("d.jpg"), make_other("e"), settings=settings)
     assert list(rows["missing_fields"]) == ["", "gps", "make,gps", "make,gps", ""]
     assert list(rows["n_missing"]) == [0, 1, 2, 2, 0]
-    assert findings(rows)["missing_values"] == 5
+    assert count_findings(rows)["missing_values"] == 5
 
 
 def test_missing_values_of_a_csv(tmp_path):
@@ -134,7 +134,7 @@ def test_exact_duplicates():
     ]
     rows = make_table(*files)
     assert list(rows["exact_duplicate_of"]) == ["", "", "a.jpg", "a.jpg", "", "", "", ""]
-    assert findings(rows)["exact_duplicates"] == 2
+    assert count_findings(rows)["exact_duplicates"] == 2
 
 
 def test_near_duplicates():
@@ -175,7 +175,7 @@ def test_findings():
         make_corrupt("z.jpg"),
     ]
     rows = make_table(*files, make_other("e"), make_other("f", "closed", "a link"))
-    assert findings(rows) == {
+    assert count_findings(rows) == {
         "files": 6,
         "images": 4,
         "categories": 3,
@@ -187,8 +187,8 @@ def test_findings():
         "exact_duplicates": 0,
         "near_duplicates": 0,
     }
-    assert formats(rows) == {"JPEG": 3}
-    categories = by_category(rows)
+    assert count_formats(rows) == {"JPEG": 3}
+    categories = summarize_categories(rows)
     assert list(categories) == [".", "a", "b"]
     assert (categories["b"]["images"], categories["b"]["median_bytes"]) == (2, 1000)
     assert (categories["."]["corrupt"], math.isnan(categories["."]["median_bytes"])) == (1, True)
@@ -200,6 +200,6 @@ def test_findings():
 def test_without_an_image_that_decodes(files):
     rows = make_table(*files)
     assert len(rows) == 1
-    assert findings(rows)["images"] == int(rows["corrupt"].sum())
-    assert by_category(rows).keys() == ({"."} if rows["corrupt"].any() else set())
+    assert count_findings(rows)["images"] == int(rows["corrupt"].sum())
+    assert summarize_categories(rows).keys() == ({"."} if rows["corrupt"].any() else set())
     assert isinstance(rows, pd.DataFrame)

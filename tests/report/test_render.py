@@ -6,8 +6,15 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from bgexp.report.render import Cell, Table, change, figure, number, render_page
-from bgexp.system.terminal import printable
+from bgexp.report.render import (
+    Cell,
+    Table,
+    format_number,
+    make_change_cell,
+    make_number_cell,
+    render_page,
+)
+from bgexp.system.terminal import make_printable
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +28,7 @@ def page(parse):
 
 
 def test_only_its_own_style_and_script_may_run(page):
-    [policy] = [one["content"] for one in page.all("meta") if "http-equiv" in one]
+    [policy] = [tag["content"] for tag in page.all("meta") if "http-equiv" in tag]
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert "unsafe" not in policy
     for kind in ("style", "script"):
@@ -42,23 +49,23 @@ def test_what_is_forgotten_is_an_error():
 
 
 def test_numbers():
-    assert [number(value) for value in (0.88436, None, float("nan"))] == [
+    assert [format_number(value) for value in (0.88436, None, float("nan"))] == [
         "0.884",
         "\u2013",
         "\u2013",
     ]
-    assert number(4431, 0) == "4,431"
-    assert figure(0.5, bar=True) == Cell("0.500", 0.5, 0.5)
-    assert figure(None, bar=True).bar is None
-    assert change(-0.1).text == "\u22120.100"
-    assert change(None).text == "\u2013"
+    assert format_number(4431, 0) == "4,431"
+    assert make_number_cell(0.5, bar=True) == Cell("0.500", 0.5, 0.5)
+    assert make_number_cell(None, bar=True).bar is None
+    assert make_change_cell(-0.1).text == "\u22120.100"
+    assert make_change_cell(None).text == "\u2013"
 
 
 def test_a_table_is_cut_off():
     table = Table("t", ("a", "b"), [[Cell(str(n)), Cell(str(n), n)] for n in range(60)])
-    assert (len(table.shown), table.more) == (50, 10)
-    assert [table.numeric(0), table.numeric(1)] == [False, True]
-    assert Table("t", ("a",), []).numeric(0) is False
+    assert (len(table.shown), table.n_hidden) == (50, 10)
+    assert [table.is_numeric(0), table.is_numeric(1)] == [False, True]
+    assert Table("t", ("a",), []).is_numeric(0) is False
 
 
 @pytest.mark.parametrize(
@@ -73,15 +80,15 @@ def test_a_table_is_cut_off():
     ],
 )
 def test_what_is_shown_of_a_text(text, seen):
-    assert printable(text) == seen
-    assert type(printable(text)) is str  # markup is no longer trusted
+    assert make_printable(text) == seen
+    assert type(make_printable(text)) is str  # markup is no longer trusted
 
 
 def test_colours_can_be_told_apart():
     """Text and its ground have a contrast of at least 4.5, light and dark (WCAG 2.2, 1.4.3)."""
-    from bgexp.report.render import _environment
+    from bgexp.report.render import _make_environment
 
-    style = _environment().loader.get_source(_environment(), "page.css")[0]
+    style = _make_environment().loader.get_source(_make_environment(), "page.css")[0]
     light, dark = style.split("prefers-color-scheme: dark")[:2]
     for block in (light, dark.split("}")[0]):
         colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
@@ -91,7 +98,7 @@ def test_colours_can_be_told_apart():
                 assert contrast(colors[name], colors[ground]) >= 4.5, (name, ground)
 
 
-def contrast(one, other):
+def contrast(first, other):
     """WCAG's contrast ratio of two #rrggbb colours."""
 
     def luminance(color):
@@ -102,5 +109,5 @@ def contrast(one, other):
         ]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    low, high = sorted((luminance(one), luminance(other)))
+    low, high = sorted((luminance(first), luminance(other)))
     return (high + 0.05) / (low + 0.05)

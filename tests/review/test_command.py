@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bgexp.config.base import TrackedSettings, Tracking
-from bgexp.metrics.win_rate import self_agreement, win_rate
+from bgexp.metrics.win_rate import compute_self_agreement, compute_win_rate
 from bgexp.tracking.store import open_store
 from bgexp.tracking.votes import read_votes
 
@@ -98,8 +98,11 @@ def test_votes_come_back_as_preferences(plan, two_runs, tmp_path, bgexp_cli):
     assert "100 % of 3 votes" in out
     assert out.splitlines()[-1].startswith("Repeated pairs judged alike: 2 of 2 ")
     votes = read_votes(TrackedSettings(runs_dir=two_runs, tracking=Tracking()), plan["runs"])
-    assert (win_rate(votes, first, second).wins, win_rate(votes, first, second).n) == (3, 3)
-    assert self_agreement(votes).share == 1
+    assert (
+        compute_win_rate(votes, first, second).wins,
+        compute_win_rate(votes, first, second).n,
+    ) == (3, 3)
+    assert compute_self_agreement(votes).share == 1
 
 
 def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
@@ -144,7 +147,7 @@ def test_too_many_variants_for_the_eye(two_runs, bgexp_cli, monkeypatch):
 
 def test_runs_without_a_difference(two_runs, bgexp_cli, monkeypatch):
     monkeypatch.setattr(
-        "bgexp.review.command.fingerprints",
+        "bgexp.review.command.read_fingerprints",
         lambda comparable: {path: [0, 0] for path in comparable.paths},
     )
     code, _, error = bgexp_cli("review", "last", f"runs_dir={two_runs}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bgexp.metrics.win_rate import Vote, self_agreement, win_rate
+from bgexp.metrics.win_rate import Vote, compute_self_agreement, compute_win_rate
 from bgexp.review.console import describe_self_agreement, describe_win_rate, show_votes
 from bgexp.tracking.votes import Review
 
@@ -25,14 +25,16 @@ def make_votes(wins, losses=0, ties=0, both_bad=0, over="b"):
     ],
 )  # fmt: skip
 def test_a_win_rate_in_words(counts, ending):
-    assert describe_win_rate(win_rate(make_votes(*counts), "a", "b"), "x", "y").endswith(ending)
+    assert describe_win_rate(compute_win_rate(make_votes(*counts), "a", "b"), "x", "y").endswith(
+        ending
+    )
 
 
 def test_a_judge_in_words():
     repeated = make_votes(3)[0].model_copy(update={"repeat": True, "left": "b", "right": "a"})
-    description = describe_self_agreement(self_agreement([*make_votes(3), repeated]))
+    description = describe_self_agreement(compute_self_agreement([*make_votes(3), repeated]))
     assert description == "Repeated pairs judged alike: 0 of 1 (95 % interval 0 to 79 %)"
-    assert "not known" in describe_self_agreement(self_agreement(make_votes(3)))
+    assert "not known" in describe_self_agreement(compute_self_agreement(make_votes(3)))
 
 
 def test_of_several_variants_the_best_stands_first(capsys):

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.compare.comparable_runs import find_contenders
+from bgexp.compare.comparable_runs import find_comparable_runs
 from bgexp.config.base import Tracking
 from bgexp.config.datasets import Pairs
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import decode_mask, encode_mask, load_image
-from bgexp.review.label import _mask_name, _refuse_used, select_images
+from bgexp.review.label import _name_mask, _refuse_used, select_images
 from bgexp.review.label_sampling import find_consensus
-from bgexp.system.hashing import sha256_file
+from bgexp.system.hashing import hash_file
 from bgexp.tracking.run_folder import open_masks
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,9 @@ def make_settings(two_runs, **changes):
 def selection(two_runs, tmp_path_factory):
     output = tmp_path_factory.mktemp("select") / "out"
     select_settings = make_settings(two_runs, output=output)
-    return select_images(select_settings, output.parent / "run"), find_contenders(select_settings)
+    return select_images(select_settings, output.parent / "run"), find_comparable_runs(
+        select_settings
+    )
 
 
 def read_pairs(folder):
@@ -65,7 +67,7 @@ def test_masks_start_as_the_consensus(selection):
             file = output / row.why / "masks" / f"{row.path}.png"
             consensus = find_consensus(archive.read(row.path) for archive in archives)
             assert (decode_mask(file.read_bytes()) == consensus).all()
-            assert sha256_file(file) == row.initial_sha256
+            assert hash_file(file) == row.initial_sha256
 
 
 def test_the_table_says_why(selection):
@@ -103,7 +105,7 @@ def test_masks_that_were_edited_are_never_written_over(selection, two_runs):
     data = mask_file.read_bytes()
     try:
         mask_file.write_bytes(encode_mask(np.ones_like(decode_mask(data))))
-        assert sha256_file(mask_file) != rows["initial_sha256"][0]
+        assert hash_file(mask_file) != rows["initial_sha256"][0]
         edited_data = mask_file.read_bytes()
         with pytest.raises(
             UserError, match=r"^output: .* is not empty, and masks that were edited"
@@ -125,13 +127,13 @@ def test_where_it_may_write(tmp_path):
 
 def test_a_mask_of_an_odd_name_finds_its_image(tmp_path):
     names = ["a.jpg", "a.jpg.png", "=b.png", "with space.JPEG", "é%E9.tif", f"{'x' * 250}.jpg"]
-    for folder, name_file in (("images", str), ("masks", _mask_name)):
+    for folder, name_file in (("images", str), ("masks", _name_mask)):
         for name in names:
             (tmp_path / folder / "c").mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / name_file(f"c/{name}")).touch()
     dataset = read_pairs(tmp_path)
     assert {item.path for item in dataset.items} == {f"c/{name}" for name in names}
-    assert all(item.mask.name == _mask_name(item.file.name) for item in dataset.items)
+    assert all(item.mask.name == _name_mask(item.file.name) for item in dataset.items)
 
 
 def test_the_command_line(two_runs, tmp_path, run_cli, fast):

@@ -77,6 +77,6 @@ def test_its_script_speaks_the_format_that_is_read_back(page):
 
 
 def test_other_pages_have_nothing_of_it():
-    assert renderer._source("run", "js") == renderer._source("run", "css") == ""
-    assert "bgexp-review" in renderer._source("review", "js")
+    assert renderer._read_source("run", "js") == renderer._read_source("run", "css") == ""
+    assert "bgexp-review" in renderer._read_source("review", "js")
     assert (Path(renderer.__file__).parent / "templates" / "review.css").is_file()

@@ -48,11 +48,11 @@ CONTRACT = {
 }
 
 
-def run_sweep(run_cli, runs, given, *more):
+def run_sweep(run_cli, runs, overrides, *extra):
     """The sweep in this process: exit code, output, its folder, its jobs' summaries."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = run_cli("run", "-m", f"runs_dir={runs}", *given, *GRID, *more)
+        code = run_cli("run", "-m", f"runs_dir={runs}", *overrides, *GRID, *extra)
     assert (runs / "sweep").is_dir(), err.getvalue()
     folder = max((runs / "sweep").iterdir())
     jobs = sorted(path.parent for path in folder.glob("*/summary.json"))
@@ -67,7 +67,7 @@ def run_sweep(run_cli, runs, given, *more):
 
 
 @pytest.fixture(scope="module")
-def given(fast):
+def overrides(fast):
     kept = [o for o in fast if not o.startswith(("refine", "detector.score_threshold"))]
     return [*kept, "samples=2", "detector.score_fallback=null"]
 
@@ -78,33 +78,33 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def swept(run_cli, runs, given):
-    return run_sweep(run_cli, runs, given)
+def finished_sweep(run_cli, runs, overrides):
+    return run_sweep(run_cli, runs, overrides)
 
 
 @pytest.fixture(scope="module")
-def store(swept, runs):
-    assert swept.jobs
+def store(finished_sweep, runs):
+    assert finished_sweep.jobs
     from mlflow import MlflowClient
 
     return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
 
 
-def test_runs(swept, store):
-    assert swept.code == 0, swept.err
-    found = {summary["run_id"]: summary for summary in swept.summaries}
-    parents = {summary["parent_run_id"] for summary in swept.summaries}
-    assert len(found) == 4
+def test_runs(finished_sweep, store):
+    assert finished_sweep.code == 0, finished_sweep.err
+    summaries = {summary["run_id"]: summary for summary in finished_sweep.summaries}
+    parents = {summary["parent_run_id"] for summary in finished_sweep.summaries}
+    assert len(summaries) == 4
     assert len(parents) == 1
     runs = store.search_runs(["1"])
-    assert {run.info.run_id for run in runs} == found.keys() | parents
+    assert {run.info.run_id for run in runs} == summaries.keys() | parents
     for run in runs:
         assert run.info.status == "FINISHED"
         assert run.data.tags.get("mlflow.parentRunId", None) in (
-            parents if run.info.run_id in found else {None}
+            parents if run.info.run_id in summaries else {None}
         )
     [parent] = parents
-    shared = json.loads((swept.folder / "sweep.json").read_text())
+    shared = json.loads((finished_sweep.folder / "sweep.json").read_text())
     assert shared == {
         "run_id": parent,
         "score_floors": {"demo": 0.5},
@@ -121,36 +121,39 @@ def test_runs(swept, store):
     assert "system/cpu_utilization_percentage" in store.get_run(parent).data.metrics
 
 
-def test_output(swept):
-    assert swept.err == ""
-    assert "Traceback" not in swept.out
-    table = swept.out[swept.out.rindex("4 jobs") :]
+def test_output(finished_sweep):
+    assert all(
+        line.startswith("images: ") for line in finished_sweep.err.splitlines()
+    )  # the progress
+    assert "Traceback" not in finished_sweep.out
+    table = finished_sweep.out[finished_sweep.out.rindex("4 jobs") :]
     assert max(len(line) for line in table[: table.index("Shared")].splitlines()) <= 80
     lines = table.splitlines()
     assert sum("refine=grabcut" in line for line in lines) in (2, 3)  # two jobs, maybe the best
     assert sum("image_size=64" in line for line in lines) == 2  # said once, and in the command
-    assert f"Files:   {swept.folder}" in table
+    assert f"Files:   {finished_sweep.folder}" in table
     assert "score_threshold=0.5" in next(line for line in lines if line.startswith("Best by"))
-    parent = swept.summaries[0]["parent_run_id"][:8]
-    assert f"Compare: bgexp compare {parent} runs_dir={swept.folder.parents[1]}" in lines
+    parent = finished_sweep.summaries[0]["parent_run_id"][:8]
+    assert f"Compare: bgexp compare {parent} runs_dir={finished_sweep.folder.parents[1]}" in lines
 
 
-def test_what_compares_is_what_was_run(capsys, swept):
-    settings = RunFolder(swept.jobs[0]).read_settings()
-    show_results([RunFolder(swept.jobs[0])], settings)
-    run_id = swept.summaries[0]["run_id"]
-    told = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs_dir={swept.folder.parents[1]}"
-    assert told in capsys.readouterr().out.splitlines()
+def test_what_compares_is_what_was_run(capsys, finished_sweep):
+    settings = RunFolder(finished_sweep.jobs[0]).read_settings()
+    show_results([RunFolder(finished_sweep.jobs[0])], settings)
+    run_id = finished_sweep.summaries[0]["run_id"]
+    runs_dir = finished_sweep.folder.parents[1]
+    suggestion = f"Compare: bgexp compare {run_id[:8]} ANOTHER_RUN runs_dir={runs_dir}"
+    assert suggestion in capsys.readouterr().out.splitlines()
     show_results(
-        [RunFolder(job) for job in swept.jobs],
+        [RunFolder(job) for job in finished_sweep.jobs],
         settings.model_copy(update={"runs_dir": Path("runs")}),
     )
-    parent = swept.summaries[0]["parent_run_id"][:8]
+    parent = finished_sweep.summaries[0]["parent_run_id"][:8]
     assert f"Compare: bgexp compare {parent}" in capsys.readouterr().out.splitlines()
 
 
-def test_summary_contract(swept):
-    for job, summary in zip(swept.jobs, swept.summaries, strict=True):
+def test_summary_contract(finished_sweep):
+    for job, summary in zip(finished_sweep.jobs, finished_sweep.summaries, strict=True):
         for key, inner in CONTRACT.items():
             assert set(inner) <= set(summary[key] if inner else ()), (job, key)
         assert summary["status"] == "finished"
@@ -161,49 +164,60 @@ def test_summary_contract(swept):
         for metric in summary["metrics"].values():
             assert set(metric) == {"mean", "median", "p05", "p95", "n_scored", "n_undefined"}
             assert metric["n_scored"] + metric["n_undefined"] == 2
-    assert len({summary["identity"] for summary in swept.summaries}) == 4
-    seen = [summary["checks"]["nothing_found"]["mean"] for summary in swept.summaries]
+    assert len({summary["identity"] for summary in finished_sweep.summaries}) == 4
+    seen = [summary["checks"]["nothing_found"]["mean"] for summary in finished_sweep.summaries]
     assert seen == [0, 0, 1, 1]  # no score of these weights reaches 0.9
-    assert swept.summaries[2]["metrics"]["precision"]["mean"] is None
-    assert not list(swept.folder.rglob(".bgexp-*"))
+    assert finished_sweep.summaries[2]["metrics"]["precision"]["mean"] is None
+    assert not list(finished_sweep.folder.rglob(".bgexp-*"))
 
 
-def test_the_network_ran_once_for_each_image(swept):
-    assert [summary["detections"]["computed"] for summary in swept.summaries] == [2, 0, 0, 0]
-    assert [summary["detections"]["cached"] for summary in swept.summaries] == [0, 2, 2, 2]
-    for job in swept.jobs:
+def test_the_network_ran_once_for_each_image(finished_sweep):
+    assert [summary["detections"]["computed"] for summary in finished_sweep.summaries] == [
+        2,
+        0,
+        0,
+        0,
+    ]
+    assert [summary["detections"]["cached"] for summary in finished_sweep.summaries] == [0, 2, 2, 2]
+    for job in finished_sweep.jobs:
         assert "score_floor: 0.5" in (job / "config.yaml").read_text()
-    network = [pd.read_parquet(job / "per_image.parquet")["ms.detect"] for job in swept.jobs]
+    network = [
+        pd.read_parquet(job / "per_image.parquet")["ms.detect"] for job in finished_sweep.jobs
+    ]
     for times in network[1:]:  # what the network took when it ran
         np.testing.assert_array_equal(times, network[0])
 
 
-def test_the_cache_changes_nothing(run_cli, swept, tmp_path, given):
-    plain = run_sweep(run_cli, tmp_path / "runs", given, "cache.max_gb=0")
+def test_the_cache_changes_nothing(run_cli, finished_sweep, tmp_path, overrides):
+    plain = run_sweep(run_cli, tmp_path / "runs", overrides, "cache.max_gb=0")
     assert not (tmp_path / "runs" / "cache").exists()
     assert plain.code == 0
-    for old, new in zip(swept.jobs, plain.jobs, strict=True):
+    for old, new in zip(finished_sweep.jobs, plain.jobs, strict=True):
         assert RunFolder(new).read_summary()["detections"] == {"computed": 2, "cached": 0}
         assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
-    assert [s["identity"] for s in plain.summaries] == [s["identity"] for s in swept.summaries]
+    assert [s["identity"] for s in plain.summaries] == [
+        s["identity"] for s in finished_sweep.summaries
+    ]
 
 
-def test_tracked_metrics_are_those_of_the_summary(swept, store):
-    for summary in swept.summaries:
+def test_tracked_metrics_are_those_of_the_summary(finished_sweep, store):
+    for summary in finished_sweep.summaries:
         tracked = store.get_run(summary["run_id"]).data.metrics
-        told = {f"{k}.{n}": v for k, m in summary["metrics"].items() for n, v in m.items()}
-        told |= {f"checks.{k}.{n}": v for k, m in summary["checks"].items() for n, v in m.items()}
-        told |= {f"counts.{key}": value for key, value in summary["counts"].items()}
-        assert "iou.mean" in told
-        for key, value in told.items():
+        flat_summary = {f"{k}.{n}": v for k, m in summary["metrics"].items() for n, v in m.items()}
+        flat_summary |= {
+            f"checks.{k}.{n}": v for k, m in summary["checks"].items() for n, v in m.items()
+        }
+        flat_summary |= {f"counts.{key}": value for key, value in summary["counts"].items()}
+        assert "iou.mean" in flat_summary
+        for key, value in flat_summary.items():
             assert tracked.get(key) == value, key
         category = next(iter(summary["categories"]))
         expected = summary["categories"][category]["metrics"]["iou"]["mean"]
         assert tracked[f"category.{category}.iou.mean"] == expected
 
 
-def test_masks_give_the_scores(swept):
-    for job in swept.jobs:
+def test_masks_give_the_scores(finished_sweep):
+    for job in finished_sweep.jobs:
         rows = pd.read_parquet(job / "per_image.parquet").set_index("path")
         with zipfile.ZipFile(job / "masks.zip") as archive:
             assert archive.testzip() is None
@@ -221,8 +235,8 @@ def test_masks_give_the_scores(swept):
                     np.testing.assert_allclose(row[key], value, atol=1e-6, err_msg=key)
 
 
-def test_artifacts_are_stored_once(swept, runs):
-    for job, summary in zip(swept.jobs, swept.summaries, strict=True):
+def test_artifacts_are_stored_once(finished_sweep, runs):
+    for job, summary in zip(finished_sweep.jobs, finished_sweep.summaries, strict=True):
         root = runs / "artifacts" / summary["run_id"] / "artifacts"
         files = [path.relative_to(job) for path in job.rglob("*") if path.is_file()]
         assert {"config.yaml", "summary.json", "per_image.parquet", "masks.zip", "log.txt"} <= {
@@ -234,12 +248,12 @@ def test_artifacts_are_stored_once(swept, runs):
         assert (root / "per_image.json").is_file()
 
 
-def test_pages(swept, runs):
-    page = (swept.folder / "report.html").read_text()
-    parent = swept.summaries[0]["parent_run_id"]
+def test_pages(finished_sweep, runs):
+    page = (finished_sweep.folder / "report.html").read_text()
+    parent = finished_sweep.summaries[0]["parent_run_id"]
     tracked = runs / "artifacts" / parent / "artifacts" / "report.html"
-    assert tracked.samefile(swept.folder / "report.html")
-    for job in swept.jobs:
+    assert tracked.samefile(finished_sweep.folder / "report.html")
+    for job in finished_sweep.jobs:
         assert f'href="{job.name}/report.html"' in page
         own = (job / "report.html").read_text()
         assert own.count("data:image/") >= 2 * 3
@@ -249,8 +263,8 @@ def test_pages(swept, runs):
         assert not re.search(r"""(src|href)=["']?(https?:)?//""", text)  # nothing from outside
 
 
-def test_what_is_tracked_besides(swept, store):
-    for summary in swept.summaries:
+def test_what_is_tracked_besides(finished_sweep, store):
+    for summary in finished_sweep.summaries:
         run = store.get_run(summary["run_id"])
         assert run.data.params["detector.image_size"] == "64"
         assert run.data.params["refine.name"] in ("none", "grabcut")
@@ -271,18 +285,18 @@ def test_what_is_tracked_besides(swept, store):
         assert summary["dataset"]["digest"].startswith(data.dataset.digest)
 
 
-def never(*_args):
+def fail_if_called(*_args):
     raise AssertionError("the network ran")
 
 
-def test_an_identical_sweep_is_reused(run_cli, swept, runs, given, store, monkeypatch):
-    monkeypatch.setattr(experiment, "work_through", never)
+def test_an_identical_sweep_is_reused(run_cli, finished_sweep, runs, overrides, store, monkeypatch):
+    monkeypatch.setattr(experiment, "evaluate_dataset", fail_if_called)
     again = run_sweep(
-        run_cli, runs, given, "device=auto", "max_failed=0.1", "dataset.max_megapixels=200"
+        run_cli, runs, overrides, "device=auto", "max_failed=0.1", "dataset.max_megapixels=200"
     )
     assert again.code == 0, again.out
     assert again.out.count("reused") >= 4
-    for old, new, job in zip(swept.summaries, again.summaries, again.jobs, strict=True):
+    for old, new, job in zip(finished_sweep.summaries, again.summaries, again.jobs, strict=True):
         changed = {"run_id", "parent_run_id", "reused_from"}
         assert {k: v for k, v in old.items() if k not in changed} == {
             k: v for k, v in new.items() if k not in changed
@@ -306,28 +320,30 @@ def test_an_identical_sweep_is_reused(run_cli, swept, runs, given, store, monkey
         assert (artifact / "masks.zip").samefile(job / "masks.zip")
         assert (artifact / "per_image.json").is_file()
     # The earlier run's own files still tell of the earlier run.
-    assert [RunFolder(job).read_summary() for job in swept.jobs] == swept.summaries
+    assert [
+        RunFolder(job).read_summary() for job in finished_sweep.jobs
+    ] == finished_sweep.summaries
 
 
-def test_force_computes_the_same_anew(run_cli, swept, runs, given):
-    again = run_sweep(run_cli, runs, given, "force=true")
+def test_force_computes_the_same_anew(run_cli, finished_sweep, runs, overrides):
+    again = run_sweep(run_cli, runs, overrides, "force=true")
     assert again.code == 0
-    for old, new in zip(swept.jobs, again.jobs, strict=True):
+    for old, new in zip(finished_sweep.jobs, again.jobs, strict=True):
         assert RunFolder(new).read_summary()["reused_from"] is None
         assert not (new / "masks.zip").samefile(old / "masks.zip")
         assert (new / "masks.zip").read_bytes() == (old / "masks.zip").read_bytes()
 
 
-def test_a_crash_ends_its_job_only(run_cli, runs, given, store, monkeypatch):
+def test_a_crash_ends_its_job_only(run_cli, runs, overrides, store, monkeypatch):
     real = experiment.prepare
 
-    def fragile(settings):
+    def fail_once(settings):
         if settings.detector.score_threshold == 0.9:
             raise ZeroDivisionError("boom\nand more")
         return real(settings)
 
-    monkeypatch.setattr(experiment, "prepare", fragile)
-    crashed = run_sweep(run_cli, runs, given, "force=true")
+    monkeypatch.setattr(experiment, "prepare", fail_once)
+    crashed = run_sweep(run_cli, runs, overrides, "force=true")
     assert crashed.code == 1
     assert [summary["status"] for summary in crashed.summaries] == ["finished"] * 2 + ["failed"] * 2
     assert crashed.summaries[2]["error"] == "ZeroDivisionError: boom and more"
@@ -342,8 +358,8 @@ def test_a_crash_ends_its_job_only(run_cli, runs, given, store, monkeypatch):
     assert sum("ZeroDivisionError: boom" in error for error in errors) == 2
 
 
-def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, swept, given, tmp_path):
-    job = swept.jobs[1]  # refine=grabcut
+def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, finished_sweep, overrides, tmp_path):
+    job = finished_sweep.jobs[1]  # refine=grabcut
     with zipfile.ZipFile(job / "masks.zip") as archive:
         names = [name.removesuffix(".png") for name in archive.namelist()]
         archive.extractall(tmp_path / "masks")
@@ -354,7 +370,7 @@ def test_masks_of_a_run_are_truth_for_the_same_run(run_cli, swept, given, tmp_pa
     code = run_cli(
         "run",
         f"runs_dir={tmp_path / 'runs'}",
-        *given,
+        *overrides,
         "dataset=pairs",
         *place,
         "detector.score_threshold=0.5",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, parse_overrides, plain
+from bgexp.config.compose import compose_config, parse_overrides, resolve_config
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.sweep.optuna_space import read_space
@@ -22,7 +22,7 @@ def space_of(*overrides, stored=None):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("overrides", "expected"),
     [
         ("refine=none,unet", CategoricalDistribution(["none", "unet"])),
         ("refine=choice(none,unet)", CategoricalDistribution(["none", "unet"])),
@@ -39,10 +39,10 @@ def space_of(*overrides, stored=None):
         ("x=tag(int,log,interval(1,64))", IntDistribution(1, 64, log=True)),
     ],
 )
-def test_what_is_chosen_from(given, expected):
-    space = space_of("seed=1", given, "sweep=optuna", "sweep.trials=3")
+def test_what_is_chosen_from(overrides, expected):
+    space = space_of("seed=1", overrides, "sweep=optuna", "sweep.trials=3")
     assert space.fixed == ("seed=1",)
-    assert dict(space.free) == {given.partition("=")[0]: expected}
+    assert dict(space.free) == {overrides.partition("=")[0]: expected}
 
 
 def test_an_experiment_may_sweep_by_itself():
@@ -51,7 +51,7 @@ def test_an_experiment_may_sweep_by_itself():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "overrides",
     [
         "x=interval(0.9,0.2)",
         "x=tag(log,interval(0,1))",
@@ -59,9 +59,9 @@ def test_an_experiment_may_sweep_by_itself():
         "x=range(3,3)",
     ],
 )
-def test_what_nothing_can_be_chosen_from(given):
+def test_what_nothing_can_be_chosen_from(overrides):
     with pytest.raises(UserError, match=r"^x=.*: no values to choose from \(.+\)$") as refused:
-        space_of(given)
+        space_of(overrides)
     assert "\n" not in str(refused.value)
 
 
@@ -72,7 +72,7 @@ def test_a_sweep_of_nothing():
 
 def test_corners_are_each_end_and_choice_with_the_first_of_the_others():
     space = space_of("seed=1", "a=interval(0.25,0.5)", "b=x,y,z", "c=range(1,4)")
-    assert space.corners() == [
+    assert space.list_corners() == [
         ["seed=1", "a=0.25", "b=x", "c=1"],
         ["seed=1", "a=0.5", "b=x", "c=1"],
         ["seed=1", "a=0.25", "b=y", "c=1"],
@@ -85,7 +85,7 @@ def test_corners_are_each_end_and_choice_with_the_first_of_the_others():
 def test_a_number_has_four_digits_and_stays_inside(low, width, share):
     high = low + width
     value = min(max(low + share * width, low), high)
-    [text] = space_of(f"x=interval({low!r},{high!r})").overrides({"x": value})
+    [text] = space_of(f"x=interval({low!r},{high!r})").make_overrides({"x": value})
     [written] = parse_overrides([text])
     got = float(written.value())
     slack = 1e-9 * max(abs(low), abs(high))  # ten digits of an end
@@ -95,16 +95,18 @@ def test_a_number_has_four_digits_and_stays_inside(low, width, share):
 
 def test_what_optuna_proposes_composes():
     config = compose_config("run", ["sweep=optuna"], None)
-    given = [
+    swept = [
         "detector.score_threshold=interval(0.2,0.9)",
         "refine=none,unet",
         "dataset.subset=2",
     ]
-    space = read_space(config, [*given, "detector.image_size=range(256,385,64)"])
+    space = read_space(config, [*swept, "detector.image_size=range(256,385,64)"])
     study = optuna.create_study()
     for _ in range(3):
-        overrides = space.overrides(study.ask(dict(space.free)).params)
-        settings = check_settings(RunSettings, plain(compose_config("run", overrides, None)))
+        overrides = space.make_overrides(study.ask(dict(space.free)).params)
+        settings = check_settings(
+            RunSettings, resolve_config(compose_config("run", overrides, None))
+        )
         assert 0.2 <= settings.detector.score_threshold <= 0.9
         assert settings.refine.name in ("none", "unet")
         assert settings.detector.image_size in (256, 320, 384)

@@ -12,12 +12,12 @@ from bgexp.errors import UserError
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.sweep.optuna_space import Space
 from bgexp.sweep.optuna_study import (
-    best_trials,
+    ask_trial,
     count_ended,
-    interrupted_trials,
-    next_trial,
-    objective_value,
+    find_best_trials,
+    find_interrupted_trials,
     open_study,
+    read_objective,
     requeue_trial,
     tell_result,
 )
@@ -33,15 +33,15 @@ def summary(value, speed=1.0, status="finished"):
     return {"status": status, "metrics": {"iou": {"mean": value}}, "images_per_s": speed}
 
 
-def judged(params):
+def make_scores(params):
     """The best is x = 0.5 with kind b."""
     return summary(1 - (params["x"] - 0.5) ** 2 - 0.3 * (params["kind"] == "a"))
 
 
-def work(study, until, seed=0):
+def run_study(study, until, seed=0):
     while count_ended(study) < until:
-        trial = next_trial(study, SPACE, seed)
-        tell_result(study, trial.number, ["iou.mean"], judged(trial.params))
+        trial = ask_trial(study, SPACE, seed)
+        tell_result(study, trial.number, ["iou.mean"], make_scores(trial.params))
 
 
 def complete(study):
@@ -49,65 +49,63 @@ def complete(study):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def whole_study(tmp_path_factory):
     with open_study(tmp_path_factory.mktemp("whole"), sweep(), {}) as study:
-        work(study, 14)
+        run_study(study, 14)
         return complete(study)
 
 
 def test_it_finds_what_is_good(tmp_path):
     with open_study(tmp_path, sweep(), {}) as study:
-        work(study, 40)
-        [best] = best_trials(study)
+        run_study(study, 40)
+        [best] = find_best_trials(study)
     assert best.params["kind"] == "b"
     assert abs(best.params["x"] - 0.5) < 0.1
 
 
-def test_the_seed_decides(tmp_path, uninterrupted):
+def test_the_seed_decides(tmp_path, whole_study):
     for name, seed in (("same", 0), ("other", 1)):
         with open_study(tmp_path / name, sweep(), {}) as study:
-            work(study, 14, seed)
-            assert (complete(study) == uninterrupted) == (seed == 0)
+            run_study(study, 14, seed)
+            assert (complete(study) == whole_study) == (seed == 0)
 
 
 @pytest.mark.parametrize("at", [0, 5, 12])
 @pytest.mark.parametrize("enqueued", [False, True])
-def test_after_a_kill_it_proposes_what_it_would_have_proposed(
-    tmp_path, uninterrupted, at, enqueued
-):
+def test_after_a_kill_it_proposes_what_it_would_have_proposed(tmp_path, whole_study, at, enqueued):
     with open_study(tmp_path, sweep(), {}) as study:
-        work(study, at)
-        lost = next_trial(study, SPACE, 0)  # and the process is gone
+        run_study(study, at)
+        lost = ask_trial(study, SPACE, 0)  # and the process is gone
         if enqueued:  # or it was gone while it closed the trial of an earlier process
             study.enqueue_trial(lost.params, user_attrs={"replaces": lost.number})
     with open_study(tmp_path, sweep(), {}) as study:
-        [open_one] = interrupted_trials(study)
+        [open_one] = find_interrupted_trials(study)
         assert open_one.number == lost.number
         requeue_trial(study, open_one)
-        assert (interrupted_trials(study), count_ended(study)) == ([], at)
-        again = next_trial(study, SPACE, 0)
+        assert (find_interrupted_trials(study), count_ended(study)) == ([], at)
+        again = ask_trial(study, SPACE, 0)
         assert again.params == lost.params
-        tell_result(study, again.number, ["iou.mean"], judged(again.params))
-        work(study, 14)
-        assert complete(study) == uninterrupted
+        tell_result(study, again.number, ["iou.mean"], make_scores(again.params))
+        run_study(study, 14)
+        assert complete(study) == whole_study
         assert len(study.get_trials()) == 15
 
 
 def test_failed_jobs_count_and_teach_nothing(tmp_path):
     with open_study(tmp_path, sweep(), {}) as study:
         for end in (summary(None), summary(0.5, status="failed"), {"status": "failed"}):
-            tell_result(study, next_trial(study, SPACE, 0).number, ["iou.mean"], end)
+            tell_result(study, ask_trial(study, SPACE, 0).number, ["iou.mean"], end)
         assert count_ended(study) == 3
         assert {trial.state for trial in study.get_trials()} == {TrialState.FAIL}
-        assert best_trials(study) == []
+        assert find_best_trials(study) == []
 
 
 def test_several_objectives_have_a_front(tmp_path):
     both = ("iou.mean", "images_per_s")
     with open_study(tmp_path, sweep(objectives=both), {}) as study:
         for value, speed in ((0.9, 1.0), (0.8, 2.0), (0.7, 1.5), (0.85, 0.5)):
-            tell_result(study, next_trial(study, SPACE, 0).number, both, summary(value, speed))
-        assert {trial.number for trial in best_trials(study)} == {0, 1}
+            tell_result(study, ask_trial(study, SPACE, 0).number, both, summary(value, speed))
+        assert {trial.number for trial in find_best_trials(study)} == {0, 1}
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -116,8 +114,8 @@ def test_the_better_direction_is_the_metrics_own(tmp_path, metric):
     with open_study(tmp_path, sweep(objectives=(objective,)), {}) as study:
         for value in (0.2, 0.8):
             end = {"status": "finished", "metrics": {metric: {"p05": value}}}
-            tell_result(study, next_trial(study, SPACE, 0).number, [objective], end)
-        [best] = best_trials(study)
+            tell_result(study, ask_trial(study, SPACE, 0).number, [objective], end)
+        [best] = find_best_trials(study)
     assert best.value == (0.2 if metric in LOWER_IS_BETTER else 0.8)
 
 
@@ -134,10 +132,10 @@ def test_no_such_objective(tmp_path, objective):
 
 
 def test_values_of_a_summary():
-    assert objective_value("iou.mean", summary(0.5)) == 0.5
-    assert objective_value("images_per_s", summary(0.5, 3)) == 3
-    assert objective_value("dice.mean", summary(0.5)) is None
-    assert objective_value("images_per_s", {}) is None
+    assert read_objective("iou.mean", summary(0.5)) == 0.5
+    assert read_objective("images_per_s", summary(0.5, 3)) == 3
+    assert read_objective("dice.mean", summary(0.5)) is None
+    assert read_objective("images_per_s", {}) is None
 
 
 def test_only_the_same_goes_on(tmp_path):
@@ -165,8 +163,8 @@ def test_one_process_at_a_time(tmp_path):
 @given(st.text(min_size=1, max_size=8))
 def test_a_name_is_a_folders(name):
     try:
-        found = sweep(study=name).study
+        study_name = sweep(study=name).study
     except ValueError:
         return
-    assert "/" not in found
-    assert not found.startswith(".")
+    assert "/" not in study_name
+    assert not study_name.startswith(".")

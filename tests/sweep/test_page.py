@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bgexp.sweep.effects import job_names
+from bgexp.sweep.effects import name_jobs
 from bgexp.sweep.page import choose_disagreeing, choose_variants, render_sweep
 from bgexp.sweep.run_result import RunResult
 
@@ -19,13 +19,15 @@ def jobs(run_parts):
         overrides = [
             (f"refine={r}", f"a.score={s}", "seed=1") for r in ("no", "cut") for s in (1, 2)
         ]
-        found = []
-        for place, (name, given) in enumerate(zip(job_names(overrides), overrides, strict=True)):
+        results = []
+        for place, (name, job_overrides) in enumerate(
+            zip(name_jobs(overrides), overrides, strict=True)
+        ):
             summary, rows, _ = run_parts(n, truth, count=0, names=names, images_per_s=1.0 + place)
             rows["iou"] = (rows["iou"] * (0.7 + 0.1 * place)).clip(0, 1)
             rows["check.coverage"] *= 0.7 + 0.1 * place
-            found.append(RunResult(name, given, summary, rows, f"{place}/report.html"))
-        return found
+            results.append(RunResult(name, job_overrides, summary, rows, f"{place}/report.html"))
+        return results
 
     return make
 
@@ -42,7 +44,7 @@ def test_a_sweep_with_truth(jobs, parse):
     page = parse(render_sweep("sweep 7", made, pictures(made), when, {"jobs.csv": "jobs.csv"}))
     sections = ["findings", "jobs", "effects", "tradeoff", "refinement", "checks", "images"]
     assert [place for place in page.places if place in sections] == sections
-    assert [one["href"] for one in page.all("a") if "report.html" in one["href"]] == [
+    assert [tag["href"] for tag in page.all("a") if "report.html" in tag["href"]] == [
         f"{n}/report.html" for n in range(4)
     ]
     for words in (
@@ -122,9 +124,9 @@ def test_hostile_names_are_text(jobs, parse):
         "javascript:x",
     ):
         hostile = page(f"{{:04}}{word}".format, word)
-        assert [one for one in hostile.skeleton if one[0] != "text"] == [
-            one for one in plain.skeleton if one[0] != "text"
+        assert [node for node in hostile.skeleton if node[0] != "text"] == [
+            node for node in plain.skeleton if node[0] != "text"
         ]  # a longer name may have no room in the chart
         assert hostile.inside == plain.inside
-        for one in hostile.all("a"):
-            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", one["href"])
+        for node in hostile.all("a"):
+            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", node["href"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bgexp.system import atomic as files
 from bgexp.system.atomic import TEMPORARY, write_json, write_whole
-from bgexp.system.hashing import sha256_bytes, sha256_file
+from bgexp.system.hashing import hash_bytes, hash_file
 
 
 def test_write_whole(tmp_path):
@@ -157,4 +157,4 @@ def test_sha256(tmp_path, size):
     data = np.random.default_rng(size).bytes(size)
     (tmp_path / "x").write_bytes(data)
     expected = hashlib.sha256(data).hexdigest()
-    assert sha256_file(tmp_path / "x") == sha256_bytes(data) == expected
+    assert hash_file(tmp_path / "x") == hash_bytes(data) == expected

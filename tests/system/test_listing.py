@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgexp.system.listing import all_files, escaped, file_state
-from bgexp.system.terminal import printable
+from bgexp.system.listing import escape_path, list_all_files, read_file_state
+from bgexp.system.terminal import make_printable
 
 
 def make_files(root, *names):
@@ -21,13 +21,13 @@ def make_files(root, *names):
 
 
 def list_closed(root):
-    return {entry.path: entry.closed for entry in all_files(root)}
+    return {entry.path: entry.closed for entry in list_all_files(root)}
 
 
 def test_regular_files_by_path(tmp_path):
     make_files(tmp_path, "b.txt", "a/c.jpg", "a/b/d.jpg", "a/empty/e.png", "a.jpg")
     (tmp_path / "nothing").mkdir()
-    entries = all_files(tmp_path)
+    entries = list_all_files(tmp_path)
     assert [entry.path for entry in entries] == [
         "a.jpg",
         "a/b/d.jpg",
@@ -40,17 +40,17 @@ def test_regular_files_by_path(tmp_path):
         assert entry.file == tmp_path / entry.path
         assert entry.closed == ""
         assert entry.size == len(entry.path)
-        assert entry.state == file_state(entry.file.stat())
-    assert all_files(tmp_path / "nothing") == []
+        assert entry.state == read_file_state(entry.file.stat())
+    assert list_all_files(tmp_path / "nothing") == []
 
 
 def test_the_state_changes_with_the_file(tmp_path):
     make_files(tmp_path, "a.jpg", "b.jpg")
-    before = {entry.path: entry.state for entry in all_files(tmp_path)}
+    before = {entry.path: entry.state for entry in list_all_files(tmp_path)}
     os.utime(tmp_path / "a.jpg", ns=(1, 1))
     (tmp_path / "b.jpg").replace(tmp_path / "c.jpg")
     (tmp_path / "c.jpg").with_name("b.jpg").write_bytes(b"b.jpg")
-    after = {entry.path: entry.state for entry in all_files(tmp_path)}
+    after = {entry.path: entry.state for entry in list_all_files(tmp_path)}
     assert after["a.jpg"] == (5, 1, before["a.jpg"][2])
     assert after["b.jpg"] != before["b.jpg"]
     assert after["c.jpg"] == before["b.jpg"]
@@ -87,7 +87,7 @@ def test_a_hidden_folder_stands_for_what_is_in_it(tmp_path):
 
 def test_folders_that_are_passed_over(tmp_path):
     make_files(tmp_path, "a.jpg", "out/b.jpg", "in/out/c.jpg", "outer/d.jpg")
-    entries = all_files(tmp_path, [tmp_path / "out"])
+    entries = list_all_files(tmp_path, [tmp_path / "out"])
     assert [entry.path for entry in entries] == ["a.jpg", "in/out/c.jpg", "outer/d.jpg"]
 
 
@@ -104,14 +104,14 @@ def test_an_unreadable_folder_is_told_of(tmp_path, monkeypatch):
     reasons = list_closed(tmp_path)
     assert reasons == {"a.jpg": "", "b": "unreadable: Permission denied", "d/e.jpg": ""}
     with pytest.raises(PermissionError):
-        all_files(tmp_path / "none")
+        list_all_files(tmp_path / "none")
     with pytest.raises(FileNotFoundError):
-        all_files(tmp_path / "missing")
+        list_all_files(tmp_path / "missing")
 
 
 def test_names_that_are_not_utf8(tmp_path):
     make_files(tmp_path, b"caf\xe9.jpg", b"\xfe/in.jpg", "50%.jpg", "\u00e4\n.jpg")
-    files = {entry.path: entry.file for entry in all_files(tmp_path)}
+    files = {entry.path: entry.file for entry in list_all_files(tmp_path)}
     assert set(files) == {"caf%E9.jpg", "%FE/in.jpg", "50%.jpg", "\u00e4\n.jpg"}
     assert files["caf%E9.jpg"].read_bytes() == b"caf\xe9.jpg"
 
@@ -130,7 +130,7 @@ def test_names_that_are_not_utf8(tmp_path):
 )
 def test_names_that_would_become_the_same(tmp_path, names, expected):
     make_files(tmp_path, *names)
-    assert {entry.path: entry.file.read_bytes() for entry in all_files(tmp_path)} == expected
+    assert {entry.path: entry.file.read_bytes() for entry in list_all_files(tmp_path)} == expected
 
 
 PART = st.binary(min_size=1, max_size=4).filter(lambda name: not {0, 0x2F} & set(name))
@@ -156,7 +156,7 @@ def test_each_regular_file_appears_once(paths):
                 continue
             if not any(part.startswith(b".") for part in name.split(b"/")):
                 files.add(path)
-        entries = all_files(root)
+        entries = list_all_files(root)
         assert {entry.file for entry in entries if not entry.closed} == files
         assert len({entry.path for entry in entries}) == len(entries)
         assert [entry.path for entry in entries] == sorted(entry.path for entry in entries)
@@ -165,14 +165,14 @@ def test_each_regular_file_appears_once(paths):
 
 @given(st.binary(max_size=20).filter(lambda name: 0 not in name))
 def test_escaped_is_text_and_stays(name):
-    path = escaped(os.fsdecode(name))
+    path = escape_path(os.fsdecode(name))
     assert path.encode().decode() == path
-    assert escaped(path) == path
+    assert escape_path(path) == path
 
 
 @given(st.text(st.characters()))
 def test_shown_is_one_line_that_prints(text):
-    line = printable(text)
+    line = make_printable(text)
     assert all(c.isprintable() or c == "\u200d" for c in line)
     assert line.encode().decode() == line
     if text.isprintable():
@@ -180,6 +180,11 @@ def test_shown_is_one_line_that_prints(text):
 
 
 def test_shown_by_hand():
-    assert printable("\x1b[31m\u202e\x00\udcff\r\n\u2028") == r"\x1b[31m\u202e\x00\udcff\r\n\u2028"
-    assert printable("\U0001f469\u200d\U0001f680 \u00e9") == "\U0001f469\u200d\U0001f680 \u00e9"
-    assert printable(Path("a\tb")) == r"a\tb"
+    assert (
+        make_printable("\x1b[31m\u202e\x00\udcff\r\n\u2028")
+        == r"\x1b[31m\u202e\x00\udcff\r\n\u2028"
+    )
+    assert (
+        make_printable("\U0001f469\u200d\U0001f680 \u00e9") == "\U0001f469\u200d\U0001f680 \u00e9"
+    )
+    assert make_printable(Path("a\tb")) == r"a\tb"

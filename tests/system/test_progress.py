@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from bgexp.system import progress as module
-from bgexp.system.progress import progress, tell
+from bgexp.system.progress import show_progress, tell
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def clock(monkeypatch):
 
 
 def test_lines_in_a_log(clock, capsys):
-    with progress("images", 100) as step:
+    with show_progress("images", 100) as step:
         for number in range(100):
             clock(2)
             step(number // 50)
@@ -35,7 +35,7 @@ def test_lines_in_a_log(clock, capsys):
 
 
 def test_quick_work_is_one_line(clock, capsys):
-    with progress("images", 1000) as step:
+    with show_progress("images", 1000) as step:
         for _ in range(1000):
             clock(0.0005)
             step(0)
@@ -43,7 +43,7 @@ def test_quick_work_is_one_line(clock, capsys):
 
 
 def test_slow_work_tells_twice_a_minute(clock, capsys):
-    with progress("images", 1000) as step:
+    with show_progress("images", 1000) as step:
         for _ in range(12):  # two minutes
             clock(10)
             step(0)
@@ -52,7 +52,7 @@ def test_slow_work_tells_twice_a_minute(clock, capsys):
 
 @pytest.mark.usefixtures("clock")
 def test_work_that_took_no_time(capsys):
-    with progress("images", 1) as step:
+    with show_progress("images", 1) as step:
         step(1)
     assert capsys.readouterr().err.startswith("images: 1 of 1, ")
 
@@ -61,7 +61,7 @@ def test_a_bar_on_a_terminal(monkeypatch):
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=120, highlight=False, soft_wrap=True)
     monkeypatch.setattr(module, "_CONSOLE", console)
-    with progress("images", 3) as step:
+    with show_progress("images", 3) as step:
         for _ in range(3):
             step(2)
         tell("a \x1b[2Jword")

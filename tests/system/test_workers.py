@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from bgexp.errors import UserError
-from bgexp.system.signals import StopRequest, stopping
+from bgexp.system.signals import StopRequest, catch_stop_signals
 from bgexp.system.workers import TaskFailure, run_tasks
 
 SECONDS = 60.0  # more than any task here takes
@@ -36,16 +36,16 @@ def make_behave(folder):
 
 def behave(task, folder):
     """Do what the task says; leave a file for each call."""
-    name, what = task
+    name, action = task
     count = len(list(folder.glob(f"{name}-*"))) + 1
     (folder / f"{name}-{count}-{os.getpid()}").touch()
-    if what == "die" or (what == "die once" and count == 1):
+    if action == "die" or (action == "die once" and count == 1):
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "hang":
+    if action == "hang":
         time.sleep(600)
-    if what == "no memory":
+    if action == "no memory":
         raise MemoryError
-    if what == "wait":
+    if action == "wait":
         time.sleep(0.5)
     return f"{name} done"
 
@@ -71,8 +71,8 @@ def die_at_start():
     os._exit(3)
 
 
-def collect_results(tasks, start, processes=2, seconds=SECONDS, stop=None):
-    return dict(run_tasks(tasks, start, processes, seconds, stop or StopRequest()))
+def collect_results(tasks, start, n_workers=2, timeout_s=SECONDS, stop=None):
+    return dict(run_tasks(tasks, start, n_workers, timeout_s, stop or StopRequest()))
 
 
 def test_every_task_has_its_result():
@@ -100,7 +100,7 @@ def test_tasks_are_taken_only_as_workers_become_free():
 def test_a_worker_that_dies_costs_its_task_one_retry(tmp_path):
     tasks = [("a", ""), ("b", "die once"), ("c", ""), ("d", "")]
     results = collect_results(tasks, partial(make_behave, tmp_path))
-    assert results == {(name, what): f"{name} done" for name, what in tasks}
+    assert results == {(name, action): f"{name} done" for name, action in tasks}
     assert sorted(path.name[:3] for path in tmp_path.iterdir()) == [
         "a-1",
         "b-1",
@@ -125,7 +125,7 @@ def test_one_that_dies_twice_is_lost_and_the_others_are_done(tmp_path):
 
 def test_one_that_hangs_is_given_up(tmp_path):
     results = collect_results(
-        [("a", "hang"), ("b", "")], partial(make_behave, tmp_path), seconds=1.0
+        [("a", "hang"), ("b", "")], partial(make_behave, tmp_path), timeout_s=1.0
     )
     assert results[("a", "hang")] == TaskFailure("took longer than 1 s")
     assert results[("b", "")] == "b done"
@@ -160,7 +160,7 @@ def test_after_a_signal_what_is_in_flight_is_finished_and_no_more_begun(tmp_path
 
 def test_a_signal_becomes_a_wish_and_handlers_come_back():
     before = signal.getsignal(signal.SIGINT)
-    with stopping() as stop:
+    with catch_stop_signals() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
         assert stop.exit_code == 143

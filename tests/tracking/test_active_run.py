@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.config.base import Common, Tracking
-from bgexp.config.credentials import use_credentials, without_credentials
-from bgexp.errors import Interrupted, UserError
+from bgexp.config.credentials import strip_credentials, use_credentials
+from bgexp.errors import Interruption, UserError
 from bgexp.tracking import active_run as tracking
 from bgexp.tracking.past_runs import find_finished
 from bgexp.tracking.run_folder import RunFolder
@@ -32,17 +32,17 @@ def settings(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def opened(settings):
+def store_client(settings):
     return tracking.open_store(settings)
 
 
-def stored(opened, run):
-    return opened[0].get_run(run.run_id)
+def read_run(store_client, run):
+    return store_client[0].get_run(run.run_id)
 
 
-def test_values_as_mlflow_takes_them(opened, settings, tmp_path):
+def test_values_as_mlflow_takes_them(store_client, settings, tmp_path):
     long, many = "x" * 7000, {f"p{n}": n for n in range(250)}
-    with tracking.tracked_run(settings, "run", "n" * 400, tmp_path) as run:
+    with tracking.open_run(settings, "run", "n" * 400, tmp_path) as run:
         run.log_params({"long": long, "list[0]=@,": "kept", "k" * 400: 1, **many})
         run.log_metrics(
             {
@@ -55,33 +55,40 @@ def test_values_as_mlflow_takes_them(opened, settings, tmp_path):
                 **{f"m{n}": n for n in range(250)},
             }
         )
-    found = stored(opened, run)
-    assert found.info.status == "FINISHED"
-    assert found.data.params["long"] == long[:6000]
-    assert found.data.params["list_0____"] == "kept"
-    assert len(found.data.params) == 253
-    assert not {"nan", "none", "inf"} & found.data.metrics.keys()
-    assert found.data.metrics["zero"] == 0
-    assert found.data.metrics["category.été/a_b _1_.iou.mean"] == 0.5
-    assert found.data.metrics["m" * 250] == 2
-    assert len(found.data.metrics.keys() - {k for k in found.data.metrics if "system" in k}) == 253
-    assert found.data.tags["bgexp.folder"] == str(tmp_path.resolve())
+    stored_run = read_run(store_client, run)
+    assert stored_run.info.status == "FINISHED"
+    assert stored_run.data.params["long"] == long[:6000]
+    assert stored_run.data.params["list_0____"] == "kept"
+    assert len(stored_run.data.params) == 253
+    assert not {"nan", "none", "inf"} & stored_run.data.metrics.keys()
+    assert stored_run.data.metrics["zero"] == 0
+    assert stored_run.data.metrics["category.été/a_b _1_.iou.mean"] == 0.5
+    assert stored_run.data.metrics["m" * 250] == 2
+    assert (
+        len(stored_run.data.metrics.keys() - {k for k in stored_run.data.metrics if "system" in k})
+        == 253
+    )
+    assert stored_run.data.tags["bgexp.folder"] == str(tmp_path.resolve())
 
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(ValueError("boom"), "FAILED"), (Interrupted(143), "KILLED"), (KeyboardInterrupt(), "KILLED")],
+    [
+        (ValueError("boom"), "FAILED"),
+        (Interruption(143), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+    ],
 )
-def test_a_run_is_closed_in_every_case(opened, settings, tmp_path, error, status):
+def test_a_run_is_closed_in_every_case(store_client, settings, tmp_path, error, status):
     with (
         pytest.raises(type(error)),
-        tracking.tracked_run(settings, "run", "", tmp_path) as run,
+        tracking.open_run(settings, "run", "", tmp_path) as run,
     ):
         raise error
-    found = stored(opened, run)
-    assert found.info.status == status
-    assert found.info.end_time is not None
-    assert found.data.tags.get("bgexp.error") == (
+    stored_run = read_run(store_client, run)
+    assert stored_run.info.status == status
+    assert stored_run.info.end_time is not None
+    assert stored_run.data.tags.get("bgexp.error") == (
         "ValueError: boom" if status == "FAILED" else None
     )
 
@@ -91,73 +98,75 @@ def test_a_store_that_breaks_is_one_line(settings, tmp_path):
 
     with (
         pytest.raises(UserError, match=r"tracking\.uri: sqlite:.*: first$"),
-        tracking.tracked_run(settings, "run", "", tmp_path),
+        tracking.open_run(settings, "run", "", tmp_path),
     ):
         raise MlflowException("first\nsecond")
 
 
-def test_the_same_folder_twice_and_no_hard_links(opened, settings, tmp_path, monkeypatch):
+def test_the_same_folder_twice_and_no_hard_links(store_client, settings, tmp_path, monkeypatch):
     def refuse(*_args):
         raise OSError("cross-device link")
 
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.txt").write_text("one")
-    with tracking.tracked_run(settings, "run", "", tmp_path) as run:
+    with tracking.open_run(settings, "run", "", tmp_path) as run:
         run.log_folder(tmp_path)
         run.log_folder(tmp_path)
         monkeypatch.setattr(Path, "hardlink_to", refuse)
         (tmp_path / "sub" / "a.txt").write_text("two")
         run.log_folder(tmp_path)
-    path = Path(opened[0].download_artifacts(run.run_id, "sub/a.txt"))
+    path = Path(store_client[0].download_artifacts(run.run_id, "sub/a.txt"))
     assert path.read_text() == "two"
 
 
 # -- runs left open -----------------------------------------------------------------------------
 
 
-def left_open(opened, host, pid, started):
+def open_dead_run(store_client, host, pid, started):
     tags = {"bgexp.host": host, "bgexp.pid": str(pid), "bgexp.process_started": str(started)}
-    return opened[0].create_run(opened[1], tags=tags).info.run_id
+    return store_client[0].create_run(store_client[1], tags=tags).info.run_id
 
 
-def test_runs_of_dead_processes_are_closed(opened):
+def test_runs_of_dead_processes_are_closed(store_client):
     host = socket.gethostname()
     me, parent = psutil.Process(), psutil.Process(os.getppid())
     gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
     gone.wait()
     dead = {
-        left_open(opened, host, gone.pid, time.time()),
-        left_open(opened, host, me.pid, me.create_time() - 3600),  # the id was given anew
-        left_open(opened, host, "no number", "either"),
-        left_open(opened, host, -1, 0),
+        open_dead_run(store_client, host, gone.pid, time.time()),
+        open_dead_run(store_client, host, me.pid, me.create_time() - 3600),  # the id was given anew
+        open_dead_run(store_client, host, "no number", "either"),
+        open_dead_run(store_client, host, -1, 0),
     }
     live = {
-        left_open(opened, host, me.pid, me.create_time()),
-        left_open(opened, host, parent.pid, parent.create_time() + 0.5),  # a corrected clock
-        left_open(opened, host + "-other", gone.pid, 0),
-        opened[0].create_run(opened[1]).info.run_id,  # not one of ours
+        open_dead_run(store_client, host, me.pid, me.create_time()),
+        open_dead_run(
+            store_client, host, parent.pid, parent.create_time() + 0.5
+        ),  # a corrected clock
+        open_dead_run(store_client, host + "-other", gone.pid, 0),
+        store_client[0].create_run(store_client[1]).info.run_id,  # not one of ours
     }
     try:
-        assert set(tracking.close_dead_runs(*opened)) == dead
+        assert set(tracking.close_dead_runs(*store_client)) == dead
         for run_id in dead:
-            assert opened[0].get_run(run_id).info.status == "KILLED"
-            assert opened[0].get_run(run_id).data.tags["bgexp.error"] == "its process died"
-        assert {opened[0].get_run(run_id).info.status for run_id in live} == {"RUNNING"}
-        assert tracking.close_dead_runs(*opened) == []
+            assert store_client[0].get_run(run_id).info.status == "KILLED"
+            assert store_client[0].get_run(run_id).data.tags["bgexp.error"] == "its process died"
+        assert {store_client[0].get_run(run_id).info.status for run_id in live} == {"RUNNING"}
+        assert tracking.close_dead_runs(*store_client) == []
     finally:
         for run_id in live:
-            opened[0].set_terminated(run_id)
+            store_client[0].set_terminated(run_id)
 
 
-def test_only_finished_runs_with_results_are_found(opened, settings, tmp_path):
+def test_only_finished_runs_with_results_are_found(store_client, settings, tmp_path):
     def run(name, files, status="FINISHED"):
         folder = tmp_path / name
         folder.mkdir()
         for file in files:
             (folder / file).write_text("{}")
         tags = {"bgexp.identity": "abc", "bgexp.folder": str(folder)}
-        run_id = opened[0].create_run(opened[1], tags=tags).info.run_id
-        opened[0].set_terminated(run_id, status)
+        run_id = store_client[0].create_run(store_client[1], tags=tags).info.run_id
+        store_client[0].set_terminated(run_id, status)
         return run_id, RunFolder(folder)
 
     both = ["summary.json", "masks.zip"]
@@ -174,13 +183,13 @@ def test_only_finished_runs_with_results_are_found(opened, settings, tmp_path):
 def test_three_processes_open_one_fresh_store(tmp_path):
     code = (
         "import sys, pathlib, time, mlflow.store.tracking.sqlalchemy_store\n"
-        "from bgexp.tracking.active_run import open_store, tracked_run\n"
+        "from bgexp.tracking.active_run import open_store, open_run\n"
         "from bgexp.config.base import Common, Tracking\n"
         "root, me = pathlib.Path(sys.argv[1]), sys.argv[2]\n"
         "s = Common(runs_dir=root / 'runs', tracking=Tracking(), seed=0, device='cpu')\n"
         "(root / me).touch()\n"
         "while len(list(root.glob('ready*'))) < 3: time.sleep(0.01)\n"
-        "with tracked_run(s, 'run', me, root) as run: run.log_metrics({'a': 1.0})\n"
+        "with open_run(s, 'run', me, root) as run: run.log_metrics({'a': 1.0})\n"
     )
     started = [
         subprocess.Popen(
@@ -195,8 +204,8 @@ def test_three_processes_open_one_fresh_store(tmp_path):
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
-    found = client.search_runs([client.get_experiment_by_name("bgexp").experiment_id])
-    assert [run.info.status for run in found] == ["FINISHED"] * 3
+    runs = client.search_runs([client.get_experiment_by_name("bgexp").experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
 
 
 # -- credentials --------------------------------------------------------------------------------
@@ -208,22 +217,22 @@ TEXT = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1)
 def test_without_credentials(user, password, host, rest):
     bare = f"https://{host}{rest}"
     full = f"https://{user}:{quote(password, safe='@:!')}@{host}{rest}"
-    assert without_credentials(full) == bare
-    assert without_credentials(bare) == bare
-    assert without_credentials(f"https://{user}@{host}{rest}") == bare
+    assert strip_credentials(full) == bare
+    assert strip_credentials(bare) == bare
+    assert strip_credentials(f"https://{user}@{host}{rest}") == bare
 
 
 @given(st.text())
 def test_any_address_can_be_shown(uri):
-    shown = without_credentials(uri)
-    assert without_credentials(shown) == shown
+    shown = strip_credentials(uri)
+    assert strip_credentials(shown) == shown
     if "@" not in uri:
         assert shown == uri
 
 
 @pytest.mark.parametrize("path", ["sqlite:////tmp/a@b/mlflow.db", "sqlite:///a.db", "http://[::1"])
 def test_what_is_no_credential_stays(path):
-    assert without_credentials(path) == path
+    assert strip_credentials(path) == path
 
 
 def test_use_credentials(monkeypatch):

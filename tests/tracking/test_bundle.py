@@ -7,20 +7,20 @@ import torch
 from safetensors.torch import load_file
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.detectors import MaskRcnnResnet50Fpn
 from bgexp.config.run import RunSettings
 from bgexp.detect.resnet50 import build_resnet50_model
 from bgexp.errors import UserError
 from bgexp.promote.save_bundle import save_bundle
-from bgexp.system.hashing import sha256_file
-from bgexp.tracking.bundle import DETECTOR, REFINER, SETTINGS, load_bundle, stages_of
+from bgexp.system.hashing import hash_file
+from bgexp.tracking.bundle import DETECTOR, REFINER, SETTINGS, load_bundle, select_stages
 
 SOURCE = {"run_id": "abc"}
 
 
 def run_settings(*overrides):
-    values = plain(compose_config("run", list(overrides), None))
+    values = resolve_config(compose_config("run", list(overrides), None))
     return check_settings(RunSettings, {k: v for k, v in values.items() if k != "sweep"})
 
 
@@ -44,7 +44,7 @@ def test_what_is_saved_reads_back(bundle, weights):
     assert again.settings["seed"] == 7
     assert again.settings["combine"]["min_area"] == 0.01
     assert again.settings["detector"]["weights"] == str(bundle.folder / DETECTOR)
-    assert again.weights[DETECTOR] == sha256_file(weights)  # the very file, model card and all
+    assert again.weights[DETECTOR] == hash_file(weights)  # the very file, model card and all
     assert set(again.weights) == {DETECTOR, REFINER}
 
 
@@ -67,9 +67,9 @@ def test_a_torch_file_becomes_safetensors_with_the_same_tensors(tmp_path):
 
 
 def test_where_the_weights_lie_and_a_sweeps_floor_are_no_part_of_it(weights):
-    one = run_settings(f"detector.weights={weights}", "detector.score_threshold=0.6")
+    first = run_settings(f"detector.weights={weights}", "detector.score_threshold=0.6")
     other = run_settings("detector.score_threshold=0.6", "detector.score_floor=0.2")
-    assert stages_of(one) == stages_of(other)
+    assert select_stages(first) == select_stages(other)
 
 
 @pytest.mark.parametrize("stage", ["", "detector", "combine", "refine", "cutout"])
@@ -83,7 +83,7 @@ def test_code_in_settings_is_refused(bundle, stage):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda c: c["cutout"].update(background="${oc.env:HOME}"), "holds no interpolation"),
         (lambda c: c["combine"].update(mask_threshold=2), "combine.mask_threshold"),
@@ -94,9 +94,9 @@ def test_code_in_settings_is_refused(bundle, stage):
         (lambda c: c["weights"].update({DETECTOR: "0" * 64}), "is not the promoted file"),
     ],
 )
-def test_changed_settings_are_refused(bundle, change, said):
+def test_changed_settings_are_refused(bundle, change, message):
     rewrite(bundle, change)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=message) as caught:
         load_bundle(bundle.folder)
     assert "\n" not in str(caught.value)
 

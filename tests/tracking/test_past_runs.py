@@ -7,7 +7,7 @@ import pytest
 from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_json
-from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.active_run import open_run
 from bgexp.tracking.past_runs import find_runs
 
 pytestmark = pytest.mark.slow
@@ -22,32 +22,32 @@ class Store:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("history")
-    found = Store(TrackedSettings(runs_dir=root / "runs", tracking=Tracking()), {})
+    store_of_runs = Store(TrackedSettings(runs_dir=root / "runs", tracking=Tracking()), {})
 
     def add(command, name, score, parent=None):
         folder = root / name
         folder.mkdir()
-        with tracked_run(found.settings, command, name, folder, parent) as run:
+        with open_run(store_of_runs.settings, command, name, folder, parent) as run:
             run.log_metrics({"iou.mean": score})
             write_json(folder / "summary.json", {"run_id": run.run_id, "status": "finished"})
-        found.ids[name] = run.run_id
+        store_of_runs.ids[name] = run.run_id
 
     add("run", "single", 0.1)
     add("train", "training", 0.9)
     add("sweep", "a sweep", 0.0)
     for number, score in enumerate((0.2, 0.8, 0.5)):
-        add("run", f"job {number}", score, found.ids["a sweep"])
+        add("run", f"job {number}", score, store_of_runs.ids["a sweep"])
     add("run", "twin", 0.3)
-    found.ids["twin 1"] = found.ids["twin"]
+    store_of_runs.ids["twin 1"] = store_of_runs.ids["twin"]
     (root / "twin").rename(root / "twin 1")
     add("run", "twin", 0.3)
     add("sweep", "newest", 0.0)
-    add("run", "its job", 0.4, found.ids["newest"])
-    return found
+    add("run", "its job", 0.4, store_of_runs.ids["newest"])
+    return store_of_runs
 
 
-def names(store, *which, where=None):
-    return [run.name for run in find_runs(store.settings, which, where)]
+def names(store, *words, where=None):
+    return [run.name for run in find_runs(store.settings, words, where)]
 
 
 def test_by_what_people_call_them(store):
@@ -79,7 +79,7 @@ def test_what_a_run_left(store):
 
 
 @pytest.mark.parametrize(
-    ("which", "where", "said"),
+    ("words", "where", "message"),
     [
         (["nobody"], None, "nobody: no such run in"),
         (["training"], None, "training: no such run in"),
@@ -88,9 +88,9 @@ def test_what_a_run_left(store):
         ([], "metrics.iou.mean >", "filter: metrics.iou.mean >: "),
     ],
 )
-def test_a_mistake_is_one_line(store, which, where, said):
-    with pytest.raises(UserError, match=said) as caught:
-        find_runs(store.settings, which, where)
+def test_a_mistake_is_one_line(store, words, where, message):
+    with pytest.raises(UserError, match=message) as caught:
+        find_runs(store.settings, words, where)
     assert "\n" not in str(caught.value)
 
 
@@ -98,7 +98,7 @@ def test_the_newest_sweep_stays_when_runs_follow_and_is_missed_where_there_is_no
     settings = TrackedSettings(runs_dir=tmp_path / "runs", tracking=Tracking())
 
     def add(command, parent=None):
-        with tracked_run(settings, command, f"a {command}", tmp_path, parent) as run:
+        with open_run(settings, command, f"a {command}", tmp_path, parent) as run:
             write_json(tmp_path / "summary.json", {})
             return run.run_id
 

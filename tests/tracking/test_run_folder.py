@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.images.decode import encode_mask
@@ -30,7 +30,7 @@ def test_what_is_not_there(tmp_path):
 
 def test_what_was_written_is_read(tmp_path):
     folder = RunFolder(tmp_path / "new" / "run")
-    config = plain(compose_config("run", [], None))
+    config = resolve_config(compose_config("run", [], None))
     settings = check_settings(RunSettings, {k: v for k, v in config.items() if k != "sweep"})
     rows = pd.DataFrame({"path": ["käse.jpg"], "iou": [0.5]})
     folder.write_settings(settings)
@@ -62,8 +62,8 @@ def test_masks_by_the_paths_of_their_images(tmp_path):
     with open_masks([folder, folder]) as (first, second):
         np.testing.assert_array_equal(first.read("a/ü.jpg"), MASK)
         np.testing.assert_array_equal(second.read("other.jpg"), ~MASK)
-        assert first.fingerprint("same.jpg") == second.fingerprint("a/ü.jpg")
-        assert first.fingerprint("same.jpg") != first.fingerprint("other.jpg")
+        assert first.read_fingerprint("same.jpg") == second.read_fingerprint("a/ü.jpg")
+        assert first.read_fingerprint("same.jpg") != first.read_fingerprint("other.jpg")
         with pytest.raises(KeyError):
             first.read("nowhere.jpg")
 

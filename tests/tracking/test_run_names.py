@@ -3,13 +3,13 @@
 import pytest
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
-from bgexp.tracking.run_names import run_name, sweep_name, varied_keys
+from bgexp.tracking.run_names import find_varied_keys, name_run, name_sweep
 
 
 def settings(*overrides):
-    return check_settings(RunSettings, plain(compose_config("run", overrides, None)))
+    return check_settings(RunSettings, resolve_config(compose_config("run", overrides, None)))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def settings(*overrides):
     ],
 )
 def test_a_run_is_called_by_what_it_is(overrides, name):
-    assert run_name(settings(*overrides)) == name
+    assert name_run(settings(*overrides)) == name
 
 
 def test_what_differs_stands_first():
@@ -31,9 +31,9 @@ def test_what_differs_stands_first():
         for score in (0.5, 0.8)
         for refine in ("none", "grabcut")
     ]
-    varied = varied_keys(jobs)
+    varied = find_varied_keys(jobs)
     assert varied == ["detector.score_threshold", "refine.name"]
-    assert [run_name(job, varied) for job in jobs] == [
+    assert [name_run(job, varied) for job in jobs] == [
         "score 0.5 · no refinement · demo",
         "score 0.5 · grabcut · demo",
         "score 0.8 · no refinement · demo",
@@ -46,27 +46,27 @@ def test_any_setting_that_differs_is_named():
         settings("refine=grabcut", "refine.band=0.03", "combine.instances=largest", "seed=1"),
         settings("refine=grabcut", "refine.band=0.06", "combine.instances=all", "seed=1"),
     ]
-    varied = varied_keys(jobs)
+    varied = find_varied_keys(jobs)
     assert varied == ["combine.instances", "refine.band"]
-    names = [run_name(job, varied) for job in jobs]
+    names = [name_run(job, varied) for job in jobs]
     assert names[0] == "instances largest · band 0.03 · demo · score 0.5 · grabcut"
     assert names[1] == "instances all · band 0.06 · demo · score 0.5 · grabcut"
 
 
 def test_what_one_has_and_another_lacks_is_told_by_its_kind():
     jobs = [settings("refine=none"), settings("refine=grabcut"), settings("refine=guided")]
-    assert varied_keys(jobs) == ["refine.name"]
+    assert find_varied_keys(jobs) == ["refine.name"]
 
 
 def test_where_a_run_lies_is_no_difference():
     jobs = [settings("runs_dir=a", "force=true", "tracking.experiment=x"), settings("runs_dir=b")]
-    assert varied_keys(jobs) == []
+    assert find_varied_keys(jobs) == []
 
 
 def test_switches_and_missing_values_are_words():
     jobs = [settings("refine.grabcut=true"), settings("refine.grabcut=false")]
-    varied = varied_keys(jobs)
-    assert [run_name(job, varied).split(" · ")[0] for job in jobs] == ["grabcut on", "grabcut off"]
+    varied = find_varied_keys(jobs)
+    assert [name_run(job, varied).split(" · ")[0] for job in jobs] == ["grabcut on", "grabcut off"]
 
 
 @pytest.mark.parametrize(
@@ -78,4 +78,4 @@ def test_switches_and_missing_values_are_words():
     ],
 )
 def test_a_sweep_is_called_by_what_differs_in_it(varied, name):
-    assert sweep_name(varied, "2026") == name
+    assert name_sweep(varied, "2026") == name

@@ -7,9 +7,9 @@ import pytest
 
 from bgexp.config.base import TrackedSettings, Tracking
 from bgexp.errors import UserError
-from bgexp.metrics.win_rate import Vote, win_rate
+from bgexp.metrics.win_rate import Vote, compute_win_rate
 from bgexp.system.atomic import write_json
-from bgexp.tracking.active_run import tracked_run
+from bgexp.tracking.active_run import open_run
 from bgexp.tracking.store import open_store
 from bgexp.tracking.votes import COMPARED, PLAN, log_votes, read_file, read_votes
 
@@ -23,7 +23,7 @@ def store(tmp_path_factory):
     settings = TrackedSettings(runs_dir=root / "runs", tracking=Tracking())
     ids = {}
     for name in ("one", "other", "third"):
-        with tracked_run(settings, "run", name, root / name) as run:
+        with open_run(settings, "run", name, root / name) as run:
             ids[name] = run.run_id
     made = SimpleNamespace(settings=settings, root=root, ids=ids)
     made.review = add_review(made, "one", "other")
@@ -35,7 +35,7 @@ def add_review(store, *names):
     folder.mkdir()
     left, right = (store.ids[name] for name in names)
     pairs = [("1", "cat/1.jpg", False), ("2", "cat/2.jpg", False), ("3", "cat/1.jpg", True)]
-    with tracked_run(store.settings, "review", "a review", folder) as run:
+    with open_run(store.settings, "review", "a review", folder) as run:
         run.set_tags({COMPARED: f"{left} {right}"})
         plan = {
             "format": "bgexp-review",
@@ -58,37 +58,37 @@ def add_review(store, *names):
     return run.run_id
 
 
-def exported(store, *choices, **changed):
+def export_votes(store, *choices, **changed):
     """What the page saves after so many pairs."""
     votes = [
         {"pair": str(pair), "choice": choice, "seconds": 1.5}
         for pair, choice in enumerate(choices, 1)
     ]
-    told = {"format": "bgexp-votes", "version": 1, "review": store.review, "judge": "0badcafe"}
-    return told | {"votes": votes} | changed
+    content = {"format": "bgexp-votes", "version": 1, "review": store.review, "judge": "0badcafe"}
+    return content | {"votes": votes} | changed
 
 
-def saved(tmp_path, content):
+def save_content(tmp_path, content):
     path = tmp_path / "votes (1).json"
     path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
 
 
 def test_a_file_reads_back(store, tmp_path):
-    file = saved(tmp_path, exported(store, "left", "tie", "right"))
+    file = save_content(tmp_path, export_votes(store, "left", "tie", "right"))
     votes, review = read_file(file, store.settings)
-    one, other = store.ids["one"], store.ids["other"]
+    first, other = store.ids["one"], store.ids["other"]
     shared = {"seconds": 1.5, "judge": "0badcafe"}
     assert votes == [
-        Vote(image="cat/1.jpg", left=one, right=other, choice="left", **shared),
-        Vote(image="cat/2.jpg", left=one, right=other, choice="tie", **shared),
-        Vote(image="cat/1.jpg", left=other, right=one, choice="right", repeat=True, **shared),
+        Vote(image="cat/1.jpg", left=first, right=other, choice="left", **shared),
+        Vote(image="cat/2.jpg", left=first, right=other, choice="tie", **shared),
+        Vote(image="cat/1.jpg", left=other, right=first, choice="right", repeat=True, **shared),
     ]
-    assert review.runs == {one: "one", other: "other"}
+    assert review.runs == {first: "one", other: "other"}
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"format": "other"}, "format: "),
         ({"version": 2}, "version: "),
@@ -107,9 +107,9 @@ def test_a_file_reads_back(store, tmp_path):
         ({"votes": [{"pair": "1", "choice": "tie", "seconds": 1, "image": "x"}]}, "image: no such"),
     ],
 )
-def test_what_is_wrong_is_one_line(store, tmp_path, changed, said):
-    file = saved(tmp_path, exported(store, "left", **changed))
-    with pytest.raises(UserError, match=said) as caught:
+def test_what_is_wrong_is_one_line(store, tmp_path, changed, message):
+    file = save_content(tmp_path, export_votes(store, "left", **changed))
+    with pytest.raises(UserError, match=message) as caught:
         read_file(file, store.settings)
     assert str(caught.value).startswith(f"votes: {file}: ")
     assert str(caught.value).isprintable()
@@ -118,7 +118,7 @@ def test_what_is_wrong_is_one_line(store, tmp_path, changed, said):
 @pytest.mark.parametrize("text", ["", "[]", "{", '"x"', '{"a": 1, "a": 2}', "[" * 100_000, "\xff"])
 def test_what_is_no_file_of_votes(store, tmp_path, text):
     with pytest.raises(UserError, match=r"^votes: .*votes .1.\.json: ") as caught:
-        read_file(saved(tmp_path, text), store.settings)
+        read_file(save_content(tmp_path, text), store.settings)
     assert "\n" not in str(caught.value)
 
 
@@ -131,12 +131,12 @@ def test_a_file_that_is_not_there(store, tmp_path):
 
 def test_a_run_that_is_gone(store, tmp_path):
     ids = dict(store.ids)
-    with tracked_run(store.settings, "run", "gone", store.root / "gone") as run:
+    with open_run(store.settings, "run", "gone", store.root / "gone") as run:
         store.ids["gone"] = run.run_id
     review = add_review(store, "third", "gone")
     store.ids.clear()
     store.ids.update(ids)
-    file = saved(tmp_path, exported(store, "left", review=review))
+    file = save_content(tmp_path, export_votes(store, "left", review=review))
     assert len(read_file(file, store.settings)[0]) == 1
     open_store(store.settings)[0].delete_run(run.run_id)
     with pytest.raises(UserError, match=r"no longer in the store: gone \(........\)$"):
@@ -144,38 +144,38 @@ def test_a_run_that_is_gone(store, tmp_path):
 
 
 def test_what_was_logged_is_found_again(store, tmp_path):
-    one, other, third = store.ids.values()
+    first, other, third = store.ids.values()
 
     def log(*choices, **changed):
-        file = saved(tmp_path, exported(store, *choices, **changed))
+        file = save_content(tmp_path, export_votes(store, *choices, **changed))
         folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
         return log_votes(*read_file(file, store.settings), store.settings, folder)
 
-    assert read_votes(store.settings, [one, other]) == []
+    assert read_votes(store.settings, [first, other]) == []
     run_id = log("left", "tie", "right")
     log("left", "tie", "right")  # once more
     log("left", "left")  # the judge went back to the second pair
     log("both_bad", judge="another")
-    votes = read_votes(store.settings, [other, one, third])
+    votes = read_votes(store.settings, [other, first, third])
     assert sorted((vote.judge, vote.image, vote.choice) for vote in votes) == [
         ("0badcafe", "cat/1.jpg", "left"),
         ("0badcafe", "cat/1.jpg", "right"),
         ("0badcafe", "cat/2.jpg", "left"),
         ("another", "cat/1.jpg", "both_bad"),
     ]
-    rate = win_rate(votes, one, other)
+    rate = compute_win_rate(votes, first, other)
     assert (rate.wins, rate.n, rate.n_both_bad) == (2, 2, 1)
-    assert read_votes(store.settings, [one, third]) == []
+    assert read_votes(store.settings, [first, third]) == []
     tags = open_store(store.settings)[0].get_run(run_id).data.tags
     assert tags["bgexp.command"] == "review"
     assert tags["bgexp.votes"] == "3"
-    assert tags[COMPARED] == f"{one} {other}"
+    assert tags[COMPARED] == f"{first} {other}"
     assert tags["mlflow.parentRunId"] == store.review
 
 
 def test_votes_of_another_machine_are_read_from_the_store(store, tmp_path):
     folder = tmp_path / "away"
-    file = saved(tmp_path, exported(store, "right", judge="far-away"))
+    file = save_content(tmp_path, export_votes(store, "right", judge="far-away"))
     log_votes(*read_file(file, store.settings), store.settings, folder)
     (folder / "votes.json").unlink()
     votes = read_votes(store.settings, [store.ids["one"], store.ids["other"]])

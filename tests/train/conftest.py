@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bgexp.config.check import check_settings
-from bgexp.config.compose import compose_config, plain
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.train import TrainSettings
 from bgexp.detect.build import build_model
 from bgexp.detect.weights import save_state
@@ -88,7 +88,7 @@ def settings_of(quick, small):
     def compose(*overrides):
         base_overrides = small if "dataset=" in "".join(overrides) else quick
         config = compose_config("train", [*base_overrides, *overrides], None)
-        return check_settings(TrainSettings, plain(config))
+        return check_settings(TrainSettings, resolve_config(config))
 
     return compose
 

@@ -8,7 +8,7 @@ from bgexp.datasets.coco import Annotation, CocoImage
 from bgexp.datasets.read import Item, read_dataset
 from bgexp.images.decode import ImageError
 from bgexp.metrics.overlap import iou
-from bgexp.system.hashing import sha256_file
+from bgexp.system.hashing import hash_file
 from bgexp.train.augment import SMALLEST, Photographs, split_parts
 
 
@@ -59,7 +59,7 @@ def test_a_whole_image_is_as_it_is(items, scene):
 def test_an_image_that_cannot_be_read_is_passed_over(items, tmp_path, caplog):
     file = tmp_path / "broken.png"
     file.write_bytes(b"no picture")
-    broken = Item("broken.png", ".", file, None, sha256_file(file), "truth")
+    broken = Item("broken.png", ".", file, None, hash_file(file), "truth")
     photographs = Photographs([broken, items[0]], 200, {})
     with caplog.at_level(logging.WARNING):
         scenes = [photographs.draw(64, np.random.default_rng(seed)) for seed in range(8)]
@@ -97,7 +97,7 @@ def test_annotations_become_objects_with_labels_without_crowds(tmp_path, write, 
     names = {3: "dog", 7: "cat"}
     objects = square(5, 3, 4), square(6, 7, 40), square(7, 7, 70, crowd=True)
     item = Item(
-        "a.png", ".", file, None, sha256_file(file), "t", CocoImage(1, 64, 96, objects, names)
+        "a.png", ".", file, None, hash_file(file), "t", CocoImage(1, 64, 96, objects, names)
     )
     scene = Photographs([item], 200, classes).load_whole(item, 96)
     assert scene.labels.tolist() == labels

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from torchvision.models import resnet18
 
 from bgexp.config.detectors import MaskRcnnResnet50Fpn
-from bgexp.detect.build import build_model, class_names, find_weights
+from bgexp.detect.build import build_model, find_weights, list_class_names
 from bgexp.detect.demo import WEIGHTS
 from bgexp.detect.weights import load_weights, read_classes
 from bgexp.train.loop import Trainer
@@ -136,9 +136,11 @@ def test_a_checkpoint_is_not_written_over(bgexp_cli, quick, finished_folder):
 
 
 def test_a_loss_that_is_no_number_stops_the_run(bgexp_cli, quick, tmp_path, monkeypatch):
-    learning_rate = Trainer.learning_rate
+    learning_rate = Trainer.compute_learning_rate
     monkeypatch.setattr(
-        Trainer, "learning_rate", lambda self: 1e30 if self.step == 2 else learning_rate(self)
+        Trainer,
+        "compute_learning_rate",
+        lambda self: 1e30 if self.step == 2 else learning_rate(self),
     )
     arguments = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
     code, out, err = bgexp_cli("train", *quick, *arguments)
@@ -176,7 +178,7 @@ def test_a_network_of_torchvisions_learns_what_an_object_is(
 ):
     weights = train_one_step(run_cli, tmp_path, *quick, *resnet)
     detector = make_resnet_settings(settings_of, resnet, weights)
-    assert class_names(detector) is None
+    assert list_class_names(detector) is None
     model = build_model(detector, len(read_classes(weights)))
     load_weights(model, find_weights(detector))
     assert model.roi_heads.box_predictor.cls_score.out_features == 2
@@ -187,7 +189,7 @@ def test_a_network_of_torchvisions_learns_the_datasets_classes(
     run_cli, small, coco, resnet, settings_of, tmp_path
 ):
     weights = train_one_step(run_cli, tmp_path, *small, *coco, *resnet, "classes=dataset")
-    assert class_names(make_resnet_settings(settings_of, resnet, weights)) == (
+    assert list_class_names(make_resnet_settings(settings_of, resnet, weights)) == (
         "background",
         "cat",
         "dog",
@@ -204,8 +206,8 @@ def test_mixed_precision_leaves_the_boxes_as_exact_as_they_are(run_cli, quick, t
     assert read_steps(client, run) == [4]
 
 
-def test_the_refiner_runs_by_the_command_that_is_told(bgexp_cli, quick, weights, tmp_path):
-    overrides = "network=refiner", "init=random", "refine.size=64", "loop.steps=2"
+def test_the_unet_runs_by_the_command_that_is_told(bgexp_cli, quick, weights, tmp_path):
+    overrides = "network=unet", "init=random", "refine.size=64", "loop.steps=2"
     folders = f"runs_dir={tmp_path}", f"hydra.run.dir={tmp_path / 'a'}"
     code, out, _ = bgexp_cli("train", *quick, *overrides, *folders)
     assert code == 0
@@ -232,13 +234,13 @@ WRONG = [
     (["init=backbone"], "backbone: init=backbone needs a file here"),
     (["init=backbone", "backbone=/nosuch.pth"], "backbone: no such file: /nosuch.pth"),
     (["init=backbone", "backbone=OTHER"], "holds another network's weights"),
-    (["init=backbone", "backbone=OTHER", "network=refiner"], "holds another network's weights"),
+    (["init=backbone", "backbone=OTHER", "network=unet"], "holds another network's weights"),
     (["init=backbone", f"backbone={__file__}"], "backbone: "),
     (["classes=dataset"], "classes: dataset needs dataset=coco (got 'dataset'; allowed: object)"),
     (["COCO", "classes=dataset"], "classes: detector=demo knows one class"),
     (["dataset.subset=1"], "dataset: 1 images with masks are too few to train on"),
-    (["network=refiner", f"refine.weights={WEIGHTS}"], "refine.weights: "),
-    (["network=refiner", "refine.weights=/nosuch"], "refine.weights: no such file: /nosuch"),
+    (["network=unet", f"refine.weights={WEIGHTS}"], "refine.weights: "),
+    (["network=unet", "refine.weights=/nosuch"], "refine.weights: no such file: /nosuch"),
     (["detector.weights=/nosuch"], "detector.weights: no such file: /nosuch"),
     (["dataset.images=/nosuch"], "dataset.images: no such folder: /nosuch"),
     (["loop.image_size=32"], "loop.image_size: "),

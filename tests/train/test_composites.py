@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bgexp.errors import UserError
 from bgexp.train import composites
-from bgexp.train.composites import MIN_VISIBLE_PIXELS, Sources, compose
+from bgexp.train.composites import MIN_VISIBLE_PIXELS, CompositeSources, compose
 
 SIZE = 64
 seeds = st.integers(0, 2**31 - 1)
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sources(folder):
-    return Sources.from_folders(folder / "cutouts", folder / "backgrounds")
+    return CompositeSources.from_folders(folder / "cutouts", folder / "backgrounds")
 
 
 def compose_scene(sources, seed, index=0):
@@ -136,21 +136,21 @@ def test_folders_are_pools_with_shares_of_their_own(sources, monkeypatch):
 
 def test_empty_folders(folder, tmp_path):
     with pytest.raises(UserError, match=r"dataset\.cutouts: no \.png cut-outs under"):
-        Sources.from_folders(tmp_path, folder / "backgrounds")
+        CompositeSources.from_folders(tmp_path, folder / "backgrounds")
     with pytest.raises(UserError, match=r"dataset\.backgrounds: no \.jpg or \.png pictures under"):
-        Sources.from_folders(folder / "cutouts", tmp_path / "none")
+        CompositeSources.from_folders(folder / "cutouts", tmp_path / "none")
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])
 def test_a_file_that_cannot_be_read(folder, tmp_path, content):
     (tmp_path / "broken.png").write_bytes(content)
-    sources = Sources.from_folders(tmp_path, folder / "backgrounds")
+    sources = CompositeSources.from_folders(tmp_path, folder / "backgrounds")
     with pytest.raises(UserError, match=r"broken\.png: not a colour picture that can be read"):
         sources.pick(np.random.default_rng(0))
 
 
 def test_a_cutout_without_transparency(folder, tmp_path):
     write(tmp_path / "opaque.png", np.zeros((9, 9, 3), np.uint8))
-    sources = Sources.from_folders(tmp_path, folder / "backgrounds")
+    sources = CompositeSources.from_folders(tmp_path, folder / "backgrounds")
     with pytest.raises(UserError, match=r"opaque\.png: a cut-out needs an alpha channel"):
         sources.pick(np.random.default_rng(0))

@@ -10,17 +10,17 @@ from bgexp.datasets.read import Dataset
 from bgexp.detect.demo import WEIGHTS
 from bgexp.detect.weights import read_state, save_state
 from bgexp.errors import UserError
-from bgexp.pipeline.unet import MaskNetwork
+from bgexp.pipeline.unet import UNetModel
 from bgexp.train.initial_weights import CLASS_HEADS, build_task, list_classes
 from bgexp.train.split import read_images
-from bgexp.train.tasks import DetectorTask, RefinerTask
+from bgexp.train.tasks import DetectorTask, UNetTask
 
 CPU = torch.device("cpu")
 OBJECT = ("background", "object")
 
 
 def state_of(task):
-    return task.state(task.model)
+    return task.get_state(task.model)
 
 
 def test_the_shipped_detector_is_where_fine_tuning_starts(settings_of):
@@ -31,7 +31,7 @@ def test_the_shipped_detector_is_where_fine_tuning_starts(settings_of):
     assert all(torch.equal(value, shipped[name].float()) for name, value in state_of(task).items())
 
 
-@pytest.mark.parametrize("network", ["detector", "refiner"])
+@pytest.mark.parametrize("network", ["detector", "unet"])
 def test_imagenets_backbone_with_random_heads(settings_of, tmp_path, network):
     torch.manual_seed(1)
     imagenet = mobilenet_v2(weights=None).state_dict()
@@ -55,13 +55,13 @@ def test_imagenets_backbone_takes_the_place_of_the_one_in_the_weights(settings_o
         assert torch.equal(value, expected), name
 
 
-def test_a_refiner_goes_on_from_its_weights(settings_of, tmp_path):
+def test_a_unet_goes_on_from_its_weights(settings_of, tmp_path):
     torch.manual_seed(2)
-    weights = {name: value.half().float() for name, value in MaskNetwork().state_dict().items()}
+    weights = {name: value.half().float() for name, value in UNetModel().state_dict().items()}
     save_state(weights, tmp_path / "n.safetensors", {})
-    overrides = "network=refiner", f"refine.weights={tmp_path / 'n.safetensors'}"
+    overrides = "network=unet", f"refine.weights={tmp_path / 'n.safetensors'}"
     task = build_task(settings_of(*overrides), OBJECT, CPU)
-    assert isinstance(task, RefinerTask)
+    assert isinstance(task, UNetTask)
     state = state_of(task)
     assert all(torch.equal(value, weights[name]) for name, value in state.items())
 

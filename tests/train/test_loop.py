@@ -43,7 +43,7 @@ class LinearLoss(torch.nn.Linear):
         return {"loss_sum": self.weight.sum() * images[0].sum()}
 
 
-class Discs:
+class DiscScenes:
     """The same kind of scene for ever."""
 
     def __init__(self, scene):
@@ -56,7 +56,7 @@ class Discs:
 
 @pytest.fixture(scope="module")
 def examples(scene):
-    return Examples(Discs(scene), make_detector_example, 64, seed=3)
+    return Examples(DiscScenes(scene), make_detector_example, 64, seed=3)
 
 
 def do_nothing(*_):
@@ -68,9 +68,11 @@ def test_the_learning_rate_worked_by_hand():
     # Warm-up over 4 steps; the cosine from there to step 100 is half-way at step 52.
     for step, share in [(0, 0.25), (1, 0.5), (2, 0.75), (3, 1), (4, 1), (52, 0.505), (100, 0.01)]:
         trainer.step = step
-        assert trainer.learning_rate() == pytest.approx(2.0 * share), step
+        assert trainer.compute_learning_rate() == pytest.approx(2.0 * share), step
     trainer.step = 28  # a quarter of the way: (1 + cos 45°) / 2
-    assert trainer.learning_rate() == pytest.approx(2.0 * (0.01 + 0.99 * (1 + 0.5**0.5) / 2))
+    assert trainer.compute_learning_rate() == pytest.approx(
+        2.0 * (0.01 + 0.99 * (1 + 0.5**0.5) / 2)
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
@@ -78,14 +80,14 @@ def test_the_learning_rate_is_never_zero_and_never_over_its_maximum(steps):
     trainer = make_trainer(LinearLoss(), steps=steps)
     rates = []
     for trainer.step in range(steps):
-        rates.append(trainer.learning_rate())
+        rates.append(trainer.compute_learning_rate())
     assert all(0 < rate <= 1e-3 for rate in rates)
     assert max(rates) == pytest.approx(1e-3)
 
 
 def test_an_example_follows_from_seed_and_index_alone(scene, examples):
-    same_seed = Examples(Discs(scene), make_detector_example, 64, seed=3)
-    other_seed = Examples(Discs(scene), make_detector_example, 64, seed=4)
+    same_seed = Examples(DiscScenes(scene), make_detector_example, 64, seed=3)
+    other_seed = Examples(DiscScenes(scene), make_detector_example, 64, seed=4)
     assert torch.equal(examples[7][0], same_seed[7][0])
     assert not torch.equal(examples[7][0], examples[8][0])
     assert not torch.equal(examples[7][0], other_seed[7][0])
@@ -194,7 +196,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     assert (tmp_path / "made").exists()  # it would have
 
 
-class KilledError(Exception):
+class ProcessKilledError(Exception):
     pass
 
 
@@ -208,7 +210,7 @@ def train_demo(examples, checkpoint, initial_seed=1, kill_at=0):
         assert {"loss_classifier", "loss_mask", "lr", "images_per_s"} <= losses.keys()
         biases.append(bias.detach().clone())
         if trainer.step == kill_at:
-            raise KilledError
+            raise ProcessKilledError
 
     def on_validation():
         return float(torch.rand(5)[0])  # draws numbers, as a model under test may
@@ -222,7 +224,7 @@ def test_a_killed_and_resumed_training_ends_with_the_same_weights(examples, tmp_
     uninterrupted, biases = train_demo(examples, tmp_path / "whole.pt")
     assert uninterrupted.step == len(biases) == 4
     path = tmp_path / "part.pt"
-    with pytest.raises(KilledError):
+    with pytest.raises(ProcessKilledError):
         train_demo(
             examples, path, kill_at=3
         )  # the third step is lost: the checkpoint is of the second

@@ -5,7 +5,7 @@ from bgexp.datasets.read import Dataset, Item
 from bgexp.errors import UserError
 from bgexp.train import split as data
 from bgexp.train.augment import Photographs
-from bgexp.train.composites import Sources
+from bgexp.train.composites import CompositeSources
 from bgexp.train.split import read_data, read_images
 
 OBJECT = ("background", "object")
@@ -81,7 +81,7 @@ def test_composites_are_validated_on_objects_of_their_own(settings_of, tmp_path,
     settings = settings_of("dataset=composites", *folders, "loop.validation_images=3")
     assert read_images(settings) is None
     training_data = read_data(settings, None, OBJECT)
-    assert isinstance(training_data.scenes, Sources)
+    assert isinstance(training_data.scenes, CompositeSources)
     assert {path.parent.name for path in training_data.scenes.backgrounds} == {"backgrounds"}
     assert [scene.image.shape for scene in training_data.validation] == [(64, 64, 3)] * 3
     validation = read_data(settings, None, OBJECT).validation

@@ -6,15 +6,15 @@ import torch
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.detections import Selection
 from bgexp.metrics.overlap import iou
-from bgexp.pipeline.unet import MaskNetwork
+from bgexp.pipeline.unet import UNetModel
 from bgexp.train.scene import Scene
 from bgexp.train.tasks import (
     DetectorTask,
-    MaskLosses,
-    RefinerExample,
-    RefinerTask,
+    UNetExample,
+    UNetLosses,
+    UNetTask,
+    convert_to_tensor,
     make_detector_example,
-    to_tensor,
 )
 
 CPU = torch.device("cpu")
@@ -40,13 +40,13 @@ def test_a_scene_without_objects(scene):
 def test_a_picture_as_a_tensor_worked_by_hand():
     picture = np.array([[[0, 51, 255], [255, 0, 102]]], np.uint8)
     expected = torch.tensor([[[0, 1.0]], [[0.2, 0]], [[1, 0.4]]])
-    torch.testing.assert_close(to_tensor(picture), expected)
+    torch.testing.assert_close(convert_to_tensor(picture), expected)
 
 
-def test_the_refiner_sees_picture_and_masks_of_one_place(scene):
+def test_the_unet_sees_picture_and_masks_of_one_place(scene):
     disc_scene = scene((40, 30, 18))
     for seed in range(10):
-        image, target = RefinerExample(96)(disc_scene, np.random.default_rng(seed))
+        image, target = UNetExample(96)(disc_scene, np.random.default_rng(seed))
         assert image.shape == (3, 96, 96)
         assert target["coarse"].shape == target["mask"].shape == (1, 96, 96)
         red, truth = (image[0] > 0.5).numpy(), (target["mask"][0] > 0.5).numpy()
@@ -68,7 +68,7 @@ class ConstantLogits(torch.nn.Module):
 def compute_losses(logits, mask):
     """Compute the losses of logits Nx1xhxw for true masks Nx1x2hx2w."""
     targets = [{"coarse": m, "mask": m} for m in mask]
-    losses = MaskLosses(ConstantLogits(logits))(list(torch.zeros(len(mask), 3, 1, 1)), targets)
+    losses = UNetLosses(ConstantLogits(logits))(list(torch.zeros(len(mask), 3, 1, 1)), targets)
     return {name: float(loss.detach()) for name, loss in losses.items()}
 
 
@@ -123,12 +123,12 @@ def test_a_perfect_prediction_loses_nearly_nothing_and_a_turned_one_much():
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return MaskNetwork()
+    return UNetModel()
 
 
 def test_gradients_of_the_losses_reach_decoder_and_late_blocks_but_not_the_frozen_ones(network):
     image, coarse = torch.rand(1, 3, 64, 64), draw_disc_masks()[..., ::2, ::2]
-    losses = MaskLosses(network.train())([image[0]], [{"coarse": coarse[0], "mask": coarse[0]}])
+    losses = UNetLosses(network.train())([image[0]], [{"coarse": coarse[0], "mask": coarse[0]}])
     sum(losses.values()).backward()
     for name, weight in network.named_parameters():
         assert (weight.grad is not None and bool(weight.grad.any())) == weight.requires_grad, name
@@ -138,10 +138,10 @@ def test_gradients_of_the_losses_reach_decoder_and_late_blocks_but_not_the_froze
     network.zero_grad()
 
 
-def test_the_refiner_is_judged_on_the_same_coarse_masks_each_time(network, scene):
-    task, scenes = RefinerTask(network, 64, CPU), [scene((40, 30, 18)), scene((60, 30, 20))]
+def test_the_unet_is_judged_on_the_same_coarse_masks_each_time(network, scene):
+    task, scenes = UNetTask(network, 64, CPU), [scene((40, 30, 18)), scene((60, 30, 20))]
     state = {name: value.clone() for name, value in task.model.state_dict().items()}
-    first, second = task.predictions(task.model, scenes), task.predictions(task.model, scenes)
+    first, second = task.predict(task.model, scenes), task.predict(task.model, scenes)
     for masks, repeated_masks, disc_scene in zip(first, second, scenes, strict=True):
         assert masks.keys() == {"coarse", "refined"}
         assert masks["coarse"].shape == masks["refined"].shape == disc_scene.foreground.shape
@@ -150,9 +150,9 @@ def test_the_refiner_is_judged_on_the_same_coarse_masks_each_time(network, scene
     assert all(torch.equal(state[name], v) for name, v in task.model.state_dict().items())
 
 
-def test_the_refiners_file_holds_the_network_alone(network):
-    task = RefinerTask(network, 64, CPU)
-    assert task.state(task.model).keys() == MaskNetwork().state_dict().keys()
+def test_the_unet_file_holds_the_network_alone(network):
+    task = UNetTask(network, 64, CPU)
+    assert task.get_state(task.model).keys() == UNetModel().state_dict().keys()
 
 
 def test_the_detector_is_judged_at_each_threshold_and_left_as_it_is(scene):
@@ -162,12 +162,12 @@ def test_the_detector_is_judged_at_each_threshold_and_left_as_it_is(scene):
     model.roi_heads.mask_predictor.mask_fcn_logits.bias.data.fill_(0.3)
     task = DetectorTask(model, Selection(0.6, 0.4), CPU)
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    masks = task.predictions(model, [scene((40, 30, 18))])[0]
+    masks = task.predict(model, [scene((40, 30, 18))])[0]
     assert list(masks) == ["0.5", "0.6", "0.7", "0.9"]
     assert task.judged_by == "0.6"
     areas = [mask.sum() for mask in masks.values()]
     assert areas == sorted(areas, reverse=True)
     assert areas[0] > 0
-    later_state = task.state(model)
+    later_state = task.get_state(model)
     assert state.keys() == later_state.keys()
     assert all(torch.equal(state[name], later_state[name]) for name in state)

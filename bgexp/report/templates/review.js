@@ -91,9 +91,9 @@ if (judge) {
       .map((one) => one.dataset.pair)
       .filter((pair) => pair in state.votes)
       .map((pair) => ({ pair, ...state.votes[pair] }));
-    const told = { format: "bgexp-votes", version: 1, review: judge.dataset.review, judge: state.judge, votes };
+    const voteFile = { format: "bgexp-votes", version: 1, review: judge.dataset.review, judge: state.judge, votes };
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([`${JSON.stringify(told, null, 1)}\n`], { type: "application/json" }));
+    link.href = URL.createObjectURL(new Blob([`${JSON.stringify(voteFile, null, 1)}\n`], { type: "application/json" }));
     link.download = `votes-${judge.dataset.review.slice(0, 8)}-${state.judge.slice(0, 8)}.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
