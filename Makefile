@@ -8,10 +8,10 @@ INSTALLED := .venv/.installed
 .DEFAULT_GOAL := help
 .PHONY: help setup run test check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
-help:  ## shows this text
+help:  ## show this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
 
-setup: $(INSTALLED)  ## makes .venv with the locked packages and bgexp in it
+setup: $(INSTALLED)  ## create .venv with the locked packages and bgexp
 
 $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bgexp needs Python 3.11 or later")'
@@ -22,46 +22,47 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-run: $(INSTALLED)  ## sweeps the sample images: two score thresholds, with and without refinement (RUNS=, ARGS=)
+run: $(INSTALLED)  ## sweep the sample images: two score thresholds, with and without refinement (RUNS=, ARGS=)
 	$(BIN)/bgexp run experiment=first_sweep runs_dir=$(RUNS) $(ARGS)
 
 # One thread a process: two tests at once whose threads wait for each other take many times as long.
 # Compiled modules are kept, whatever is set: else each process that a test starts compiles them anew.
-test: $(INSTALLED)  ## runs the tests, two at a time
+test: $(INSTALLED)  ## run the tests, two at a time (ARGS=)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
 
-check: $(INSTALLED)  ## checks format, lint and types
+check: $(INSTALLED)  ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-format: $(INSTALLED)  ## formats the code and mends what lint can mend
+format: $(INSTALLED)  ## format the code and apply the linter's fixes
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-lock: $(INSTALLED)  ## writes requirements.txt anew from pyproject.toml
+lock: $(INSTALLED)  ## write requirements.txt from pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --upgrade --extra dev --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 
-docs: $(INSTALLED)  ## writes docs/api.md anew from the docstrings
+docs: $(INSTALLED)  ## write docs/api.md from the docstrings, and the flags in docs/batch.md
 	$(BIN)/python docs/api/build.py
+	$(BIN)/python docs/api/flags.py
 
-bench: $(INSTALLED)  ## measures stages, and whole runs beside a naive script, into runs/bench: 22 minutes
+bench: $(INSTALLED)  ## measure stages, and whole runs beside a naive script, into runs/bench: 22 minutes
 	$(BIN)/python -m tests.bench.run $(RUNS)/bench
 	$(BIN)/python -m pytest tests/bench/bench_stages.py --benchmark-only --benchmark-sort=fullname \
 		--benchmark-columns=median,min,max,rounds --benchmark-json=$(RUNS)/bench/stages.json
 
-bench-batch: $(INSTALLED)  # adds whole batches beside the naive script to what `make bench` left: 45 minutes beside other work
+bench-batch: $(INSTALLED)  # add whole batches to what `make bench` measured: 45 minutes beside other work
 	$(BIN)/python -m tests.bench.batch $(RUNS)/bench
 
-bench-gpu: $(INSTALLED)  # measures whole batches on a GPU, into runs/bench
+bench-gpu: $(INSTALLED)  # measure whole batches on a GPU, into runs/bench
 	$(BIN)/python -m tests.bench.gpu $(RUNS)/bench
 
-bench-docs: $(INSTALLED)  # puts what `make bench` measured last into README.md and docs/benchmark.md
+bench-docs: $(INSTALLED)  # put what `make bench` measured last into docs/benchmark.md
 	$(BIN)/python -m tests.bench.present $(RUNS)/bench
 
-profile: $(INSTALLED)  ## flame graphs of a batch over the sample, into runs/profile: Python, then native code (ARGS=)
+profile: $(INSTALLED)  ## draw flame graphs of a batch over the sample, into runs/profile: Python, then native code (ARGS=)
 	rm -rf $(RUNS)/profile && mkdir -p $(RUNS)/profile
 	for graph in python native; do \
 		$(BIN)/py-spy record --subprocesses $$([ $$graph = native ] && echo --native --rate 50) \
@@ -69,11 +70,11 @@ profile: $(INSTALLED)  ## flame graphs of a batch over the sample, into runs/pro
 			output=$(RUNS)/profile/$$graph runs_dir=$(RUNS)/profile/runs workers=1 $(ARGS) || exit 1; \
 	done
 
-ui: $(INSTALLED)  ## serves the tracking UI (RUNS=)
+ui: $(INSTALLED)  ## serve the tracking UI (RUNS=)
 	$(BIN)/bgexp ui runs_dir=$(RUNS)
 
-doctor: $(INSTALLED)  ## says what this machine has and lacks
+doctor: $(INSTALLED)  ## say what this machine has and lacks
 	$(BIN)/bgexp doctor
 
-clean:  ## removes .venv and caches; runs/ stays
+clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bgexp.batch.findings import FLAGS
 from bgexp.cli import main as cli
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.batch import BatchSettings
@@ -19,6 +20,7 @@ from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
 from bgexp.config.train import TrainSettings
 from bgexp.sweep.optuna_space import read_space
+from tests.test_structure import ORDER, PACKAGE
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -104,4 +106,35 @@ def test_links_lead_somewhere(page):
 
 def test_the_api_page_is_current():
     build = runpy.run_path(str(ROOT / "docs" / "api" / "build.py"))
-    assert (ROOT / "docs" / "api.md").read_text() == build["page"](), "run `make docs`"
+    assert (ROOT / "docs" / "api.md").read_text() == build["build_page"](), "run `make docs`"
+
+
+def test_the_table_of_flags_is_current():
+    build = runpy.run_path(str(ROOT / "docs" / "api" / "flags.py"))
+    assert (ROOT / "docs" / "batch.md").read_text() == build["build_page"](), "run `make docs`"
+
+
+def test_every_setting_to_try_for_a_flag_composes():
+    for _, setting in FLAGS.values():
+        given = ["input=.", "output=out", *filter(None, [setting])]
+        check_settings(BatchSettings, resolve_config(compose_config("batch", given, None)))
+
+
+def test_the_architecture_names_every_package_in_its_order():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    section = text[text.index("## Packages") : text.index("## A command package")]
+    listed = re.findall(r"^\| (`[^|]*`) \|", section, re.MULTILINE)
+    names = [name.removesuffix(".py") for cell in listed for name in re.findall(r"`(.*?)`", cell)]
+    assert names == ORDER
+
+
+def test_files_named_in_the_architecture_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    paths = re.findall(r"`([\w/]+/[\w.]+\.\w+)`", text)
+    assert len(paths) > 30
+    missing = [
+        path
+        for path in paths
+        if not path.startswith("runs/") and not any((r / path).exists() for r in (PACKAGE, ROOT))
+    ]
+    assert missing == ["conf/COMMAND.yaml"]

@@ -1,4 +1,4 @@
-"""Writes docs/api.md from the docstrings of what a program may call.
+"""Write docs/api.md from the docstrings of what a program may call.
 
 Usage: python docs/api/build.py          (`make docs`; a test says when the page is old)
 """
@@ -11,7 +11,7 @@ from griffe2md import default_config, render_object_docs
 
 PAGE = Path(__file__).parents[1] / "api.md"
 SECTIONS = {
-    "From a picture to a cut-out": (
+    "From an image to a cut-out": (
         "pipeline.remover.remove_background",
         "pipeline.remover.Remover",
         "pipeline.remove.RemovalResult",
@@ -100,8 +100,10 @@ _LINK = re.compile(r"\[([^\[\]]*)\]\(#[^)]*\)")  # most would lead to what is no
 HEAD = """\
 # API
 
-Written by `make docs` from the docstrings; [architecture](architecture.md) tells how the parts fit.
-Layouts are written as HxWx3: rows, columns, channels.
+Written by `make docs` from the docstrings; [architecture](architecture.md) describes how the parts
+fit together. Layouts are written as HxWx3: rows, columns, channels. The functions and classes of
+the first section are also `bgexp.remove_background`, `bgexp.Remover`, `bgexp.RemovalResult` and
+`bgexp.load_settings`.
 """
 
 

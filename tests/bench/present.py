@@ -1,6 +1,6 @@
-"""bench.json as a plot and as the tables of README.md and docs/benchmark.md.
+"""bench.json as a plot and as the tables of docs/benchmark.md.
 
-python -m tests.bench.present FOLDER puts them into the documents, between their markers.
+python -m tests.bench.present FOLDER puts them into the document, between its markers.
 """
 
 import json
@@ -19,7 +19,7 @@ OPENING, CLOSING = "<!-- bench -->", "<!-- /bench -->"
 OURS, NAIVE, MUTED = "#2a6f97", "#c8553d", "#8d99ae"
 
 
-def format_readme(results):
+def format_comparison(results):
     """Format the comparison with the naive script, Markdown."""
     lines = [
         "| photograph | naive script | bgexp | times as fast | without refinement | peak memory |",
@@ -56,20 +56,20 @@ def format_details(results):
         quality.append(_format_row((*cells, f"{case['iou_vs_naive']:.3f}")))
     return "\n\n".join(
         [
-            format_readme(results),
+            format_comparison(results),
             *filter(None, [format_batches(results)]),
             "In each arithmetic of this machine, and with other numbers of objects found:",
             "\n".join(_format_other_rows(results)),
-            "The dense part alone (backbone, FPN, RPN head) for a picture of 1088x800: GFLOP/s of "
+            "The dense part alone (backbone, FPN, RPN head) for an image of 1088x800: GFLOP/s of "
             "two processes of one thread each, beside the largest convolution of the network by "
             "torch (which has none in int8):",
             "\n".join(_format_dense_rows(results)),
-            "The shipped detector's masks beside those of torch in fp32, on the sample's "
-            "photographs at a megapixel, without refinement:",
+            "The shipped detector's masks compared with those of torch in fp32, on the sample "
+            "images at a megapixel, without refinement:",
             "\n".join(_format_exact_rows(results)),
             "IoU with the exact truth, and of the two results with each other (medians):",
             "\n".join(quality),
-            "Where bgexp's time goes, milliseconds a photograph (medians):",
+            "Where bgexp's time goes, milliseconds per photograph (medians):",
             "\n".join(_format_stage_rows(results)),
         ]
     )
@@ -96,7 +96,7 @@ def _format_dense_rows(results):
 
 
 def _format_exact_rows(results):
-    yield "| arithmetic | milliseconds | the same detections | mask IoU, mean | least |"
+    yield "| arithmetic | milliseconds | the same detections | mask IoU, mean | lowest |"
     yield "|---|---|---|---|---|"
     for case in results["cases"]:
         if case["detector"] == "demo" and case["refine"] == "none":
@@ -117,8 +117,8 @@ def format_batches(results):
     if not cases:
         return ""
     lines = [
-        "| photograph | processes | arithmetic | refine | naive script | `bgexp batch` "
-        "| times as fast | of it start and end | peak memory |",
+        "| photograph | workers | arithmetic | refine | naive script | `bgexp batch` "
+        "| times as fast | start and end in it | peak memory |",
         f"{'|---' * 9}|",
     ]
     for case in cases:
@@ -140,16 +140,16 @@ def format_batches(results):
 def _describe_batch_conditions(measured, case):
     load_before, load_after = measured["machine"]["load_average"], measured["load_average_after"]
     return (
-        f"Whole batches of {case['photographs']['ours']} photographs, the program's start and end "
-        "included; mean seconds a photograph, in brackets the slowest and the fastest batch. "
-        "The naive script's own start is not counted. "
-        f"Load average {load_before:.1f} before and {load_after:.1f} after: above 2, other "
-        "work ran beside both, and their seconds are longer than they need be."
+        f"Whole batches of {case['photographs']['ours']} photographs, including the program's "
+        "start and end; mean seconds per photograph, in brackets the slowest and the fastest "
+        "batch. The naive script's own start is not counted. "
+        f"Load average {load_before:.1f} before and {load_after:.1f} after: above 2, other work "
+        "ran beside both and slowed them down."
     )
 
 
 def draw_plot(results, path):
-    """Draw seconds a photograph, ratios, and bgexp's stages, as one PNG."""
+    """Draw seconds per photograph, ratios, and bgexp's stages, as one PNG."""
     figure = Figure(figsize=(11, 3.6), layout="constrained", dpi=130)
     FigureCanvasAgg(figure)
     seconds, ratios, stages = figure.subplots(1, 3)
@@ -180,7 +180,7 @@ def _draw_seconds(axes, cases, names):
         bars = axes.bar(places, heights, 0.38, color=color, label=label)
         axes.bar_label(bars, [f"{height:.1f}" for height in heights], fontsize=8)
     axes.set_xticks(range(len(names)), names)
-    axes.set_title("seconds a photograph, with GrabCut", fontsize=10)
+    axes.set_title("seconds per photograph, with GrabCut", fontsize=10)
     axes.set_ylim(0, 1.12 * max(case["naive_s"] for case in cases))
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
@@ -239,7 +239,7 @@ def _describe_conditions(results):
         f"{machine['cpu']}, {machine['cores']} cores, no GPU used, {speed:.0f} GFLOP/s in fp32 "
         f"products; torch {versions['torch']}, OpenCV {versions['opencv-python']}. "
         "Mask R-CNN R50-FPN in fp32, seven objects found, GrabCut, PNG written; median seconds, "
-        "the ratio over all rounds together, in brackets the lowest and the highest of a pair."
+        "the ratio of the total times, in brackets the lowest and the highest of a pair."
     )
 
 
@@ -279,15 +279,10 @@ def _format_row(cells):
     return f"| {' | '.join(cells)} |"
 
 
-def _format_readme_block(results):
-    return "\n\n".join(filter(None, [format_readme(results), format_batches(results)]))
-
-
 def main(folder):
     results = json.loads((folder / "bench.json").read_text())
-    for name, block in (("README.md", _format_readme_block), ("docs/benchmark.md", format_details)):
-        path = ROOT / name
-        path.write_text(replace_block(path.read_text(), block(results)))
+    page = ROOT / "docs" / "benchmark.md"
+    page.write_text(replace_block(page.read_text(), format_details(results)))
     shutil.copyfile(folder / "bench.png", ROOT / "docs/images/bench.png")
 
 

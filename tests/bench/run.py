@@ -29,7 +29,7 @@ from tests.bench.contenders import REFINES, Naive, Ours, Rembg, load_settings
 from tests.bench.controlled import controlled_predictions, write_random_weights
 from tests.bench.dense import measure_dense
 from tests.bench.machine import describe_machine, measure_matmul_gflops
-from tests.bench.present import draw_plot, format_readme
+from tests.bench.present import draw_plot, format_comparison
 from tests.bench.scenes import enlarge_sample, make_scene
 
 RESNET, WEIGHTS = "maskrcnn_resnet50_fpn", "random.safetensors"
@@ -209,4 +209,4 @@ def _print_round(megapixels, outcomes):
 
 
 if __name__ == "__main__":
-    print(format_readme(measure(Path(sys.argv[1]))))
+    print(format_comparison(measure(Path(sys.argv[1]))))

@@ -13,7 +13,7 @@ from bgexp.pipeline.combine import combine_detections
 from tests.bench.cases import build_case, check_refined, check_same, check_work
 from tests.bench.contenders import REFINES, Outcome, load_settings
 from tests.bench.controlled import Control
-from tests.bench.present import format_readme, replace_block
+from tests.bench.present import format_comparison, replace_block
 from tests.bench.run import COMPARED, RESNET, Plan, measure
 from tests.bench.scenes import OBJECTS, make_scene
 
@@ -126,9 +126,9 @@ def test_other_arithmetic_stands_beside_fp32(results):
         assert 0 < dense["share"] < 2
 
 
-def test_the_readme_gets_a_row_a_size_between_its_markers(results):
+def test_the_document_gets_a_row_a_size_between_its_markers(results):
     text = replace_block(
-        "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter", format_readme(results)
+        "before\n<!-- bench -->\nold\n<!-- /bench -->\nafter", format_comparison(results)
     )
     assert text.startswith("before\n<!-- bench -->\n| photograph")
     assert text.endswith("<!-- /bench -->\nafter")
