@@ -103,6 +103,8 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
             evaluation.stopped = signal
             for item in [item for item in items if item.path in waiting]:  # before their turn
                 _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
+    n_failed = sum(row.status == "failed" for row in evaluation.rows)
+    log.info("%d of %d images, %d failed", len(evaluation.rows), len(items), n_failed)
     return evaluation
 
 
