@@ -90,7 +90,7 @@ def test_the_story(place, run_bgexp, environment):
     assert (code, "bgexp version 2 is the champion" in out) == (0, True)
     code, out, err = run_bgexp("promote", f"run={plain[:8]}", "metric=boundary_iou.mean")
     assert (code, err.count("\n")) == (1, 1)
-    assert "not better enough than bgexp version 2" in err
+    assert "not enough better than bgexp version 2" in err
 
     code, _, err = run_bgexp("batch", "model=champion", "input=photos", "output=x", "refine=none")
     assert (code, err.count("\n"), "refine: model=… brings its own" in err) == (2, 1, True)

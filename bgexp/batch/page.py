@@ -129,7 +129,7 @@ def _build_facts(
 
 def _build_cards(summary: Mapping[str, Any]) -> list[Card]:
     counts = summary["counts"]
-    kinds = f"{counts['regular']:,} regular, {counts['outliers']:,} outliers"
+    kinds = f"{counts['regular']:,} regular, {format_count(counts['outliers'], 'outlier')}"
     skipped = [f"{name}: {count:,}" for name, count in list(summary["skipped"].items())[:4]]
     return [
         Card("Files", f"{counts['total']:,}", ["each has a row in the manifest"]),

@@ -87,7 +87,8 @@ def _run_operator() -> None:
 def _check_devices(device: str) -> list[Finding]:
     import torch
 
-    cpu = f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    threads = torch.get_num_threads()
+    cpu = f"{threads} thread{'s' * (threads != 1)}, {torch.backends.cpu.get_cpu_capability()}"
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")  # torch only warns of a driver that is too old
         numbers = range(_count_gpus())

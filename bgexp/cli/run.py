@@ -18,6 +18,7 @@ from bgexp.config.compose import (
     quote,
     resolve_config,
 )
+from bgexp.config.pipeline import STAGES
 from bgexp.config.run import RunSettings
 from bgexp.config.sweep import SweepSettings
 from bgexp.errors import UserError
@@ -84,7 +85,7 @@ def refuse_beside_model(overrides: Sequence[str]) -> None:
     Raises:
         UserError: An override of settings that the model brings.
     """
-    model_keys = ("detector", "combine", "refine", "seed", "experiment")
+    model_keys = {*STAGES, "experiment"} - {"cutout"}
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key.partition(".")[0] in model_keys:
@@ -108,6 +109,7 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
 
     check_ready(corners)
     folder = Path(config.hydra.sweep.dir).resolve()
+    settings = settings.replace(study=folder.name)  # a time of now is another one each time
     jobs, best = optimize(settings, space, corners, folder, lambda job: _compose_job(job, options))
     return 0 if show_results(jobs, corners[0], best) else 1
 

@@ -8,6 +8,7 @@ from pydantic import (
 )
 
 from bgexp.config.base import Section, Settings
+from bgexp.config.renamed import VALUES, add_hint
 from bgexp.errors import UserError
 
 
@@ -61,7 +62,8 @@ def _format_error(wrong: Any) -> str:  # noqa: ANN401
         return f"{key}: no such setting"
     if wrong["type"] == "missing":
         return f"{key}: a value is needed"
-    return f"{key}: {wrong['msg']} (got {wrong['input']!r})"
+    line = f"{key}: {wrong['msg']} (got {wrong['input']!r})"
+    return add_hint(line, VALUES.get(key, {}).get(str(wrong["input"])))
 
 
 def flatten_settings(section: Section) -> dict[str, Any]:

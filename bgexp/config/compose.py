@@ -153,7 +153,7 @@ def _describe_error(command: str, overrides: Sequence[str], error: Exception) ->
         if missing_choice:
             group, name = missing_choice.groups()
             allowed = sorted(path.stem for path in (find_conf_dir() / group).glob("*.yaml"))
-            return _add_hint(
+            return renamed.add_hint(
                 f"{group}: no such choice: {name!r} (allowed: {', '.join(allowed)})",
                 renamed.CHOICES.get((group, name)),
             )
@@ -173,8 +173,8 @@ def _describe_unknown_key(command: str, overrides: Sequence[str], key: str) -> s
         content = OmegaConf.load(path)
         prefix = "" if path.parent == find_conf_dir() else f"{path.parent.name}."
         known += [f"{prefix}{name}" for name in _list_leaves(content)]
-    group = key.partition(".")[0]
-    choice = next((o for o in overrides if o.startswith(f"{group}=")), "")
+    group, _, setting = key.partition(".")
+    choice = next((o for o in overrides if setting and o.startswith(f"{group}=")), "")
     line = f"{key}: no such setting" + (f" with {choice}" if choice else "")
     owners = [
         path.stem
@@ -184,12 +184,7 @@ def _describe_unknown_key(command: str, overrides: Sequence[str], key: str) -> s
     if owners:
         return f"{line} (it belongs to {' and '.join(f'{group}={owner}' for owner in owners)})"
     close = difflib.get_close_matches(key, known, n=1)
-    return _add_hint(line, renamed.SETTINGS.get(key) or next(iter(close), None))
-
-
-def _add_hint(line: str, name: str | None) -> str:
-    """Add to a mistake's line the name that may have been meant."""
-    return f"{line} (did you mean {name}?)" if name else line
+    return renamed.add_hint(line, renamed.SETTINGS.get(key) or next(iter(close), None))
 
 
 def _list_leaves(config: Any, prefix: str = "") -> Iterator[str]:  # noqa: ANN401

@@ -20,4 +20,10 @@ SETTINGS = {
     "flags.unsure": "flags.low_confidence",
 }
 CHOICES = {("refine", "network"): "unet", ("training", "mask_network"): "unet"}
+VALUES = {"detector.backend": {"eager": "torch"}, "network": {"refiner": "unet"}}
 COMMANDS = {"tune": "autotune"}
+
+
+def add_hint(line: str, name: str | None) -> str:
+    """Add to a mistake's line the name that may have been meant."""
+    return f"{line} (did you mean {name}?)" if name else line

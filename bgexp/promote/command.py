@@ -159,7 +159,7 @@ def _compare_with_champion(  # all that the gate looks at
     decision.numbers = numbers
     decision.add("Champion", f"{version} ({run.run_id[:8]}); {comparison}")
     if not enough:
-        decision.refused = f"not better enough than {version}: {comparison}"
+        decision.refused = f"not enough better than {version}: {comparison}"
 
 
 def _has_same_stages(stages: Mapping[str, Any], run: StoredRun) -> bool:

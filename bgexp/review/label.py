@@ -139,7 +139,7 @@ def _format_readme(rows: pd.DataFrame, settings: SelectSettings) -> str:
     return f"""\
 1. Edit the PNG files in random/masks and disagreement/masks: white is foreground, black is not; \
 keep name and size. They start as: {settings.initial_mask}.
-2. random/ is {format_count(n_random, "image")} by chance: its mean is an estimate for all \
+2. random/ is {format_count(n_random, "image")} at random: its mean is an estimate for all \
 images. disagreement/ is {n_disagreement} on which the runs differ most: for finding \
 failures, in no mean.
 3. A mask is unedited while its SHA-256 is the initial_sha256 of selection.csv; edit all of \
@@ -154,7 +154,7 @@ def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -
     """Print what was written, and what to do next."""
     counts = rows["why"].value_counts()
     random, disagreement = counts.get(RANDOM, 0), counts.get(DISAGREEMENT, 0)
-    print(f"{random} images by chance, {disagreement} where the runs disagree")
+    print(f"{random} images at random, {disagreement} where the runs disagree")
     where = make_printable(output)
     print(f"Edit:    {where}  (masks start as {settings.initial_mask}; README.txt tells how)")
     folder = f"{where}/{RANDOM}"

@@ -60,6 +60,6 @@ def _describe_setting(key: str, value: Any) -> str:  # noqa: ANN401
     if key == "refine.name" and value == "none":
         return "no refinement"
     text = f"{value:g}" if isinstance(value, float) else PurePath(str(value)).name
-    text = {"True": "on", "False": "off", "None": "by itself"}.get(text, text)
+    text = {"True": "on", "False": "off", "None": "unset"}.get(text, text)
     word = ALWAYS.get(key, key.rpartition(".")[2].replace("_", " "))
     return f"{word} {text}".strip()

@@ -139,7 +139,7 @@ def test_a_run_that_is_no_worse_is_good_enough(store):
 def test_refusals_for_what_a_run_is(store):
     champion = store.add(0.8)
     store.promote(f"run={champion}")
-    assert "not better enough than bgexp version 1: iou.mean" in get_refusal(
+    assert "not enough better than bgexp version 1: iou.mean" in get_refusal(
         store, f"run={store.add(0.7)}"
     )
     assert "has these very settings" in get_refusal(store, f"run={champion}")

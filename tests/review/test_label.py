@@ -143,7 +143,7 @@ def test_the_command_line(two_runs, tmp_path, run_cli, fast):
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
-    assert "2 images by chance, 2 where the runs disagree" in process.stdout
+    assert "2 images at random, 2 where the runs disagree" in process.stdout
     [next_line] = [line for line in process.stdout.splitlines() if line.startswith("Then:")]
     words = next_line.split()[2:]
     assert words[:2] == ["run", "dataset=pairs"]
