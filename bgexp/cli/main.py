@@ -3,6 +3,7 @@
 import argparse
 import gc
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def program() -> int:
     """Run `main` as a program, which ends without garbage collection: a second less."""
+    # The processes that it starts import nothing of the folder that they happen to stand in.
+    os.environ["PYTHONSAFEPATH"] = "1"
     code = main()
     gc.freeze()
     return code

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bgexp import __version__
+from bgexp.tracking.run_folder import RunFolder
+from tests.conftest import SAMPLE
 
 WRONG = [
     (["detector.score_treshold=0.5"], ["detector.score_treshold", "detector.score_threshold"]),
@@ -313,3 +315,22 @@ def test_as_a_program(tmp_path):
         )
         check_refusal((process.returncode, process.stdout, process.stderr))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_nothing_of_the_current_folder_is_imported(tmp_path, weights):
+    for module in ("random", "numpy", "torch", "cv2", "mlflow"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('imported from here')")
+    shutil.copytree(SAMPLE / "images" / "animals", tmp_path / "in")
+    script = Path(sys.executable).parent / "bgexp"
+    network = [f"detector.weights={weights}", "detector.image_size=64", "refine=none", "device=cpu"]
+    process = subprocess.run(
+        [str(script), "batch", "input=in", "output=out", "workers=2", "runs_dir=runs", *network],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert RunFolder(tmp_path / "out").read_summary()["run_id"]  # the store was reached, too
