@@ -68,7 +68,8 @@ def program() -> int:
     # The processes that it starts import nothing of the folder that they happen to stand in.
     os.environ["PYTHONSAFEPATH"] = "1"
     code = main()
-    gc.freeze()
+    if "triton" not in sys.modules:  # it prints a page about what is not collected at the end
+        gc.freeze()
     return code
 
 

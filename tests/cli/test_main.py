@@ -318,6 +318,19 @@ def test_as_a_program(tmp_path):
 
 
 @pytest.mark.slow
+def test_it_ends_without_a_page_about_leaks():
+    pytest.importorskip("triton")
+    code = (
+        "import sys, triton; sys.argv = ['bgexp', 'nosuch']\n"
+        "from bgexp.cli.main import program; import torch; sys.exit(program())"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert len(process.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
 def test_nothing_of_the_current_folder_is_imported(tmp_path, weights):
     for module in ("random", "numpy", "torch", "cv2", "mlflow"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('imported from here')")
