@@ -83,6 +83,7 @@ class UNet(Section):
         threshold: A pixel is foreground where the network's share is above it (strictly).
         reach: Nothing becomes foreground further than this from the coarse mask; a share of the
             longer side of its bounding box.
+        margin: How much of the image around that box the network sees, as a share of the same side.
         grabcut: Whether GrabCut goes before and after it: half of the time, and finer edges.
     """
 
@@ -91,6 +92,7 @@ class UNet(Section):
     size: Annotated[int, Field(ge=64, le=2048)] = 288
     threshold: Share = 0.5
     reach: Share = 0.1
+    margin: Annotated[float, Field(ge=0, le=10)] = 0.25
     grabcut: bool = True
 
 

@@ -16,7 +16,6 @@ from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedE
 from bgexp.pipeline.working_window import shrink
 
 STRIDE = 32  # the sides of what the network sees are multiples of this
-MARGIN = 0.25  # around the coarse mask's box, as a share of its longer side
 
 # GrabCut's band after the network, whose edges are nearly right; its working sizes before and
 # after, as shares of the network's.
@@ -59,7 +58,7 @@ def refine_mask_unet(
     )
 
 
-def find_surroundings(mask: BoolArray, margin: float = MARGIN) -> tuple[slice, slice]:
+def find_surroundings(mask: BoolArray, margin: float) -> tuple[slice, slice]:
     """Return rows and columns of the mask's box with a margin, as square as the picture allows.
 
     Args:
@@ -82,7 +81,7 @@ def _refine_window(
 ) -> BoolArray:
     if settings.grabcut:
         mask = refine_mask_grabcut(image, mask, GrabCut(size=round(_BEFORE * settings.size))).mask
-    where = find_surroundings(mask)
+    where = find_surroundings(mask, settings.margin)
     picture, old = image[where], mask[where]
     scale = settings.size / max(old.shape)
     height, width = (max(STRIDE, round(side * scale / STRIDE) * STRIDE) for side in old.shape)

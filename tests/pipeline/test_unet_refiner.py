@@ -80,6 +80,21 @@ def test_what_the_network_sees(size):
     assert network.coarse.max() == 255
 
 
+def test_a_wider_margin_shows_more_of_the_picture():
+    image, truth = make_scene()  # the box has 100 x 140 of 300 x 400 pixels
+    shares = []
+    for margin in (0.0, 0.25, 5.0):
+        network = BrightnessPredictor()
+        refine_mask_unet(image, truth, network, UNet(margin=margin, grabcut=False))
+        shares.append((network.coarse > 127).mean())
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == pytest.approx(truth.mean(), rel=0.05)  # all of it
+
+
+def test_the_margin_of_the_defaults_is_a_quarter():
+    assert UNet().margin == 0.25  # the shipped network was trained around it
+
+
 def test_the_threshold():
     image, truth = make_scene()
     network = BrightnessPredictor(share=0.6)
