@@ -19,7 +19,7 @@ from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import Combine, Cutout, GrabCut, GuidedFilter, NoRefinement, UNet
 from bgexp.config.sweep import SweepSettings
-from bgexp.config.train import TrainSettings
+from bgexp.config.train import RealSet, TrainSettings
 from bgexp.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -42,6 +42,8 @@ NEEDED = {
     "batch": ["input=/photographs", "output=/cut-outs"],
     "dataset=folder": ["dataset.root=/photographs"],
     "dataset=coco": ["dataset.images=/photographs", "dataset.annotations=/a.json"],
+    "training=mixed_detector": ["dataset.real.people.root=/people"],
+    "dataset=mixed": ["dataset.real.people.root=/people"],
     "dataset=pairs": ["dataset.images=/photographs", "dataset.masks=/masks"],
 }
 
@@ -62,7 +64,8 @@ def compose_plain(command, *overrides):
     return resolve_config(compose_config(command, [*overrides, *needed], None))
 
 
-DATASETS = [choice for choice in choices("dataset") if choice != "dataset=composites"]
+FOR_TRAINING = {"dataset=composites", "dataset=mixed"}
+DATASETS = [choice for choice in choices("dataset") if choice not in FOR_TRAINING]
 TRAINED = [choice for choice in choices("detector") if choice != "detector=rembg"]
 TRAINED_ON = ["dataset=pairs", "dataset=coco", "dataset=composites"]
 CASES = [
@@ -121,15 +124,49 @@ def test_every_shipped_training(training):
     settings = check_settings(
         TrainSettings, compose_plain("train", training, "backbone=mobilenet_v2.pth")
     )
-    assert settings.dataset.name == "composites"
+    assert settings.dataset.name == ("mixed" if "mixed" in training else "composites")
 
 
 @pytest.mark.parametrize(
-    ("command", "dataset"), [("run", "composites"), ("train", "folder"), ("train", "sample")]
+    ("command", "dataset"),
+    [("run", "composites"), ("run", "mixed"), ("train", "folder"), ("train", "sample")],
 )
 def test_a_dataset_of_another_command(command, dataset):
     with pytest.raises(UserError, match=f"^dataset.name: no such choice here .got {dataset}; "):
         check_settings(COMMANDS[command], compose_plain(command, f"dataset={dataset}"))
+
+
+def test_real_sets_are_named_by_the_user():
+    overrides = "dataset=mixed", "dataset.real.people.weight=0.4", "+dataset.real.pets.root=/pets"
+    real = check_settings(TrainSettings, compose_plain("train", *overrides)).dataset.real
+    assert real == {
+        "people": RealSet(root=Path("/people"), weight=0.4),
+        "pets": RealSet(root=Path("/pets")),
+    }
+    overrides = "dataset=mixed", "dataset.real={pets: {root: /pets}}"
+    real = check_settings(TrainSettings, compose_plain("train", *overrides)).dataset.real
+    assert real.keys() == {"people", "pets"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["dataset=mixed"], "dataset.real: a set is needed (give dataset.real.NAME.root=DIR)"),
+        (["dataset=mixed", "dataset.real.a.weight=1"], "dataset.real.a.root: a value is needed"),
+        (
+            ["dataset=mixed", "dataset.real.a.root=/a", "dataset.real.a.masks=/b"],
+            "dataset.real.a.masks: no such setting",
+        ),
+        (
+            ["dataset=composites", "dataset.real.a.root=/a"],
+            "dataset.real: no such setting",
+        ),
+    ],
+)
+def test_a_real_set_that_is_wrong(overrides, message):
+    with pytest.raises(UserError) as error:
+        check_settings(TrainSettings, resolve_config(compose_config("train", overrides, None)))
+    assert str(error.value) == message
 
 
 def test_a_training_from_a_backbone_needs_its_file():

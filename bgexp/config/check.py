@@ -49,6 +49,7 @@ def _format_error(wrong: Any) -> str:  # noqa: ANN401
         "guided",
         "unet",
         "composites",
+        "mixed",
     }
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
     if wrong["type"] == "whole":

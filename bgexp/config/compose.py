@@ -22,6 +22,7 @@ from bgexp.errors import UserError
 _OWN = re.compile(
     r"hydra(_plugins|\._internal)\.[\w.]+\.\w+(Launcher|Sweeper)|logging\.(Stream|File)Handler"
 )
+_NAMED_BY_USER = ("dataset.real.", "dataset.real=")  # what stands below has the user's own names
 _MAKES_CONFIG = re.compile(r"\$\{\s*oc\.(create|decode)")  # resolvers that turn text into config
 
 
@@ -41,6 +42,7 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
         UserError: an override or a config that cannot be; one line.
     """
     parse_overrides(overrides)
+    overrides = [f"++{o}" if o.startswith(_NAMED_BY_USER) else o for o in overrides]
     path = [f"hydra.searchpath=[{quote(f'file://{extra.resolve()}')}]"] if extra else []
     with initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
         try:

@@ -3,7 +3,7 @@
 A setting without a mark decides the result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, get_args
 
@@ -47,12 +47,14 @@ def dump_without(settings: BaseModel, *roles: Role) -> dict[str, Any]:
     """Return settings as JSON has them, nested, without those with one of the roles."""
     fields = type(settings).model_fields.items()
     kept = {name for name, field in fields if not set(roles) & read_marks(field.metadata)}
-    sections = {name: getattr(settings, name) for name in kept}
-    return settings.model_dump(mode="json", include=kept) | {
-        name: dump_without(section, *roles)
-        for name, section in sections.items()
-        if isinstance(section, BaseModel)
-    }
+    values = settings.model_dump(mode="json", include=kept)
+    for name in kept:
+        section = getattr(settings, name)
+        if isinstance(section, BaseModel):
+            values[name] = dump_without(section, *roles)
+        elif isinstance(section, Mapping):  # sections by a name that the user gave
+            values[name] = {key: dump_without(inner, *roles) for key, inner in section.items()}
+    return values
 
 
 def _walk_settings(

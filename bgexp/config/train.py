@@ -16,14 +16,54 @@ from bgexp.config.roles import Role
 from bgexp.config.stages import UNet
 
 
-class Composites(Section):
+class _CompositeFolders(Section):
     """Folders of RGBA cut-outs and of backgrounds, split by object into training and validation."""
 
-    name: Literal["composites"]
     cutouts: Annotated[Path, Role.LOCATION]
     backgrounds: Annotated[Path, Role.LOCATION]
     validation_cutouts: Annotated[Path, Role.LOCATION]
     validation_backgrounds: Annotated[Path, Role.LOCATION]
+
+
+class Composites(_CompositeFolders):
+    """Composites alone."""
+
+    name: Literal["composites"]
+
+
+class RealSet(Section):
+    """A folder of photographs with `train` and `validation`, each with `images` and `masks`.
+
+    Attributes:
+        coarse: A folder with `train` and `validation`, each with a detector's masks of the images,
+            which network=unet learns to refine; null: they are made from the true masks.
+        weight: How often it is drawn from, relative to the other sets.
+    """
+
+    root: Annotated[Path, Role.LOCATION]
+    coarse: Annotated[Path | None, Role.LOCATION] = None
+    weight: Annotated[float, Field(gt=0)] = 1
+    max_megapixels: Annotated[float, Field(gt=0)] = 200
+
+
+class Mixed(_CompositeFolders):
+    """Composites, and photographs with masks.
+
+    Attributes:
+        real_share: How many of the pictures are photographs.
+        real: Sets of photographs by name.
+    """
+
+    name: Literal["mixed"]
+    real_share: Annotated[float, Field(gt=0, lt=1)]
+    real: dict[str, RealSet]
+
+    @model_validator(mode="after")
+    def _check_real(self) -> Self:
+        if not self.real:
+            message = "dataset.real: a set is needed (give dataset.real.NAME.root=DIR)"
+            raise PydanticCustomError("whole", message)
+        return self
 
 
 class TrainLoop(Section):
@@ -73,7 +113,7 @@ class TrainSettings(Common):
         devices: How many GPUs.
     """
 
-    dataset: Annotated[Pairs | Coco | Composites, Field(discriminator="name")]
+    dataset: Annotated[Pairs | Coco | Composites | Mixed, Field(discriminator="name")]
     detector: ObjectDetectorSettings
     refine: UNet
     loop: TrainLoop

@@ -1,8 +1,10 @@
 """People's own images with masks as scenes to learn from: cropped, mirrored, recoloured."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from bgexp.datasets.coco_masks import decode_instances
 from bgexp.datasets.load import load_item
 from bgexp.datasets.read import Item
-from bgexp.images.decode import ImageError
+from bgexp.images.decode import ImageError, decode_mask, read_bytes
 from bgexp.train.composites import apply_camera, shift_colours
 from bgexp.train.scene import Scene
 
@@ -29,12 +31,17 @@ class Photographs:
     Attributes:
         items: The images to draw from.
         classes: Ids of the categories by name; empty: all are objects of one class.
+        coarse: Files of a detector's masks, by the path of their image.
     """
 
     def __init__(
-        self, items: Sequence[Item], max_megapixels: float, classes: dict[str, int]
+        self,
+        items: Sequence[Item],
+        max_megapixels: float,
+        classes: dict[str, int],
+        coarse: Mapping[str, Path] | None = None,
     ) -> None:
-        self.items, self.classes = tuple(items), classes
+        self.items, self.classes, self.coarse = tuple(items), classes, coarse or {}
         self._max_megapixels = max_megapixels
 
     def draw(self, size: int, rng: Generator) -> Scene:
@@ -42,12 +49,9 @@ class Photographs:
         scene = self._draw_readable(2 * size, rng)
         scene = _crop(scene, rng) if rng.random() < 0.6 else scene
         scene = _resize(scene, size)
-        image, masks = scene.image, scene.masks
-        if rng.random() < 0.5:
-            image, masks = image[:, ::-1], masks[..., ::-1]
-        image = shift_colours(np.ascontiguousarray(image), rng, hue=6)
-        image = apply_camera(image.astype(np.float32), rng)
-        return Scene(image, np.ascontiguousarray(masks), scene.labels)
+        scene = _mirror(scene) if rng.random() < 0.5 else scene
+        image = shift_colours(np.ascontiguousarray(scene.image), rng, hue=6)
+        return replace(scene, image=apply_camera(image.astype(np.float32), rng))
 
     def load_whole(self, item: Item, size: int) -> Scene:
         """Load an image as it is, with a longer side of `size` pixels.
@@ -55,17 +59,17 @@ class Photographs:
         Raises:
             ImageError: Image or truth cannot be read.
         """
-        return _resize(_load_scene(item, self._max_megapixels, size, self._key), size)
+        return _resize(self._load(item, size), size)
 
-    @property
-    def _key(self) -> tuple[tuple[str, int], ...]:
-        return tuple(self.classes.items())
+    def _load(self, item: Item, limit: int) -> Scene:
+        classes = tuple(self.classes.items())
+        return _load_scene(item, self._max_megapixels, limit, classes, self.coarse.get(item.path))
 
     def _draw_readable(self, size: int, rng: Generator) -> Scene:
         for _ in range(100):
             item = self.items[rng.integers(len(self.items))]
             try:
-                return _load_scene(item, self._max_megapixels, size, self._key)
+                return self._load(item, size)
             except ImageError as error:
                 log.warning("%s: %s", item.path, error)
         raise ImageError("none of a hundred images could be read")
@@ -73,7 +77,11 @@ class Photographs:
 
 @lru_cache(maxsize=256)
 def _load_scene(
-    item: Item, max_megapixels: float, limit: int, classes: tuple[tuple[str, int], ...]
+    item: Item,
+    max_megapixels: float,
+    limit: int,
+    classes: tuple[tuple[str, int], ...],
+    coarse_file: Path | None,
 ) -> Scene:
     """Load an image and its objects, with a longer side of at most `limit` pixels."""
     image, truth = load_item(item, max_megapixels)
@@ -86,8 +94,21 @@ def _load_scene(
     else:
         masks = split_parts(np.zeros(image.shape[:2], bool) if truth is None else truth)
         labels = [1] * len(masks)
-    scene = Scene(image, masks, np.array(labels, np.int64))
+    coarse = None if coarse_file is None else _load_coarse(coarse_file, image.shape[:2])
+    scene = Scene(image, masks, np.array(labels, np.int64), coarse)
     return _resize(scene, limit) if max(image.shape) > limit else scene
+
+
+def _load_coarse(file: Path, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Load a detector's mask of an image of this height and width, HxW bool."""
+    try:
+        coarse = decode_mask(read_bytes(file))
+    except ImageError as error:
+        raise ImageError(f"its coarse mask: {error}") from error
+    if coarse.shape != size:
+        (h, w), (height, width) = coarse.shape, size
+        raise ImageError(f"its coarse mask has {w}x{h} pixels, the upright image {width}x{height}")
+    return coarse
 
 
 def split_parts(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -104,7 +125,15 @@ def _crop(scene: Scene, rng: Generator) -> Scene:
     rows, columns = (max(1, round(side * rng.uniform(0.55, 1))) for side in (height, width))
     y, x = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     where = slice(y, y + rows), slice(x, x + columns)
-    return Scene(scene.image[where], scene.masks[:, *where], scene.labels)
+    coarse = None if scene.coarse is None else scene.coarse[where]
+    return Scene(scene.image[where], scene.masks[:, *where], scene.labels, coarse)
+
+
+def _mirror(scene: Scene) -> Scene:
+    """Mirror the picture left to right."""
+    coarse = None if scene.coarse is None else np.ascontiguousarray(scene.coarse[:, ::-1])
+    masks = np.ascontiguousarray(scene.masks[..., ::-1])
+    return Scene(np.ascontiguousarray(scene.image[:, ::-1]), masks, scene.labels, coarse)
 
 
 def _resize(scene: Scene, size: int) -> Scene:
@@ -117,6 +146,11 @@ def _resize(scene: Scene, size: int) -> Scene:
         cv2.resize(mask.astype(np.uint8), (width, height), interpolation=interpolation)
         for mask in scene.masks
     ]
+    coarse = scene.coarse
+    if coarse is not None:
+        resized = cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=interpolation)
+        coarse = np.asarray(resized, bool)
     stacked = np.array(masks, bool).reshape(-1, height, width)
     is_visible = stacked.sum((1, 2)) >= SMALLEST
-    return Scene(np.asarray(image, np.uint8), stacked[is_visible], scene.labels[is_visible])
+    labels = scene.labels[is_visible]
+    return Scene(np.asarray(image, np.uint8), stacked[is_visible], labels, coarse)

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
     trainer = Trainer(task.model, settings.loop, fabric)
     examples = Examples(data.scenes, task.to_example, settings.loop.image_size, settings.seed)
     with _track_run(settings, fabric, folder) as run:
-        _log_setup(run, settings, dataset, fabric)
+        _log_setup(run, settings, data.datasets, fabric)
         log = _TrainingLog(run, trainer, task, data, folder, classes)
         try:
             train(trainer, examples, checkpoint, log.on_step, log.on_validation, log.on_best)
@@ -103,7 +103,7 @@ def _track_run(settings: TrainSettings, fabric: Fabric, folder: Path) -> Iterato
 
 
 def _log_setup(
-    run: Run | None, settings: TrainSettings, dataset: Dataset | None, fabric: Fabric
+    run: Run | None, settings: TrainSettings, datasets: Sequence[Dataset], fabric: Fabric
 ) -> None:
     if run is None:
         return
@@ -112,7 +112,7 @@ def _log_setup(
     run.set_tags(
         {f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()} | device_tags
     )
-    if dataset is not None:
+    for dataset in datasets:
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(dataset.items))
 
 

@@ -53,6 +53,10 @@ class CompositeSources:
         """Draw a random composite of size x size pixels."""
         return compose(self, size, rng)
 
+    def draw_many(self, count: int, size: int, seed: int) -> list[Scene]:
+        """Draw the composites of a seed that validation sees."""
+        return [self.draw(size, np.random.default_rng((seed, 1, n))) for n in range(count)]
+
     def pick(self, rng: Generator) -> Image:
         """Pick a random cut-out, HxWx4 uint8 RGBA."""
         names = list(self.cutouts)

@@ -11,10 +11,11 @@ Mask = npt.NDArray[np.bool_]
 CELLS = 28  # of Mask R-CNN's masks
 
 
-def coarsen_masks(masks: Mask, rng: Generator) -> Mask:
-    """Make one mask of all objects with a detector's faults: blurred, shifted, cut, too large.
+def coarsen_masks(image: Image, masks: Mask, rng: Generator) -> Mask:
+    """Make one mask with a detector's faults: objects blurred, shifted, cut, missed; other things.
 
     Args:
+        image: HxWx3 uint8 RGB, the picture of the objects.
         masks: NxHxW bool, the objects' visible parts; N may be 0.
         rng: The source of all randomness.
 
@@ -22,9 +23,12 @@ def coarsen_masks(masks: Mask, rng: Generator) -> Mask:
         HxW bool, never empty.
     """
     size = masks.shape[1:]
+    n_missed = int(len(masks) > 1 and rng.random() < 0.15)
     result = np.zeros(size, bool)
-    for mask in masks:
+    for mask in rng.permutation(masks)[n_missed:]:
         result |= _coarsen_mask(mask, rng)
+    for _ in range(rng.integers(1, 4) if rng.random() < 0.3 else 0):
+        result |= _coarsen_mask(_find_region(image, rng), rng)
     if rng.random() < 0.25:
         result &= ~_draw_blob(size, _find_box(result), rng)
     if rng.random() < 0.2:
@@ -62,6 +66,27 @@ def _coarsen_mask(mask: Mask, rng: Generator) -> Mask:
         cells, to_cells, mask.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
     return np.asarray(full_size > rng.uniform(0.4, 0.6))
+
+
+def _find_region(image: Image, rng: Generator) -> Mask:
+    """Find a connected region of similar colours, HxW bool: what may be taken for an object."""
+    height, width = image.shape[:2]
+    scale = 96 / max(height, width)
+    small_size = max(8, round(width * scale)), max(8, round(height * scale))
+    small = cv2.resize(image, small_size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), 1.5)
+    filled = np.zeros((small.shape[0] + 2, small.shape[1] + 2), np.uint8)
+    seed = int(rng.integers(small.shape[1])), int(rng.integers(small.shape[0]))
+    tolerance = (float(rng.uniform(2, 9)),) * 3
+    flags = cv2.FLOODFILL_MASK_ONLY | (1 << 8)  # the mask gets ones
+    cv2.floodFill(small, filled, seed, 0, tolerance, tolerance, flags)
+    full_size = cv2.resize(
+        filled[1:-1, 1:-1] * 255, (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    region = np.asarray(full_size > 127)
+    if 0.005 < region.mean() < 0.5:
+        return region
+    return _draw_blob((height, width), (0, 0, width, height), rng)
 
 
 def _find_box(mask: Mask) -> tuple[int, int, int, int]:

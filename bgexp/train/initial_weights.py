@@ -31,7 +31,7 @@ def build_task(settings: TrainSettings, classes: tuple[str, ...], device: torch.
         UserError: Weights are missing or of another network.
     """
     if settings.network == "unet":
-        return UNetTask(_build_unet(settings), settings.refine.size, device)
+        return UNetTask(_build_unet(settings), settings.refine, device)
     model = _build_detector(settings, classes)
     freeze_norms(model)
     for name, weight in model.backbone.body.named_parameters():

@@ -15,11 +15,13 @@ class Scene:
         image: HxWx3 uint8 RGB.
         masks: NxHxW bool, each object's visible part.
         labels: (N,) int64, each object's class id; 1 where there is only one class.
+        coarse: HxW bool, a detector's mask of the picture; None where there is none.
     """
 
     image: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     labels: NDArray[np.int64]
+    coarse: NDArray[np.bool_] | None = None
 
     @property
     def foreground(self) -> NDArray[np.bool_]:

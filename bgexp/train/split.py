@@ -2,29 +2,29 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from bgexp.config.train import Composites, TrainSettings
+from bgexp.config.train import Composites, Mixed, TrainSettings
 from bgexp.datasets.read import Dataset, Item, read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
 from bgexp.system.hashing import hash_bytes
 from bgexp.train.augment import Photographs
 from bgexp.train.composites import CompositeSources
+from bgexp.train.mixed import load_validation, mix_scenes, read_real_sets
 from bgexp.train.scene import Scene, Scenes
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Endless scenes to train on, and fixed ones to validate on."""
+    """Endless scenes to train on, fixed ones to validate on, and the datasets behind both."""
 
     scenes: Scenes
     validation: list[Scene]
+    datasets: tuple[Dataset, ...] = ()
 
 
 def read_images(settings: TrainSettings) -> Dataset | None:
-    """Read the images and masks that the settings name; None for composites."""
-    if isinstance(settings.dataset, Composites):
+    """Read the images and masks that the settings name; None with composites."""
+    if isinstance(settings.dataset, Composites | Mixed):
         return None
     return read_dataset(settings.dataset, settings.seed)
 
@@ -38,15 +38,14 @@ def read_data(
         UserError: There are too few images, or none that can be read.
     """
     loop, source = settings.loop, settings.dataset
+    if isinstance(source, Mixed):
+        return _read_mixed(settings, source)
     if dataset is None or isinstance(source, Composites):
         assert isinstance(source, Composites)
         unseen = CompositeSources.from_folders(
             source.validation_cutouts, source.validation_backgrounds
         )
-        validation = [
-            unseen.draw(loop.image_size, np.random.default_rng((settings.seed, 1, number)))
-            for number in range(loop.validation_images)
-        ]
+        validation = unseen.draw_many(loop.validation_images, loop.image_size, settings.seed)
         return TrainingData(
             CompositeSources.from_folders(source.cutouts, source.backgrounds), validation
         )
@@ -63,7 +62,18 @@ def read_data(
             raise UserError(f"dataset: {item.path}: {error}") from error
     if not any(scene.foreground.any() for scene in validation):
         raise UserError("dataset: none of the images kept for validation has any foreground")
-    return TrainingData(photographs, validation)
+    return TrainingData(photographs, validation, (dataset,))
+
+
+def _read_mixed(settings: TrainSettings, source: Mixed) -> TrainingData:
+    training, unseen = (
+        read_real_sets(source, split, settings.seed) for split in ("train", "validation")
+    )
+    return TrainingData(
+        mix_scenes(source, training),
+        load_validation(source, unseen, settings.loop, settings.seed),
+        tuple(dataset for split in (*training, *unseen) for dataset in split.datasets),
+    )
 
 
 def _split(dataset: Dataset, share: float, seed: int) -> tuple[list[Item], list[Item]]:

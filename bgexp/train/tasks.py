@@ -30,6 +30,8 @@ Example = tuple[torch.Tensor, Target]
 ToExample = Callable[[Scene, Generator], Example]
 
 SCORE_THRESHOLDS = (0.5, 0.7, 0.9)
+MADE_UP_SHARE = 0.4  # of the coarse masks, where a scene has a detector's own
+PADDING = (124, 116, 104)  # ImageNet's mean: zero to the network
 
 
 class Task(Protocol):
@@ -95,21 +97,22 @@ class DetectorTask:
 class UNetTask:
     """A U-Net that learns to refine a detector's masks."""
 
-    def __init__(self, network: UNetModel, size: int, device: torch.device) -> None:
+    def __init__(self, network: UNetModel, settings: UNet, device: torch.device) -> None:
         self.model: nn.Module = UNetLosses(network)
-        self.to_example: ToExample = UNetExample(size)
+        self.to_example: ToExample = UNetExample(settings.size, settings.margin)
         self.judged_by = "refined"
-        self._size, self._device = size, device
+        self._settings, self._device = settings.replace(grabcut=False), device
 
     def predict(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
         """Return coarse masks, always the same ones, and the network's refined ones."""
         network = deepcopy(cast(UNetLosses, model).network)
         predictor = UNetPredictor(network, self._device)
-        settings = UNet(size=self._size, grabcut=False)
         predictions = []
         for number, scene in enumerate(scenes):
-            coarse = coarsen_masks(scene.masks, np.random.default_rng(number))
-            refined = refine_mask_unet(scene.image, coarse, predictor, settings)
+            coarse = scene.coarse
+            if coarse is None or not coarse.any():
+                coarse = coarsen_masks(scene.image, scene.masks, np.random.default_rng(number))
+            refined = refine_mask_unet(scene.image, coarse, predictor, self._settings)
             predictions.append({"coarse": coarse, "refined": refined.mask})
         return predictions
 
@@ -128,27 +131,47 @@ def make_detector_example(scene: Scene, _rng: Generator) -> Example:
 
 @dataclass(frozen=True)
 class UNetExample:
-    """The conversion of a scene to the surroundings of a coarse mask, `size` x `size`."""
+    """The conversion of a scene to the surroundings of a coarse mask, `size` x `size`.
+
+    Attributes:
+        size: The side of the result in pixels.
+        margin: Around the coarse mask's box, as a share of its longer side; 0.4 to 1.6 of it.
+    """
 
     size: int
+    margin: float
 
     def __call__(self, scene: Scene, rng: Generator) -> Example:
         """Return image 3xHxW and target, the coarse and the true mask 1xHxW; float32 in [0, 1]."""
-        coarse = coarsen_masks(scene.masks, rng)
-        where = find_surroundings(coarse, rng.uniform(0.1, 0.4))
+        coarse = scene.coarse
+        if coarse is None or not coarse.any() or rng.random() < MADE_UP_SHARE:
+            coarse = coarsen_masks(scene.image, scene.masks, rng)
+        where = find_surroundings(coarse, self.margin * rng.uniform(0.4, 1.6))
+        inner_size = self._draw_inner_size(coarse[where].shape, rng)
         coarse_plane, truth = (
-            convert_to_tensor(self._resize(255 * mask[where].astype(np.uint8)))
+            convert_to_tensor(self._pad(255 * mask[where].astype(np.uint8), inner_size, 0))
             for mask in (coarse, scene.foreground)
         )
-        return convert_to_tensor(self._resize(scene.image[where])), {
-            "coarse": coarse_plane,
-            "mask": truth,
-        }
+        picture = convert_to_tensor(self._pad(scene.image[where], inner_size, PADDING))
+        return picture, {"coarse": coarse_plane, "mask": truth}
 
-    def _resize(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        size = (self.size, self.size)
-        resized = cv2.resize(plane, size, interpolation=cv2.INTER_AREA)
-        return np.atleast_3d(np.asarray(resized, np.uint8))
+    def _draw_inner_size(self, shape: tuple[int, ...], rng: Generator) -> tuple[int, int]:
+        """Draw width and height: the longer one is `size`, the other between square and true."""
+        height, width = shape
+        exponent = rng.uniform(0.3, 1)
+        shorter = max(8, round(self.size * (min(shape) / max(shape)) ** exponent))
+        return (self.size, shorter) if width > height else (shorter, self.size)
+
+    def _pad(
+        self, plane: NDArray[np.uint8], inner_size: tuple[int, int], padding: int | tuple[int, ...]
+    ) -> NDArray[np.uint8]:
+        """Resize a plane and put it in the middle of a square of one colour, HxWxC."""
+        resized = np.atleast_3d(cv2.resize(plane, inner_size, interpolation=cv2.INTER_AREA))
+        square = np.full((self.size, self.size, resized.shape[2]), padding, np.uint8)
+        width, height = inner_size
+        y, x = (self.size - height) // 2, (self.size - width) // 2
+        square[y : y + height, x : x + width] = resized
+        return square
 
 
 def convert_to_tensor(image: NDArray[np.uint8]) -> torch.Tensor:

@@ -61,6 +61,14 @@ def test_what_is_left_out_is_left_out_at_every_depth():
     assert dump_without(settings) == settings.model_dump(mode="json")
 
 
+def test_what_is_left_out_is_left_out_of_sections_named_by_the_user():
+    real = ["dataset.real.people.root=/a", "dataset.real.people.coarse=/b"]
+    settings = load_settings("train", ["dataset=mixed", *real])
+    dumped = dump_without(settings, Role.LOCATION)["dataset"]
+    sets = {"people": {"weight": 1, "max_megapixels": 200}}
+    assert dumped == {"name": "mixed", "real_share": 0.45, "real": sets}
+
+
 def test_other_values_are_checked():
     settings = load_settings("run")
     assert settings.replace(samples=3).samples == 3

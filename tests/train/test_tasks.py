@@ -1,14 +1,18 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from bgexp.config.stages import UNet
 from bgexp.detect.demo import build_demo_model
 from bgexp.detect.detections import Selection
 from bgexp.metrics.overlap import iou
 from bgexp.pipeline.unet import UNetModel
 from bgexp.train.scene import Scene
 from bgexp.train.tasks import (
+    PADDING,
     DetectorTask,
     UNetExample,
     UNetLosses,
@@ -46,12 +50,45 @@ def test_a_picture_as_a_tensor_worked_by_hand():
 def test_the_unet_sees_picture_and_masks_of_one_place(scene):
     disc_scene = scene((40, 30, 18))
     for seed in range(10):
-        image, target = UNetExample(96)(disc_scene, np.random.default_rng(seed))
+        image, target = UNetExample(96, 0.25)(disc_scene, np.random.default_rng(seed))
         assert image.shape == (3, 96, 96)
         assert target["coarse"].shape == target["mask"].shape == (1, 96, 96)
         red, truth = (image[0] > 0.5).numpy(), (target["mask"][0] > 0.5).numpy()
         assert iou(red, truth) > 0.9
         assert 0 < float(target["coarse"].mean()) < 1
+
+
+def test_the_unet_learns_from_a_detectors_masks_in_six_of_ten_examples(scene):
+    disc_scene = scene((40, 30, 18))
+    coarse = np.zeros_like(disc_scene.foreground)
+    coarse[70:, :20] = True  # no made-up mask lies there alone
+    disc_scene = replace(disc_scene, coarse=coarse)
+    is_from_detector = []
+    for seed in range(100):
+        _, target = UNetExample(96, 5)(disc_scene, np.random.default_rng(seed))
+        y, x = np.nonzero(target["coarse"][0].numpy() > 0.5)
+        is_from_detector.append(y.min() > 55 and x.max() < 48)
+    assert 0.5 < np.mean(is_from_detector) < 0.75
+
+
+def test_an_empty_mask_of_a_detector_is_replaced(network, scene):
+    disc_scene = scene((40, 30, 18))
+    disc_scene = replace(disc_scene, coarse=np.zeros_like(disc_scene.foreground))
+    for seed in range(10):
+        _, target = UNetExample(96, 0.25)(disc_scene, np.random.default_rng(seed))
+        assert target["coarse"].any()
+    task = UNetTask(network, UNet(size=64), CPU)
+    assert task.predict(task.model, [disc_scene])[0]["coarse"].any()
+
+
+def test_an_example_keeps_its_proportions_or_is_nearer_to_a_square(scene):
+    wide_scene = scene((32, 20, 30), size=(40, 160))
+    for seed in range(20):
+        image, target = UNetExample(96, 5)(wide_scene, np.random.default_rng(seed))
+        is_padding = (image == torch.tensor(PADDING)[:, None, None] / 255).all(dim=0).all(dim=1)
+        assert 24 <= int((~is_padding).sum()) < 96
+        assert not target["mask"][0][is_padding].any()
+        assert not target["coarse"][0][is_padding].any()
 
 
 class ConstantLogits(torch.nn.Module):
@@ -139,7 +176,8 @@ def test_gradients_of_the_losses_reach_decoder_and_late_blocks_but_not_the_froze
 
 
 def test_the_unet_is_judged_on_the_same_coarse_masks_each_time(network, scene):
-    task, scenes = UNetTask(network, 64, CPU), [scene((40, 30, 18)), scene((60, 30, 20))]
+    task = UNetTask(network, UNet(size=64), CPU)
+    scenes = [scene((40, 30, 18)), scene((60, 30, 20))]
     state = {name: value.clone() for name, value in task.model.state_dict().items()}
     first, second = task.predict(task.model, scenes), task.predict(task.model, scenes)
     for masks, repeated_masks, disc_scene in zip(first, second, scenes, strict=True):
@@ -150,8 +188,16 @@ def test_the_unet_is_judged_on_the_same_coarse_masks_each_time(network, scene):
     assert all(torch.equal(state[name], v) for name, v in task.model.state_dict().items())
 
 
+def test_the_unet_is_judged_by_a_detectors_masks(network, scene):
+    disc_scene = scene((40, 30, 18))
+    coarse = np.roll(disc_scene.foreground, 9, axis=1)
+    task = UNetTask(network, UNet(size=64), CPU)
+    masks = task.predict(task.model, [replace(disc_scene, coarse=coarse)])[0]
+    np.testing.assert_array_equal(masks["coarse"], coarse)
+
+
 def test_the_unet_file_holds_the_network_alone(network):
-    task = UNetTask(network, 64, CPU)
+    task = UNetTask(network, UNet(size=64), CPU)
     assert task.get_state(task.model).keys() == UNetModel().state_dict().keys()
 
 
