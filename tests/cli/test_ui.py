@@ -1,4 +1,3 @@
-import os
 import signal
 import socket
 import stat
@@ -7,7 +6,6 @@ import sys
 import time
 from http.client import HTTPConnection
 from pathlib import Path
-from threading import Thread
 
 import psutil
 import pytest
@@ -87,41 +85,44 @@ def test_a_host_of_another_machine(tmp_path, free_port):
         ui.serve_ui(settings_for(tmp_path, free_port, host="203.0.113.1"))
 
 
-def replace_python(tmp_path, monkeypatch, script):
-    """Put a program in the place of Python with MLflow."""
+def write_server(tmp_path, script):
+    """Write a program that takes the place of Python with MLflow."""
     (tmp_path / "mlflow.db").touch()
     program = tmp_path / "server"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(sys, "executable", str(program))
+    return program
 
 
 def test_a_server_that_stops_by_itself(tmp_path, monkeypatch, free_port):
-    replace_python(tmp_path, monkeypatch, "echo; echo no such table; exit 3")
+    server = write_server(tmp_path, "echo; echo no such table; exit 3")
+    monkeypatch.setattr(sys, "executable", str(server))
     handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(UserError, match=r"^the server stopped \(3\): no such table; see .*ui\.log"):
         ui.serve_ui(settings_for(tmp_path, free_port))
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+SERVE = (
+    "import sys; from bgexp.cli import ui; from bgexp.config.doctor import UiSettings\n"
+    "runs, port, stop_s, sys.executable = sys.argv[1:]; ui.STOP_S = float(stop_s)\n"
+    "sys.exit(ui.serve_ui(UiSettings(runs_dir=runs, tracking={}, port=port)))"
+)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_nothing_outlives_it(tmp_path, monkeypatch, free_port, number):
+def test_nothing_outlives_it(tmp_path, free_port, number):
     stubborn = "trap '' TERM; setsid sleep 60 & sleep 60 & echo ready; while :; do wait; done"
-    replace_python(tmp_path, monkeypatch, stubborn)
-    monkeypatch.setattr(ui, "STOP_S", 0.3)
-    before = psutil.Process().children(recursive=True)
-    Thread(target=signal_when_ready, args=(tmp_path / "ui.log", number)).start()
-    assert ui.serve_ui(settings_for(tmp_path, free_port)) == 0
-    assert (tmp_path / "ui.log").read_text() == "ready\n"
-    assert psutil.Process().children(recursive=True) == before
+    command = [sys.executable, "-c", SERVE, str(tmp_path), str(free_port), "0.3"]
+    with subprocess.Popen([*command, str(write_server(tmp_path, stubborn))]) as process:
+        log = tmp_path / "ui.log"
+        while not (log.exists() and "ready" in log.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(60) == 0
+    assert log.read_text() == "ready\n"
     assert not [p for p in psutil.process_iter() if working_folder(p) == str(tmp_path)]
-
-
-def signal_when_ready(log, number):
-    """Send a signal to this process, once the server of `replace_python` runs."""
-    while not (log.exists() and "ready" in log.read_text()):
-        time.sleep(0.05)
-    os.kill(os.getpid(), number)
 
 
 def working_folder(process):
@@ -136,12 +137,7 @@ def working_folder(process):
 def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     runs = tmp_path / "runs with ü"
     run_id = log_picture(runs)
-    code = (
-        "import sys; from bgexp.cli.ui import serve_ui\n"
-        "from bgexp.config.doctor import UiSettings\n"
-        "sys.exit(serve_ui(UiSettings(runs_dir=sys.argv[1], tracking={}, port=sys.argv[2])))"
-    )
-    command = [sys.executable, "-c", code, str(runs), str(free_port)]
+    command = [sys.executable, "-c", SERVE, str(runs), str(free_port), "10", sys.executable]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
