@@ -1,5 +1,6 @@
 """Candidates side by side: each image goes through all of them in turn, on one thread."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -102,7 +103,7 @@ def measure(
                 seconds[row, column] = perf_counter() - start
                 agreement[row, column] = _compare_masks(masks[row], masks[0])
                 if truth is not None:
-                    scores[row, column] = _compare_masks(masks[row], truth)
+                    scores[row, column] = _compare_masks(masks[row], truth.foreground, truth.void)
             step(0)
     return [
         _summarize_candidate(changes, seconds[[row, 0]], agreement[row], scores[[row, 0]])
@@ -127,8 +128,11 @@ def _make_remover(
     )
 
 
-def _compare_masks(mask: NDArray[np.bool_], reference: NDArray[np.bool_]) -> float:
-    return iou(mask, reference) if mask.any() or reference.any() else 1.0
+def _compare_masks(
+    mask: NDArray[np.bool_], reference: NDArray[np.bool_], void: NDArray[np.bool_] | None = None
+) -> float:
+    score = iou(mask, reference, void)
+    return 1.0 if math.isnan(score) else score  # both empty
 
 
 def _summarize_candidate(

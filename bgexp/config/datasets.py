@@ -1,14 +1,42 @@
 """Where images come from, and their truth."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
 )
+from pydantic_core import PydanticCustomError
 
 from bgexp.config.base import Positive, Section
 from bgexp.config.roles import Role
+
+Values = tuple[int | str, ...]
+MaskValues = Literal["auto", "threshold", "nonzero"] | Values
+
+
+def _is_list_of_values(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, list | tuple) and all(
+        (isinstance(part, int) and not isinstance(part, bool) and part >= 0)
+        or (isinstance(part, str) and re.fullmatch("#[0-9a-fA-F]{6}", part))
+        for part in value
+    )
+
+
+def _check_mask_values(value: Any) -> Any:  # noqa: ANN401
+    if value in ("auto", "threshold", "nonzero") or (value and _is_list_of_values(value)):
+        return value
+    allowed = 'auto, threshold, nonzero, or a list of values such as [1,2] or ["#800000"]'
+    raise PydanticCustomError("value", "allowed: {allowed}", {"allowed": allowed})
+
+
+def _check_ignore_values(value: Any) -> Any:  # noqa: ANN401
+    if value is None or _is_list_of_values(value):
+        return value
+    allowed = 'null, or a list of values such as [255] or ["#e0e0c0"]'
+    raise PydanticCustomError("value", "allowed: {allowed}", {"allowed": allowed})
 
 
 class Folder(Section):
@@ -21,11 +49,20 @@ class Folder(Section):
 
 
 class Pairs(Section):
-    """Images and their masks, found by the same path: same stem, or full name plus `.png`."""
+    """Images and their masks, found by the same path: same stem, or full name plus `.png`.
+
+    Attributes:
+        mask_values: Which values are the object: over half of white, all but 0, or those listed;
+            auto: decided once, by what all masks hold.
+        ignore_values: Values that are neither object nor background; null: with auto decided too,
+            else none.
+    """
 
     name: Literal["pairs"]
     images: Annotated[Path, Role.LOCATION]
     masks: Annotated[Path, Role.LOCATION]
+    mask_values: Annotated[MaskValues, BeforeValidator(_check_mask_values)] = "auto"
+    ignore_values: Annotated[Values | None, BeforeValidator(_check_ignore_values)] = None
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 

@@ -4,16 +4,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.datasets.coco_masks import decode_truth
+from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Item
-from bgexp.images.decode import ImageError, decode_image, decode_mask, read_bytes
+from bgexp.images.decode import ImageError, decode_image, read_bytes
 from bgexp.system.hashing import hash_bytes
 
 ByteArray = NDArray[np.uint8]
-BoolArray = NDArray[np.bool_]
+
+TURNED = "turned by 90 degrees"  # in the reason where the mask's sides are swapped
 
 
-def load_item(item: Item, max_megapixels: float) -> tuple[ByteArray, BoolArray | None]:
-    """Load an image, HxWx3 uint8 RGB, upright, and its truth, HxW bool, True = foreground, if any.
+def load_item(item: Item, max_megapixels: float) -> tuple[ByteArray, Truth | None]:
+    """Load an image, HxWx3 uint8 RGB, upright, and its truth of the same size, if any.
 
     Raises:
         ImageError: One of them cannot be read, or they are not of one size.
@@ -25,16 +27,17 @@ def load_item(item: Item, max_megapixels: float) -> tuple[ByteArray, BoolArray |
     return image, _load_truth(item, image)
 
 
-def _load_truth(item: Item, image: ByteArray) -> BoolArray | None:
+def _load_truth(item: Item, image: ByteArray) -> Truth | None:
     if item.annotations is not None:
-        return decode_truth(item.annotations, (image.shape[0], image.shape[1]))
+        return Truth(decode_truth(item.annotations, (image.shape[0], image.shape[1])))
     if item.mask is None:
         return None
     try:
-        truth = decode_mask(read_bytes(item.mask))
+        truth = item.mask_rule.decode(read_bytes(item.mask))
     except ImageError as error:
         raise ImageError(f"its mask: {error}") from error
-    if truth.shape != image.shape[:2]:
-        (h, w), (height, width) = truth.shape, image.shape[:2]
-        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}")
+    if (shape := truth.foreground.shape) != image.shape[:2]:
+        (h, w), (height, width) = shape, image.shape[:2]
+        turned = f" ({TURNED})" if (h, w) == (width, height) else ""
+        raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}{turned}")
     return truth

@@ -7,23 +7,28 @@ folders are left out, links are not followed, and a FIFO or a device is never op
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
+from typing import Any
 
 from bgexp.config.datasets import Coco, Folder, Pairs, Sample
 from bgexp.datasets.coco import CocoImage, read_coco
+from bgexp.datasets.decide_mask_rule import decide_mask_rule
+from bgexp.datasets.mask_rule import USUAL, MaskRule
 from bgexp.datasets.sampling import sample_items
 from bgexp.errors import UserError
-from bgexp.images.decode import SUFFIXES
+from bgexp.images.decode import SUFFIXES, ImageError, read_bytes
+from bgexp.images.mask_values import MaskContent, survey_mask
 from bgexp.system.hashing import hash_bytes, hash_file
 from bgexp.system.listing import escape_path, list_all_files
 
 _HERE = Path(__file__).parents[1] / "sample"
 _SAMPLE = Pairs(name="pairs", images=_HERE / "images", masks=_HERE / "masks")
+_SURVEYED = 32  # masks looked at to learn what values mean, beside those that are used
 _REASONS: dict[type, str] = {
     FileNotFoundError: "no such folder",
     NotADirectoryError: "not a folder (if it is a zip file, unzip it first)",
@@ -41,6 +46,7 @@ class Item:
     sha256: str
     mask_sha256: str | None  # of the mask or the annotations; None without truth
     annotations: CocoImage | None = field(default=None, repr=False, compare=False)
+    mask_rule: MaskRule = USUAL  # the same in all items of a dataset
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,18 @@ class Dataset:
     root: Path
     items: tuple[Item, ...]
     n_population: int
+    mask_rule: MaskRule = USUAL
 
     @property
     def digest(self) -> str:
-        """Return the SHA-256 over each item's path, image hash and mask hash, but not the root."""
-        rows = [[item.path, item.sha256, item.mask_sha256] for item in self.items]
+        """Return the SHA-256 over each item's path, image hash and mask hash, but not the root.
+
+        What the masks' values mean is in it too, unless it is the usual.
+        """
+        rows: list[Any] = [[item.path, item.sha256, item.mask_sha256] for item in self.items]
+        if not self.mask_rule.is_usual:
+            rule = self.mask_rule
+            rows.append([rule.meaning, rule.foreground, rule.void, asdict(rule.reading)])
         return hash_bytes(json.dumps(rows).encode())
 
     @property
@@ -82,19 +95,51 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
         annotations = _read_annotations(root, source)
         images = {path: root / path for path in annotations}
 
-    def make_item(path: str) -> Item:
-        return _make_item(path, images[path], masks.get(path), annotations.get(path))
-
     selected = sample_items(images, settings.subset or len(images), seed)
+    rule = USUAL
+    if isinstance(settings, Pairs):
+        rule = _find_mask_rule(settings, masks, selected)
+
+    def make_item(path: str) -> Item:
+        return _make_item(path, images[path], masks.get(path), annotations.get(path), rule)
+
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        return Dataset(settings.name, root, tuple(pool.map(make_item, selected)), len(images))
+        items = tuple(pool.map(make_item, selected))
+    return Dataset(settings.name, root, items, len(images), rule)
 
 
-def _make_item(path: str, file: Path, mask: Path | None, annotations: CocoImage | None) -> Item:
+def _find_mask_rule(settings: Pairs, masks: dict[str, Path], selected: Collection[str]) -> MaskRule:
+    """Decide what the masks' values mean, by all that are used and some of the others.
+
+    The others are always the same ones, so that a small subset is read as the whole would be.
+    """
+    paths = {*sample_items(masks, _SURVEYED, 0), *(path for path in selected if path in masks)}
+    with ThreadPoolExecutor() as pool:  # decoding releases the GIL
+        contents = pool.map(_survey_file, (masks[path] for path in sorted(paths)))
+        return decide_mask_rule([found for found in contents if found is not None], settings)
+
+
+def _survey_file(file: Path) -> MaskContent | None:
+    """Return what a mask holds; None where it cannot be read, which costs its image later."""
+    try:
+        status = file.stat()
+        return _survey_once(file, status.st_size, status.st_mtime_ns, status.st_ino)
+    except (ImageError, OSError):
+        return None
+
+
+@lru_cache(maxsize=100_000)
+def _survey_once(file: Path, *_state: int) -> MaskContent:
+    """Look at each mask once for all jobs of a sweep."""
+    return survey_mask(read_bytes(file))
+
+
+def _make_item(
+    path: str, file: Path, mask: Path | None, annotations: CocoImage | None, rule: MaskRule
+) -> Item:
     truth = _hash_file(mask) if mask else annotations.sha256 if annotations else None
-    return Item(
-        path, Path(path).parent.as_posix(), file, mask, _hash_file(file), truth, annotations
-    )
+    category = Path(path).parent.as_posix()
+    return Item(path, category, file, mask, _hash_file(file), truth, annotations, rule)
 
 
 def _hash_file(file: Path) -> str:

@@ -39,14 +39,17 @@ def draw_run(
     background = settings.cutout.background
     paths = dict.fromkeys([*numbers, *(choice.path for choice in choices)])
     for masked in read_masked_images(paths, [folder], dataset, settings.dataset.max_megapixels):
-        path, mask = masked.item.path, masked.masks[folder]
+        path, mask, truth = masked.item.path, masked.masks[folder], masked.truth
+        planes = (truth.foreground, truth.void) if truth else (None, None)
         if path in numbers:
             # A name has up to 255 bytes, a character up to 4 of them.
             name = f"{numbers[path]:02d}-{Path(path).name[:60]}.png"
-            sample = draw_sample(masked.image, mask, masked.truth)
+            sample = draw_sample(masked.image, mask, *planes)
             folder.write_sample(name, encode_png(sample))
         for choice in (choice for choice in choices if choice.path == path):
-            pictures[choice] = draw_picture(choice, masked.image, mask, masked.truth, background)
+            pictures[choice] = draw_picture(
+                choice, masked.image, mask, planes[0], background, planes[1]
+            )
     gallery = [pictures[choice] for choice in choices if choice in pictures]
     links = {name: name for name in LINKS if name == SUMMARY or folder.has(name)}
     folder.write_page(render_run(summary, config, rows, gallery, when=when, links=links))

@@ -4,14 +4,13 @@ import logging
 from dataclasses import replace
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bgexp.config.run import RunSettings
 from bgexp.datasets.load import load_item
+from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Item
 from bgexp.detect.cache import CachedDetector
 from bgexp.experiment.results import ImageResult
+from bgexp.experiment.truth_fits import measure_truth_fits
 from bgexp.images.decode import ImageError
 from bgexp.metrics.checks import check_mask
 from bgexp.metrics.overlap import boundary_iou, iou
@@ -63,11 +62,17 @@ def fail_row(row: ImageResult, reason: str) -> ImageResult:
     return replace(row, status="failed", reason=reason)
 
 
-def _score_row(row: ImageResult, removed: RemovalResult, truth: NDArray[np.bool_]) -> ImageResult:
+def _score_row(row: ImageResult, removed: RemovalResult, truth: Truth) -> ImageResult:
+    foreground, void = truth.foreground, truth.void
     unrefined = {}
     if removed.refined != "off":
         unrefined = {
-            "iou": iou(removed.unrefined, truth),
-            "boundary_iou": boundary_iou(removed.unrefined, truth),
+            "iou": iou(removed.unrefined, foreground, void),
+            "boundary_iou": boundary_iou(removed.unrefined, foreground, void),
         }
-    return replace(row, metrics=evaluate_performance(removed.mask, truth), unrefined=unrefined)
+    return replace(
+        row,
+        metrics=evaluate_performance(removed.mask, foreground, void),
+        unrefined=unrefined,
+        truth_fits=measure_truth_fits(removed.mask, truth),
+    )

@@ -14,6 +14,7 @@ from bgexp.experiment.run_view import (
     compute_mean_iou,
     suggest_override,
 )
+from bgexp.experiment.truth_findings import find_truth_findings
 from bgexp.report.finding import CLEAR_DIFFERENCE, POOR_IOU, Finding, get_column, rank_findings
 from bgexp.report.wording import format_count
 
@@ -40,7 +41,8 @@ def find_run_findings(
         find_refinement_findings,
         _find_by_checks,
     )
-    return rank_findings(finding for check in checks for finding in check(view))
+    found = [finding for check in checks for finding in check(view)]
+    return rank_findings([*find_truth_findings(summary), *found])
 
 
 def _find_failed(view: RunView) -> Iterator[Finding]:

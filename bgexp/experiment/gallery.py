@@ -90,6 +90,7 @@ def draw_picture(
     mask: BoolArray,
     truth: BoolArray | None = None,
     background: str = "black",
+    void: BoolArray | None = None,
 ) -> Picture:
     """Draw the small pictures of an image.
 
@@ -99,10 +100,11 @@ def draw_picture(
         mask: HxW bool, True = foreground.
         truth: As the mask; None without truth.
         background: The cut-out's colour; a checkerboard stands for "transparent".
+        void: HxW bool, True = neither right nor wrong; None: none.
     """
     difference = None
     if truth is not None:
-        difference = make_thumbnail(draw_difference(image, mask, truth), PANEL)
+        difference = make_thumbnail(draw_difference(image, mask, truth, void), PANEL)
     return Picture(
         choice,
         make_thumbnail(image, PANEL),

@@ -25,6 +25,7 @@ class ImageResult:
         metrics: By METRICS; empty without truth or result.
         checks: By CHECKS; empty without result.
         unrefined: By UNREFINED, of the mask before refinement; empty without truth or refinement.
+        truth_fits: As `measure_truth_fits`; empty without truth or result.
         refined: "off", "applied", "skipped" or "refused", as in `refine.Refined`.
         fallback: Why refinement was skipped or refused; else empty.
         cached: Whether the detections came from the cache.
@@ -41,6 +42,7 @@ class ImageResult:
     metrics: dict[str, float] = field(default_factory=dict)
     checks: dict[str, float] = field(default_factory=dict)
     unrefined: dict[str, float] = field(default_factory=dict)
+    truth_fits: dict[str, float] = field(default_factory=dict)
     refined: str = "off"
     fallback: str = ""
     cached: bool = False
@@ -51,7 +53,7 @@ class ImageResult:
         columns = {
             key: value
             for key, value in asdict(self).items()
-            if key not in ("metrics", "checks", "unrefined", "timings_ms")
+            if key not in ("metrics", "checks", "unrefined", "truth_fits", "timings_ms")
         }
         columns |= {key: self.metrics.get(key, math.nan) for key in METRICS}
         columns |= {f"unrefined.{k}": self.unrefined.get(k, math.nan) for k in UNREFINED}

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from bgexp.config.check import flatten_settings
 from bgexp.config.detectors import Rembg
 from bgexp.config.run import RunSettings
-from bgexp.datasets.read import Item
+from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.build import list_class_names
 from bgexp.detect.detections import Detections
 from bgexp.detect.device import describe_device, get_device_name
@@ -26,8 +27,9 @@ from bgexp.experiment.artifacts import draw_run
 from bgexp.experiment.evaluate_dataset import DatasetEvaluation, evaluate_dataset
 from bgexp.experiment.mask_ap import MaskAveragePrecision
 from bgexp.experiment.prepare import RunInputs, prepare
-from bgexp.experiment.results import RunSummary, run_status, tabulate_rows
+from bgexp.experiment.results import ImageResult, RunSummary, run_status, tabulate_rows
 from bgexp.experiment.tracked_table import build_picture_table
+from bgexp.experiment.truth_fits import summarize_truth
 from bgexp.system.peak_memory import read_peak_memory
 from bgexp.system.provenance import describe_bgexp, find_package_versions
 from bgexp.tracking.active_run import Run, open_run
@@ -80,6 +82,8 @@ def _log_setup(run: Run, inputs: RunInputs) -> None:
         }
     )
     data = inputs.dataset
+    if data.name == "pairs":
+        run.log_params({"dataset.masks_read_as": data.mask_rule.describe()})
     run.log_dataset(data.name, data.digest, str(data.root), len(data.items))
 
 
@@ -156,6 +160,7 @@ def _build_summary(
             "n_images": len(dataset.items),
             "n_with_truth": dataset.n_with_truth,
             "n_population": dataset.n_population,
+            **_describe_truth(dataset, rows),
         },
         counts=counts,
         metrics=summarize(rows, "metrics"),
@@ -171,6 +176,13 @@ def _build_summary(
         peak_rss_bytes=max(read_peak_memory(), evaluation.memory),
         error=str(evaluation.stopped or ""),
     )
+
+
+def _describe_truth(dataset: Dataset, rows: Sequence[ImageResult]) -> dict[str, Any]:
+    """Return how a user's own masks were read, and whether they fit; {} for the sample."""
+    masks = {"masks": dataset.mask_rule.to_document()} if dataset.name == "pairs" else {}
+    truth = {"truth": summarize_truth(rows)} if dataset.name in ("pairs", "coco") else {}
+    return masks | truth
 
 
 def _describe_weights(inputs: RunInputs) -> dict[str, str]:

@@ -10,11 +10,13 @@ from bgexp.report.pictures import BoolArray, ByteArray
 PANEL = 360  # pixels, the longer side of each panel
 
 
-def draw_sample(image: ByteArray, mask: BoolArray, truth: BoolArray | None) -> ByteArray:
+def draw_sample(
+    image: ByteArray, mask: BoolArray, truth: BoolArray | None, void: BoolArray | None = None
+) -> ByteArray:
     """Draw the panels in one row, HxWx3 uint8 RGB; without truth there is no fourth one."""
     panels = [image, _convert_mask_to_rgb(mask), cut_out(image, mask)]
     if truth is not None:
-        panels.append(draw_difference(image, mask, truth))
+        panels.append(draw_difference(image, mask, truth, void))
     scale = min(1.0, PANEL / max(image.shape[:2]))
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     small = [np.asarray(cv2.resize(p, size, interpolation=cv2.INTER_AREA)) for p in panels]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.datasets.load import load_item
+from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Dataset, Item
 from bgexp.images.decode import ImageError
 from bgexp.tracking.run_folder import RunFolder, open_masks
@@ -20,13 +21,13 @@ class MaskedImage:
     Attributes:
         item: The image in the dataset.
         image: HxWx3 uint8 RGB, upright.
-        truth: HxW bool, True = foreground; None without truth.
+        truth: Of the same size; None without truth.
         masks: By run folder, HxW bool.
     """
 
     item: Item
     image: NDArray[np.uint8]
-    truth: NDArray[np.bool_] | None
+    truth: Truth | None
     masks: dict[RunFolder, NDArray[np.bool_]]
 
 

@@ -22,6 +22,21 @@ def check(mask: BoolMask, truth: BoolMask) -> None:
         raise ValueError(f"expected HxW bool, got unequal shapes {mask.shape} and {truth.shape}")
 
 
+def leave_out(
+    mask: BoolMask, truth: BoolMask, void: BoolMask | None
+) -> tuple[BoolMask, BoolMask, int]:
+    """Return both without what is void, and the number of pixels that are not; refuses as `check`.
+
+    A void pixel is neither object nor background: it counts like one beyond the image.
+    """
+    check(mask, truth)
+    if void is None:
+        return mask, truth, mask.size
+    check(mask, void)
+    known = ~void
+    return mask & known, truth & known, int(np.count_nonzero(known))
+
+
 def count(mask: BoolMask, truth: BoolMask) -> tuple[int, int, int]:
     """Count the foreground pixels of the mask, of the truth, and of both; refuses as `check`."""
     check(mask, truth)

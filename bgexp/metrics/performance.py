@@ -3,6 +3,9 @@
 Every ``mask`` (P) and ``truth`` (G) is HxW bool, True = foreground, both of one shape with at least
 one pixel; another layout raises ``ValueError``. 0 / 0 is NaN, never 0 or -1. Empty means without a
 foreground pixel, full without a background pixel.
+
+``void`` is HxW bool, True = neither object nor background, or None. Such a pixel is left out of
+every metric: it counts like one beyond the image, and no mask or truth there changes a score.
 """
 
 from bgexp.metrics.counts import BoolMask
@@ -37,7 +40,9 @@ METRICS: tuple[str, ...] = tuple(function.__name__ for function in _FUNCTIONS)
 """Keys of `evaluate_performance`, in order. Higher is better, but for those in LOWER_IS_BETTER."""
 
 
-def evaluate_performance(mask: BoolMask, truth: BoolMask) -> dict[str, float]:
+def evaluate_performance(
+    mask: BoolMask, truth: BoolMask, void: BoolMask | None = None
+) -> dict[str, float]:
     """Score an HxW bool mask by every metric of `METRICS`: a float or NaN for each name.
 
     All are in [0, 1] but the E-measure, whose best value is N / (N - 1) for N pixels.
@@ -48,4 +53,4 @@ def evaluate_performance(mask: BoolMask, truth: BoolMask) -> dict[str, float]:
         >>> evaluate_performance(np.array([[True, False], [False, False]]), truth)["iou"]
         0.5
     """
-    return {function.__name__: function(mask, truth) for function in _FUNCTIONS}
+    return {function.__name__: function(mask, truth, void) for function in _FUNCTIONS}

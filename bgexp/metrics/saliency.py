@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.metrics.counts import BoolMask, count
+from bgexp.metrics.counts import BoolMask, count, leave_out, ratio
 
 EPSILON = float(np.finfo(float).eps)
 
@@ -32,7 +32,7 @@ NEAREST_FIRST = sorted(
 )
 
 
-def s_measure(mask: BoolMask, truth: BoolMask) -> float:
+def s_measure(mask: BoolMask, truth: BoolMask, void: BoolMask | None = None) -> float:
     """Compute the structure measure, 0 to 1 (Fan et al., ICCV 2017): half object, half region.
 
     Object: 2 m / (m^2 + 1 + s), of the mean m and the sample deviation s of P inside G, and of ~P
@@ -43,19 +43,20 @@ def s_measure(mask: BoolMask, truth: BoolMask) -> float:
     Truth empty: 1 - mean P. Truth full: mean P. Mask empty: half the background's share, or more.
     Both empty: 1. A quadrant without pixels has no weight (in PySODMetrics it makes the score NaN).
     """
+    mask, truth, n = leave_out(mask, truth, void)
     n_mask, n_truth, n_both = count(mask, truth)
-    if n_truth in (0, truth.size):
-        right = n_mask if n_truth else mask.size - n_mask
-        return right / mask.size
-    n_background = truth.size - n_truth
+    if n_truth in (0, n):
+        return ratio(n_mask if n_truth else n - n_mask, n)
+    n_background = n - n_truth
     left_out = n_background - (n_mask - n_both)
     similar = n_truth * _s_object(n_both, n_truth) + n_background * _s_object(
         left_out, n_background
     )
-    return max(0.0, (similar / mask.size + _s_region(mask, truth)) / 2)
+    known = np.ones_like(mask) if void is None else ~void
+    return max(0.0, (similar / n + _s_region(mask, truth, known)) / 2)
 
 
-def e_measure(mask: BoolMask, truth: BoolMask) -> float:
+def e_measure(mask: BoolMask, truth: BoolMask, void: BoolMask | None = None) -> float:
     """Compute the enhanced-alignment measure (Fan et al., IJCAI 2018), 0 to N / (N - 1).
 
     With a and b for P and G minus their means: the sum of (2ab / (a^2 + b^2) + 1)^2 / 4 over N - 1,
@@ -69,9 +70,9 @@ def e_measure(mask: BoolMask, truth: BoolMask) -> float:
     Truth empty: the pixels left out, over N - 1. Truth full: the pixels kept, over N - 1.
     Mask empty or full, truth neither: a quarter of the best. Both empty: the best. N = 1: NaN.
     """
+    mask, truth, n = leave_out(mask, truth, void)
     n_mask, n_truth, n_both = count(mask, truth)
-    n = mask.size
-    if n == 1:
+    if n <= 1:
         return math.nan
     if n_truth in (0, n):
         return (n_mask if n_truth else n - n_mask) / (n - 1)
@@ -85,22 +86,25 @@ def e_measure(mask: BoolMask, truth: BoolMask) -> float:
     return aligned / (n - 1)
 
 
-def weighted_f(mask: BoolMask, truth: BoolMask) -> float:
+def weighted_f(mask: BoolMask, truth: BoolMask, void: BoolMask | None = None) -> float:
     """Compute the weighted F-measure, beta^2 = 1 (Margolin et al., CVPR 2014): 0 worst, 1 best.
 
     A lost pixel of the foreground costs the Gaussian mean of the errors around it (7x7, sigma 5;
-    0 beyond the image), where a background pixel has the error of the true pixel nearest to it.
+    0 beyond the image or where void), where a background pixel has the error of the true pixel
+    nearest to it.
     A kept pixel of the background costs 2 - 0.5^(d / 5) at a distance of d pixels from the truth.
 
     Truth empty: 0. Mask empty: 0, or more where truth within 3 pixels of the image's edge is
     forgiven a part of its loss. Both empty: NaN.
     """
+    mask, truth, _ = leave_out(mask, truth, void)
     n_mask, n_truth, _ = count(mask, truth)
     if n_truth == 0:
         return 0.0 if n_mask else math.nan
     box = _find_surroundings(mask | truth)
     mask, truth = mask[box], truth[box]
-    recalled = max(0.0, n_truth - _compute_cost_of_lost(truth & ~mask, truth))
+    void = None if void is None else void[box]
+    recalled = max(0.0, n_truth - _compute_cost_of_lost(truth & ~mask, truth, void))
     return 2 * recalled / (n_truth + recalled + _compute_cost_of_extra(mask & ~truth, truth))
 
 
@@ -111,19 +115,21 @@ def _s_object(n_right: int, n: int) -> float:
     return 2 * mean / (mean**2 + 1 + deviation)
 
 
-def _s_region(mask: BoolMask, truth: BoolMask) -> float:
+def _s_region(mask: BoolMask, truth: BoolMask, known: BoolMask) -> float:
     """Compute the quadrants' mean SSIM; the centroid's row and column are in the upper left."""
     halves = []
     for axis in (0, 1):
         profile = np.count_nonzero(truth, axis=1 - axis)
         middle = round(int(np.arange(profile.size) @ profile) / int(profile.sum())) + 1
         halves.append((slice(0, middle), slice(middle, None)))
-    parts = [(mask[quadrant], truth[quadrant]) for quadrant in product(*halves)]
-    return sum(p.size * _ssim(p, g) for p, g in parts if p.size) / mask.size
+    total = 0.0
+    for quadrant in product(*halves):
+        if n := int(np.count_nonzero(known[quadrant])):
+            total += n * _ssim(mask[quadrant], truth[quadrant], n)
+    return total / int(np.count_nonzero(known))
 
 
-def _ssim(mask: BoolMask, truth: BoolMask) -> float:
-    n = mask.size
+def _ssim(mask: BoolMask, truth: BoolMask, n: int) -> float:
     n_mask, n_truth, n_both = count(mask, truth)
     scale = n * max(n - 1, 1)
     covariance = (n * n_both - n_mask * n_truth) / scale
@@ -145,18 +151,22 @@ def _find_surroundings(mask: BoolMask) -> tuple[slice, slice]:
     ]
 
 
-def _compute_cost_of_lost(lost: BoolMask, truth: BoolMask) -> float:
+def _compute_cost_of_lost(lost: BoolMask, truth: BoolMask, void: BoolMask | None) -> float:
     if not lost.any():
         return 0.0
-    errors = _mark_errors(lost, truth)
+    errors = _mark_errors(lost, truth, void)
     blurred = cv2.sepFilter2D(errors, cv2.CV_64F, WINDOW, WINDOW, borderType=cv2.BORDER_CONSTANT)
     return float(blurred[lost].sum())
 
 
-def _mark_errors(lost: BoolMask, truth: BoolMask) -> NDArray[np.uint8]:
+def _mark_errors(
+    lost: BoolMask, truth: BoolMask, void: BoolMask | None = None
+) -> NDArray[np.uint8]:
     """Mark pixels, HxW: 1 = lost, or nearest to a lost one; right within 3 pixels of a lost one."""
     square = np.ones(2 * (2 * RADIUS + 1,), np.uint8)
     near = cv2.dilate(lost.view(np.uint8), square).view(np.bool_) & ~truth
+    if void is not None:
+        near &= ~void
     was_lost, is_true, is_near = (np.pad(a, REACH).ravel() for a in (lost, truth, near))
     rows, columns = (side + 2 * REACH for side in lost.shape)
     errors, waiting = was_lost.astype(np.uint8), np.flatnonzero(is_near)

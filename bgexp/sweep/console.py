@@ -1,7 +1,7 @@
 """What the terminal says at the end of a sweep: its table, and where to look."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.config.run import RunSettings
+from bgexp.experiment.truth_findings import find_truth_findings
 from bgexp.tracking.run_folder import LOG, MASKS, SAMPLES, SUMMARY, RunFolder
 
 
@@ -47,7 +48,18 @@ def show_results(
         print(f"Best by mean IoU: bgexp run {best}{single}")
     if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
+    for line in dict.fromkeys(line for summary in summaries for line in _describe_truth(summary)):
+        print(line)
     return all(summary["status"] == "finished" for summary in summaries)
+
+
+def _describe_truth(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield how the masks of the truth were read, and what is wrong with them."""
+    masks = (summary.get("dataset") or {}).get("masks")
+    if masks and not masks["is_usual"]:
+        yield f"Masks:   {masks['description']}"
+    for finding in find_truth_findings(summary):
+        yield f"Warning: {finding.title}. {finding.evidence}"
 
 
 def _compare_command(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:

@@ -92,10 +92,11 @@ def _load_scene(
         labels = [ids_by_name.get(category_names[number], 1) for number in masks_by_id]
         masks = np.array(list(masks_by_id.values()), bool).reshape(-1, *image.shape[:2])
     else:
-        masks = split_parts(np.zeros(image.shape[:2], bool) if truth is None else truth)
+        masks = split_parts(np.zeros(image.shape[:2], bool) if truth is None else truth.foreground)
         labels = [1] * len(masks)
     coarse = None if coarse_file is None else _load_coarse(coarse_file, image.shape[:2])
-    scene = Scene(image, masks, np.array(labels, np.int64), coarse)
+    void = None if truth is None else truth.void
+    scene = Scene(image, masks, np.array(labels, np.int64), coarse, void)
     return _resize(scene, limit) if max(image.shape) > limit else scene
 
 
@@ -125,15 +126,16 @@ def _crop(scene: Scene, rng: Generator) -> Scene:
     rows, columns = (max(1, round(side * rng.uniform(0.55, 1))) for side in (height, width))
     y, x = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
     where = slice(y, y + rows), slice(x, x + columns)
-    coarse = None if scene.coarse is None else scene.coarse[where]
-    return Scene(scene.image[where], scene.masks[:, *where], scene.labels, coarse)
+    coarse, void = (None if p is None else p[where] for p in (scene.coarse, scene.void))
+    return Scene(scene.image[where], scene.masks[:, *where], scene.labels, coarse, void)
 
 
 def _mirror(scene: Scene) -> Scene:
     """Mirror the picture left to right."""
-    coarse = None if scene.coarse is None else np.ascontiguousarray(scene.coarse[:, ::-1])
+    planes = (scene.coarse, scene.void)
+    coarse, void = (None if p is None else np.ascontiguousarray(p[:, ::-1]) for p in planes)
     masks = np.ascontiguousarray(scene.masks[..., ::-1])
-    return Scene(np.ascontiguousarray(scene.image[:, ::-1]), masks, scene.labels, coarse)
+    return Scene(np.ascontiguousarray(scene.image[:, ::-1]), masks, scene.labels, coarse, void)
 
 
 def _resize(scene: Scene, size: int) -> Scene:
@@ -142,15 +144,14 @@ def _resize(scene: Scene, size: int) -> Scene:
     height, width = (max(1, round(side * scale)) for side in scene.image.shape[:2])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(scene.image, (width, height), interpolation=interpolation)
-    masks = [
-        cv2.resize(mask.astype(np.uint8), (width, height), interpolation=interpolation)
-        for mask in scene.masks
-    ]
-    coarse = scene.coarse
-    if coarse is not None:
-        resized = cv2.resize(coarse.astype(np.uint8), (width, height), interpolation=interpolation)
-        coarse = np.asarray(resized, bool)
+
+    def resize(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        plane = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=interpolation)
+        return np.asarray(plane, bool)
+
+    masks = [resize(mask) for mask in scene.masks]
+    coarse, void = (None if p is None else resize(p) for p in (scene.coarse, scene.void))
     stacked = np.array(masks, bool).reshape(-1, height, width)
     is_visible = stacked.sum((1, 2)) >= SMALLEST
     labels = scene.labels[is_visible]
-    return Scene(np.asarray(image, np.uint8), stacked[is_visible], labels, coarse)
+    return Scene(np.asarray(image, np.uint8), stacked[is_visible], labels, coarse, void)

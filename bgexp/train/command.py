@@ -112,6 +112,9 @@ def _log_setup(
     run.set_tags(
         {f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()} | device_tags
     )
+    rules = [data.mask_rule.describe() for data in datasets if data.name == "pairs"]
+    if rules:
+        run.log_params({"dataset.masks_read_as": "; ".join(dict.fromkeys(rules))})
     for dataset in datasets:
         run.log_dataset(dataset.name, dataset.digest, str(dataset.root), len(dataset.items))
 
@@ -160,9 +163,9 @@ class _TrainingLog:
         average = self.trainer.average.module.eval()
         predictions = self.task.predict(average, self.scenes)
         for name in predictions[0]:
-            pairs = [(p[name], s.foreground) for p, s in zip(predictions, self.scenes, strict=True)]
+            pairs = [(p[name], s) for p, s in zip(predictions, self.scenes, strict=True)]
             for metric, score in (("iou", iou), ("boundary_iou", boundary_iou)):
-                values = [score(mask, truth) for mask, truth in pairs if truth.any()]
+                values = [score(m, s.foreground, s.void) for m, s in pairs if s.foreground.any()]
                 self.scores[f"validation_{metric}/{name}"] = float(np.mean(values))
         if self.run is not None:
             self.run.log_metrics(self.scores, self.trainer.step)

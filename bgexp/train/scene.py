@@ -16,12 +16,14 @@ class Scene:
         masks: NxHxW bool, each object's visible part.
         labels: (N,) int64, each object's class id; 1 where there is only one class.
         coarse: HxW bool, a detector's mask of the picture; None where there is none.
+        void: HxW bool, True = neither object nor background; None: none.
     """
 
     image: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     labels: NDArray[np.int64]
     coarse: NDArray[np.bool_] | None = None
+    void: NDArray[np.bool_] | None = None
 
     @property
     def foreground(self) -> NDArray[np.bool_]:

@@ -61,7 +61,11 @@ def read_data(
         except ImageError as error:
             raise UserError(f"dataset: {item.path}: {error}") from error
     if not any(scene.foreground.any() for scene in validation):
-        raise UserError("dataset: none of the images kept for validation has any foreground")
+        masks = dataset.mask_rule.describe()
+        read_as = f" (masks are read so: {masks})" if dataset.name == "pairs" else ""
+        raise UserError(
+            f"dataset: none of the images kept for validation has any foreground{read_as}"
+        )
     return TrainingData(photographs, validation, (dataset,))
 
 

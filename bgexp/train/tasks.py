@@ -142,7 +142,10 @@ class UNetExample:
     margin: float
 
     def __call__(self, scene: Scene, rng: Generator) -> Example:
-        """Return image 3xHxW and target, the coarse and the true mask 1xHxW; float32 in [0, 1]."""
+        """Return image 3xHxW and target, the coarse and the true mask 1xHxW; float32 in [0, 1].
+
+        Where the scene has void there is also the plane of what is not, "known".
+        """
         coarse = scene.coarse
         if coarse is None or not coarse.any() or rng.random() < MADE_UP_SHARE:
             coarse = coarsen_masks(scene.image, scene.masks, rng)
@@ -153,7 +156,11 @@ class UNetExample:
             for mask in (coarse, scene.foreground)
         )
         picture = convert_to_tensor(self._pad(scene.image[where], inner_size, PADDING))
-        return picture, {"coarse": coarse_plane, "mask": truth}
+        target = {"coarse": coarse_plane, "mask": truth}
+        if scene.void is not None:
+            known = 255 * (~scene.void[where]).astype(np.uint8)
+            target["known"] = convert_to_tensor(self._pad(known, inner_size, 255))
+        return picture, target
 
     def _draw_inner_size(self, shape: tuple[int, ...], rng: Generator) -> tuple[int, int]:
         """Draw width and height: the longer one is `size`, the other between square and true."""
@@ -197,11 +204,14 @@ class UNetLosses(nn.Module):
         logits = self.network(image, coarse)
         neighbourhood = functional.avg_pool2d(truth, 15, stride=1, padding=7)
         weight = 1 + 5 * (neighbourhood - truth).abs()
+        if any("known" in target for target in targets):  # void teaches nothing
+            planes = [t.get("known", torch.ones_like(t["mask"])) for t in targets]
+            weight = weight * functional.avg_pool2d(torch.stack(planes), 2)
         entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         foreground = logits.sigmoid()
         intersection = (foreground * truth * weight).sum((1, 2, 3))
         union = ((foreground + truth - foreground * truth) * weight).sum((1, 2, 3))
         return {
-            "loss_entropy": (weight * entropy).sum() / weight.sum(),
+            "loss_entropy": (weight * entropy).sum() / weight.sum().clamp(min=1e-6),
             "loss_iou": (1 - (intersection + 1) / (union + 1)).mean(),
         }

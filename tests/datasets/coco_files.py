@@ -85,7 +85,7 @@ def draw_truths(data):
     rows = {}
     for item in data.items:
         _, truth = load_item(item, 1)
-        rows[item.path] = ["".join(".#"[int(pixel)] for pixel in row) for row in truth]
+        rows[item.path] = ["".join(".#"[int(pixel)] for pixel in row) for row in truth.foreground]
     return rows
 
 

@@ -141,7 +141,7 @@ def test_a_bad_mask_costs_its_own_image_only(tmp_path):
     data = read_images(write_dataset(tmp_path, content))
     expected = "its annotation 2: a polygon that is no list of three or more x, y"
     assert load_error(data.items[0]) == expected
-    assert load_item(data.items[1], 1)[1].sum() == 6
+    assert load_item(data.items[1], 1)[1].foreground.sum() == 6
 
 
 def test_folders_and_files_that_are_not_there(tmp_path):

@@ -138,7 +138,8 @@ def photographs():
     """Load the sample's images, their truths, and masks of 8x8 cells in the truth's box."""
     photographs = []
     for item in read_dataset(Sample(name="sample"), 0).items:
-        image, truth = load_item(item, 1)
+        image, loaded = load_item(item, 1)
+        truth = loaded.foreground
         x, y, width, height = cv2.boundingRect(truth.view(np.uint8))
         box = slice(y, y + height), slice(x, x + width)
         cells = cv2.resize(truth[box].astype(np.float32), (8, 8), interpolation=cv2.INTER_AREA)
