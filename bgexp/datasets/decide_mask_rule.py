@@ -209,7 +209,7 @@ def _decide_labels_with_white(
         return MaskRule("threshold", void=fixed_void or ())
     with_white = [plane for plane in planes if 255 in plane.counts]
     together = sum(bool(labels & plane.counts.keys()) for plane in with_white)
-    if min(labels) <= DARK and n_labels > n_white and 2 * together > len(with_white):
+    if min(labels) <= DARK and n_labels > n_white and 2 * together >= len(with_white):
         if fixed_void is None:
             return MaskRule("nonzero", void=(255,))
         return MaskRule("nonzero", void=fixed_void)

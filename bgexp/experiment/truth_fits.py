@@ -9,7 +9,7 @@ from bgexp.datasets.load import TURNED
 from bgexp.datasets.mask_rule import Truth
 from bgexp.experiment.results import ImageResult
 from bgexp.metrics.agreement import compute_phi
-from bgexp.metrics.counts import BoolMask
+from bgexp.metrics.counts import BoolMask, ratio
 
 AS_IS, INVERTED = "as they are", "inverted"
 _TURNS = {1: "turned by 90 degrees", 2: "turned by 180 degrees", 3: "turned by 270 degrees"}
@@ -23,7 +23,7 @@ def measure_truth_fits(mask: BoolMask, truth: Truth) -> dict[str, float]:
         quarter turn only of a square image. Inverted needs no entry: it is minus phi.
     """
     known = truth.foreground.size if truth.void is None else np.count_nonzero(~truth.void)
-    fits = {"share": np.count_nonzero(truth.foreground) / known if known else float("nan")}
+    fits = {"share": ratio(int(np.count_nonzero(truth.foreground)), int(known))}
     fits[AS_IS] = compute_phi(mask, truth.foreground, truth.void)
     height, width = mask.shape
     for turns in (1, 2, 3) if height == width else (2,):

@@ -12,7 +12,7 @@ from bgexp.images.decode import MAX_MEGAPIXELS, decode_first_frame, translate_er
 IntArray = NDArray[np.integer]
 
 MANY = 64  # a file with more values than this is graded: a label map has fewer
-_NEAR_GREY = 32  # channels of a grey picture that was a JPEG once differ by less than that
+_NEAR_GREY = 32  # by which the channels of a grey picture that was a JPEG once may differ
 _LOSSY = ("JPEG", "MPO", "HEIF", "AVIF")
 
 
@@ -107,14 +107,16 @@ def survey_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> MaskCont
         has_palette = image.mode == "P"
         alpha_varies = has_alpha and len(set(_get_alpha(image).getextrema())) > 1
         spread = 0 if is_deep or image.mode in ("L", "1") else _measure_spread(image)
-        in_colour = spread > _NEAR_GREY and not has_palette
+        colour = count(Reading(colour=True)) if spread and not has_palette else None
+        if colour is not None and colour.graded and spread <= _NEAR_GREY:
+            colour = None
         return MaskContent(
             grey=count(Reading()),
             has_alpha=has_alpha,
             alpha_varies=alpha_varies,
             index=count(Reading(index=True)) if has_palette else None,
             has_coloured_palette=has_palette and spread > 0,
-            colour=count(Reading(colour=True)) if in_colour else None,
+            colour=colour,
             deep=count(Reading(deep=True)) if is_deep and _is_whole(image) else None,
             is_deep=is_deep,
         )
