@@ -1,5 +1,6 @@
 import logging
 
+import cv2
 import numpy as np
 import pytest
 
@@ -102,3 +103,22 @@ def test_annotations_become_objects_with_labels_without_crowds(tmp_path, write, 
     scene = Photographs([item], 200, classes).load_whole(item, 96)
     assert scene.labels.tolist() == labels
     assert [np.flatnonzero(mask.any(axis=0))[0] for mask in scene.masks] == [4, 40]
+
+
+def test_void_stays_with_its_picture(pairs, tmp_path, write):
+    """0/1 masks with 255 for void: void is no object, and is cropped and mirrored with the rest."""
+    for number in range(5):
+        mask = cv2.imread(str(pairs / "masks" / f"{number}.png"), cv2.IMREAD_GRAYSCALE) > 127
+        void = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~mask
+        write(tmp_path / "masks" / f"{number}.png", mask + np.uint8(255) * void)
+    settings = Pairs(name="pairs", images=pairs / "images", masks=tmp_path / "masks")
+    data = read_dataset(settings, 0)
+    assert data.mask_rule.void == (255,)
+    photographs = Photographs(data.items, 200, {})
+    for seed in range(10):
+        scene = photographs.draw(80, np.random.default_rng(seed))
+        assert scene.void.shape == scene.image.shape[:2]
+        near = cv2.dilate(scene.foreground.astype(np.uint8), np.ones((15, 15), np.uint8))
+        assert not scene.void[near == 0].any() or not scene.foreground.any()
+    whole = photographs.load_whole(data.items[0], 96)
+    assert not (whole.void & whole.foreground).any()

@@ -217,3 +217,33 @@ def test_the_detector_is_judged_at_each_threshold_and_left_as_it_is(scene):
     later_state = task.get_state(model)
     assert state.keys() == later_state.keys()
     assert all(torch.equal(state[name], later_state[name]) for name in state)
+
+
+def test_void_teaches_the_unet_nothing():
+    """Whatever the truth or the answer in void, losses are those of the rest."""
+    void = np.zeros((64, 64), bool)
+    void[:, 32:] = True
+    losses = []
+    for inside in (False, True):
+        masks = np.zeros((1, 64, 64), bool)
+        masks[0, 16:48, 4:28] = True
+        image = np.full((64, 64, 3), 90, np.uint8)
+        scene = Scene(image, masks, np.ones(1, np.int64), void)
+        picture, target = UNetExample(64)(scene, np.random.default_rng(1))
+        known = target["known"] == 1
+        assert 0 < float(known.float().mean()) < 1
+        # The edge of the truth counts more, in an area around it that void may cut.
+        target["mask"] = torch.where(known, target["mask"], target["mask"] * 0)
+        logits = torch.zeros(1, 1, 32, 32)
+        logits[(target["known"][None, :, ::2, ::2] == 0)] = 9.0 if inside else -9.0
+        losses.append(UNetLosses(ConstantLogits(logits))([picture], [target]))
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-6, rtol=0)
+
+
+def test_scenes_without_void_beside_one_with_it(scene):
+    """A batch of both: the plane of what is known is made up where it is missing."""
+    picture, target = UNetExample(64)(scene((40, 30, 18)), np.random.default_rng(0))
+    known = {**target, "known": torch.ones_like(target["mask"])}
+    losses = UNetLosses(ConstantLogits(torch.zeros(2, 1, 32, 32)))
+    expected = losses([picture] * 2, [target] * 2)
+    assert losses([picture] * 2, [target, known]) == expected
