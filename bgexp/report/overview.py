@@ -88,6 +88,9 @@ def describe_data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
         total = "" if data["n_images"] == data["n_population"] else f" of {data['n_population']:,}"
         truth = f"{data['n_with_truth']:,} with truth" if data["n_with_truth"] else "no truth"
         facts.append(Fact("Dataset", data["name"], f"{data['n_images']:,}{total} images, {truth}"))
+        masks = data.get("masks")
+        if masks and not masks["is_usual"]:
+            facts.append(Fact("Masks", masks["meaning"], masks["description"]))
     if device := summary.get("device"):
         workers = summary.get("workers") or 1
         shared = f", {workers} workers" if workers > 1 else ""
