@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bgexp.config.credentials import hide_credentials
+
 GB = 10**9
 REINSTALL_TORCH = "pip install --upgrade --force-reinstall torch torchvision"
 REINSTALL_OPENCV = "pip install --force-reinstall --no-deps opencv-python"
@@ -35,7 +37,7 @@ class Gpu:
 
 def describe_error(error: BaseException) -> str:
     """Describe an error in one line."""
-    line = (str(error).strip().splitlines() or [""])[0]
+    line = (hide_credentials(str(error)).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}: {line[:300]}".removeprefix("UserError: ").removesuffix(": ")
 
 

@@ -55,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run_command(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
-        for line in str(error).splitlines():
+        from bgexp.config.credentials import hide_credentials
+
+        for line in hide_credentials(str(error)).splitlines():
             print(f"bgexp: {line}", file=sys.stderr)
         return error.exit_code
     except Interruption as stop:
@@ -139,11 +141,12 @@ def _rewrite_overrides(command: str, words: list[str]) -> list[str]:
         UserError: A word where only settings can stand.
     """
     from bgexp.config.compose import quote
+    from bgexp.config.credentials import strip_override
 
     runs = [word for word in words if "=" not in word and not word.startswith("~")]
     if runs and command not in OVER_RUNS:
         raise UserError(f"{runs[0]}: a setting is given as key=value")
-    overrides = [_strip_credentials(word) for word in words if word not in runs]
+    overrides = [strip_override(word) for word in words if word not in runs]
     for position, override in enumerate(overrides):
         key, _, value = override.partition("=")
         if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
@@ -154,15 +157,6 @@ def _rewrite_overrides(command: str, words: list[str]) -> list[str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:  # noqa: ANN401
         raise UserError(f"{message} (see {self.prog} --help)")
-
-
-def _strip_credentials(override: str) -> str:
-    """Take credentials out of an address before Hydra or anyone writes it down."""
-    if not override.lstrip("+").startswith("tracking") or "@" not in override:
-        return override
-    from bgexp.config.credentials import use_credentials
-
-    return use_credentials(override)
 
 
 def _select_shared(options: argparse.Namespace) -> list[str]:

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
 )
 
+from bgexp.config.credentials import use_credentials
 from bgexp.config.roles import Role
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,9 +30,13 @@ class Section(BaseModel):
 
 
 class Tracking(Section):
-    """The tracking store; uri null: the SQLite store in the runs folder."""
+    """The tracking store; uri null: the SQLite store in the runs folder.
 
-    uri: str | None = None
+    Attributes:
+        uri: The address without its credentials, which the environment has from then on.
+    """
+
+    uri: Annotated[str, AfterValidator(use_credentials)] | None = None
     experiment: Annotated[str, Field(min_length=1)] = "bgexp"
 
 

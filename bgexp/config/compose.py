@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from bgexp.config import renamed
+from bgexp.config.credentials import use_credentials
 from bgexp.errors import UserError
 
 _OWN = re.compile(
@@ -138,10 +139,8 @@ def _hide_credentials(config: DictConfig) -> None:
     """Take user and password out of the tracking address, wherever it comes from."""
     with suppress(OmegaConfBaseException):
         uri = OmegaConf.select(config, "tracking.uri")
-        if "@" in str(uri):
-            from bgexp.config.credentials import use_credentials
-
-            config.tracking.uri = use_credentials(str(uri))
+        if uri is not None and (rest := use_credentials(str(uri))) != uri:
+            config.tracking.uri = rest
 
 
 def _describe_error(command: str, overrides: Sequence[str], error: Exception) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from bgexp.config.credentials import hide_credentials
 from bgexp.config.detectors import Rembg
 from bgexp.config.run import RunSettings
 from bgexp.errors import Interruption, UserError
@@ -100,7 +101,7 @@ def run_job(
     except UserError as error:
         _write_end(folder, "failed", str(error))
     except Exception as error:
-        folder.write_error(traceback.format_exc())
+        folder.write_error(hide_credentials(traceback.format_exc()))
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
@@ -142,7 +143,7 @@ def _write_end(
     folder: RunFolder, status: str, error: str, summary: Mapping[str, Any] = _EMPTY
 ) -> None:
     document = {"schema_version": SCHEMA_VERSION, "command": "run", **summary}
-    folder.write_summary({**document, "status": status, "error": error})
+    folder.write_summary({**document, "status": status, "error": hide_credentials(error)})
 
 
 def _make_sort_key(path: Path) -> tuple[int, str]:

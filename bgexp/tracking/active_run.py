@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 
 from bgexp.config.base import TrackedSettings
+from bgexp.config.credentials import hide_credentials
 from bgexp.errors import Interruption
 from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
 from bgexp.tracking.store import describe_unreachable_store, get_first_line, open_store
@@ -152,7 +153,8 @@ def open_run(
         raise
     except Exception as error:
         with suppress(MlflowException):
-            run.set_tags({"bgexp.error": f"{type(error).__name__}: {error}"[:5000]})
+            reason = hide_credentials(f"{type(error).__name__}: {error}")
+            run.set_tags({"bgexp.error": reason[:5000]})
         if isinstance(error, MlflowException):
             raise describe_unreachable_store(client.tracking_uri, error) from error
         raise

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from bgexp.config.base import TrackedSettings
-from bgexp.config.credentials import strip_credentials
+from bgexp.config.credentials import (
+    hide_credentials,
+    restore_credentials,
+    strip_credentials,
+)
 from bgexp.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +43,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     runs = settings.runs_dir.resolve()
-    uri = settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}"
+    uri = restore_credentials(settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}")
     try:
         runs.mkdir(parents=True, exist_ok=True)
         (runs / ".mlflow.lock").touch()
@@ -87,5 +91,5 @@ def describe_unreachable_store(uri: str, error: Exception) -> UserError:
 
 
 def get_first_line(error: Exception) -> str:
-    """Return an error's first line, at most 200 characters."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """Return an error's first line without credentials, at most 200 characters."""
+    return (hide_credentials(str(error)).splitlines() or [type(error).__name__])[0][:200]

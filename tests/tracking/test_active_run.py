@@ -15,11 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.config.base import Common, Tracking
-from bgexp.config.credentials import strip_credentials, use_credentials
+from bgexp.config.credentials import (
+    STORE_ADDRESS,
+    restore_credentials,
+    strip_credentials,
+    use_credentials,
+)
 from bgexp.errors import Interruption, UserError
 from bgexp.tracking import active_run as tracking
 from bgexp.tracking.past_runs import find_finished
 from bgexp.tracking.run_folder import RunFolder
+from bgexp.tracking.store import get_first_line
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cr3t-Pa55"
@@ -213,10 +219,10 @@ def test_three_processes_open_one_fresh_store(tmp_path):
 TEXT = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1)
 
 
-@given(TEXT, st.text(min_size=1), TEXT, st.sampled_from(["", "/a@b", "?x=@", ":80/p"]))
+@given(TEXT, st.text(min_size=1), TEXT, st.sampled_from(["", "/a%40b", ":80/p"]))
 def test_without_credentials(user, password, host, rest):
     bare = f"https://{host}{rest}"
-    full = f"https://{user}:{quote(password, safe='@:!')}@{host}{rest}"
+    full = f"https://{user}:{quote(password, safe='@:!/?#')}@{host}{rest}"
     assert strip_credentials(full) == bare
     assert strip_credentials(bare) == bare
     assert strip_credentials(f"https://{user}@{host}{rest}") == bare
@@ -230,7 +236,9 @@ def test_any_address_can_be_shown(uri):
         assert shown == uri
 
 
-@pytest.mark.parametrize("path", ["sqlite:////tmp/a@b/mlflow.db", "sqlite:///a.db", "http://[::1"])
+@pytest.mark.parametrize(
+    "path", ["sqlite:////tmp/a@b/mlflow.db", "sqlite:///a.db", "http://host/a@b", "http://[::1"]
+)
 def test_what_is_no_credential_stays(path):
     assert strip_credentials(path) == path
 
@@ -246,6 +254,47 @@ def test_use_credentials(monkeypatch):
     assert os.environ["MLFLOW_TRACKING_USERNAME"] == "me"
 
 
+SQL_ADDRESSES = [
+    "postgresql://me:p/s3cret@host/db",
+    "mysql+pymysql://me:%70s3cret@host/db?charset=utf8",
+    "postgresql://host/db?user=me&password=s3cret",
+    "mssql+pyodbc:///?odbc_connect=PWD%3Ds3cret",
+]
+
+
+@pytest.mark.parametrize("address", SQL_ADDRESSES)
+def test_an_sql_store_is_opened_with_its_password_and_shown_without(address, monkeypatch):
+    monkeypatch.setenv(STORE_ADDRESS, "")
+    settings = Tracking(uri=address)
+    assert "s3cret" not in repr(settings)
+    assert restore_credentials(settings.uri) == address
+    assert restore_credentials("postgresql://another/db") == "postgresql://another/db"
+
+
+@pytest.mark.parametrize("form", ["s3cret/@x y", "s3cret%2F%40x%20y", "s3cret%2F%40x+y"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MLFLOW_TRACKING_PASSWORD", "s3cret/@x y"),
+        ("MLFLOW_TRACKING_TOKEN", "s3cret/@x y"),
+        ("HTTPS_PROXY", "http://me:s3cret/@x y@proxy:3128"),
+        ("all_proxy", "me:s3cret%2F%40x%20y@proxy:3128"),
+        (STORE_ADDRESS, "mysql://me:s3cret%2F%40x%20y@host/db"),
+    ],
+)
+def test_no_message_tells_a_credential_in_use(variable, value, form, monkeypatch):
+    monkeypatch.setenv(variable, value)
+    line = get_first_line(OSError(f"cannot connect as me:{form}@proxy"))
+    assert line == "cannot connect as me:***@proxy"
+
+
+def test_no_message_tells_an_addresss_credentials():
+    error = OSError("InvalidURL('http://me:p/w@127.0.0.1:9/api'): postgresql://h/d?password=p&x=1")
+    assert get_first_line(error) == (
+        "InvalidURL('http://127.0.0.1:9/api'): postgresql://h/d?password=&x=1"
+    )
+
+
 SWEEP = ["-m", "seed=0,1"]
 WAYS = {
     "override": ["tracking.uri=URI", *SWEEP],
@@ -258,8 +307,9 @@ WAYS = {
 }
 
 
+@pytest.mark.parametrize("secret", [SECRET, "p/" + SECRET])
 @pytest.mark.parametrize("way", WAYS)
-def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch, way):
+def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch, way, secret):
     """The store is local, what would be sent is looked at: its address goes through all layers."""
     real, seen = tracking.open_store, []
 
@@ -269,7 +319,7 @@ def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch,
         return real(plain)
 
     monkeypatch.chdir(tmp_path)
-    uri = f"http://me:{SECRET}@host.example:5000"
+    uri = f"http://me:{secret}@host.example:5000"
     monkeypatch.setenv("ADDRESS", uri)
     for name in ("experiment/server", "server/own"):
         file = tmp_path / f"mine/{name}.yaml"
@@ -283,7 +333,7 @@ def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch,
     overrides = [override.replace("URI", uri) for override in WAYS[way]]
     code, out, err = bgexp_cli("run", *fast, *overrides)
     assert code == 1, err
-    assert set(seen) == {("http://host.example:5000", SECRET)}
+    assert set(seen) == {("http://host.example:5000", secret)}
     assert SECRET not in out + err
     written = [path for path in (tmp_path / "runs").rglob("*") if path.is_file()]
     assert {"config.yaml", "summary.json", "log.txt", "mlflow.db"} <= {p.name for p in written}
