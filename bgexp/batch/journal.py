@@ -85,7 +85,7 @@ class Journal:
             *(_encode_line(asdict(record)) for record in records),
         ]
         write_whole(path, b"".join(lines))
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
 
     def add(self, record: Record) -> None:
         """Append a record; it is on disk when this returns.

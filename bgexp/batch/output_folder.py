@@ -1,11 +1,12 @@
 """The output folder: whose it is, who works in it now, and what an earlier batch left there."""
 
+import fnmatch
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -16,7 +17,7 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json
-from bgexp.system.hashing import hash_file
+from bgexp.system.inside import is_inside, remove_inside
 
 STATE = ".bgexp"  # the folder inside the output that holds journal and lock
 JOURNAL = "journal.jsonl"
@@ -32,6 +33,7 @@ def lock_output(output: Path) -> Iterator[None]:
         UserError: Another batch works there, or it cannot be written to.
     """
     state = output / STATE
+    _refuse_links(output, [STATE, *(f"{STATE}/{name}" for name in (JOURNAL, "lock")), *TREES])
     try:
         state.mkdir(parents=True, exist_ok=True)
         lock = FileLock(state / "lock")
@@ -49,6 +51,16 @@ def lock_output(output: Path) -> Iterator[None]:
         lock.release()
 
 
+def _refuse_links(output: Path, names: Iterable[str]) -> None:
+    """Refuse links where a batch writes: what they lead to is not its own."""
+    for name in names:
+        if (output / name).is_symlink():
+            raise UserError(
+                f"output: {output / name} is a link, and nothing is written through one "
+                "(remove it, or choose another folder)"
+            )
+
+
 def _describe_owner(state: Path) -> str:
     with suppress(OSError, ValueError, KeyError):
         owner = json.loads((state / "owner.json").read_text())
@@ -57,7 +69,7 @@ def _describe_owner(state: Path) -> str:
 
 
 def read_earlier_records(
-    output: Path, identity: Mapping[str, Any], planned: Iterable[PlannedFile], overwrite: bool
+    output: Path, identity: Mapping[str, Any], planned: Sequence[PlannedFile], overwrite: bool
 ) -> tuple[dict[str, Record], int]:
     """Return an earlier batch's records by path, and how many lines of them were damaged.
 
@@ -65,7 +77,16 @@ def read_earlier_records(
         UserError: There are results of other settings, of another input or of no record, and
             overwrite is not set.
     """
+    folders = {str(parent) for file in planned for parent in PurePosixPath(file.output).parents}
+    folders |= {str(parent) for file in planned for parent in PurePosixPath(file.mask).parents}
+    _refuse_links(output, sorted(folders - {"."}))
     old, records, damaged = read_journal(output / STATE / JOURNAL)
+    for name in (name for record in records.values() for name in (record.output, record.mask)):
+        if name and not (is_inside(name) and name.partition("/")[0] in TREES):
+            raise UserError(
+                f"output: {output / STATE / JOURNAL} names {name!r}, which is no result in this "
+                "folder: choose another folder, or delete that file"
+            )
     if overwrite:
         return records, damaged
     if old is None and not records:
@@ -110,10 +131,11 @@ def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 def remove_temporary(output: Path) -> None:
     """Delete what killed batches may have left half-written."""
-    for folder in (output, output / STATE, *(output / name for name in TREES)):
-        pattern = TEMPORARY if folder in (output, output / STATE) else f"**/{TEMPORARY}"
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+    for folder, inner, names, descriptor in os.fwalk(output):  # which follows no link
+        if folder == str(output):
+            inner[:] = [name for name in inner if name in (STATE, *TREES)]
+        for name in fnmatch.filter(names, TEMPORARY):
+            os.unlink(name, dir_fd=descriptor)
 
 
 def remove_stale(output: Path, earlier: Iterable[Record], now: Iterable[Record]) -> int:
@@ -126,8 +148,6 @@ def remove_stale(output: Path, earlier: Iterable[Record], now: Iterable[Record])
     for record in earlier:
         hashes = {record.output: record.output_sha256, record.mask: record.mask_sha256}
         for name, sha256 in hashes.items():
-            path = output / name
-            if name and name not in current_names and path.is_file() and hash_file(path) == sha256:
-                path.unlink()
-                removed += 1
+            if name and name not in current_names:
+                removed += remove_inside(output, name, sha256)
     return removed

@@ -16,8 +16,8 @@ from bgexp.detect.inference_server import NetworkLostError, ServerAddress
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.images.encode import Photo, decode_photo, encode_result
 from bgexp.pipeline.remover import Remover
-from bgexp.system.atomic import write_whole
-from bgexp.system.hashing import hash_bytes, hash_file
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.inside import hash_inside, write_inside
 from bgexp.system.listing import read_file_state
 from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
 
@@ -167,7 +167,7 @@ def _write_files(files: dict[str, bytes], output: Path) -> OSError | None:
     """Write each file whole; return the error where that was not possible."""
     try:
         for name, content in files.items():
-            write_whole(output / name, content)
+            write_inside(output, name, content)
     except OSError as error:
         return error
     return None
@@ -210,14 +210,9 @@ def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output
         and (earlier.quality_issues, earlier.missing_metadata) == (planned.issues, planned.missing)
     )
     files = {earlier.output: earlier.output_sha256, earlier.mask: earlier.mask_sha256}
-    return same and all(_has_hash(output / name, sha256) for name, sha256 in files.items() if name)
-
-
-def _has_hash(path: Path, sha256: str) -> bool:
-    try:
-        return not path.is_symlink() and path.is_file() and hash_file(path) == sha256
-    except OSError:
-        return False
+    return same and all(
+        hash_inside(output, name) == sha256 for name, sha256 in files.items() if name
+    )
 
 
 def _encode_files(

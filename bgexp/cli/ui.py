@@ -95,7 +95,8 @@ def _start_server(settings: UiSettings, runs: Path, log: Path) -> Iterator[Serve
     # The server reads the artifacts of local runs itself and needs no store for uploads.
     command += ["--default-artifact-root", (runs / "artifacts").as_uri(), "--no-serve-artifacts"]
     command += ["--host", settings.host, "--port", str(settings.port)]
-    with log.open("wb") as output:
+    log.unlink(missing_ok=True)  # a link there is not written through
+    with log.open("xb") as output:
         server = subprocess.Popen(
             command,
             cwd=runs,

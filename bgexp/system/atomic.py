@@ -22,28 +22,29 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not derived from the target's name, which may already be as long as a name can be.
-    temporary = path.parent / TEMPORARY.replace("*", secrets.token_hex(8))
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with temporary.open("xb") as file:
+        write_into(folder, path.name, data)
+    finally:
+        os.close(folder)
+
+
+def write_into(folder: int, name: str, data: bytes) -> None:
+    """Write a file as `write_whole` does, into a folder given by its open descriptor."""
+    # Not derived from the target's name, which may already be as long as a name can be.
+    temporary = TEMPORARY.replace("*", secrets.token_hex(8))
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(OSError):
-            temporary.unlink()
+            os.unlink(temporary, dir_fd=folder)
         raise
-    _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    """Make a rename inside the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    os.fsync(folder)  # a rename survives a power cut only then
 
 
 def write_json(path: str | os.PathLike[str], obj: object) -> None:

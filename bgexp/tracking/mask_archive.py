@@ -36,7 +36,8 @@ class MaskArchive:
         """Open a new archive for writing; it gets its name when it is complete."""
         partial_path = path.parent / TEMPORARY.replace("*", "masks")
         try:
-            with zipfile.ZipFile(partial_path, "w") as file:
+            partial_path.unlink(missing_ok=True)  # a link there is not written through
+            with zipfile.ZipFile(partial_path, "x") as file:
                 yield cls(file)
             partial_path.replace(path)
         finally:

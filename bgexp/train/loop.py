@@ -134,7 +134,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
         }
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of a killed run; a link is not written through
+        with temporary.open("xb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -14,9 +15,11 @@ from bgexp.batch.command import (
     batch_process_images,
     batch_process_with_quality_handling,
 )
+from bgexp.batch.journal import Journal, Record, read_journal
 from bgexp.detect.inference_server import start_server
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
+from bgexp.system.hashing import hash_bytes
 from tests.batch.conftest import assert_accounted, manifest, tree
 
 
@@ -163,6 +166,34 @@ def test_strangers_files_are_not_written_over(batch, tmp_path):
     with pytest.raises(UserError, match="holds files that no batch has recorded"):
         batch()
     assert stranger.read_bytes() == b"precious"
+
+
+@pytest.mark.usefixtures("first_batch")
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["../mine", "ABSOLUTE", "regular/../../mine", ".bgexp/lock"])
+def test_a_journal_that_names_files_elsewhere_is_refused(batch, tmp_path, name, overwrite):
+    outside, journal = tmp_path / "mine", tmp_path / "out/.bgexp/journal.jsonl"
+    outside.write_bytes(b"mine")
+    name = name.replace("ABSOLUTE", str(outside))
+    identity, records, _ = read_journal(journal)
+    forged = Record("gone.jpg", ".", "done", output=name, output_sha256=hash_bytes(b"mine"))
+    with Journal(journal, identity, [*records.values(), forged]):
+        pass
+    with pytest.raises(UserError, match=r"^output: \S+ names .* which is no result in this folder"):
+        batch(f"overwrite={overwrite}")
+    assert outside.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("place", ["regular", "regular/birds", "masks/birds", ".bgexp"])
+def test_a_link_in_the_output_is_refused(batch, tmp_path, place):
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / "out" / place
+    elsewhere.mkdir()
+    (elsewhere / ".bgexp-1.part").touch()
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(UserError, match=rf"^output: {re.escape(str(link))} is a link, and nothing"):
+        batch("masks=true")
+    assert [path.name for path in elsewhere.iterdir()] == [".bgexp-1.part"]
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.7, 0.98])

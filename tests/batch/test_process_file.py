@@ -165,7 +165,7 @@ def test_a_disk_that_refuses_stops_the_batch(job, settings, tmp_path, monkeypatc
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(module, "write_whole", fail)
+    monkeypatch.setattr(module, "write_inside", fail)
     outcome = run(job, settings, tmp_path)
     if stops:
         message = f"output: {tmp_path / 'out'}: {os.strerror(number)}: regular/a.png"

@@ -85,12 +85,11 @@ def test_the_order_of_steps(tmp_path, monkeypatch):
         steps.append("fsync folder" if stat.S_ISDIR(mode) else "fsync file")
         fsync(descriptor)
 
-    def note_replace(source, target):
+    def note_replace(source, target, **folders):
         assert Path(source).match(TEMPORARY)
-        assert Path(source).parent == tmp_path
-        assert Path(source).read_bytes() == b"x"
+        assert (tmp_path / source).read_bytes() == b"x"
         steps.append("replace")
-        replace(source, target)
+        replace(source, target, **folders)
 
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)

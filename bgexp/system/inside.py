@@ -1,0 +1,89 @@
+"""Files below a root folder whose names come from elsewhere: nothing outside of it is touched.
+
+A name that leads out is refused, and on the way to the file no link is followed, not even one that
+somebody makes meanwhile: each folder is opened in the one before it.
+"""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+
+from bgexp.system.atomic import write_into
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+def is_inside(name: object) -> bool:
+    """Return whether a name is a plain POSIX path that stays below its root.
+
+    >>> [is_inside(name) for name in ("a/b.png", "/a", "a/../../b", "")]
+    [True, False, False, False]
+    """
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    return str(PurePosixPath(name)) == name and name not in (".", "") and _is_relative(name)
+
+
+def _is_relative(name: str) -> bool:
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts
+
+
+def write_inside(root: Path, name: str, data: bytes) -> None:
+    """Write a file below the root with `write_whole`; missing folders are made.
+
+    Raises:
+        OSError: It could not be written, or the name leads out of the root.
+    """
+    with _open_folder(root, name, make=True) as folder:
+        write_into(folder, PurePosixPath(name).name, data)
+
+
+def hash_inside(root: Path, name: str) -> str | None:
+    """Return a file's SHA-256; None where there is no regular file of that name."""
+    try:
+        with _open_folder(root, name) as folder:
+            return _hash_in(folder, PurePosixPath(name).name)
+    except OSError:
+        return None
+
+
+def remove_inside(root: Path, name: str, sha256: str) -> bool:
+    """Delete a file while it has this hash; return whether it was deleted."""
+    try:
+        with _open_folder(root, name) as folder:
+            own = PurePosixPath(name).name
+            if _hash_in(folder, own) != sha256:
+                return False
+            os.unlink(own, dir_fd=folder)
+            return True
+    except OSError:
+        return False
+
+
+def _hash_in(folder: int, name: str) -> str:
+    # Without O_NONBLOCK a pipe of that name would hold up everything.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _open_folder(root: Path, name: str, make: bool = False) -> Iterator[int]:
+    """Yield a descriptor of the folder that a name is in, opened link by link."""
+    if not is_inside(name):
+        raise OSError(errno.EPERM, f"leads out of the folder: {name!r}")
+    folder = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the user's own choice, link or not
+    try:
+        for part in PurePosixPath(name).parts[:-1]:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=folder)
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder
+    finally:
+        os.close(folder)
