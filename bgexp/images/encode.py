@@ -16,23 +16,34 @@ SUFFIX = {"png": ".png", "webp": ".webp", "jpeg": ".jpg"}
 JPEG_QUALITY = 95
 # In pixels; the limits of the formats' headers.
 LONGEST_SIDE = {"png": 2**31 - 1, "webp": 16383, "jpeg": 65500}
-# Orientation and size have changed, and unchecked fields may tell where and by whom a picture was
-# taken: the maker's notes, XMP, IPTC, Photoshop's and the user's comments.
-_NOT_KEPT = {
-    ExifTags.Base.Orientation,
-    ExifTags.Base.ExifImageWidth,
-    ExifTags.Base.ExifImageHeight,
-    ExifTags.Base.MakerNote,
-    ExifTags.Base.UserComment,
-    ExifTags.Base.ExifOffset,
-    ExifTags.Base.GPSInfo,
-    0x02BC,
-    0x83BB,
-    0x8649,
+_BASE, _GPS, _PICTURE = ExifTags.Base, ExifTags.GPS, 0
+# How a picture was taken, with what kind of device, and when; and the copyright, which was written
+# to go with it. All else may tell a place, a person or a device: comments, descriptions, serial
+# numbers, maker's notes, XMP, IPTC, the offset from UTC, and whatever a maker thinks of next.
+_KEPT: dict[int, set[int]] = {
+    _PICTURE: {
+        *(_BASE.Make, _BASE.Model, _BASE.Software, _BASE.DateTime, _BASE.Copyright),
+        *(_BASE.XResolution, _BASE.YResolution, _BASE.ResolutionUnit),
+    },
+    ExifTags.IFD.Exif: {
+        *(_BASE.DateTimeOriginal, _BASE.DateTimeDigitized, _BASE.SubsecTime),
+        *(_BASE.SubsecTimeOriginal, _BASE.SubsecTimeDigitized, _BASE.ExifVersion),
+        *(_BASE.ExposureTime, _BASE.FNumber, _BASE.ExposureProgram, _BASE.ISOSpeedRatings),
+        *(_BASE.SensitivityType, _BASE.RecommendedExposureIndex, _BASE.ISOSpeed),
+        *(_BASE.ShutterSpeedValue, _BASE.ApertureValue, _BASE.BrightnessValue),
+        *(_BASE.ExposureBiasValue, _BASE.MaxApertureValue, _BASE.SubjectDistance),
+        *(_BASE.MeteringMode, _BASE.LightSource, _BASE.Flash, _BASE.FocalLength),
+        *(_BASE.FocalLengthIn35mmFilm, _BASE.SensingMethod, _BASE.ExposureMode),
+        *(_BASE.WhiteBalance, _BASE.DigitalZoomRatio, _BASE.SceneCaptureType),
+        *(_BASE.GainControl, _BASE.Contrast, _BASE.Saturation, _BASE.Sharpness),
+        *(_BASE.LensMake, _BASE.LensModel, _BASE.LensSpecification),
+    },
+    ExifTags.IFD.GPSInfo: {
+        *(_GPS.GPSVersionID, _GPS.GPSLatitudeRef, _GPS.GPSLatitude, _GPS.GPSLongitudeRef),
+        *(_GPS.GPSLongitude, _GPS.GPSAltitudeRef, _GPS.GPSAltitude, _GPS.GPSTimeStamp),
+        *(_GPS.GPSDateStamp, _GPS.GPSImgDirectionRef, _GPS.GPSImgDirection, _GPS.GPSMapDatum),
+    },
 }
-# The layout of the original's pixels, which a TIFF has among its tags.
-_NOT_KEPT |= {*range(254, 269), 273, *range(277, 282), 284, *range(288, 294), 297, 301}
-_NOT_KEPT |= {*range(317, 348), *range(512, 533), 0x8773}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +77,13 @@ def decode_photo(data: bytes, max_megapixels: float, keep: KeptMetadata) -> Phot
 
 
 def _select_exif(image: Image.Image, gps: bool) -> bytes:
-    """Return the EXIF without orientation (the result is upright), thumbnail and maker's notes."""
+    """Return the EXIF that is known to be safe, without the orientation: the result is upright."""
     try:
         exif, copy = image.getexif(), Image.Exif()
-        copy.update({tag: value for tag, value in exif.items() if tag not in _NOT_KEPT})
+        copy.update({tag: exif[tag] for tag in sorted(_KEPT[_PICTURE]) if tag in exif})
         for ifd in (ExifTags.IFD.Exif, *([ExifTags.IFD.GPSInfo] if gps else [])):
-            tags = exif.get_ifd(ifd).items()
-            copy.get_ifd(ifd).update({tag: value for tag, value in tags if tag not in _NOT_KEPT})
+            tags = exif.get_ifd(ifd)
+            copy.get_ifd(ifd).update({tag: tags[tag] for tag in sorted(_KEPT[ifd]) if tag in tags})
         ifds = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
         return copy.tobytes() if len(copy) or any(map(copy.get_ifd, ifds)) else b""
     except Exception:  # broken EXIF is not kept
