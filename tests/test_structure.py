@@ -48,7 +48,7 @@ OWNERS = {
     "openvino": {"detect/openvino"},
     "mlflow": {"promote/serving_model", "tracking"},
     "hydra": {"cli/run", "config/compose", "sweep/optuna_space"},
-    "omegaconf": {"cli", "config/compose", "sweep/optuna_space"},
+    "omegaconf": {"cli", "config/compose", "config/trust", "sweep/optuna_space"},
     "optuna": {"sweep"},
     "PIL": {"detect/rembg", "images", "quality/near_duplicates"},
     "imagehash": {"quality/near_duplicates"},

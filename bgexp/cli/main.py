@@ -150,7 +150,7 @@ def _rewrite_overrides(command: str, words: list[str]) -> list[str]:
     for position, override in enumerate(overrides):
         key, _, value = override.partition("=")
         if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
-            overrides[position] = f"{key}={quote(value)}"
+            overrides[position] = f"{key}={quote(value, literal=False)}"
     return overrides + [f"runs=[{','.join(map(quote, runs))}]"] * bool(runs)
 
 
@@ -180,12 +180,16 @@ def _show_config(config: "DictConfig", options: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from bgexp.config.trust import raise_refusal, trust
+
     names = [str(name) for name in config]
     keys = [name for name in names if options.cfg in ("all", "hydra" if name == "hydra" else "job")]
     selection = OmegaConf.masked_copy(config, keys)
     try:
-        print(OmegaConf.to_yaml(selection, resolve=options.resolve), end="")
+        with trust(options.overrides):
+            print(OmegaConf.to_yaml(selection, resolve=options.resolve), end="")
     except OmegaConfBaseException as error:
+        raise_refusal(error)
         raise UserError(" ".join(str(error).split())) from error
 
 

@@ -69,7 +69,9 @@ def _compose_job(overrides: Sequence[str], options: argparse.Namespace) -> RunSe
 
 def _check_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:
     """Return the settings of a composed config, with those of a promoted model."""
-    values = {key: value for key, value in resolve_config(composed).items() if key != "sweep"}
+    values = {
+        key: value for key, value in resolve_config(composed, overrides).items() if key != "sweep"
+    }
     settings = check_settings(RunSettings, values)
     if settings.model is None:
         return settings

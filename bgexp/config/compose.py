@@ -12,19 +12,23 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from bgexp.config import renamed
 from bgexp.config.credentials import use_credentials
+from bgexp.config.trust import (
+    list_typed,
+    raise_refusal,
+    refuse_code,
+    refuse_keys_of_files,
+    refuse_typed_keys,
+    trust,
+)
 from bgexp.errors import UserError
 
-_OWN = re.compile(
-    r"hydra(_plugins|\._internal)\.[\w.]+\.\w+(Launcher|Sweeper)|logging\.(Stream|File)Handler"
-)
 _NAMED_BY_USER = ("dataset.real.", "dataset.real=")  # what stands below has the user's own names
-_MAKES_CONFIG = re.compile(r"\$\{\s*oc\.(create|decode)")  # resolvers that turn text into config
 
 
 def find_conf_dir() -> Path:
@@ -44,30 +48,65 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
     """
     parse_overrides(overrides)
     overrides = [f"++{o}" if o.startswith(_NAMED_BY_USER) else o for o in overrides]
+    refuse_typed_keys(overrides)
     path = [f"hydra.searchpath=[{quote(f'file://{extra.resolve()}')}]"] if extra else []
-    with initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
-        try:
-            config = compose(command, [*overrides, *path], return_hydra_config=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(_describe_error(command, overrides, error)) from error
-        except (YAMLError, OSError, UnicodeError) as error:
-            raise UserError(f"--config-dir: {' '.join(str(error).split())}") from error
-    _refuse_code(config.hydra, "hydra")
-    _hide_credentials(config)
+    with trust(overrides):
+        config = _compose(command, [*overrides, *path])
+        refuse_code(config.hydra)
+        if extra:
+            refuse_keys_of_files(
+                config, _compose_own(command, config, overrides), [*overrides, *path]
+            )
+        _hide_credentials(config)
     return config
 
 
-def quote(text: str) -> str:
-    """Quote a text as a value in an override, whatever is in it."""
+def _compose(command: str, overrides: Sequence[str]) -> DictConfig:
+    with initialize_config_dir(str(find_conf_dir()), version_base="1.3"):
+        try:
+            return compose(command, list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise_refusal(error)
+            raise UserError(_describe_error(command, overrides, error)) from error
+        except (YAMLError, OSError, UnicodeError) as error:
+            raise UserError(f"--config-dir: {' '.join(str(error).split())}") from error
+
+
+def _compose_own(command: str, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Compose bgexp's own files and what was typed for Hydra, with the launcher that was chosen."""
+    groups = ("hydra/launcher", "hydra/sweeper")
+    choices = [f"{group}={config.hydra.runtime.choices[group]}" for group in groups]
+    typed = [o for o in overrides if o.lstrip("+~").startswith("hydra")]
+    return _compose(command, [*(o for o in typed if not o.startswith(groups)), *choices])
+
+
+def quote(text: str, literal: bool = True) -> str:
+    """Quote a text as a value in an override, whatever is in it.
+
+    Args:
+        text: The value.
+        literal: Take what looks like an interpolation as text, too.
+    """
+    if literal:
+        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def resolve_config(config: DictConfig) -> dict[str, Any]:
+def resolve_config(config: DictConfig, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """Return the settings without `hydra`, interpolations resolved.
+
+    Args:
+        config: As it was composed.
+        overrides: As they were typed, where the config does not hold them in `hydra`.
 
     Raises:
         UserError: a value that has to be given is missing, or an interpolation leads nowhere.
     """
+    with trust([*overrides, *list_typed(config)]):
+        return _resolve_settings(config)
+
+
+def _resolve_settings(config: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(
             OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
@@ -78,6 +117,7 @@ def resolve_config(config: DictConfig) -> dict[str, Any]:
         key = str(error).rpartition(": ")[2].splitlines()[0]
         raise UserError(f"{key}: a value is needed (give {key}=…)") from error
     except OmegaConfBaseException as error:
+        raise_refusal(error)
         raise UserError(" ".join(str(error).split())) from error
     return dict(values)  # type: ignore[arg-type]
 
@@ -115,24 +155,6 @@ def list_combinations(config: DictConfig, overrides: Sequence[str]) -> Iterator[
         else:
             raise UserError(f"{override.input_line}: a sweep needs listed values or range(…)")
     yield from ([*choice] for choice in itertools.product(*choices))
-
-
-def _refuse_code(value: Any, key: str) -> None:  # noqa: ANN401
-    """Refuse configs that name code other than Hydra's own launchers, sweepers and handlers.
-
-    `hydra` is looked at whole: its `_target_` is instantiated, its logging's `class` and `()` too.
-    """
-    if isinstance(value, ListConfig):
-        value = DictConfig({str(number): value._get_node(number) for number in range(len(value))})
-    if not isinstance(value, DictConfig) or value._is_missing() or value._is_none():
-        return
-    for name in value:
-        key_of, text = f"{key}.{name!s}", str(value._get_node(name))
-        names_code = name in ("_target_", "()", "class") and not _OWN.fullmatch(text)
-        if names_code or _MAKES_CONFIG.search(text):
-            raise UserError(f"{key_of}: a config names no code (got {text!r})")
-        with suppress(OmegaConfBaseException):  # what is not known before a job has started
-            _refuse_code(value[name], key_of)
 
 
 def _hide_credentials(config: DictConfig) -> None:

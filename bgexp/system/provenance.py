@@ -1,6 +1,7 @@
 """The provenance of a run: versions, and the state of bgexp's own sources."""
 
 import functools
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -10,6 +11,14 @@ from typing import Any
 from bgexp import __version__
 from bgexp.system.hashing import hash_bytes, hash_file
 
+_GIT_ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+_GIT_OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 PACKAGES = ("torch", "torchvision", "opencv-python", "numpy", "pillow", "mlflow", "hydra-core")
 
 
@@ -39,9 +48,16 @@ def _run_git(*arguments: str) -> str | None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
+    # Variables and configs can name commands that git runs; only its own place is kept of them.
+    environment = {name: text for name, text in os.environ.items() if name in ("PATH", "TMPDIR")}
     try:
         process = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10
+            ["git", *_GIT_OPTIONS, "-c", f"safe.directory={root}", "-C", str(root), *arguments],
+            env=environment | _GIT_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

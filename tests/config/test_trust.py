@@ -1,0 +1,132 @@
+"""Configs of somebody else: data, and nothing that runs, writes or tells."""
+
+import pytest
+
+from bgexp.config.compose import compose_config, list_combinations, quote
+from bgexp.config.load import load_settings
+from bgexp.errors import UserError
+
+SECRET = "s3cret"
+
+HYDRA = {
+    "env": "job: {env_set: {GIT_CONFIG_COUNT: '1'}}",
+    "copied": "job: {env_copy: [SECRET]}",
+    "log": "job_logging: {handlers: {file: {filename: /tmp/x}}}",
+    "stream": "hydra_logging: {handlers: {console: {stream: 'ext://os.environ'}}}",
+    "record": "output_subdir: ../x",
+    "overrides": "overrides: {task: ['runs_dir=${oc.env:SECRET}']}",
+    "folder": "launcher: {temp_folder: /tmp/x}",
+    "line": 'launcher: {pre_dispatch: "a\\nb"}',
+    "output": "runtime: {output_dir: /tmp/x}",
+    "help": "help: {template: x}",
+    "swept": "sweeper: {params: {seed: '\\${oc.env:SECRET}'}}",
+}
+
+
+def write_config(folder, text, name="own"):
+    file = folder / f"experiment/{name}.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"# @package _global_\n{text}\n")
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch):
+    monkeypatch.setenv("SECRET", SECRET)
+
+
+@pytest.mark.parametrize("case", HYDRA)
+def test_a_config_file_sets_only_a_few_of_hydras_keys(tmp_path, case):
+    launcher = "joblib" if "launcher" in HYDRA[case] else "basic"
+    defaults = f"defaults:\n  - override /hydra/launcher: {launcher}\n"
+    write_config(tmp_path, f"{defaults}hydra: {{{HYDRA[case]}}}")
+    with pytest.raises(UserError, match=r"^hydra\.\S+: a (config file|swept value)") as caught:
+        load_settings("run", ["experiment=own"], tmp_path)
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("group", ["job_logging", "hydra_logging", "launcher", "output"])
+def test_a_config_file_brings_no_group_of_hydras(tmp_path, group):
+    (tmp_path / "hydra" / group).mkdir(parents=True)
+    text = "handlers: {other: {class: logging.FileHandler, filename: /tmp/x}}"
+    (tmp_path / "hydra" / group / "own.yaml").write_text(f"# @package hydra.{group}\n{text}\n")
+    write_config(tmp_path, f"defaults:\n  - override /hydra/{group}: own")
+    with pytest.raises(UserError, match=r"^hydra[./]"):
+        load_settings("run", ["experiment=own"], tmp_path)
+
+
+def test_what_people_set_for_hydra_passes(tmp_path):
+    write_config(
+        tmp_path,
+        "defaults:\n  - override /hydra/launcher: joblib\n"
+        "hydra:\n  mode: MULTIRUN\n  run: {dir: '${runs_dir}/x'}\n  launcher: {n_jobs: 2}\n"
+        "  sweeper: {params: {seed: '1,2'}}",
+    )
+    typed = ["experiment=own", "hydra.sweep.dir=y", "hydra.launcher.batch_size=1"]
+    config = compose_config("run", typed, tmp_path)
+    assert (config.hydra.run.dir, config.hydra.sweep.dir) == ("runs/x", "y")
+    assert (config.hydra.launcher.n_jobs, config.hydra.launcher.batch_size) == (2, "1")
+    assert len(list(list_combinations(config, typed))) == 2
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+hydra.job.env_set.PATH=x",
+        "hydra.job.env_copy=[SECRET]",
+        "hydra.job_logging.handlers.file.filename=x",
+        "hydra.searchpath=[file://x]",
+        "hydra={job:{env_set:{A:b}}}",
+        "+experiment@hydra.job.env_set=fast",
+    ],
+)
+def test_of_hydras_keys_only_a_few_can_be_typed(override):
+    with pytest.raises(UserError, match=r"not for Hydra's own section here \((allowed|use)"):
+        compose_config("run", [override], None)
+
+
+READS = {
+    "plain": "seed: ${oc.env:SECRET}",
+    "default": "runs_dir: a/${oc.env:SECRET,x}",
+    "nested": "model: '${oc.${samples}:SECRET}'\nsamples: env",
+    "another": "runs_dir: ${model}\nmodel: ${oc.env:SECRET}",
+    "folder": "hydra: {run: {dir: '${oc.env:SECRET}'}}",
+    "subfolder": "hydra: {sweep: {subdir: '${oc.env:SECRET}'}}",
+    "list": "detector: {labels: ['${oc.env:SECRET}']}",
+    "choice": "defaults:\n  - override /refine: ${oc.env:SECRET}",
+}
+
+
+@pytest.mark.parametrize("case", READS)
+def test_a_config_file_reads_no_variable(tmp_path, case):
+    write_config(tmp_path, READS[case])
+    with pytest.raises(UserError, match=r"no environment variable|oc\.env") as caught:
+        load_settings(
+            "run", ["experiment=own", "seed=1"] if case != "plain" else ["experiment=own"], tmp_path
+        )
+    assert SECRET not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_typed_reads_variables(tmp_path, monkeypatch):
+    monkeypatch.setenv("PLACE", "here")
+    write_config(tmp_path, "cache: {max_gb: 1}")
+    overrides = ["experiment=own", "runs_dir=${oc.env:PLACE}/a", "model='${oc.env:NONE,\"x\"}'"]
+    overrides += ["detector.labels=['${oc.env:PLACE}']", "tracking={experiment:'${oc.env:PLACE}'}"]
+    settings = load_settings("run", overrides, tmp_path)
+    assert (str(settings.runs_dir), settings.model) == ("here/a", "x")
+    assert settings.detector.labels == ("here",)
+    assert settings.tracking.experiment == "here"
+
+
+def test_a_typed_choice_lets_its_file_read_nothing(tmp_path):
+    (tmp_path / "tracking").mkdir()
+    (tmp_path / "tracking/own.yaml").write_text("uri: null\nexperiment: ${oc.env:SECRET}\n")
+    with pytest.raises(UserError, match=r"^tracking\.experiment: a config file reads no env"):
+        load_settings("run", ["tracking=own", "runs_dir=${oc.env:SECRET}"], tmp_path)
+
+
+@pytest.mark.parametrize("text", ["${oc.env:SECRET}", "a\\${seed}", "it's \\\\${seed}", "${"])
+def test_a_quoted_value_is_no_interpolation(text):
+    overrides = [f"tracking.experiment={quote(text)}"]
+    assert load_settings("run", overrides).tracking.experiment == text
