@@ -26,6 +26,7 @@ START_S = 180  # seconds; MLflow takes long to import on a busy machine
 STOP_S = 10  # seconds
 POLL_S = 0.2  # seconds between two looks at the server
 # Without the jobs and with one worker MLflow has 2 processes instead of 11.
+ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -87,6 +88,23 @@ def _listen(host: str, port: int) -> None:
         probe.listen()
 
 
+def _list_hosts(host: str) -> str:
+    """List the names that a request may ask for, as MLflow takes them.
+
+    By itself MLflow takes every name that begins like a private address, such as 192.168.evil.com,
+    whose owner can point it here: pages of that name then read the store (DNS rebinding).
+    """
+    names = {"localhost", "127.0.0.1", "::1", host}
+    if host in ("0.0.0.0", "::"):
+        names |= {socket.gethostname(), socket.getfqdn()}
+        cards = psutil.net_if_addrs().values()
+        names |= {entry.address.partition("%")[0] for card in cards for entry in card}
+    plain = [f"[{name}]" if ":" in name else name for name in sorted(names)]
+    any_port = [f"{name.replace('[', '[[]')}:*" for name in plain]
+    told = os.environ.get(ALLOWED_HOSTS)
+    return ",".join([*plain, *any_port, *([told] if told else [])])
+
+
 @contextmanager
 def _start_server(settings: UiSettings, runs: Path, log: Path) -> Iterator[Server]:
     """Yield the server in a process group of its own, which is gone afterwards."""
@@ -100,7 +118,7 @@ def _start_server(settings: UiSettings, runs: Path, log: Path) -> Iterator[Serve
         server = subprocess.Popen(
             command,
             cwd=runs,
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, ALLOWED_HOSTS: _list_hosts(settings.host)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

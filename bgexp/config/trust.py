@@ -52,12 +52,10 @@ def trust(overrides: Sequence[str]) -> Iterator[None]:
 
 def list_typed(config: DictConfig) -> list[str]:
     """List the overrides that a composed config was made with, as they were typed."""
-    hydra = config._get_node("hydra")
-    overrides = hydra._get_node("overrides") if isinstance(hydra, DictConfig) else None
-    if not isinstance(overrides, DictConfig):
-        return []
-    lists = [overrides._get_node(name) for name in ("task", "hydra")]
-    return [_get_text(part) for items in lists for part in _list_nodes(items)]
+    hydra = dict(_list_items(config)).get("hydra")
+    overrides = dict(_list_items(hydra)).get("overrides")
+    lists = [part for name, part in _list_items(overrides) if name in ("task", "hydra")]
+    return [_get_text(part) for items in lists for _, part in _list_items(items)]
 
 
 def refuse_typed_keys(overrides: Sequence[str]) -> None:
@@ -144,10 +142,6 @@ def _list_items(node: Any) -> list[tuple[str, Node]]:  # noqa: ANN401
     content = node._content
     pairs = content.items() if isinstance(content, dict) else enumerate(content)
     return [(str(name), child) for name, child in pairs]
-
-
-def _list_nodes(node: Any) -> list[Node]:  # noqa: ANN401
-    return [child for _, child in _list_items(node)]
 
 
 def _get_text(node: Any) -> Any:  # noqa: ANN401

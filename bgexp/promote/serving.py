@@ -4,7 +4,6 @@
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -35,10 +34,12 @@ def open_service(folder: Path) -> Callable[[Sequence[str]], list[str]]:
         pngs = []
         for number, text in enumerate(files):
             try:
-                pngs.append(
-                    base64.b64encode(remove(base64.b64decode(text, validate=True))).decode()
-                )
-            except (ImageError, binascii.Error) as error:
+                data = base64.b64decode(text, validate=True)
+            except (TypeError, ValueError) as error:  # not text, or not ASCII
+                raise ValueError(f"image {number}: no base64: {error}") from error
+            try:
+                pngs.append(base64.b64encode(remove(data)).decode())
+            except (ImageError, ValueError) as error:  # or a side too long for the format
                 raise ValueError(f"image {number}: {error}") from error
         return pngs
 

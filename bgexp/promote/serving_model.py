@@ -5,6 +5,7 @@ is `bgexp.promote.serving.open_service` of the bgexp that is installed there, an
 stays. What comes out is what `bgexp batch` writes for the same file.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
 
 from bgexp.promote.serving import open_service
+
+_log = logging.getLogger(__name__)
 
 
 class BackgroundRemoval(PythonModel):
@@ -28,6 +31,9 @@ class BackgroundRemoval(PythonModel):
             return self.remove_backgrounds(model_input)
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
+        except Exception as error:  # MLflow would answer with the traceback
+            _log.exception("a request could not be answered")
+            raise MlflowException(f"the server failed: {type(error).__name__}") from error
 
 
 set_model(BackgroundRemoval())

@@ -54,6 +54,43 @@ def test_no_store_yet(tmp_path, free_port):
         ui.serve_ui(settings_for(tmp_path, free_port))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "box", "0.0.0.0"])
+def test_only_the_servers_own_names_are_answered(tmp_path, monkeypatch, host):
+    from mlflow.server.security_utils import get_allowed_hosts_from_env, is_allowed_host_header
+
+    environments = []
+
+    def note(*_, env, **__):
+        environments.append(env)
+        raise RuntimeError
+
+    monkeypatch.setattr(ui.subprocess, "Popen", note)
+    monkeypatch.setattr(socket, "gethostname", lambda: "box")
+    with (
+        pytest.raises(RuntimeError),
+        ui._start_server(settings_for(tmp_path, 5055, host=host), tmp_path, tmp_path / "log"),
+    ):
+        pass
+    monkeypatch.setenv(ui.ALLOWED_HOSTS, environments[0].get(ui.ALLOWED_HOSTS, ""))
+    allowed = get_allowed_hosts_from_env() or []
+    own = [
+        "localhost",
+        "127.0.0.1:5055",
+        "[::1]:5055",
+        *(["box:5055"] * (host in ("box", "0.0.0.0"))),
+    ]
+    assert [name for name in own if not is_allowed_host_header(allowed, name)] == []
+    evil = [
+        "192.168.evil.com:5055",
+        "10.evil.com",
+        "172.16.evil.com",
+        "localhost.evil.com:5055",
+        "",
+    ]
+    evil += ["127.0.0.1.evil.com", "fc00:evil.com", "evil.com", "[::1].evil.com:80"]
+    assert [name for name in evil if is_allowed_host_header(allowed, name)] == []
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
