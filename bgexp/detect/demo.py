@@ -20,7 +20,7 @@ from bgexp.detect.maskrcnn import set_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
-WEIGHTS_SHA256 = "249b65b1ca7f767e8b52e71ad4589b4cc04a974a14cdb61005767143657a69b7"
+WEIGHTS_SHA256 = "77faecf9a5c2ba7f788ab18b8a3f1539a3cf509faab419e11c733141f22eb64d"
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.

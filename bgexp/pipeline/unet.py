@@ -26,7 +26,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colo
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "unet.safetensors"
-WEIGHTS_SHA256 = "50aa98b000360d45eaad6a7b04463c894213161f6151cb595c74e66a8861b09a"
+WEIGHTS_SHA256 = "80aa328bf07a6e9d3d59cafa4274f29c2701bc0855101df172c2b1eb418c9096"
 
 
 class UNetModel(nn.Module):

@@ -22,22 +22,30 @@ CARDS = {
     "detector": {
         "name": "bgexp demo: class-agnostic Mask R-CNN, MobileNetV2-FPN",
         "intended_use": "A first cut-out of prominent objects, offline; one class, `object`.",
-        "limits": "Knows no people but rendered ones; thin parts and busy backgrounds fail first.",
+        "limits": "People, pets and single objects of ordinary photographs it knows best; small "
+        "subjects, groups, thin parts and busy backgrounds fail first.",
     },
     "unet": {
         "name": "bgexp U-Net: MobileNetV2 and a decoder, a coarse mask in, a fine one out",
         "intended_use": "Refines the masks of a detector (refine=unet).",
-        "limits": "Trained on composites only; may follow strong lines in the background.",
+        "limits": "Sees one place of the picture: of many small objects far apart it loses some; "
+        "may follow strong lines in the background.",
     },
 }
 CARD = {
-    "data": "Composites made by bgexp train. Objects: tuxpaint-stamps-default 2022.06.04 "
+    "data": "Photographs with hand-made masks, and composites made by bgexp train. Photographs: "
+    "700 street photographs of people, one each in full figure (Clothing Co-Parsing: Yang, Luo, "
+    "Lin, CVPR 2014); 645 of a cat or dog (Oxford-IIIT Pet: Parkhi et al., CVPR 2012); 807 of "
+    "animals, plants, cameras and vehicles (Caltech-101: Li, Andreeto, Ranzato, Perona 2003). The "
+    "photographers of the first set are not named there. Composites' objects: "
+    "tuxpaint-stamps-default 2022.06.04 "
     "(photographic stamps listed in docs/demo-detector/cutouts.csv), @lobehub/fluent-emoji-3d "
     "1.1.0. Backgrounds: mate-backgrounds 1.26.0, gnome-backgrounds 43.1, scikit-image textures. "
     "Backbone: torchvision's ImageNet MobileNetV2 (IMAGENET1K_V1).",
-    "licences": "Weights: MIT. Training data: GPL-2+ and public domain (tuxpaint-stamps), MIT "
-    "(fluent-emoji-3d), GPL-2+ and CC-BY-SA (backgrounds), BSD-3-Clause and CC0 (scikit-image, "
-    "torchvision).",
+    "licences": "Weights: MIT. Training data: Apache-2.0 (repository of Clothing Co-Parsing), "
+    "CC BY-SA 4.0 (Oxford-IIIT Pet), CC BY 4.0 (Caltech-101), GPL-2+ and public domain "
+    "(tuxpaint-stamps), MIT (fluent-emoji-3d), GPL-2+ and CC-BY-SA (backgrounds), BSD-3-Clause and "
+    "CC0 (scikit-image, torchvision).",
 }
 
 
@@ -49,7 +57,7 @@ def main(weights: Path, commit: str, scores: str) -> None:
     card = (
         CARDS[network]
         | CARD
-        | {key: trained_card[key] for key in ("settings", "mixed") if key in trained_card}
+        | {key: trained_card[key] for key in ("settings", "mixed", "step") if key in trained_card}
         | {
             "commit": commit,
             "scores": json.dumps(json.loads(scores)),

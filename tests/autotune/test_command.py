@@ -73,7 +73,7 @@ def test_other_commands_take_the_config(tmp_path, workers):
     detector = check_settings(BatchSettings, config).detector
     assert (detector.backend, detector.precision) == ("openvino", "fp32")
     assert detector.image_size == 320
-    assert detector.score_threshold == 0.5  # what was not tuned stays
+    assert detector.score_threshold == 0.6  # what was not tuned stays
     assert check_settings(BatchSettings, config).workers == workers
     config = resolve_config(compose_config("run", ["experiment=tuned"], tmp_path))
     assert check_settings(RunSettings, config).workers == workers

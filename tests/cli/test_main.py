@@ -285,7 +285,7 @@ def test_help_and_version(bgexp_cli):
         code, out, err = bgexp_cli(command, "--help")
         assert (code, err) == (0, "")
         assert "runs_dir: runs" in out
-    assert "score_threshold: 0.5" in bgexp_cli("run", "-h")[1]
+    assert "score_threshold: 0.6" in bgexp_cli("run", "-h")[1]
 
 
 @pytest.mark.slow

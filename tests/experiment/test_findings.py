@@ -97,7 +97,7 @@ def test_nothing_found_without_truth(find, row, settings):
     cats = settings["detector"] | {"labels": ["cat"]}
     assert find(rows, detector=cats)[0].setting == "detector.labels=null"
     alone = settings["detector"] | {"score_fallback": None}
-    assert find(rows, detector=alone)[0].setting == "detector.score_threshold=0.3"  # from 0.5
+    assert find(rows, detector=alone)[0].setting == "detector.score_threshold=0.4"  # from 0.6
     lowest = alone | {"score_threshold": 0.05}
     assert find(rows, detector=lowest)[0].setting == ""
 
@@ -110,7 +110,7 @@ def test_images_below_half(find, row):
     assert "20% of the foreground there is lost, and 70%" in finding.evidence
     assert "0.750, and 0.900 without" in finding.evidence
     assert finding.paths == ("07.jpg", "06.jpg")
-    assert finding.setting == "detector.score_threshold=0.7"  # against what leaks
+    assert finding.setting == "detector.score_threshold=0.8"  # against what leaks
     assert find([row(n, 0.4) for n in range(8)]) == []  # no few among many
 
 

@@ -92,7 +92,7 @@ def test_a_wider_margin_shows_more_of_the_picture():
 
 
 def test_the_margin_of_the_defaults_is_a_quarter():
-    assert UNet().margin == 0.25  # the shipped network was trained around it
+    assert UNet().margin == 0.4  # the shipped network was trained around it
 
 
 def test_the_threshold():
@@ -115,7 +115,9 @@ def test_what_nobody_asked_for_is_left_out():
     image, truth = make_scene()
     image[110:190, 80:114] = 255  # beside the box, not touching it
     image[140:150, 260:300] = 255  # a stalk that grows out of it: its first tenth of 140 pixels
-    refined = refine_mask_unet(image, truth, BrightnessPredictor(), UNet(size=512, grabcut=False))
+    refined = refine_mask_unet(
+        image, truth, BrightnessPredictor(), UNet(size=512, reach=0.1, grabcut=False)
+    )
     assert not refined.mask[:, :114].any()
     assert refined.mask[145, 262:270].all()
     assert not refined.mask[:, 278:].any()

@@ -15,7 +15,7 @@ def settings(*overrides):
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [
-        (["refine=grabcut"], "demo · score 0.5 · grabcut"),
+        (["refine=grabcut"], "demo · score 0.6 · grabcut"),
         (["refine=none", "detector.score_threshold=0.25"], "demo · score 0.25 · no refinement"),
         (["detector=rembg", "refine=none"], "rembg · u2netp · no refinement"),
         (["detector=rembg", "detector.model=/a/b/mine.onnx"], "rembg · mine.onnx · unet"),
@@ -49,8 +49,8 @@ def test_any_setting_that_differs_is_named():
     varied = find_varied_keys(jobs)
     assert varied == ["combine.instances", "refine.band"]
     names = [name_run(job, varied) for job in jobs]
-    assert names[0] == "instances largest · band 0.03 · demo · score 0.5 · grabcut"
-    assert names[1] == "instances all · band 0.06 · demo · score 0.5 · grabcut"
+    assert names[0] == "instances largest · band 0.03 · demo · score 0.6 · grabcut"
+    assert names[1] == "instances all · band 0.06 · demo · score 0.6 · grabcut"
 
 
 def test_what_one_has_and_another_lacks_is_told_by_its_kind():
