@@ -112,7 +112,7 @@ def _log_setup(
     run.set_tags(
         {f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()} | device_tags
     )
-    rules = [data.mask_rule.describe() for data in datasets if data.name == "pairs"]
+    rules = [data.mask_rule.describe() for data in datasets if data.mask_rule.found]
     if rules:
         run.log_params({"dataset.masks_read_as": "; ".join(dict.fromkeys(rules))})
     for dataset in datasets:

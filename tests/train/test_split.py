@@ -60,11 +60,11 @@ def test_pairs_are_read_whole_for_validation(settings_of):
 
 
 def test_a_validation_image_that_cannot_be_read(settings_of, tmp_path, write):
-    noise = np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)
+    mask = np.uint8(255) * (np.random.default_rng(0).random((40, 40)) < 0.5)
     for n in range(3):
         (tmp_path / "images").mkdir(exist_ok=True)
         (tmp_path / "images" / f"{n}.png").write_bytes(b"no picture" + bytes([n]))
-        write(tmp_path / "masks" / f"{n}.png", noise)
+        write(tmp_path / "masks" / f"{n}.png", mask)
     folders = [f"dataset.{kind}={tmp_path / kind}" for kind in ("images", "masks")]
     settings = settings_of(*folders)
     with pytest.raises(UserError, match=r"dataset: \d\.png: "):

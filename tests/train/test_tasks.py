@@ -228,8 +228,8 @@ def test_void_teaches_the_unet_nothing():
         masks = np.zeros((1, 64, 64), bool)
         masks[0, 16:48, 4:28] = True
         image = np.full((64, 64, 3), 90, np.uint8)
-        scene = Scene(image, masks, np.ones(1, np.int64), void)
-        picture, target = UNetExample(64)(scene, np.random.default_rng(1))
+        scene = Scene(image, masks, np.ones(1, np.int64), void=void)
+        picture, target = UNetExample(64, 0.25)(scene, np.random.default_rng(1))
         known = target["known"] == 1
         assert 0 < float(known.float().mean()) < 1
         # The edge of the truth counts more, in an area around it that void may cut.
@@ -242,7 +242,7 @@ def test_void_teaches_the_unet_nothing():
 
 def test_scenes_without_void_beside_one_with_it(scene):
     """A batch of both: the plane of what is known is made up where it is missing."""
-    picture, target = UNetExample(64)(scene((40, 30, 18)), np.random.default_rng(0))
+    picture, target = UNetExample(64, 0.25)(scene((40, 30, 18)), np.random.default_rng(0))
     known = {**target, "known": torch.ones_like(target["mask"])}
     losses = UNetLosses(ConstantLogits(torch.zeros(2, 1, 32, 32)))
     expected = losses([picture] * 2, [target] * 2)
