@@ -175,10 +175,11 @@ def _read_variable(
 
 
 def _is_typed(name: str, text: str, override: str) -> bool:
-    key, _, value = override.lstrip("+").partition("=")
+    # In the overrides of a sweep's jobs Hydra escapes what it was given.
+    key, _, value = override.replace("\\", "").lstrip("+").partition("=")
     if name in (key, "hydra.job.override_dirname"):  # which Hydra makes of what was typed
         return "${" in value
-    return name.startswith((f"{key}.", f"{key}[")) and text in value
+    return name.startswith((f"{key}.", f"{key}[")) and text.replace("\\", "") in value
 
 
 OmegaConf.register_new_resolver("oc.env", _read_variable, replace=True)

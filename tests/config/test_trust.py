@@ -1,8 +1,9 @@
 """Configs of somebody else: data, and nothing that runs, writes or tells."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from bgexp.config.compose import compose_config, list_combinations, quote
+from bgexp.config.compose import compose_config, list_combinations, quote, resolve_config
 from bgexp.config.load import load_settings
 from bgexp.errors import UserError
 
@@ -117,6 +118,15 @@ def test_what_is_typed_reads_variables(tmp_path, monkeypatch):
     assert (str(settings.runs_dir), settings.model) == ("here/a", "x")
     assert settings.detector.labels == ("here",)
     assert settings.tracking.experiment == "here"
+
+
+def test_a_job_of_a_sweep_reads_what_was_typed(monkeypatch):
+    """Hydra gives a job no section of its own, and its overrides escaped."""
+    monkeypatch.setenv("PLACE", "here")
+    job = OmegaConf.create({"model": "${oc.env:PLACE}"}, flags={"struct": True})
+    assert resolve_config(job, [r"model=$\{oc.env\:PLACE\}"]) == {"model": "here"}
+    with pytest.raises(UserError, match=r"^model: a config file reads no environment variable"):
+        resolve_config(job, ["seed=1"])
 
 
 def test_a_typed_choice_lets_its_file_read_nothing(tmp_path):
