@@ -44,6 +44,7 @@ def test_no_config_of_gits_runs_a_command(tmp_path, monkeypatch, way):
         variables = {"COUNT": "1", "KEY_0": "core.fsmonitor", "VALUE_0": str(script)}
         for name, value in variables.items():
             monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+        monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))  # whose hooks would be asked
     elif way == "file":
         (tmp_path / ".gitconfig").write_text(f"[core]\nfsmonitor = {script}\n")
         monkeypatch.setenv("HOME", str(tmp_path))
