@@ -332,7 +332,7 @@ def test_odd_names_are_worked_on_and_shown_safely(batch, source, tmp_path):
     assert "'=cmd()|x.jpg" in table
 
 
-def test_the_two_functions_decide_about_the_rules(settings, untracked):  # noqa: ARG001
+def test_the_two_functions_decide_about_the_rules(settings, no_tracking):  # noqa: ARG001
     plan = settings("dry_run=true", "quality.elongation=1")
     with_rules = batch_process_with_quality_handling(plan).planned
     assert any("elongated" in file.issues for file in with_rules)

@@ -94,7 +94,7 @@ def test_every_section(parse):
     targets = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
     assert set(targets) <= set(page.places)
     assert set(SECTIONS) <= set(targets)
-    for words in ("8 files of in", "2026-11-23 09:05", "4 regular, 1 outliers", "not an image: 1"):
+    for words in ("8 files of in", "2026-11-23 09:05", "4 regular, 1 outlier", "not an image: 1"):
         assert words in page.text
     assert len(page.all("img")) == 2 * 3
     assert page.all("a", href="a%20b.csv")

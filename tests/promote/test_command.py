@@ -196,7 +196,7 @@ def test_conditions(store):
     [
         ("_target_", "os.system", r"detector\._target_: no such setting"),
         ("labels", ["${oc.env:HOME}"], r"labels.*the run had None"),
-        ("score_threshold", 0.1, r"score_threshold: config.yaml says 0\.1, the run had 0\.5"),
+        ("score_threshold", 0.1, r"score_threshold: config.yaml says 0\.1, the run had 0\.6"),
     ],
 )
 def test_a_config_that_was_changed_afterwards(store, key, value, message):

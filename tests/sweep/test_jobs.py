@@ -348,7 +348,7 @@ def test_a_crash_ends_its_job_only(run_cli, runs, overrides, store, monkeypatch)
     assert crashed.summaries[2]["error"] == "ZeroDivisionError: boom and more"
     assert crashed.out.count("ZeroDivisionError: boom and more") == 2
     assert "Traceback" not in crashed.out + crashed.err
-    assert "fragile" in (crashed.jobs[2] / "error.txt").read_text()
+    assert "fail_once" in (crashed.jobs[2] / "error.txt").read_text()
     parent = crashed.summaries[0]["parent_run_id"]
     assert store.get_run(parent).info.status == "FAILED"
     children = store.search_runs(["1"], f"tags.`mlflow.parentRunId` = '{parent}'")
