@@ -64,7 +64,7 @@ def _find_result(comparison: Comparison) -> Iterator[Finding]:
     if len(candidates) >= MANY_VARIANTS:
         caution = f" The best of {len(candidates)} looks a little better than it is."
     evidence = f"{best.run.name}: {describe_change(verdict.change)}, won {verdict.won:,} and lost "
-    evidence += f"{verdict.lost:,} images."
+    evidence += f"{format_count(verdict.lost, 'image')}."
     if verdict.outcome == "better":
         title, evidence = f"{best.run.name} is better than {baseline}", f"{evidence}{caution}"
     elif verdict.outcome == "worse":

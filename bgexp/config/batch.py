@@ -1,7 +1,7 @@
 """Settings of `bgexp batch`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -55,7 +55,7 @@ class KeptMetadata(Section):
     gps: bool = False
 
 
-def _parse_share(value: Any) -> Any:  # noqa: ANN401
+def _parse_share(value: object) -> object:
     """Parse a share, also one like "2%"."""
     if isinstance(value, str) and value.endswith("%"):
         try:

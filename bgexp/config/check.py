@@ -12,7 +12,7 @@ from bgexp.config.renamed import VALUES, add_hint
 from bgexp.errors import UserError
 
 
-def check_settings(kind: type[Settings], config: Any) -> Settings:  # noqa: ANN401
+def check_settings(kind: type[Settings], config: object) -> Settings:
     """Check a composed config (nested dicts) and return the typed settings.
 
     Raises:
@@ -72,7 +72,7 @@ def flatten_settings(section: Section) -> dict[str, Any]:
     return flatten(section.model_dump(mode="json"))
 
 
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401
+def flatten(value: object, prefix: str = "") -> dict[str, Any]:
     """Return the values of nested mappings by their dotted names.
 
     >>> flatten({"seed": 0, "detector": {"name": "demo"}})

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -17,7 +17,7 @@ Values = tuple[int | str, ...]
 MaskValues = Literal["auto", "threshold", "nonzero"] | Values
 
 
-def _is_list_of_values(value: Any) -> bool:  # noqa: ANN401
+def _is_list_of_values(value: object) -> bool:
     return isinstance(value, list | tuple) and all(
         (isinstance(part, int) and not isinstance(part, bool) and part >= 0)
         or (isinstance(part, str) and re.fullmatch("#[0-9a-fA-F]{6}", part))
@@ -25,14 +25,14 @@ def _is_list_of_values(value: Any) -> bool:  # noqa: ANN401
     )
 
 
-def _check_mask_values(value: Any) -> Any:  # noqa: ANN401
+def _check_mask_values(value: object) -> object:
     if value in ("auto", "threshold", "nonzero") or (value and _is_list_of_values(value)):
         return value
     allowed = 'auto, threshold, nonzero, or a list of values such as [1,2] or ["#800000"]'
     raise PydanticCustomError("value", "allowed: {allowed}", {"allowed": allowed})
 
 
-def _check_ignore_values(value: Any) -> Any:  # noqa: ANN401
+def _check_ignore_values(value: object) -> object:
     if value is None or _is_list_of_values(value):
         return value
     allowed = 'null, or a list of values such as [255] or ["#e0e0c0"]'

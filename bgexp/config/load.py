@@ -94,7 +94,7 @@ def _list_overrides(settings: Mapping[str, Any], prefix: str = "") -> Iterator[s
             yield f"{prefix}{key}={_format_value(value)}"
 
 
-def _format_value(value: Any) -> str:  # noqa: ANN401
+def _format_value(value: object) -> str:
     """Return a value in Hydra's grammar."""
     from bgexp.config.compose import quote
 

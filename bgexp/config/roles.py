@@ -76,7 +76,7 @@ def read_marks(metadata: list[Any]) -> frozenset[Role]:
     return frozenset(mark for mark in metadata if isinstance(mark, Role))
 
 
-def _find_sections(annotation: Any) -> list[type[BaseModel]]:  # noqa: ANN401
+def _find_sections(annotation: object) -> list[type[BaseModel]]:
     """Return the sections that an annotation allows: itself, or the members of a union."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []

@@ -46,7 +46,7 @@ class RealSet(Section):
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 
-class Mixed(_CompositeFolders):
+class Mixture(_CompositeFolders):
     """Composites, and photographs with masks.
 
     Attributes:
@@ -113,7 +113,7 @@ class TrainSettings(Common):
         devices: How many GPUs.
     """
 
-    dataset: Annotated[Pairs | Coco | Composites | Mixed, Field(discriminator="name")]
+    dataset: Annotated[Pairs | Coco | Composites | Mixture, Field(discriminator="name")]
     detector: ObjectDetectorSettings
     refine: UNet
     loop: TrainLoop

@@ -71,7 +71,7 @@ def refuse_typed_keys(overrides: Sequence[str]) -> None:
             raise UserError(f"{key}: not for Hydra's own section here ({hint})")
 
 
-def refuse_code(value: Any, key: str = "hydra") -> None:  # noqa: ANN401
+def refuse_code(value: object, key: str = "hydra") -> None:
     """Refuse configs that name code other than Hydra's own launchers, sweepers and handlers.
 
     `hydra` is looked at whole: its `_target_` is instantiated, its logging's `class` and `()` too.
@@ -127,7 +127,7 @@ def raise_refusal(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _list_leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+def _list_leaves(node: object, key: str) -> Iterator[tuple[str, Any]]:
     """Yield keys and values as they are written, interpolations unresolved."""
     inner = _list_items(node)
     if not inner:
@@ -136,7 +136,7 @@ def _list_leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN
         yield from _list_leaves(child, f"{key}.{name}")
 
 
-def _list_items(node: Any) -> list[tuple[str, Node]]:  # noqa: ANN401
+def _list_items(node: object) -> list[tuple[str, Node]]:
     if not isinstance(node, Container) or not isinstance(node._content, dict | list):
         return []
     content = node._content

@@ -90,7 +90,7 @@ def _encode_polygons(polygons: object, size: tuple[int, int]) -> Runs:
     return runs
 
 
-def _check_polygon(polygon: Any) -> NDArray[np.float64]:  # noqa: ANN401
+def _check_polygon(polygon: object) -> NDArray[np.float64]:
     """Return a polygon as (2N,) float64: x and y of each corner."""
     try:
         corners = np.array(polygon, np.float64)

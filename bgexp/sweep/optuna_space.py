@@ -116,7 +116,7 @@ def _list_end_values(values: BaseDistribution) -> list[Any]:
     return list(dict.fromkeys((values.low, values.high)))
 
 
-def _format(values: BaseDistribution, value: Any) -> str:  # noqa: ANN401
+def _format(values: BaseDistribution, value: object) -> str:
     """Format a chosen value as an override has it."""
     if not isinstance(values, FloatDistribution):
         return str(value)

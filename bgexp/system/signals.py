@@ -16,7 +16,7 @@ class StopRequest:
     exit_code: int | None = None
 
     def raise_if_set(self) -> None:
-        """Raise Interrupted if the work is to end early."""
+        """Raise Interruption if the work is to end early."""
         if self.exit_code is not None:
             raise Interruption(self.exit_code)
 

@@ -56,7 +56,7 @@ def _is_varied(key: str, tables: Sequence[Mapping[str, Any]]) -> bool:
     return any(len(values) > 1 for values in values_by_kind.values())
 
 
-def _describe_setting(key: str, value: Any) -> str:  # noqa: ANN401
+def _describe_setting(key: str, value: object) -> str:
     if key == "refine.name" and value == "none":
         return "no refinement"
     text = f"{value:g}" if isinstance(value, float) else PurePath(str(value)).name

@@ -208,7 +208,7 @@ def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _check_content(kind: type[Settings], content: Any, file: Path) -> Settings:  # noqa: ANN401
+def _check_content(kind: type[Settings], content: object, file: Path) -> Settings:
     """Check the content as that kind; of several mistakes the first is reported."""
     try:
         return check_settings(kind, content)

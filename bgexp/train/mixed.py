@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bgexp.config.datasets import Pairs
-from bgexp.config.train import Mixed, RealSet, TrainLoop
+from bgexp.config.train import Mixture, RealSet, TrainLoop
 from bgexp.datasets.read import Dataset, read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
@@ -50,7 +50,7 @@ class RealSplit:
     datasets: tuple[Dataset, ...]
 
 
-def read_real_sets(source: Mixed, split: str, seed: int) -> list[RealSplit]:
+def read_real_sets(source: Mixture, split: str, seed: int) -> list[RealSplit]:
     """Read one split, `train` or `validation`, of each set of photographs.
 
     Raises:
@@ -85,7 +85,7 @@ def _read_pairs(key: str, images: Path, masks: Path, seed: int) -> Dataset:
     return replace(dataset, items=tuple(item for item in dataset.items if item.mask is not None))
 
 
-def mix_scenes(source: Mixed, real_splits: Sequence[RealSplit]) -> MixedScenes:
+def mix_scenes(source: Mixture, real_splits: Sequence[RealSplit]) -> MixedScenes:
     """Mix composites and the photographs of every set by their shares."""
     composites = CompositeSources.from_folders(source.cutouts, source.backgrounds)
     total = sum(split.weight for split in real_splits)
@@ -95,7 +95,7 @@ def mix_scenes(source: Mixed, real_splits: Sequence[RealSplit]) -> MixedScenes:
 
 
 def load_validation(
-    source: Mixed, real_splits: Sequence[RealSplit], loop: TrainLoop, seed: int
+    source: Mixture, real_splits: Sequence[RealSplit], loop: TrainLoop, seed: int
 ) -> list[Scene]:
     """Load unseen pictures: as many of each set as composites.
 

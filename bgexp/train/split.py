@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bgexp.config.train import Composites, Mixed, TrainSettings
+from bgexp.config.train import Composites, Mixture, TrainSettings
 from bgexp.datasets.read import Dataset, Item, read_dataset
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
@@ -24,7 +24,7 @@ class TrainingData:
 
 def read_images(settings: TrainSettings) -> Dataset | None:
     """Read the images and masks that the settings name; None with composites."""
-    if isinstance(settings.dataset, Composites | Mixed):
+    if isinstance(settings.dataset, Composites | Mixture):
         return None
     return read_dataset(settings.dataset, settings.seed)
 
@@ -38,7 +38,7 @@ def read_data(
         UserError: There are too few images, or none that can be read.
     """
     loop, source = settings.loop, settings.dataset
-    if isinstance(source, Mixed):
+    if isinstance(source, Mixture):
         return _read_mixed(settings, source)
     if dataset is None or isinstance(source, Composites):
         assert isinstance(source, Composites)
@@ -69,7 +69,7 @@ def read_data(
     return TrainingData(photographs, validation, (dataset,))
 
 
-def _read_mixed(settings: TrainSettings, source: Mixed) -> TrainingData:
+def _read_mixed(settings: TrainSettings, source: Mixture) -> TrainingData:
     training, unseen = (
         read_real_sets(source, split, settings.seed) for split in ("train", "validation")
     )
