@@ -324,8 +324,8 @@ def test_credentials_are_written_nowhere(bgexp_cli, fast, tmp_path, monkeypatch,
         file = tmp_path / f"mine/{name}.yaml"
         file.parent.mkdir(parents=True)
         file.write_text(f"# @package _global_\ntracking:\n  uri: {uri}\n")
-    monkeypatch.setattr(tracking, "open_store", local)
-    monkeypatch.setattr("bgexp.experiment.prepare.open_store", local)
+    for module in ("tracking.active_run", "tracking.past_runs", "experiment.prepare"):
+        monkeypatch.setattr(f"bgexp.{module}.open_store", local)
     monkeypatch.setattr(
         "bgexp.experiment.run._compute_results", lambda *_: (_ for _ in ()).throw(OSError("x"))
     )
