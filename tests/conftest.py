@@ -26,7 +26,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("patient")
 
-pytest_plugins = ["tests.rows", "tests.pages", "tests.stores"]  # what several packages' tests share
+pytest_plugins = ["tests.rows", "tests.pages"]  # what several packages' tests share
 
 SAMPLE = Path(bgexp.__file__).parent / "sample"
 

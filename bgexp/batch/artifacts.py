@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,13 @@ from bgexp.batch.page import list_most_doubtful, render_batch
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import build_summary
 from bgexp.config.batch import BatchSettings
-from bgexp.detect.inference_server import ServerStats
 from bgexp.images.decode import ImageError, load_image, make_thumbnail
 from bgexp.report.pictures import PANEL
 from bgexp.system.progress import tell
 from bgexp.tracking.run_folder import SUMMARY, RunFolder
+
+if TYPE_CHECKING:
+    from bgexp.detect.inference_server import ServerStats
 
 SHOWN = 24
 _THREADS = 2  # decoders release the GIL; more threads would hold more images in memory at once
@@ -32,7 +34,7 @@ def write_reports(
     records: Sequence[Record],
     began: datetime,
     seconds: float,
-    load: ServerStats | None,
+    load: "ServerStats | None",
 ) -> dict[str, Any]:
     """Write manifest, summary and page, once every input is known to have its row."""
     if [file.path for file in batch.planned] != [record.path for record in records]:
@@ -44,7 +46,7 @@ def write_reports(
     reused = sum(
         record.status == "done" and record == batch.earlier.get(record.path) for record in records
     )
-    summary = build_summary(batch.settings, batch.provenance, records, seconds, load, reused)
+    summary = build_summary(batch, records, seconds, load, reused)
     RunFolder(output).write_summary(summary)
     files = {file.path: file.file for file in batch.planned}
     _draw_page(output, batch.settings, summary, records, files, began)

@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from bgexp.batch import in_worker
 from bgexp.batch.artifacts import write_reports
 from bgexp.batch.dispatch import dispatch_files
-from bgexp.batch.identity import compute_identity
 from bgexp.batch.journal import Record
 from bgexp.batch.manifest import CSV, PARQUET
 from bgexp.batch.output_folder import (
@@ -29,7 +30,7 @@ from bgexp.config.batch import BatchSettings
 from bgexp.errors import HaltedError, UserError
 from bgexp.system.progress import tell
 from bgexp.system.signals import catch_stop_signals
-from bgexp.system.workers import preload
+from bgexp.system.workers import call_in_worker, preload
 from bgexp.tracking.outbox import open_outbox
 from bgexp.tracking.registry import apply_model
 from bgexp.tracking.run_folder import PAGE, SUMMARY
@@ -67,37 +68,47 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 
 
 def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
-    preload(__name__)  # the command line has done so with less, before this was imported
+    preload(in_worker.MODULE)
+    source, output = _resolve_folders(settings)
     rules = settings.quality.replace(enabled=with_rules)
     settings, version = apply_model(settings.replace(quality=rules))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
-    source, output = _resolve_folders(settings)
-    identity, provenance = compute_identity(settings, version, source)
+    identify = partial(in_worker.compute_identity, settings, version, source)
     with catch_stop_signals() as stop:
         if settings.dry_run:
-            planned = plan_files(settings, source, output, stop)
-            return BatchResult({}, [], planned)
-        with lock_output(output):
-            remove_temporary(output)
-            began = datetime.now().astimezone()
-            planned = plan_files(settings, source, output, stop)
-            earlier, damaged = read_earlier_records(output, provenance, planned, settings.overwrite)
-            if damaged:
-                tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
-            for name in (PARQUET, CSV, SUMMARY, PAGE):
-                (output / name).unlink(missing_ok=True)
-            batch = PlannedBatch(settings, output, identity, provenance, planned, earlier)
-            try:
-                work_start = monotonic()
-                records, load = dispatch_files(batch, stop)
-                seconds = monotonic() - work_start
-                with open_outbox(settings, tell) as send:
+            call_in_worker(identify, stop)  # what is missing is told now
+            return BatchResult({}, [], plan_files(settings, source, output, stop))
+        with open_outbox(settings, tell) as send:
+            identity, provenance, device = call_in_worker(identify, stop)
+            with lock_output(output):
+                remove_temporary(output)
+                began = datetime.now().astimezone()
+                planned = plan_files(settings, source, output, stop)
+                earlier = _prepare_output(output, provenance, planned, overwrite=settings.overwrite)
+                plan = identity, provenance, device, planned, earlier
+                batch = PlannedBatch(settings, output, *plan)
+                try:
+                    work_start = monotonic()
+                    records, load = dispatch_files(batch, stop)
+                    seconds = monotonic() - work_start
                     summary = write_reports(batch, records, began, seconds, load)
                     summary = track_batch(batch, summary, began, send)
-            except OSError as error:
-                raise HaltedError(f"output: {output}: {error.strerror}") from error
-            return BatchResult(summary, records, planned)
+                except OSError as error:
+                    raise HaltedError(f"output: {output}: {error.strerror}") from error
+                return BatchResult(summary, records, planned)
+
+
+def _prepare_output(
+    output: Path, provenance: Mapping[str, Any], planned: Sequence[PlannedFile], *, overwrite: bool
+) -> dict[str, Record]:
+    """Return an earlier batch's records by path; its reports give way to those to come."""
+    earlier, damaged = read_earlier_records(output, provenance, planned, overwrite)
+    if damaged:
+        tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
+    for name in (PARQUET, CSV, SUMMARY, PAGE):
+        (output / name).unlink(missing_ok=True)
+    return earlier
 
 
 def _resolve_folders(settings: BatchSettings) -> tuple[Path, Path]:

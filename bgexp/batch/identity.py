@@ -9,7 +9,7 @@ from bgexp.config.batch import BatchSettings
 from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.stages import UNet
 from bgexp.detect.build import find_runtime_versions, find_weights
-from bgexp.detect.device import get_device_name, pick_device
+from bgexp.detect.device import describe_device, pick_device
 from bgexp.pipeline.refine import find_network
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.provenance import find_package_versions, hash_sources
@@ -18,8 +18,8 @@ from bgexp.tracking.registry import Version
 
 def compute_identity(
     settings: BatchSettings, version: Version | None, source: Path
-) -> tuple[Identity, dict[str, Any]]:
-    """Return what each record names of it, and what an output folder's results are compared by.
+) -> tuple[Identity, dict[str, Any], dict[str, str]]:
+    """Return what each record names, what an output's results are compared by, and the device.
 
     Args:
         settings: The batch's settings, those of the promoted model among them.
@@ -30,15 +30,17 @@ def compute_identity(
         UserError: Weights or device are missing.
     """
     weights = find_weights(settings.detector)
+    device = describe_device(settings.device, pick_device(settings.device))
     refine = settings.refine
     provenance = {
         **dump_without(settings, *NOT_RESULT),
         "weights": weights.sha256,
         "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
-        "device": get_device_name(pick_device(settings.device)),
+        "device": device["name"],
         "versions": find_package_versions() | find_runtime_versions(settings.detector),
         "bgexp": hash_sources()[:16],
     }
     digest = hash_bytes(json.dumps(provenance, sort_keys=True).encode())
     name, number = (version.name, str(version.number)) if version else (settings.detector.name, "")
-    return Identity(digest, weights.sha256, name, number), {"input": str(source), **provenance}
+    identity = Identity(digest, weights.sha256, name, number)
+    return identity, {"input": str(source), **provenance}, device

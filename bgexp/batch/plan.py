@@ -9,7 +9,7 @@ import pandas as pd
 
 from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR, plan_output_paths
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.batch.size_rules import find_shape_issues
+from bgexp.batch.shape_issues import find_shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
 from bgexp.errors import UserError
 from bgexp.images.encode import SUFFIX

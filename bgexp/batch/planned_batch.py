@@ -12,11 +12,17 @@ from bgexp.config.batch import BatchSettings
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """The work of one batch; `provenance` is all that determines its results."""
+    """The work of one batch.
+
+    Attributes:
+        provenance: All that determines its results.
+        device: What computes, as `describe_device` returns it.
+    """
 
     settings: BatchSettings
     output: Path
     identity: Identity
     provenance: Mapping[str, Any]
+    device: Mapping[str, str]
     planned: Sequence[PlannedFile]
     earlier: Mapping[str, Record]

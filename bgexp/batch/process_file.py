@@ -3,10 +3,11 @@
 import errno
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
+from bgexp.batch.file_task import BatchAborted, FileTask, Outcome, make_record
 from bgexp.batch.journal import Identity, Record
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.size_rules import Remove, SizeHandling, handle_size
@@ -33,24 +34,6 @@ STORAGE = {
     errno.EMFILE,
     errno.ENFILE,
 }
-
-
-@dataclass(frozen=True)
-class FileTask:
-    """A worker's task: an input, and what an earlier batch recorded of it."""
-
-    planned: PlannedFile
-    earlier: Record | None
-
-
-@dataclass(frozen=True)
-class BatchAborted:
-    """No image can be processed, for whatever reason: the batch has to stop."""
-
-    reason: str
-
-
-Outcome = Record | BatchAborted
 
 
 def make_processor(
@@ -144,22 +127,6 @@ def process(
         flags=tuple(_find_flags(result, settings)),
         timings_ms=timings_ms | result.timings_ms,
         memory=read_peak_memory(),
-    )
-
-
-def make_record(planned: PlannedFile, identity: Identity) -> Record:
-    """Return the record of an input before it is processed."""
-    return Record(
-        planned.path,
-        planned.category,
-        "done",
-        kind=planned.kind,
-        quality_issues=planned.issues,
-        missing_metadata=planned.missing,
-        settings_hash=identity.settings_hash,
-        weights_sha256=identity.weights_sha256,
-        model_name=identity.model_name,
-        model_version=identity.model_version,
     )
 
 

@@ -43,17 +43,6 @@ class SizeHandling:
     timings_ms: dict[str, float]
 
 
-def find_shape_issues(width: int, height: int, rules: QualityRules) -> list[str]:
-    """Return which of the rules an image of this size, in pixels, falls under."""
-    longer, shorter = max(width, height), min(width, height)
-    issues = {
-        "huge": width * height > 1e6 * rules.huge_megapixels,
-        "tiny": longer < rules.tiny_side,
-        "elongated": longer > rules.elongation * shorter,
-    }
-    return [name for name, applies in issues.items() if applies]
-
-
 def handle_size(
     image: ByteArray, issues: Collection[str], rules: QualityRules, remove: Remove, background: str
 ) -> SizeHandling:

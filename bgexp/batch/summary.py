@@ -2,19 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bgexp.batch.journal import Record
-from bgexp.config.batch import BatchSettings
-from bgexp.detect.device import describe_device, pick_device
-from bgexp.detect.inference_server import ServerStats
+from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.experiment.aggregate import summarize_stage_times
 from bgexp.system.peak_memory import read_peak_memory
 from bgexp.tracking.summary import RemovalSummary
+
+if TYPE_CHECKING:
+    from bgexp.detect.inference_server import ServerStats
 
 # What the tracking store gets of it.
 TRACKED = (
@@ -38,23 +39,22 @@ class BatchSummary(RemovalSummary):
 
 
 def build_summary(
-    settings: BatchSettings,
-    provenance: Mapping[str, Any],
+    batch: PlannedBatch,
     records: Sequence[Record],
     seconds: float,
-    load: ServerStats | None = None,
+    load: "ServerStats | None" = None,
     reused: int = 0,
 ) -> dict[str, Any]:
     """Return the content of summary.json.
 
     Args:
-        settings: The batch's settings.
-        provenance: What determines its results, as its journal holds it.
+        batch: The batch as it was planned.
         records: One record per input file.
         seconds: Duration of the work, start of the workers included.
         load: Load of the network that all workers shared, if there was one.
         reused: How many of the results an earlier batch had left.
     """
+    settings, provenance = batch.settings, batch.provenance
     counts = count_outcomes(records)
     processed = counts["done"] + counts["failed"]
     failed_share = counts["failed"] / max(1, processed)
@@ -63,7 +63,7 @@ def build_summary(
     return BatchSummary(
         status="failed" if failed_share > settings.max_failed else "finished",
         identity=next((record.settings_hash for record in records if record.settings_hash), ""),
-        device=describe_device(settings.device, pick_device(settings.device)),
+        device=dict(batch.device),
         weights={"name": settings.detector.name, "sha256": provenance["weights"]},
         dataset={
             "name": "folder",
@@ -89,7 +89,7 @@ def build_summary(
     ).to_document()
 
 
-def _summarize_network(load: ServerStats | None) -> dict[str, float] | None:
+def _summarize_network(load: "ServerStats | None") -> dict[str, float] | None:
     if load is None or not load.pictures:
         return None
     return {

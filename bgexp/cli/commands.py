@@ -18,7 +18,6 @@ from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
 from bgexp.errors import RefusedError
-from bgexp.system.workers import preload
 
 # Each command imports what it needs in its function, so that it starts without the others' imports.
 
@@ -40,7 +39,6 @@ def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
 
 def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AnalyzeSettings, resolve_config(config))
-    preload("bgexp.quality.inspection")
     from bgexp.quality.analyze import analyze_dataset, show_analysis
 
     show_analysis(analyze_dataset(settings, Path(config.hydra.run.dir).resolve()))
@@ -51,7 +49,6 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(BatchSettings, resolve_config(config))
     if settings.model is not None:
         refuse_beside_model(options.overrides)
-    preload("bgexp.batch.process_file")
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
     from bgexp.batch.console import show_batch, show_plan
 

@@ -29,6 +29,8 @@ FREE_TEXT = {
     "reference",
     "votes",
 }  # their values may hold characters that Hydra's grammar does not accept
+# What a command's workers import, torch above all: begun while the settings are composed.
+WORKERS = {"analyze": "bgexp.quality.inspection", "batch": "bgexp.batch.process_file"}
 COMMANDS = {
     "run": "one tracked experiment; with -m a sweep: a parent run with a child a combination",
     "compare": "runs side by side on the same images, paired, with intervals",
@@ -103,6 +105,10 @@ def _run_command(arguments: list[str]) -> int:
     if options.help:
         print(_describe_command(command))
         return 0
+    if command in WORKERS and not options.cfg:
+        from bgexp.system.workers import preload
+
+        preload(WORKERS[command])
     from bgexp.config.compose import compose_config
 
     config = compose_config(command, _select_shared(options), options.config_dir)

@@ -23,6 +23,7 @@ from bgexp.config.detectors import (
     Rembg,
 )
 from bgexp.config.roles import NOT_RESULT, Role, dump_without
+from bgexp.detect import placement
 from bgexp.detect.cache import CachedDetector, DetectionCache
 from bgexp.detect.demo import WEIGHTS, WEIGHTS_SHA256, build_demo_model
 from bgexp.detect.dense import Dense
@@ -104,17 +105,12 @@ def build_maskrcnn(settings: ObjectDetectorSettings, device: torch.device) -> Ma
     )
 
 
-def wants_one_process(device: torch.device) -> bool:
-    """Return whether one network serves a device better than one for each worker."""
-    return device.type != "cpu"
-
-
 @contextmanager
 def share_network(
     settings: DetectorSettings, device: torch.device
 ) -> Iterator[InferenceServer | None]:
     """Start the workers' inference server where the device wants one; rembg runs on CPUs only."""
-    if isinstance(settings, Rembg) or not wants_one_process(device):
+    if isinstance(settings, Rembg) or not placement.wants_one_process(device.type):
         yield None
         return
     with start_server(partial(build_maskrcnn, settings, device)) as server:

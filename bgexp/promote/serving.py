@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bgexp.batch.process_file import load_remove
-from bgexp.batch.size_rules import find_shape_issues, handle_size
+from bgexp.batch.shape_issues import find_shape_issues
+from bgexp.batch.size_rules import handle_size
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config

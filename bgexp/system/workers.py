@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from math import inf
 from multiprocessing import (
     connection,
     forkserver,
@@ -81,6 +83,30 @@ def run_tasks(
         else:
             yield task, result
     yield from _run_pass(suspects, start, 1, timeout_s, stop)
+
+
+def call_in_worker(function: Callable[[], R], stop: StopRequest) -> R:
+    """Call a function in a worker, for what it imports: the workers have it, this process has not.
+
+    Args:
+        function: Picklable, as its result is.
+        stop: Checked while the worker works.
+
+    Raises:
+        UserError: It raised, or its worker died.
+        Interruption: A signal came.
+    """
+    results = [result for _, result in run_tasks([None], partial(_begin, function), 1, inf, stop)]
+    stop.raise_if_set()
+    (result,) = results
+    if isinstance(result, TaskFailure):
+        raise UserError(f"workers: {result.reason}")
+    return result
+
+
+def _begin(function: Callable[[], R]) -> Callable[[None], R]:
+    result = function()
+    return lambda _task: result
 
 
 def _run_pass(

@@ -17,7 +17,7 @@ from filelock import FileLock
 from bgexp.config.base import TrackedSettings
 from bgexp.system.atomic import write_json
 from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run
-from bgexp.tracking.store import get_first_line, open_store
+from bgexp.tracking.store import get_first_line, import_store, open_store
 
 OUTBOX = "outbox"  # in the runs folder: records that no store has yet
 SENDING_SECONDS = 60.0  # for all of them, before a store counts as away
@@ -43,9 +43,9 @@ def open_outbox(
 ) -> Iterator[Callable[[RunRecord], str]]:
     """Yield a function that sends a record, with those kept earlier, and returns its run's id.
 
-    MLflow is imported and the store opened meanwhile, in a process that can be killed at any
-    moment. A store that is away, slow or broken costs SENDING_SECONDS at most: the record is kept
-    in the runs folder, and sent once, by the next call. The id is then "".
+    MLflow is imported meanwhile, in a process that can be killed at any moment. A store that is
+    away, slow or broken costs SENDING_SECONDS at most: the record is kept in the runs folder, and
+    sent once, by the next call. The id is then "".
     """
     folder = settings.runs_dir.resolve() / OUTBOX
     context = get_context("spawn")
@@ -90,11 +90,12 @@ def _request_sending(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
 
 
 def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
-    """Open the store in a process of its own, and send when asked to."""
+    """Import MLflow in a process of its own, and open the store and send when asked to."""
+    os.nice(5)  # the import takes seconds, which belong to the work that goes on meanwhile
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
     with suppress(Exception):  # told where it is needed
-        open_store(settings)
+        import_store(settings)
     try:
         pipe.recv()
     except EOFError:  # nothing is to be sent

@@ -16,6 +16,7 @@ from bgexp.config.credentials import (
     strip_credentials,
 )
 from bgexp.errors import UserError
+from bgexp.tracking.empty_store import copy_empty_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,6 +56,8 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
     try:
         mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
+            if not settings.tracking.uri:
+                copy_empty_store(runs / "mlflow.db")
             client = MlflowClient(uri)
             name = settings.tracking.experiment
             experiment = client.get_experiment_by_name(name)
@@ -66,6 +69,14 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
             return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
     except (MlflowException, OSError) as error:
         raise describe_unreachable_store(uri, error) from error
+
+
+def import_store(settings: TrackedSettings) -> None:
+    """Import what `open_store` needs; it takes seconds."""
+    if settings.tracking.uri:
+        import mlflow
+    else:
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]]]:

@@ -64,7 +64,7 @@ def test_a_second_run_does_nothing_again(batch, tmp_path):
 @pytest.mark.usefixtures("first_batch")
 def test_workers_that_share_a_network_write_what_others_do(batch, source, tmp_path, monkeypatch):
     expected = tree(tmp_path / "out")
-    monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.placement.wants_one_process", lambda _: True)
     batch(f"output={tmp_path / 'shared'}")
     assert tree(tmp_path / "shared") == expected
     assert_accounted(source, tmp_path / "shared")
@@ -77,7 +77,7 @@ def test_a_network_that_dies_stops_the_batch_with_one_line(batch, tmp_path, monk
             pass
         yield network
 
-    monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.placement.wants_one_process", lambda _: True)
     with monkeypatch.context() as patch:
         patch.setattr("bgexp.detect.build.start_server", start_short_lived_server)
         with pytest.raises(UserError, match=r"^the process of the network died") as caught:

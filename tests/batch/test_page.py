@@ -1,13 +1,15 @@
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bgexp.batch.findings import describe_pace
-from bgexp.batch.journal import Record
+from bgexp.batch.journal import Identity, Record
 from bgexp.batch.manifest import build_manifest
 from bgexp.batch.page import MOST_LISTED, list_most_doubtful, render_batch
+from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import build_summary
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
@@ -28,7 +30,6 @@ HOSTILE = (
 )
 SECTIONS = ["numbers", "findings", "images", "flags", "issues", "not-done"]
 SECTIONS += ["categories", "distributions", "timings", "settings"]
-PROVENANCE = {"weights": "ab", "input": "in"}
 SMALL = np.full((6, 8, 3), 100, np.uint8)
 
 
@@ -51,9 +52,18 @@ def make_settings():
     return check_settings(BatchSettings, resolve_config(config))
 
 
+def make_batch(name="in"):
+    identity, device = (
+        Identity("s", "ab", "demo"),
+        {"requested": "cpu", "used": "cpu", "name": "CPU"},
+    )
+    provenance = {"weights": "ab", "input": name}
+    return PlannedBatch(make_settings(), Path("out"), identity, provenance, device, [], {})
+
+
 def make_page(records, name="in", when=None, **changes):
     settings = make_settings()
-    summary = build_summary(settings, PROVENANCE | {"input": name}, records, 10.0) | changes
+    summary = build_summary(make_batch(name), records, 10.0) | changes
     rows = build_manifest(records)
     pictures = {path: (SMALL, SMALL) for path in list_most_doubtful(rows, 3)}
     values = settings.model_dump(mode="json") | {"input": name}
@@ -69,7 +79,7 @@ def make_page(records, name="in", when=None, **changes):
 )
 def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
     load = ServerStats(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
-    summary = build_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
+    summary = build_summary(make_batch(), make_records(), 10.0, load)
     assert summary["network"] == {
         "busy": pytest.approx(seconds / 10),
         "images_per_s": pytest.approx(2.0),
@@ -84,7 +94,7 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
 
 def test_a_network_that_was_asked_nothing_is_not_spoken_of():
     for load in (None, ServerStats()):
-        summary = build_summary(make_settings(), PROVENANCE, make_records(), 10.0, load)
+        summary = build_summary(make_batch(), make_records(), 10.0, load)
         assert summary["network"] is describe_pace(summary) is None
 
 

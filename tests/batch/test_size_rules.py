@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bgexp.batch.size_rules import STABLE_IOU, find_shape_issues, handle_size
+from bgexp.batch.size_rules import STABLE_IOU, handle_size
 from bgexp.config.batch import QualityRules
 from bgexp.detect.detections import Detections
 from bgexp.pipeline.cutout import cut_out
@@ -63,23 +63,6 @@ def test_nothing_out_of_the_ordinary():
     assert handling.checks["coverage"] == select_bright(image).mean()
     assert handling.checks["confidence"] == pytest.approx(0.8)
     assert handle_size(image, [], RULES, Remover(select_bright, "refused"), "black").refused
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((100, 100), []),  # 0.01 megapixels are not more than 0.01
-        ((101, 100), ["huge"]),
-        ((31, 31), ["tiny"]),
-        ((32, 8), []),
-        ((33, 8), ["elongated"]),
-        ((8, 33), ["elongated"]),
-        ((31, 7), ["tiny", "elongated"]),
-        ((1000, 100), ["huge", "elongated"]),
-    ],
-)
-def test_shape_issues(size, expected):
-    assert find_shape_issues(*size, RULES) == expected
 
 
 @pytest.mark.parametrize("background", ["black", "white", "transparent"])

@@ -11,9 +11,9 @@ from bgexp.system import workers
 if __name__ == "__main__":
     module = sys.argv.pop(1)
     if module.endswith("_network"):
-        from bgexp.detect import build as detect
+        from bgexp.detect import placement
 
-        detect.wants_one_process = lambda _device: True  # a processor too, to test the benchmark
+        placement.wants_one_process = lambda _type: True  # a processor too, to test the benchmark
     original_preload = workers.preload
     workers.preload = lambda _module: original_preload(module)
     sys.exit(cli.main())

@@ -85,7 +85,7 @@ def test_workers_find_what_one_process_finds(run_cli, overrides, tmp_path, capfd
 def test_workers_that_share_a_network_find_the_same(run_cli, overrides, tmp_path, monkeypatch):
     assert run_cli("run", *overrides, "workers=2", "cache.max_gb=0") == 0
     own = find_newest(tmp_path)
-    monkeypatch.setattr("bgexp.detect.build.wants_one_process", lambda _: True)
+    monkeypatch.setattr("bgexp.detect.placement.wants_one_process", lambda _: True)
     assert run_cli("run", *overrides, "workers=2") == 0
     (rows, masks), (own_rows, own_masks) = read_results(find_newest(tmp_path)), read_results(own)
     assert masks == own_masks

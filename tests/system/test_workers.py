@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bgexp.errors import UserError
+from bgexp.errors import Interruption, UserError
 from bgexp.system.signals import StopRequest, catch_stop_signals
-from bgexp.system.workers import TaskFailure, run_tasks
+from bgexp.system.workers import TaskFailure, call_in_worker, run_tasks
 
 SECONDS = 60.0  # more than any task here takes
 MANY = 64 * 2**20  # bytes; glibc by itself returns as many at once
@@ -216,3 +216,13 @@ def test_a_workers_memory_serves_again():
     pages = MANY // resource.getpagesize()
     assert once >= pages // 2
     assert faults <= pages // 100
+
+
+def test_what_a_worker_is_asked_for_comes_back():
+    assert call_in_worker(os.getpid, StopRequest()) != os.getpid()
+    with pytest.raises(UserError, match=r"detector\.weights: no such file: x"):
+        call_in_worker(fail_start, StopRequest())
+    with pytest.raises(UserError, match="exit code 3"):
+        call_in_worker(die_at_start, StopRequest())
+    with pytest.raises(Interruption):
+        call_in_worker(os.getpid, StopRequest(130))

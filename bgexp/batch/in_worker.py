@@ -1,0 +1,40 @@
+"""What a batch asks its workers for, so that torch is imported there and not in its own process.
+
+The process that deals out the work would wait seconds for an import of its own.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bgexp.config.batch import BatchSettings
+
+if TYPE_CHECKING:
+    from bgexp.batch.file_task import FileTask, Outcome
+    from bgexp.batch.journal import Identity
+    from bgexp.detect.inference_server import ServerAddress
+    from bgexp.tracking.registry import Version
+
+MODULE = "bgexp.batch.process_file"  # for `preload`: all that the workers import
+
+
+def compute_identity(
+    settings: BatchSettings, version: "Version | None", source: Path
+) -> "tuple[Identity, dict[str, Any], dict[str, str]]":
+    """Call `batch.identity.compute_identity`."""
+    from bgexp.batch.identity import compute_identity
+
+    return compute_identity(settings, version, source)
+
+
+def make_processor(
+    settings: BatchSettings,
+    output: Path,
+    identity: "Identity",
+    network: "ServerAddress | None",
+    threads: int,
+) -> "Callable[[FileTask], Outcome]":
+    """Call `batch.process_file.make_processor`."""
+    from bgexp.batch.process_file import make_processor
+
+    return make_processor(settings, output, identity, network, threads)
