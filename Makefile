@@ -27,9 +27,10 @@ run: $(INSTALLED)  ## sweep the sample images: two score thresholds, with and wi
 
 # One thread a process: two tests at once whose threads wait for each other take many times as long.
 # Compiled modules are kept, whatever is set: else each process that a test starts compiles them anew.
+# A test that ends its process ends the run: with another in its place, pytest-xdist waits for ever.
 test: $(INSTALLED)  ## run the tests, two at a time (ARGS=)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-		--no-loadscope-reorder $(ARGS)
+		--no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 check: $(INSTALLED)  ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -29,6 +30,14 @@ hypothesis.settings.load_profile("patient")
 pytest_plugins = ["tests.rows", "tests.pages"]  # what several packages' tests share
 
 SAMPLE = Path(bgexp.__file__).parent / "sample"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401
+    """Say how a process of the tests ended that should not have: pytest-xdist keeps that back."""
+    if error:
+        code = node.gateway._io.popen.wait(timeout=60)
+        print(f"\n{node.gateway.id}: its process ended with exit code {code}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from bgexp.cli.main import main
 from bgexp.config import renamed
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
@@ -45,6 +44,6 @@ def test_an_old_value():
         check_settings(RunSettings, config)
 
 
-def test_an_old_command(capsys):
-    assert main(["tune"]) == 2
-    assert "did you mean autotune?" in capsys.readouterr().err
+def test_an_old_command(bgexp_cli):
+    code, _, err = bgexp_cli("tune")
+    assert (code, "did you mean autotune?" in err) == (2, True)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from bgexp.errors import Interruption, UserError
-from bgexp.system.signals import StopRequest, catch_stop_signals
+from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, call_in_worker, run_tasks
 
 SECONDS = 60.0  # more than any task here takes
@@ -156,18 +156,6 @@ def test_after_a_signal_what_is_in_flight_is_finished_and_no_more_begun(tmp_path
         stop.exit_code = 130
     assert 1 <= len(finished_tasks) <= 3
     assert len(list(tmp_path.iterdir())) == len(finished_tasks)
-
-
-def test_a_signal_becomes_a_wish_and_handlers_come_back():
-    before = signal.getsignal(signal.SIGINT)
-    with catch_stop_signals() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.05)
-        assert stop.exit_code == 143
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.05)
-        assert stop.exit_code == 130
-    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_no_worker_outlives_its_parent(tmp_path):
