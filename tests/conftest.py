@@ -33,7 +33,7 @@ SAMPLE = Path(bgexp.__file__).parent / "sample"
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ANN401
+def pytest_testnodedown(node: Any, error: object) -> None:
     """Say how a process of the tests ended that should not have: pytest-xdist keeps that back."""
     if error:
         code = node.gateway._io.popen.wait(timeout=60)
