@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
+.PHONY: help setup run test test-bench check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
 help:  ## show this text
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
@@ -31,6 +31,9 @@ run: $(INSTALLED)  ## sweep the sample images: two score thresholds, with and wi
 test: $(INSTALLED)  ## run the tests, two at a time (ARGS=)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
 		--no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+
+test-bench: $(INSTALLED)  # test the benchmark, for minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m bench tests/bench
 
 check: $(INSTALLED)  ## check format, lint and types
 	$(BIN)/ruff format --check .

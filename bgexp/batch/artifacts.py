@@ -1,6 +1,6 @@
 """What a batch leaves behind besides its results: manifest, summary, page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -35,8 +35,12 @@ def write_reports(
     began: datetime,
     seconds: float,
     load: "ServerStats | None",
-) -> dict[str, Any]:
-    """Write manifest, summary and page, once every input is known to have its row."""
+) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], None]]:
+    """Write manifest, summary and page, once every input is known to have its row.
+
+    Returns:
+        The summary, and the function that writes the page again for another summary.
+    """
     if [file.path for file in batch.planned] != [record.path for record in records]:
         raise AssertionError(f"{len(batch.planned)} inputs, {len(records)} rows")
     output = batch.output
@@ -49,25 +53,24 @@ def write_reports(
     summary = build_summary(batch, records, seconds, load, reused)
     RunFolder(output).write_summary(summary)
     files = {file.path: file.file for file in batch.planned}
-    _draw_page(output, batch.settings, summary, records, files, began)
+    draw_page = _prepare_page(output, batch.settings, records, files, began)
+    draw_page(summary)
     remove_temporary(output)
-    return summary
+    return summary, draw_page
 
 
-def _draw_page(
+def _prepare_page(
     output: Path,
     settings: BatchSettings,
-    summary: Mapping[str, Any],
     records: Sequence[Record],
     files: Mapping[str, Path],
     began: datetime,
-) -> None:
-    """Write report.html; an image that cannot be read any more is left out.
+) -> Callable[[Mapping[str, Any]], None]:
+    """Return the function that writes report.html; an image that cannot be read is left out.
 
     Args:
         output: The output folder.
         settings: The batch's settings.
-        summary: The content of summary.json.
         records: One record per input file.
         files: Absolute path of each input by its path relative to the input folder.
         began: When the batch began.
@@ -88,5 +91,10 @@ def _draw_page(
         pairs = zip(paths, pool.map(load_pair, paths), strict=True)
         thumbnails = {path: pair for path, pair in pairs if pair}
     links = {name: name for name in (SUMMARY, PARQUET, CSV)}
-    page = render_batch(summary, settings.model_dump(mode="json"), rows, thumbnails, began, links)
-    RunFolder(output).write_page(page)
+    values = settings.model_dump(mode="json")
+
+    def draw_page(summary: Mapping[str, Any]) -> None:
+        page = render_batch(summary, values, rows, thumbnails, began, links)
+        RunFolder(output).write_page(page)
+
+    return draw_page

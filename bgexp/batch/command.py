@@ -33,7 +33,7 @@ from bgexp.system.signals import catch_stop_signals
 from bgexp.system.workers import call_in_worker, preload
 from bgexp.tracking.outbox import open_outbox
 from bgexp.tracking.registry import apply_model
-from bgexp.tracking.run_folder import PAGE, SUMMARY
+from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,10 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                     work_start = monotonic()
                     records, load = dispatch_files(batch, stop)
                     seconds = monotonic() - work_start
-                    summary = write_reports(batch, records, began, seconds, load)
+                    summary, draw_page = write_reports(batch, records, began, seconds, load)
                     summary = track_batch(batch, summary, began, send)
+                    RunFolder(output).write_summary(summary)
+                    draw_page(summary)  # with the link to its run
                 except OSError as error:
                     raise HaltedError(f"output: {output}: {error.strerror}") from error
                 return BatchResult(summary, records, planned)

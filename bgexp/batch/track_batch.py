@@ -10,14 +10,14 @@ from bgexp.batch.summary import TRACKED
 from bgexp.config.check import flatten_settings
 from bgexp.system.provenance import describe_bgexp
 from bgexp.tracking.outbox import RunRecord
-from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import PAGE, SUMMARY
 from bgexp.tracking.summary import flatten_numbers
 
 
 def track_batch(
     batch: PlannedBatch, summary: dict[str, Any], began: datetime, send: Callable[[RunRecord], str]
 ) -> dict[str, Any]:
-    """Send the record to the tracking store, which may be away."""
+    """Send the record to the tracking store, which may be away; return the summary with its run."""
     settings, output = batch.settings, batch.output
     post = RunRecord(
         name=f"batch {output.name}",
@@ -30,8 +30,4 @@ def track_batch(
         | {"bgexp.folder": str(output), "bgexp.command": "batch"},
         files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
     )
-    run_id = send(post)
-    if run_id:
-        summary = {**summary, "run_id": run_id}
-        RunFolder(output).write_summary(summary)
-    return summary
+    return {**summary, "run_id": send(post)}

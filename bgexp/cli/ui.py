@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
@@ -43,11 +44,28 @@ def serve_ui(settings: UiSettings) -> int:
     with catch_stop_signals() as stop, _start_server(settings, runs, log) as server:
         _wait_until_up(server, stop, settings, log)
         if stop.exit_code is None:
-            print(f"open {_format_address(settings)} (Ctrl-C stops)", flush=True)
+            address = f"{_format_address(settings)}{_find_first_page(settings)}"
+            print(f"open {address} (Ctrl-C stops)", flush=True)
+            if settings.browser and _has_desktop():
+                webbrowser.open(address)
         while stop.exit_code is None:
             _check_alive(server, log)
             sleep(POLL_S)
     return 0
+
+
+def _find_first_page(settings: UiSettings) -> str:
+    """Write the leaderboard and return its path; "" where the store is busy: the UI is there."""
+    from bgexp.tracking.leaderboard import write_leaderboard  # MLflow's import takes seconds
+
+    with suppress(UserError):
+        return write_leaderboard(settings)
+    return ""
+
+
+def _has_desktop() -> bool:
+    displays = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or bool(displays)
 
 
 def _check_store(settings: UiSettings, runs: Path) -> None:

@@ -22,3 +22,4 @@ class UiSettings(TrackedSettings):
 
     port: Annotated[int, Field(ge=1, le=65535)]
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    browser: bool = True

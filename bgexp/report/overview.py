@@ -14,6 +14,7 @@ _SECTIONS = (
     ("combine", "Instances", "instances"),
     ("refine", "Refinement", "name"),
 )
+LOCAL_UI = "http://127.0.0.1:5000"  # where `bgexp ui` serves the local store by default
 _TONES = {"finished": "good", "failed": "problem", "interrupted": "warning"}
 
 
@@ -101,6 +102,15 @@ def describe_data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
 def _describe_cached(summary: Mapping[str, Any]) -> str:
     cached = (summary.get("detections") or {}).get("cached", 0)
     return f"detections of {format_count(cached, 'image')} from the cache" if cached else ""
+
+
+def format_run_address(run_id: str | None, tracking_uri: str | None) -> str:
+    """Return the address of a run's page in the tracking UI; "" where there is none.
+
+    That of the local store is the one of `bgexp ui` with its default port.
+    """
+    base = LOCAL_UI if tracking_uri is None else tracking_uri.rstrip("/")
+    return f"{base}/#/runs/{run_id}" if run_id and base.startswith("http") else ""
 
 
 def format_footer(summary: Mapping[str, Any]) -> str:

@@ -28,6 +28,7 @@ class Cell:
         sort: The sort key; None: its text.
         bar: A share from 0 to 1, drawn as a small bar; None: no bar.
         link: A path relative to the page; empty for none.
+        url: The address of another page, made by bgexp alone; empty for none.
         strong: Whether it is set in bold.
         swatch: The colour in front of it, a class of page.css; empty for none.
         anchor: In the first cell, the row's place on the page, to link to; empty for none.
@@ -37,6 +38,7 @@ class Cell:
     sort: float | None = None
     bar: float | None = None
     link: str = ""
+    url: str = ""
     strong: bool = False
     swatch: str = ""
     anchor: str = ""

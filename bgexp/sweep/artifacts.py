@@ -39,7 +39,8 @@ def draw_sweep(
     with suppress(UserError):  # the images are gone: a page without pictures
         dataset = read_dataset(settings.dataset, settings.seed)
         pictures = draw_variants(paths, variants, dataset, settings.dataset.max_megapixels)
-    page = render_sweep(f"Sweep {folder.path.name}", jobs, pictures, when=when, links={JOBS: JOBS})
+    title, uri = f"Sweep {folder.path.name}", settings.tracking.uri
+    page = render_sweep(title, jobs, pictures, when=when, links={JOBS: JOBS}, tracking_uri=uri)
     folder.write_page(page)
 
 

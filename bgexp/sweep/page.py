@@ -51,6 +51,7 @@ def render_sweep(
     pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]] = _EMPTY,
     when: datetime | None = None,
     links: Mapping[str, str] = _EMPTY,
+    tracking_uri: str | None = None,
 ) -> bytes:
     """Render the page of a sweep, one HTML file that loads nothing from outside.
 
@@ -61,8 +62,10 @@ def render_sweep(
             RGB: "original", and under the name of each job of `choose_variants` its cut-out.
         when: When the sweep began.
         links: Files beside the page: the text of each link and its path relative to the page.
+        tracking_uri: The tracking server; None: the local store.
     """
     findings, ranked = find_sweep_findings(jobs), rank_jobs(jobs)
+    parent = _find_first_summary(jobs, "parent_run_id").get("parent_run_id")
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
     ranks, ranks_sentence = comparison.tabulate_ranks(ranked)
     content = {
@@ -90,6 +93,7 @@ def render_sweep(
         anchors={path: anchors.get(path, "") for f in findings for path in f.paths[:6]},
         links=links,
         footer=overview.format_footer(_find_first_summary(jobs, "bgexp")),
+        tracked=overview.format_run_address(parent, tracking_uri),
         **content,
     )
 

@@ -42,7 +42,11 @@ def find_varied_keys(planned: Sequence[RunSettings]) -> list[str]:
 
     The settings of a stage are compared only among jobs whose stage is of the same kind.
     """
-    tables = [flatten_settings(settings) for settings in planned]
+    return find_varied([flatten_settings(settings) for settings in planned])
+
+
+def find_varied(tables: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Find as `find_varied_keys` does, in settings that are flat, such as a run's parameters."""
     keys = dict.fromkeys([*ALWAYS, *(key for table in tables for key in table)])
     return [key for key in keys if key not in NEVER_NAMED and _is_varied(key, tables)]
 

@@ -7,6 +7,7 @@ import pytest
 from tests.bench.batch import Plan, measure_batches
 from tests.bench.present import format_batches
 
+pytestmark = pytest.mark.bench
 TINY = Plan(
     sizes=(0.2,),
     scenes=1,

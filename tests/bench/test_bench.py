@@ -17,6 +17,7 @@ from tests.bench.present import format_comparison, replace_block
 from tests.bench.run import COMPARED, RESNET, Plan, measure
 from tests.bench.scenes import OBJECTS, make_scene
 
+pytestmark = pytest.mark.bench
 PROPOSALS = 40
 TINY = Plan(
     {0.05: 1},

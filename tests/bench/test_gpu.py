@@ -16,7 +16,7 @@ TINY = Plan(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 def test_who_sets_the_pace_is_measured(tmp_path):
     measure(tmp_path, TINY)
     [case] = json.loads((tmp_path / "gpu.json").read_text())["cases"]

@@ -1,3 +1,5 @@
+import re
+import shutil
 import signal
 import socket
 import stat
@@ -178,7 +180,8 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line == f"open http://127.0.0.1:{free_port} (Ctrl-C stops)\n"
+        page = r"/#/experiments/1/runs\?workflowType=machine_learning&viewStateShareKey=bgexp"
+        assert re.fullmatch(rf"open http://127\.0\.0\.1:{free_port}{page} \(Ctrl-C stops\)\n", line)
         family = psutil.Process(process.pid).children(recursive=True)
         assert send_request(free_port, "/health") == (200, b"OK")
         path = f"/get-artifact?path=samples/a.png&run_uuid={run_id}"
@@ -189,6 +192,32 @@ def test_it_shows_pictures_and_stops_whole(tmp_path, free_port):
     assert len(family) >= 2
     assert not any(child.is_running() for child in family)
     assert [p.name for p in tmp_path.iterdir()] == [runs.name]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
+def test_a_browser_opens_on_the_runs_the_best_first(two_runs, free_port):
+    names = ["--headless", "--no-sandbox", "--virtual-time-budget=20000", "--dump-dom"]
+    command = [sys.executable, "-c", SERVE, str(two_runs), str(free_port), "10", sys.executable]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[1]
+        page = subprocess.run(
+            ["chromium", *names, address], capture_output=True, text=True, timeout=120
+        ).stdout
+        process.send_signal(signal.SIGTERM)
+    text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "mask 0.5" in text
+    assert {"iou.mean", "boundary_iou.mean", "combine.mask_threshold"} <= set(text.split())
+
+
+def test_a_browser_is_opened_on_a_desktop_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    assert not ui._has_desktop()
+    monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-0")
+    assert ui._has_desktop()
 
 
 def log_picture(runs):

@@ -269,8 +269,8 @@ def test_signals(run_cli, settings, photographs, tmp_path):
                 os.kill(process.pid, number)
                 time.sleep(0.05)
             if name != "kill":
-                wait_for(process, tmp_path / f"{name}.log", b"bgexp: interrupted", seconds=10)
-            codes[name] = process.wait(30)  # how long Python takes to unload is not ours
+                wait_for(process, tmp_path / f"{name}.log", b"bgexp: interrupted", seconds=60)
+            codes[name] = process.wait(120)  # how long Python takes to unload is not ours
     finally:
         for process in started.values():
             process.kill()
