@@ -17,12 +17,16 @@ from typing import BinaryIO, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 from simplejpeg import decode_jpeg
 
 from bgexp.images.color_profile import convert_to_8_bit, convert_to_rgb, convert_to_srgb
-from bgexp.images.png import encode_png
+from bgexp.images.jpeg_scans import check_scans, restore_jpeg
+from bgexp.images.png import SIGNATURE, encode_png
+from bgexp.images.png_chunks import MAX_PROFILE, select_header, select_picture
+from bgexp.images.tiff_strips import check_directory, check_strips
+from bgexp.images.webp_chunks import check_zeros, is_webp, select_complete
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
@@ -30,13 +34,21 @@ SUFFIXES |= {".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".hif"}
 MAX_MEGAPIXELS = 200.0
 AVIF_MEGAPIXELS = 268  # libavif's limit
 
+_JPEGS = ("JPEG", "MPO")
 _OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
+# Of TIFFs: this Pillow's libtiff may be without them, and just says that it could not decode.
+_RARE_COMPRESSIONS = {"tiff_jpeg", "tiff_thunderscan", "tiff_sgilog", "tiff_sgilog24", "webp"}
 # The transposition that makes upright, by EXIF orientation, in the order of Image.Transpose.
 _UPRIGHT = dict(zip((2, 4, 8, 3, 6, 5, 7), Image.Transpose, strict=True))
 # OpenCV's flip that makes upright, by EXIF orientation, from 5 on after a transposition.
 _FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 # Prefixes of reasons where the file itself may be undamaged.
 TOO_LARGE, NOT_SUPPORTED = "too large", "not supported"
+# What decoders say of them.
+_UNSUPPORTED = ("unsupported", "not supported", "cannot handle", "value for samples per pixel")
+_TRUNCATED = ("truncated", "end of file", "premature end", "are missing", "ends before")
+# Pillow's own: of pixels, which are ours to limit, and of what a profile in a PNG expands to.
+_LIMITS = ((Image, "MAX_IMAGE_PIXELS", None), (PngImagePlugin, "MAX_TEXT_CHUNK", MAX_PROFILE))
 _lock, _restore = threading.Lock(), ExitStack()
 _decoders = 0
 register_heif_opener()
@@ -167,6 +179,10 @@ def translate_errors() -> Iterator[None]:
             warnings.filterwarnings("ignore", module="PIL")
             _restore.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
             Image.MAX_IMAGE_PIXELS = None
+            _restore.callback(
+                setattr, PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_CHUNK
+            )
+            PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
     try:
         yield
     except (ImageError, MemoryError):  # too little memory says nothing about the image
@@ -184,10 +200,13 @@ def _describe_error(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of an accepted format ({', '.join(FORMATS)}), or a broken header"
     text = repr(str(error))[1:-1][:200] or type(error).__name__
-    is_unsupported = text.lower().startswith(("unsupported", "unknown"))
+    if text.isdigit() and isinstance(error.__cause__, KeyError):  # it is in no table of a plugin
+        text = f"unknown value {text}"
+    lower = text.lower()
+    is_unsupported = lower.startswith("unknown") or any(words in lower for words in _UNSUPPORTED)
     if is_unsupported or isinstance(error, NotImplementedError):
         return f"{NOT_SUPPORTED}: {text}"
-    is_truncated = any(words in text.lower() for words in ("truncated", "end of file"))
+    is_truncated = any(words in lower for words in _TRUNCATED)
     return f"{'truncated' if is_truncated else 'broken'}: {text}"
 
 
@@ -197,15 +216,38 @@ def open_image(file: BinaryIO) -> Image.Image:
     Raises:
         Exception: Whatever Pillow raises; inside `translate_errors` it becomes an ImageError.
     """
-    if not file.read(1):
+    if not (start := file.read(16)):
         raise ImageError("empty: no bytes")
     file.seek(0)
+    if start.startswith(SIGNATURE):
+        file = select_header(file)
+    elif is_webp(start):
+        file = select_complete(file)
     try:
         return Image.open(file, formats=_OPENERS)
     except UnidentifiedImageError:
         file.seek(0)
         _refuse_large_avif(file.read(4096))
+        _raise_reason(file)
         raise
+
+
+def _raise_reason(file: BinaryIO) -> None:
+    """Raise what the format's own plugin says of a file, which Pillow keeps to itself."""
+    file.seek(0)
+    start = file.read(16)
+    for name in _OPENERS:
+        open_file, accepts = Image.OPEN[name]
+        if accepts and accepts(start):
+            if name == "TIFF":
+                check_directory(file)
+            file.seek(0)
+            try:
+                open_file(file, "")
+            except SyntaxError as error:
+                if name == "HEIF" and "not identified" in str(error):
+                    raise NotImplementedError("none of its pictures is HEVC or AV1") from error
+                raise
 
 
 def _refuse_large_avif(head: bytes) -> None:
@@ -270,9 +312,20 @@ def _open_within_limit(data: bytes, limit: float) -> Image.Image:
 
 def _load_upright(image: Image.Image, data: bytes) -> Image.Image:
     width, height = image.size
-    image.load()  # once: after an error a second try returns partial pixels
-    if image.format == "PNG":  # load() ignores the checksums of the pixel data
-        Image.open(BytesIO(data), formats=["PNG"]).verify()
+    if image.format in _JPEGS:
+        image = Image.open(BytesIO(restore_jpeg(data)), formats=["JPEG"])
+    elif image.format == "PNG":
+        image = Image.open(select_picture(data), formats=["PNG"])
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        check_strips(image.tag_v2, data)
+    elif image.format == "WEBP":
+        check_zeros(data)
+    try:
+        image.load()  # once: after an error a second try returns partial pixels
+    except OSError as error:
+        if (compression := image.info.get("compression")) in _RARE_COMPRESSIONS:
+            raise NotImplementedError(f"compression {compression}") from error
+        raise
     if image.size != (width, height):  # a damaged HEIC: the limit was held against its header
         size = f"{image.width}x{image.height}"
         raise ImageError(f"broken: {width}x{height} by its header, {size} by its pixels")
@@ -288,16 +341,14 @@ def _rotate_upright(image: Image.Image) -> Image.Image:
 def _decode_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
     """Return an opened JPEG as HxWx3 uint8 RGB, upright, in its own colours; else None.
 
-    The same decoder as Pillow's, without its copies. Files that it warns of are left to Pillow.
+    The same decoder as Pillow's, without its copies.
     """
     is_grey = image.mode == "L" and not image.info.get("icc_profile")
-    if image.format not in ("JPEG", "MPO") or not (image.mode == "RGB" or is_grey):
+    if image.format not in _JPEGS or not (image.mode == "RGB" or is_grey):
         return None
+    check_scans(data)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
-    try:
-        if decode_jpeg(data, "RGB", buffer=pixels, strict=True).shape != pixels.shape:
-            return None
-    except Exception:  # Pillow tells whether it is broken, and how
+    if not _fill(pixels, data, strict=True) and not _fill(pixels, restore_jpeg(data), strict=False):
         return None
     orientation = read_orientation(image)  # OpenCV turns in a third of Pillow's time
     if orientation > 4:
@@ -305,6 +356,14 @@ def _decode_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
     if orientation in _FLIPS:
         pixels = np.asarray(cv2.flip(pixels, _FLIPS[orientation]), np.uint8)
     return pixels
+
+
+def _fill(pixels: NDArray[np.uint8], data: bytes, *, strict: bool) -> bool:
+    """Decode a JPEG into an array; return whether it went, where strict without a warning."""
+    try:
+        return bool(decode_jpeg(data, "RGB", buffer=pixels, strict=strict).shape == pixels.shape)
+    except ValueError:
+        return False
 
 
 def read_orientation(image: Image.Image) -> int:

@@ -1,7 +1,6 @@
 """The metadata of an image file: format, depth, frames, camera, time, without its pixels."""
 
 import re
-import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -72,7 +71,6 @@ def read_metadata(file: BinaryIO) -> Metadata:
     """
     with translate_errors():
         image = open_image(file)
-        _find_exif(image, file)
         orientation = read_orientation(image)  # first: it keeps getexif() from reading XMP
         tags = _read_tags(image)
         # Pillow returns the upright size of a TIFF.
@@ -89,22 +87,6 @@ def read_metadata(file: BinaryIO) -> Metadata:
             icc=_name_profile(image),
             fields=_collect_fields(image, tags),
         )
-
-
-def _find_exif(image: Image.Image, file: BinaryIO) -> None:
-    """Find the EXIF behind a PNG's pixels, which Pillow would decode for it."""
-    if image.format != "PNG" or {"exif", "Raw profile type exif"} & set(image.info):
-        return
-    position = file.tell()
-    file.seek(8)
-    image.info["exif"] = b""
-    while len(head := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        if kind == b"eXIf":
-            image.info["exif"] = file.read(length)
-            break
-        file.seek(length + 4, 1)
-    file.seek(position)
 
 
 def _read_tags(image: Image.Image) -> dict[int, Any]:

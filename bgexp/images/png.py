@@ -10,7 +10,7 @@ import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {(): 0, (3,): 2, (4,): 6}
 _UP = 2  # the filter: differences to the row above
 _BLOCK = 1 << 20  # bytes of rows compressed at once: they stay in the processor's cache
@@ -33,17 +33,18 @@ def encode_png(image: NDArray[np.uint8], icc: bytes = b"", exif: bytes = b"") ->
         raise ValueError(f"expected HxW, HxWx3 or HxWx4 uint8, got {image.shape} {image.dtype}")
     height, width = image.shape[:2]
     header = pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[channels], 0, 0, 0)
-    chunks = [_SIGNATURE, *_make_chunk(b"IHDR", header)]
+    chunks = [SIGNATURE, *make_chunk(b"IHDR", header)]
     if icc:
-        chunks += _make_chunk(b"iCCP", b"ICC profile\0\0" + isal_zlib.compress(icc))
+        chunks += make_chunk(b"iCCP", b"ICC profile\0\0" + isal_zlib.compress(icc))
     if exif:
-        chunks += _make_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+        chunks += make_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     for data in _compress_rows(image):
-        chunks += _make_chunk(b"IDAT", data)
-    return b"".join([*chunks, *_make_chunk(b"IEND", b"")])
+        chunks += make_chunk(b"IDAT", data)
+    return b"".join([*chunks, *make_chunk(b"IEND", b"")])
 
 
-def _make_chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+def make_chunk(kind: bytes, data: bytes) -> tuple[bytes, ...]:
+    """Return a chunk's length, type, data and checksum."""
     checksum = isal_zlib.crc32(data, isal_zlib.crc32(kind))
     return pack(">I", len(data)), kind, data, pack(">I", checksum)
 

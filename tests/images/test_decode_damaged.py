@@ -21,7 +21,7 @@ def test_a_truncated_file_is_refused_or_complete(name):
             assert np.array_equal(decode_image(WHOLE[name][:cut]), whole), cut
         except ImageError:
             refused += 1
-    assert refused > 50
+    assert refused > 40
 
 
 def test_a_flipped_bit_in_png_pixels_is_refused():
@@ -97,7 +97,7 @@ def test_want_of_memory_is_no_fault_of_the_image(monkeypatch):
         (b"", "^empty: no bytes$"),
         (b"I am only called x.jpg", "^not an image of an accepted format .JPEG, MPO, PNG"),
         (WHOLE["bmp"][:-9], r"^truncated: image file is truncated \(\d+ bytes not processed\)$"),
-        (WHOLE["png"][:70], "^truncated: image file is truncated$"),
+        (WHOLE["png"][:70], "^truncated: rows are missing$"),
         (encode(SMOOTH, "HEIF")[:-9], "^truncated: Invalid input: Unexpected end of file"),
         (WHOLE["avif"][:-9], "^truncated: Failed to decode frame 0: Truncated data"),
     ],

@@ -18,7 +18,7 @@ def test_an_avif_over_the_decoders_limit_is_too_large_and_not_broken():
     with pytest.raises(ImageError, match=r"^too large: 17000x17000 = 289 megapixels") as caught:
         decode_image(data)
     assert not caught.value.damaged
-    with pytest.raises(ImageError, match=r"^not an image") as caught:
+    with pytest.raises(ImageError, match=r"^(broken|truncated): ") as caught:
         decode_image(data.replace(b"ispe", b"pixi"))
     assert caught.value.damaged
 
