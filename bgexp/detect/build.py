@@ -63,7 +63,11 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # The packages that decode images or compute with them.
 PACKAGES = {"torch", "torchvision", "opencv-python", "pillow", "pillow-heif"}
 # The sources that scale images to pictures and run the network.
-LOADER_AND_NETWORK = ("detect", "images/color_profile.py", "images/decode.py")
+LOADER_AND_NETWORK = (
+    "detect",
+    *(f"images/{name}.py" for name in ("color_profile", "decode", "jpeg_scans", "png_chunks")),
+    *("images/tiff_strips.py", "images/webp_chunks.py"),
+)
 # Of settings that choose from the network's output or say where its weights lie.
 NOT_NETWORK = (Role.SELECTION, *NOT_RESULT)
 
