@@ -51,17 +51,22 @@ class Mixture(_CompositeFolders):
 
     Attributes:
         real_share: How many of the pictures are photographs.
+        pasted_share: How many are subjects of photographs pasted over other photographs.
         real: Sets of photographs by name.
     """
 
     name: Literal["mixed"]
     real_share: Annotated[float, Field(gt=0, lt=1)]
+    pasted_share: Annotated[float, Field(ge=0, lt=1)]
     real: dict[str, RealSet]
 
     @model_validator(mode="after")
     def _check_real(self) -> Self:
         if not self.real:
             message = "dataset.real: a set is needed (give dataset.real.NAME.root=DIR)"
+            raise PydanticCustomError("whole", message)
+        if self.real_share + self.pasted_share > 1:
+            message = "dataset.pasted_share: it adds up to more than 1 with dataset.real_share"
             raise PydanticCustomError("whole", message)
         return self
 

@@ -46,12 +46,22 @@ class Photographs:
 
     def draw(self, size: int, rng: Generator) -> Scene:
         """Draw a random part of a random image, its colours and sharpness changed a little."""
-        scene = self._draw_readable(2 * size, rng)
+        scene = self.draw_unchanged(2 * size, rng)
         scene = _crop(scene, rng) if rng.random() < 0.6 else scene
         scene = _resize(scene, size)
         scene = _mirror(scene) if rng.random() < 0.5 else scene
         image = shift_colours(np.ascontiguousarray(scene.image), rng, hue=6)
         return replace(scene, image=apply_camera(image.astype(np.float32), rng))
+
+    def draw_unchanged(self, size: int, rng: Generator) -> Scene:
+        """Draw a random image as it is, with a longer side of at most `size` pixels."""
+        for _ in range(100):
+            item = self.items[rng.integers(len(self.items))]
+            try:
+                return self._load(item, size)
+            except ImageError as error:
+                log.warning("%s: %s", item.path, error)
+        raise ImageError("none of a hundred images could be read")
 
     def load_whole(self, item: Item, size: int) -> Scene:
         """Load an image as it is, with a longer side of `size` pixels.
@@ -64,15 +74,6 @@ class Photographs:
     def _load(self, item: Item, limit: int) -> Scene:
         classes = tuple(self.classes.items())
         return _load_scene(item, self._max_megapixels, limit, classes, self.coarse.get(item.path))
-
-    def _draw_readable(self, size: int, rng: Generator) -> Scene:
-        for _ in range(100):
-            item = self.items[rng.integers(len(self.items))]
-            try:
-                return self._load(item, size)
-            except ImageError as error:
-                log.warning("%s: %s", item.path, error)
-        raise ImageError("none of a hundred images could be read")
 
 
 @lru_cache(maxsize=256)

@@ -86,10 +86,10 @@ def compose(sources: CompositeSources, size: int, rng: Generator) -> Scene:
     alphas: list[Floats] = []
     draw = _draw_grid if rng.random() < 0.07 else _draw_objects
     for layer in draw(sources, size, rng):
-        _light(layer, canvas, rng)
+        light_layer(layer, canvas, rng)
         if rng.random() < 0.35:
-            _cast_shadow(canvas, layer[..., 3], rng)
-        _paste(canvas, layer)
+            cast_shadow(canvas, layer[..., 3], rng)
+        paste_layer(canvas, layer)
         alphas = [earlier * (1 - layer[..., 3]) for earlier in alphas] + [layer[..., 3]]
     visible = [alpha > VISIBLE for alpha in alphas]
     masks = [mask for mask in visible if mask.sum() >= MIN_VISIBLE_PIXELS]
@@ -99,10 +99,10 @@ def compose(sources: CompositeSources, size: int, rng: Generator) -> Scene:
 
 
 def _draw_objects(sources: CompositeSources, size: int, rng: Generator) -> Iterator[Floats]:
-    """Draw up to three objects, mostly one, as `_place` returns them."""
+    """Draw up to three objects, mostly one, as `place_cutout` returns them."""
     count = rng.choice([0, 1, 2, 3], p=[0.05, 0.58, 0.23, 0.14])
     for number in range(count):
-        yield _place(_make_object(sources, rng), size, _draw_span(number, count, rng), rng)
+        yield place_cutout(_make_object(sources, rng), size, _draw_span(number, count, rng), rng)
 
 
 def _draw_grid(sources: CompositeSources, size: int, rng: Generator) -> Iterator[Floats]:
@@ -111,7 +111,7 @@ def _draw_grid(sources: CompositeSources, size: int, rng: Generator) -> Iterator
     span = rng.uniform(0.6, 0.95) / columns
     for place in np.argwhere(rng.random((columns, rows)) < 0.9):
         centre = (place + 0.5 + rng.normal(0, 0.05, 2)) / (columns, rows)
-        yield _place(cutout, size, span * rng.uniform(0.8, 1.1), rng, centre)
+        yield place_cutout(cutout, size, span * rng.uniform(0.8, 1.1), rng, centre)
 
 
 def _draw_span(number: int, count: int, rng: Generator) -> float:
@@ -196,8 +196,8 @@ def _add_clutter(canvas: Floats, sources: CompositeSources, rng: Generator) -> N
         _add_lines(canvas, sources, rng)
     if rng.random() < 0.25:
         for _ in range(rng.integers(1, 4)):
-            layer = _place(_make_object(sources, rng), size, rng.uniform(0.15, 0.7), rng)
-            _paste(
+            layer = place_cutout(_make_object(sources, rng), size, rng.uniform(0.15, 0.7), rng)
+            paste_layer(
                 canvas, np.asarray(cv2.GaussianBlur(layer, (0, 0), rng.uniform(4, 9)), np.float32)
             )
     if rng.random() < 0.3:
@@ -262,7 +262,7 @@ def _make_shape(sources: CompositeSources, rng: Generator, side: int = 320) -> I
     return np.dstack([colours, alpha])[y : y + height, x : x + width].copy()
 
 
-def _light(layer: Floats, canvas: Floats, rng: Generator) -> None:
+def light_layer(layer: Floats, canvas: Floats, rng: Generator) -> None:
     """Light a layer from one side, and shift its colours to the background's: for faint edges."""
     size = layer.shape[0]
     if rng.random() < 0.4:
@@ -288,7 +288,7 @@ def _vary(cutout: Image, sources: CompositeSources, rng: Generator) -> Image:
     return np.ascontiguousarray(varied[:, ::-1] if rng.random() < 0.5 else varied)
 
 
-def _place(
+def place_cutout(
     cutout: Image,
     size: int,
     span: float,
@@ -318,12 +318,14 @@ def _place(
     return np.asarray(cv2.warpAffine(layer, matrix, (size, size)), np.float32)
 
 
-def _paste(canvas: Floats, layer: Floats) -> None:
+def paste_layer(canvas: Floats, layer: Floats) -> None:
+    """Paste a layer, HxWx4 of premultiplied colour and alpha, on the canvas, HxWx3, in place."""
     canvas *= 1 - layer[..., 3:]
     canvas += layer[..., :3]
 
 
-def _cast_shadow(canvas: Floats, alpha: Floats, rng: Generator) -> None:
+def cast_shadow(canvas: Floats, alpha: Floats, rng: Generator) -> None:
+    """Darken the canvas in place below and beside an object of this alpha, HxW of 0 to 1."""
     size = canvas.shape[0]
     shift = np.array([[1, 0, rng.normal(0, 0.04) * size], [0, 1, rng.uniform(0, 0.06) * size]])
     shadow = cv2.GaussianBlur(

@@ -13,6 +13,7 @@ from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
 from bgexp.train.augment import Photographs
 from bgexp.train.composites import CompositeSources
+from bgexp.train.pasted import PastedSubjects
 from bgexp.train.scene import Scene, Scenes
 
 
@@ -86,12 +87,14 @@ def _read_pairs(key: str, images: Path, masks: Path, seed: int) -> Dataset:
 
 
 def mix_scenes(source: Mixture, real_splits: Sequence[RealSplit]) -> MixedScenes:
-    """Mix composites and the photographs of every set by their shares."""
+    """Mix composites and the photographs of every set, as they are and pasted, by their shares."""
     composites = CompositeSources.from_folders(source.cutouts, source.backgrounds)
     total = sum(split.weight for split in real_splits)
     weights = [source.real_share * split.weight / total for split in real_splits]
     photographs = [split.photographs for split in real_splits]
-    return MixedScenes([composites, *photographs], [1 - source.real_share, *weights])
+    pasted = PastedSubjects(photographs, weights)
+    shares = [1 - source.real_share - source.pasted_share, source.pasted_share, *weights]
+    return MixedScenes([composites, pasted, *photographs], shares)
 
 
 def load_validation(

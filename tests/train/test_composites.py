@@ -88,7 +88,7 @@ def test_scenes_without_an_object_and_objects_cut_by_the_frame_exist(sources):
 def test_the_masks_are_where_the_objects_are(sources, monkeypatch):
     """White things on dark ground; no clutter, light, shadows, camera or changes of colour."""
     monkeypatch.setattr(composites, "SHAPE_SHARE", 0)
-    for name in ("_light", "_cast_shadow", "_add_clutter"):
+    for name in ("light_layer", "cast_shadow", "_add_clutter"):
         monkeypatch.setattr(composites, name, lambda *_: None)
     monkeypatch.setattr(composites, "apply_camera", lambda canvas, _rng: canvas.astype(np.uint8))
     monkeypatch.setattr(composites, "_vary", lambda cutout, *_: cutout)
@@ -112,7 +112,7 @@ def test_the_masks_are_where_the_objects_are(sources, monkeypatch):
 @given(seeds, st.floats(0.15, 1.1))
 def test_an_object_is_as_large_as_asked_for(seed, span):
     cutout = np.full((40, 20, 4), 255, np.uint8)
-    alpha = composites._place(cutout, 200, span, np.random.default_rng(seed))[..., 3]
+    alpha = composites.place_cutout(cutout, 200, span, np.random.default_rng(seed))[..., 3]
     # 40:20 on a canvas of 200; up to a quarter wider or narrower, part of it outside.
     area = 200 * span * 100 * span
     assert alpha.max() <= 1 + 1e-5

@@ -58,15 +58,16 @@ def test_each_source_is_drawn_by_its_share():
 
 def test_the_share_of_photographs_is_divided_by_the_weights(settings_of, overrides, tmp_path):
     more = f"dataset.real.more.root={tmp_path / 'discs'}", "dataset.real.more.weight=2"
-    settings = settings_of(*overrides, *more, "dataset.real_share=0.3")
-    scenes = read_data(settings, None, OBJECT).scenes
-    np.testing.assert_allclose(scenes.shares, [0.7, 0.1, 0.2])
+    shares = "dataset.real_share=0.3", "dataset.pasted_share=0.2"
+    scenes = read_data(settings_of(*overrides, *more, *shares), None, OBJECT).scenes
+    np.testing.assert_allclose(scenes.shares, [0.5, 0.2, 0.1, 0.2])
+    np.testing.assert_allclose(scenes.sources[1].shares, [1 / 3, 2 / 3])
 
 
 def test_a_mixed_scene_follows_from_seed_and_index(settings_of, overrides):
     settings = settings_of(*overrides)
     first, second = (read_data(settings, read_images(settings), OBJECT) for _ in range(2))
-    np.testing.assert_allclose(first.scenes.shares, [0.55, 0.45])
+    np.testing.assert_allclose(first.scenes.shares, [0.55, 0, 0.45])
     for index in range(6):
         scene, same = (
             data.scenes.draw(64, np.random.default_rng((3, index))) for data in (first, second)
@@ -86,7 +87,7 @@ def test_coarse_masks_follow_their_pictures(settings_of, overrides, coarse_folde
     mask.rename(mask.with_name("0.png.png"))  # as `bgexp run` names it
     settings = settings_of(*overrides, f"dataset.real.discs.coarse={coarse_folder}")
     data = read_data(settings, None, OBJECT)
-    photographs = data.scenes.sources[1]
+    photographs = data.scenes.sources[2]
     drawn = [photographs.draw(64, np.random.default_rng(n)) for n in range(9)]
     for scene in [*data.validation[2:], *drawn]:
         np.testing.assert_array_equal(scene.coarse, scene.foreground)
