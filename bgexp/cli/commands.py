@@ -85,15 +85,10 @@ def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
 def _run_train(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(TrainSettings, resolve_config(config))
     from bgexp.train.command import train_network
+    from bgexp.train.console import show_training
 
     weights = train_network(settings, Path(config.hydra.run.dir).resolve())
-    overrides = (
-        f"detector={settings.detector.name} detector.weights={weights}"
-        if settings.network == "detector"
-        else f"refine=unet refine.weights={weights}"
-    )
-    print(f"Weights: {weights}")
-    print(f"Next:    bgexp run {overrides}")
+    show_training(weights, settings)
     return 0
 
 

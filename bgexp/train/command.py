@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from bgexp.system.provenance import describe_bgexp
 from bgexp.tracking.active_run import Run, open_run
 from bgexp.train.initial_weights import build_task, list_classes
 from bgexp.train.loop import Examples, Trainer, train
+from bgexp.train.refinements import RefinementScore, choose_refinement, score_refinements
 from bgexp.train.split import TrainingData, read_data, read_images
 from bgexp.train.tasks import Task
 
@@ -39,7 +41,8 @@ CHECKPOINT, BEST, WEIGHTS = "checkpoint.pt", "best.safetensors", "weights.safete
 def train_network(settings: TrainSettings, folder: Path) -> Path:
     """Train one of the two networks; return the file of weights.
 
-    The folder holds the checkpoint; with `resume`, training goes on from it.
+    Its card says which refinement suits them ("refine"), and what each gives ("refinements"). The
+    folder holds the checkpoint; with `resume`, training goes on from it.
 
     Raises:
         UserError: Something needed is missing, or a loss or gradient is not finite.
@@ -189,7 +192,17 @@ class _TrainingLog:
     def finish(self, settings: TrainSettings) -> None:
         """Write the best weights with the model card that travels inside the file."""
         assert self.run is not None
-        weights = self.folder / WEIGHTS
+        weights, state = self.folder / WEIGHTS, read_state(self.folder / BEST)
+        scores = self._score_refinements(settings, state)
+        self.run.log_metrics(
+            {
+                f"refined_{metric}/{score.name}": getattr(score, metric)
+                for score in scores
+                for metric in ("iou", "boundary_iou")
+            }
+        )
+        refine = choose_refinement(scores)
+        self.run.set_tags({"bgexp.refine": refine})
         card = {
             "bgexp": __version__,
             "model": settings.network,
@@ -199,9 +212,22 @@ class _TrainingLog:
             "steps": str(self.trainer.step),
             "run_id": self.run.run_id,
             "cpus": str(os.cpu_count()),
+            "refinements": json.dumps([asdict(score) for score in scores]),
+            "refine": refine,
         }
-        save_state(read_state(self.folder / BEST), weights, card)
+        save_state(state, weights, card)
         self.run.log_file(weights)
+
+    def _score_refinements(
+        self, settings: TrainSettings, state: dict[str, torch.Tensor]
+    ) -> list[RefinementScore]:
+        """Score each refinement of the best weights' masks of the unseen scenes."""
+        average = self.trainer.average.module.eval()
+        self.task.load_state(average, state)
+        masks = [p[self.task.unrefined] for p in self.task.predict(average, self.scenes)]
+        is_unet = settings.network == "unet"
+        unet = settings.refine.replace(weights=self.folder / BEST) if is_unet else settings.refine
+        return score_refinements(self.scenes, masks, unet)
 
 
 def _draw_contact_sheet(

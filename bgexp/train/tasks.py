@@ -1,6 +1,6 @@
 """The two networks that can be trained: their examples, losses and predictions for validation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
@@ -41,11 +41,13 @@ class Task(Protocol):
         model: Takes lists of images and targets and returns losses by name.
         to_example: Converts a scene to an image and target for the model.
         judged_by: The name of the predictions that the early stop uses.
+        unrefined: The name of those that a refinement gets.
     """
 
     model: nn.Module
     to_example: ToExample
     judged_by: str
+    unrefined: str
 
     def predict(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
         """Predict each scene's foreground masks, HxW bool, by the name of the setting."""
@@ -55,6 +57,10 @@ class Task(Protocol):
         """Return the state dict for the file of weights."""
         ...
 
+    def load_state(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Load what `get_state` returned."""
+        ...
+
 
 class DetectorTask:
     """A Mask R-CNN that finds objects of one class."""
@@ -62,7 +68,7 @@ class DetectorTask:
     def __init__(self, model: MaskRCNN, selection: Selection, device: torch.device) -> None:
         self.model: nn.Module = model
         self.to_example: ToExample = make_detector_example
-        self.judged_by = f"{selection.score_threshold:g}"
+        self.judged_by = self.unrefined = f"{selection.score_threshold:g}"
         self._selections = {
             f"{score:g}": replace(selection, score_threshold=score)
             for score in sorted({*SCORE_THRESHOLDS, selection.score_threshold})
@@ -93,6 +99,10 @@ class DetectorTask:
         """Return the whole state dict."""
         return model.state_dict()
 
+    def load_state(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Load the whole state dict."""
+        model.load_state_dict(dict(state))
+
 
 class UNetTask:
     """A U-Net that learns to refine a detector's masks."""
@@ -100,7 +110,7 @@ class UNetTask:
     def __init__(self, network: UNetModel, settings: UNet, device: torch.device) -> None:
         self.model: nn.Module = UNetLosses(network)
         self.to_example: ToExample = UNetExample(settings.size, settings.margin)
-        self.judged_by = "refined"
+        self.judged_by, self.unrefined = "refined", "coarse"
         self._settings, self._device = settings.replace(grabcut=False), device
 
     def predict(self, model: nn.Module, scenes: list[Scene]) -> list[dict[str, BoolArray]]:
@@ -119,6 +129,10 @@ class UNetTask:
     def get_state(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Return the network's state dict, without its losses."""
         return cast(UNetLosses, model).network.state_dict()
+
+    def load_state(self, model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+        """Load the network's state dict."""
+        cast(UNetLosses, model).network.load_state_dict(dict(state))
 
 
 def make_detector_example(scene: Scene, _rng: Generator) -> Example:

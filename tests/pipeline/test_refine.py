@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgexp.config.datasets import Sample
-from bgexp.config.stages import GrabCut, GuidedFilter, NoRefinement
+from bgexp.config.stages import GrabCut, GuidedFilter, NoRefinement, UNet
 from bgexp.datasets.load import load_item
 from bgexp.datasets.read import read_dataset
 from bgexp.metrics.overlap import boundary_iou, iou
@@ -292,3 +292,17 @@ def test_wrong_settings_are_refused(kind, change):
     (name,) = change
     with pytest.raises(ValueError, match=name):
         kind(**change)
+
+
+@pytest.mark.parametrize("kind", [GuidedFilter, GrabCut, UNet])
+def test_many_small_objects_keep_their_mask(kind):
+    """A window around all of them leaves each too few pixels: it halved a score of droplets."""
+    truth, mask = np.zeros((2, 480, 640), np.uint8)
+    for number in range(48):
+        centre = 40 + 80 * (number % 8), 40 + 80 * (number // 8)
+        cv2.circle(truth, centre, 9, 1, cv2.FILLED)
+        cv2.circle(mask, (centre[0] + 1, centre[1] - 1), 10, 1, cv2.FILLED)
+    result = refine_mask(make_picture(truth > 0), mask > 0, kind())
+    assert result.status == "refused"
+    assert result.reason.startswith("the objects are too small at working size: ")
+    np.testing.assert_array_equal(result.mask, mask > 0)

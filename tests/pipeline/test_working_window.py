@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from bgexp.pipeline.refinement import RefusedError
-from bgexp.pipeline.working_window import find_bands, open_window, shrink
+from bgexp.pipeline.working_window import check_width, find_bands, open_window, shrink
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (100, 200, 3), np.uint8)
 
@@ -65,6 +65,38 @@ def test_what_vanishes_is_refused(turned):
     line = box(50, 51, 0, 200)
     with pytest.raises(RefusedError, match="too thin"):
         open_window(IMAGE, ~line if turned else line, 0.5, 20)
+
+
+# -- small objects ---------------------------------------------------------------------------
+
+
+def draw_discs(*discs):
+    mask = np.zeros((100, 200), np.uint8)
+    for x, y, radius in discs:
+        cv2.circle(mask, (x, y), radius, 1, cv2.FILLED)
+    return mask > 0
+
+
+DROPLETS = [(x, y, 6) for x in range(20, 190, 30) for y in (20, 50, 80)]
+
+
+def test_many_small_objects_are_refused():
+    with pytest.raises(RefusedError, match=r"too small .*: 1[234] pixels wide, not 20"):
+        check_width(draw_discs(*DROPLETS), 20)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        draw_discs(*[(x, y, 12) for x, y, _ in DROPLETS]),  # wide enough
+        draw_discs((100, 50, 40), *DROPLETS[:3]),  # small ones beside a large one
+        box(45, 51, 10, 190),  # a single narrow one
+        box(45, 51, 10, 190) | draw_discs((100, 80, 3)),  # which is longer than half of all
+    ],
+    ids=["wide", "one large", "one narrow", "narrow and long"],
+)
+def test_other_objects_are_not(mask):
+    check_width(mask, 20)
 
 
 # -- bands -----------------------------------------------------------------------------------

@@ -52,6 +52,12 @@ def test_a_training_is_tracked_with_all_that_belongs_to_it(finished_folder):
     assert run.inputs.dataset_inputs[0].dataset.name == "pairs"
     logged = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert logged == {"validation-000002.jpg", "validation-000004.jpg", "weights.safetensors"}
+    scores = {
+        name: run.data.metrics[f"refined_iou/{name}"]
+        + run.data.metrics[f"refined_boundary_iou/{name}"]
+        for name in ("none", "guided", "grabcut", "unet")
+    }
+    assert run.data.tags["bgexp.refine"] == max(scores, key=scores.get)
 
 
 def test_the_file_of_weights_says_what_it_is(finished_folder):
@@ -62,6 +68,7 @@ def test_the_file_of_weights_says_what_it_is(finished_folder):
     assert card["steps"] == "4"
     _, (run,) = find_runs(finished_folder.parent)
     assert card["run_id"] == run.info.run_id
+    assert card["refine"] == run.data.tags["bgexp.refine"]
 
 
 # -- kill -9 -----------------------------------------------------------------------------------
