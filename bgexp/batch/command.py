@@ -1,6 +1,5 @@
 """The production run: plan, work, and a row for every file of the input."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,17 +16,17 @@ from bgexp.batch.manifest import CSV, PARQUET
 from bgexp.batch.output_folder import (
     JOURNAL,
     STATE,
-    TREES,
     lock_output,
     read_earlier_records,
     remove_temporary,
+    resolve_folders,
 )
 from bgexp.batch.plan import plan_files
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.track_batch import track_batch
 from bgexp.config.batch import BatchSettings
-from bgexp.errors import HaltedError, UserError
+from bgexp.errors import HaltedError
 from bgexp.system.progress import tell
 from bgexp.system.signals import catch_stop_signals
 from bgexp.system.workers import call_in_worker, preload
@@ -69,7 +68,7 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 
 def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
     preload(in_worker.MODULE)
-    source, output = _resolve_folders(settings)
+    source, output = resolve_folders(settings)
     rules = settings.quality.replace(enabled=with_rules)
     settings, version = apply_model(settings.replace(quality=rules))
     if version:
@@ -111,13 +110,3 @@ def _prepare_output(
     for name in (PARQUET, CSV, SUMMARY, PAGE):
         (output / name).unlink(missing_ok=True)
     return earlier
-
-
-def _resolve_folders(settings: BatchSettings) -> tuple[Path, Path]:
-    source, output = (Path(os.path.realpath(path)) for path in (settings.input, settings.output))
-    if not source.is_dir():
-        raise UserError(f"input: no such folder: {settings.input}")
-    trees = [output, *(output / name for name in (*TREES, STATE))]
-    if source in trees or any(tree in source.parents for tree in trees[1:]):
-        raise UserError(f"output: {output} would mix its results with the input {source}")
-    return source, output

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from bgexp.batch.journal import Record, read_journal
 from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR
 from bgexp.batch.planned_file import PlannedFile
+from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json
@@ -23,6 +24,21 @@ STATE = ".bgexp"  # the folder inside the output that holds journal and lock
 JOURNAL = "journal.jsonl"
 TREES = (REGULAR, OUTLIER, MASKS)
 _SHOWN = 5  # settings or names in a message
+
+
+def resolve_folders(settings: BatchSettings) -> tuple[Path, Path]:
+    """Return the folders of the input and of the output, absolute.
+
+    Raises:
+        UserError: There is no input, or the results would mix with it.
+    """
+    source, output = (Path(os.path.realpath(path)) for path in (settings.input, settings.output))
+    if not source.is_dir():
+        raise UserError(f"input: no such folder: {settings.input}")
+    trees = [output, *(output / name for name in (*TREES, STATE))]
+    if source in trees or any(tree in source.parents for tree in trees[1:]):
+        raise UserError(f"output: {output} would mix its results with the input {source}")
+    return source, output
 
 
 @contextmanager

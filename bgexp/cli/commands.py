@@ -49,6 +49,9 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(BatchSettings, resolve_config(config))
     if settings.model is not None:
         refuse_beside_model(options.overrides)
+    from bgexp.batch.output_folder import resolve_folders
+
+    resolve_folders(settings)  # a wrong one is told before the seconds of imports below
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
     from bgexp.batch.console import show_batch, show_plan
 

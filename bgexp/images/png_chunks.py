@@ -123,7 +123,7 @@ def _count_expanded(pieces: Iterable[bytes], limit: int) -> int:
             while piece and n < limit and not stream.eof:
                 n += len(stream.decompress(piece, _BLOCK))
                 piece = stream.unconsumed_tail
-    except isal_zlib.error:
+    except isal_zlib.error:  # type: ignore[misc]  # the library names its class by a string
         pass
     return n
 

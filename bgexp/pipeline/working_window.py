@@ -100,7 +100,8 @@ def check_width(mask: BoolArray, narrowest: float) -> None:
         RefusedError: There are several parts, and the median pixel's is narrower: many droplets, a
             flock of birds. A single narrow object is looked at from as near as possible.
     """
-    count, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    parts = np.asarray(labels, np.int32)
     if count <= 2:  # the background and one part
         return
     median = partial(np.percentile, q=50, method="lower")
