@@ -1,5 +1,6 @@
 """Pages of made-up runs, and what a browser would find on a page."""
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
@@ -172,3 +173,10 @@ def run_parts() -> Callable[..., tuple[dict[str, Any], pd.DataFrame, list[Any]]]
 def parse() -> type[Page]:
     """Takes a page apart."""
     return Page
+
+
+def leads_outside(link: str) -> bool:
+    """Whether a link leads away from the files, other than to the run in the tracking UI."""
+    if re.fullmatch(r"http://127\.0\.0\.1:5000/#/runs/[\w%/.~-]+", link):
+        return False
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", link) is not None

@@ -97,7 +97,7 @@ def render_batch(
         settings=list(list_settings(settings)),
         links=links,
         footer=overview.format_footer(summary),
-        tracked=overview.format_run_address(summary.get("run_id"), settings["tracking"]["uri"]),
+        tracked=overview.format_run_address(summary.get("run_id"), settings),
         **content,
     )
 

@@ -63,7 +63,7 @@ def render_compare(
         "metric": get_display_name(compared.metric),
         "lower": compared.metric in LOWER_IS_BETTER,
         "cluster": compared.cluster,
-        "variants": _tabulate_variants(compared, pages, settings["tracking"]["uri"]),
+        "variants": _tabulate_variants(compared, pages, settings),
         "paired": _tabulate_paired(compared),
         "forest": _draw_forest(compared),
         "tradeoff": charts.draw_tradeoff(_build_dots(compared)),
@@ -107,7 +107,9 @@ def _build_facts(compared: Comparison, when: datetime | None) -> list[overview.F
     return facts
 
 
-def _tabulate_variants(compared: Comparison, pages: Mapping[str, str], uri: str | None) -> Table:
+def _tabulate_variants(
+    compared: Comparison, pages: Mapping[str, str], settings: Mapping[str, Any]
+) -> Table:
     keys: Sequence[str] = tuple(dict.fromkeys((compared.metric, *SCORES)))
     keys = keys if compared.has_truth else tuple(key.removeprefix("check.") for key in WARNINGS)
     varied = find_varied_settings([run.overrides for run in compared.runs])
@@ -123,7 +125,7 @@ def _tabulate_variants(compared: Comparison, pages: Mapping[str, str], uri: str 
                 *(make_number_cell(means[key], bar=key == "iou") for key in keys),
                 make_number_cell(variant.seconds, 3),
                 make_number_cell(variant.failed, 0),
-                Cell(variant.run_id[:8], url=overview.format_run_address(variant.run_id, uri)),
+                Cell(variant.run_id[:8], url=overview.format_run_address(variant.run_id, settings)),
             ]
         )
     names = [key.rpartition(".")[2] for key in varied]

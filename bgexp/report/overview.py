@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 from bgexp.report.labels import describe_section
 from bgexp.report.render import format_number
@@ -104,13 +105,17 @@ def _describe_cached(summary: Mapping[str, Any]) -> str:
     return f"detections of {format_count(cached, 'image')} from the cache" if cached else ""
 
 
-def format_run_address(run_id: str | None, tracking_uri: str | None) -> str:
+def format_run_address(run_id: str | None, settings: Mapping[str, Any]) -> str:
     """Return the address of a run's page in the tracking UI; "" where there is none.
 
     That of the local store is the one of `bgexp ui` with its default port.
+
+    Args:
+        run_id: The run.
+        settings: The command's settings as nested dicts.
     """
-    base = LOCAL_UI if tracking_uri is None else tracking_uri.rstrip("/")
-    return f"{base}/#/runs/{run_id}" if run_id and base.startswith("http") else ""
+    base = (settings.get("tracking", {}).get("uri") or LOCAL_UI).rstrip("/")
+    return f"{base}/#/runs/{quote(run_id)}" if run_id and base.startswith("http") else ""
 
 
 def format_footer(summary: Mapping[str, Any]) -> str:

@@ -39,8 +39,8 @@ def draw_sweep(
     with suppress(UserError):  # the images are gone: a page without pictures
         dataset = read_dataset(settings.dataset, settings.seed)
         pictures = draw_variants(paths, variants, dataset, settings.dataset.max_megapixels)
-    title, uri = f"Sweep {folder.path.name}", settings.tracking.uri
-    page = render_sweep(title, jobs, pictures, when=when, links={JOBS: JOBS}, tracking_uri=uri)
+    title, values = f"Sweep {folder.path.name}", settings.model_dump(mode="json")
+    page = render_sweep(title, jobs, pictures, when, {JOBS: JOBS}, values)
     folder.write_page(page)
 
 

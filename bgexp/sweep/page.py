@@ -51,7 +51,7 @@ def render_sweep(
     pictures: Mapping[str, Mapping[str, NDArray[np.uint8]]] = _EMPTY,
     when: datetime | None = None,
     links: Mapping[str, str] = _EMPTY,
-    tracking_uri: str | None = None,
+    settings: Mapping[str, Any] = _EMPTY,
 ) -> bytes:
     """Render the page of a sweep, one HTML file that loads nothing from outside.
 
@@ -62,7 +62,7 @@ def render_sweep(
             RGB: "original", and under the name of each job of `choose_variants` its cut-out.
         when: When the sweep began.
         links: Files beside the page: the text of each link and its path relative to the page.
-        tracking_uri: The tracking server; None: the local store.
+        settings: The settings of one job as nested dicts.
     """
     findings, ranked = find_sweep_findings(jobs), rank_jobs(jobs)
     parent = _find_first_summary(jobs, "parent_run_id").get("parent_run_id")
@@ -93,7 +93,7 @@ def render_sweep(
         anchors={path: anchors.get(path, "") for f in findings for path in f.paths[:6]},
         links=links,
         footer=overview.format_footer(_find_first_summary(jobs, "bgexp")),
-        tracked=overview.format_run_address(parent, tracking_uri),
+        tracked=overview.format_run_address(parent, settings),
         **content,
     )
 

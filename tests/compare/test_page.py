@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from datetime import UTC, datetime
 
 import numpy as np
@@ -16,6 +15,7 @@ from bgexp.compare.page import render_compare
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.win_rate import Vote
 from bgexp.sweep.run_result import RunResult
+from tests.pages import leads_outside
 
 SETTINGS = {"runs": ["last"], "metric": "iou"}
 
@@ -151,7 +151,7 @@ def test_hostile_names_are_text(make_comparison, parse):
         ]
         assert hostile.inside == plain.inside
         for node in hostile.all("a"):
-            assert not re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:|//", node["href"])
+            assert not leads_outside(node["href"])
 
 
 # -- the forest ----------------------------------------------------------------------------------

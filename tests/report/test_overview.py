@@ -14,4 +14,4 @@ from bgexp.report.overview import format_run_address
     ],
 )
 def test_the_address_of_a_run(run_id, uri, expected):
-    assert format_run_address(run_id, uri) == expected
+    assert format_run_address(run_id, {"tracking": {"uri": uri}}) == expected
