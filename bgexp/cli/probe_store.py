@@ -12,13 +12,15 @@ from bgexp.cli.checks import Finding
 from bgexp.config.credentials import strip_credentials
 from bgexp.config.doctor import DoctorSettings
 from bgexp.errors import UserError
+from bgexp.system.addresses import make_file_uri, make_sqlite_uri
+from bgexp.tracking.moved_store import mend_moves
 from bgexp.tracking.run_owner import has_lost_owner
-from bgexp.tracking.store import count_runs
+from bgexp.tracking.store import DATABASE, count_runs
 
 
 def check_store(settings: DoctorSettings) -> Iterator[Finding]:
     """Check the store's schema, then its runs; a missing store is not made."""
-    uri, database = settings.tracking.uri, settings.runs_dir.resolve() / "mlflow.db"
+    uri, database = settings.tracking.uri, settings.runs_dir.resolve() / DATABASE
     if uri is None and not database.exists():
         yield Finding("store", "ok", f"none yet: the first run makes {database}")
         return
@@ -27,13 +29,15 @@ def check_store(settings: DoctorSettings) -> Iterator[Finding]:
         if schema.status != "ok":
             yield schema
             return
+        for old in mend_moves(database):
+            yield Finding("store", "ok", f"it was made in {old}; its paths are mended")
     try:
         total, running = count_runs(settings)
     except UserError as error:
         yield Finding("store", "problem", str(error), _suggest_command(uri, database))
         return
     yield schema if uri is None else Finding("store", "ok", _hide_credentials(uri))
-    yield check_runs(total, running, _hide_credentials(uri or f"sqlite:///{database}"))
+    yield check_runs(total, running, _hide_credentials(uri or make_sqlite_uri(database)))
 
 
 def _find_migrations() -> Path:
@@ -46,7 +50,8 @@ def _find_migrations() -> Path:
 def _suggest_command(uri: str | None, database: Path) -> str:
     if uri is None:  # the schema was checked before: only an older one can be the reason
         place = shlex.quote(str(database))
-        return f"cp {place} {place}.backup && mlflow db upgrade sqlite:///{place}"
+        uri = make_sqlite_uri(database)
+        return f"cp {place} {place}.backup && mlflow db upgrade {shlex.quote(uri)}"
     address = shlex.quote(_hide_credentials(uri))
     return (
         f"curl --fail {address}/health"
@@ -64,7 +69,9 @@ def check_schema(database: Path, migrations: Path) -> Finding:
     """Check that the installed MLflow knows an SQLite store's schema, from its `migrations`."""
     path = shlex.quote(str(database))
     try:
-        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", 1, uri=True)) as connection:
+        with closing(
+            sqlite3.connect(f"{make_file_uri(database)}?mode=ro", 1, uri=True)
+        ) as connection:
             (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError) and "no such table" not in str(error):

@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import webbrowser
@@ -19,7 +20,10 @@ import psutil
 from bgexp.config.credentials import strip_credentials
 from bgexp.config.doctor import UiSettings
 from bgexp.errors import UserError
+from bgexp.system.addresses import make_file_uri, make_sqlite_uri
 from bgexp.system.signals import StopRequest, catch_stop_signals
+from bgexp.tracking.moved_store import ARTIFACTS, mend_moves
+from bgexp.tracking.store import DATABASE
 
 Server: TypeAlias = "subprocess.Popen[bytes]"
 
@@ -75,8 +79,10 @@ def _check_store(settings: UiSettings, runs: Path) -> None:
         raise UserError(f"tracking.uri: the server has its own user interface: open {address}")
     if uri is not None:
         raise UserError("tracking.uri: only the store in the runs folder is served (leave it null)")
-    if not (runs / "mlflow.db").is_file():
+    if not (runs / DATABASE).is_file():
         raise UserError(f"runs_dir: no store in {runs}: run bgexp run first")
+    with suppress(sqlite3.Error):  # the server says what is wrong with it
+        mend_moves(runs / DATABASE)
 
 
 def _check_port(host: str, port: int) -> None:
@@ -127,9 +133,9 @@ def _list_hosts(host: str) -> str:
 def _start_server(settings: UiSettings, runs: Path, log: Path) -> Iterator[Server]:
     """Yield the server in a process group of its own, which is gone afterwards."""
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{runs / 'mlflow.db'}"]
+    command += ["--backend-store-uri", make_sqlite_uri(runs / DATABASE)]
     # The server reads the artifacts of local runs itself and needs no store for uploads.
-    command += ["--default-artifact-root", (runs / "artifacts").as_uri(), "--no-serve-artifacts"]
+    command += ["--default-artifact-root", make_file_uri(runs / ARTIFACTS), "--no-serve-artifacts"]
     command += ["--host", settings.host, "--port", str(settings.port)]
     log.unlink(missing_ok=True)  # a link there is not written through
     with log.open("xb") as output:

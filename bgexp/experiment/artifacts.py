@@ -13,6 +13,7 @@ from bgexp.experiment.page import render_run
 from bgexp.experiment.sample_picture import draw_sample
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.images.png import encode_png
+from bgexp.system.addresses import make_artifact_name
 from bgexp.tracking.run_folder import CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
 
 MAX_PICTURES = 18  # images on the page of a run
@@ -43,7 +44,7 @@ def draw_run(
         planes = (truth.foreground, truth.void) if truth else (None, None)
         if path in numbers:
             # A name has up to 255 bytes, a character up to 4 of them.
-            name = f"{numbers[path]:02d}-{Path(path).name[:60]}.png"
+            name = f"{numbers[path]:02d}-{make_artifact_name(Path(path).name[:60])}.png"
             sample = draw_sample(masked.image, mask, *planes)
             folder.write_sample(name, encode_png(sample))
         for choice in (choice for choice in choices if choice.path == path):

@@ -20,6 +20,7 @@ from bgexp.config.sweep import OptunaSweep
 from bgexp.errors import UserError
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.sweep.optuna_space import Space
+from bgexp.system.addresses import make_sqlite_uri
 
 STORE = "study.db"
 SPEED = "images_per_s"
@@ -46,7 +47,7 @@ def open_study(
     folder.mkdir(parents=True, exist_ok=True)
     with _lock_study(folder, settings.study):
         study = optuna.create_study(
-            storage=RDBStorage(f"sqlite:///{folder / STORE}"),
+            storage=RDBStorage(make_sqlite_uri((folder / STORE).resolve())),
             study_name=settings.study,
             directions=directions,
             load_if_exists=True,

@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 import numpy as np
 
 from bgexp.config.base import TrackedSettings
 from bgexp.config.credentials import hide_credentials
 from bgexp.errors import Interruption
+from bgexp.system.addresses import read_file_uri
 from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
 from bgexp.tracking.store import describe_unreachable_store, get_first_line, open_store
 
@@ -40,11 +40,9 @@ class Run:
     """One open tracked run."""
 
     def __init__(self, client: "MlflowClient", entity: "mlflow.entities.Run") -> None:
-        parts = urlsplit(entity.info.artifact_uri)
-        local = parts.scheme in {"", "file"}
         self._client, self.run_id = client, str(entity.info.run_id)
         self.parent_run_id: str | None = entity.data.tags.get("mlflow.parentRunId")
-        self._artifacts = Path(unquote(parts.path)) if local else None
+        self._artifacts = read_file_uri(entity.info.artifact_uri)
         self.failed = False  # set where the work ended by itself and counts as failed
 
     def log_params(self, params: Mapping[str, Any]) -> None:

@@ -169,7 +169,7 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
     tags = run.data.tags
     folder = RunFolder(Path(tags.get("bgexp.folder", "")))
     if not folder.has(SUMMARY) and run.info.status != "RUNNING":  # made on another machine
-        folder = RunFolder(Path(client.download_artifacts(run.info.run_id, "")))
+        folder = RunFolder(_download(client, run.info.run_id))
     return StoredRun(
         run.info.run_id,
         run.info.run_name,
@@ -180,6 +180,15 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
         run.data.metrics,
         folder,
     )
+
+
+def _download(client: "MlflowClient", run_id: str) -> Path:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(client.download_artifacts(run_id, ""))
+    except (MlflowException, OSError) as error:
+        raise UserError(f"run {run_id}: its files are gone ({get_first_line(error)})") from error
 
 
 def _name_store(settings: TrackedSettings) -> str:

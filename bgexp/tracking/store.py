@@ -5,6 +5,7 @@ MLflow is imported late: it takes seconds, and `--help` must be quick.
 
 import logging
 import os
+import sqlite3
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -16,7 +17,9 @@ from bgexp.config.credentials import (
     strip_credentials,
 )
 from bgexp.errors import UserError
+from bgexp.system.addresses import make_file_uri, make_sqlite_uri
 from bgexp.tracking.empty_store import copy_empty_store
+from bgexp.tracking.moved_store import ARTIFACTS, mend_moves
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,6 +29,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
 
+DATABASE = "mlflow.db"  # in the runs folder
 PAGE_SIZE = 1000  # runs read at a time
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 
@@ -44,7 +48,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     runs = settings.runs_dir.resolve()
-    uri = restore_credentials(settings.tracking.uri or f"sqlite:///{runs / 'mlflow.db'}")
+    uri = restore_credentials(settings.tracking.uri or make_sqlite_uri(runs / DATABASE))
     try:
         runs.mkdir(parents=True, exist_ok=True)
         (runs / ".mlflow.lock").touch()
@@ -57,17 +61,18 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
         mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
             if not settings.tracking.uri:
-                copy_empty_store(runs / "mlflow.db")
+                mend_moves(runs / DATABASE)
+                copy_empty_store(runs / DATABASE)
             client = MlflowClient(uri)
             name = settings.tracking.experiment
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
                 return client, str(experiment.experiment_id)
-            place = None if settings.tracking.uri else (runs / "artifacts").as_uri()
+            place = None if settings.tracking.uri else make_file_uri(runs / ARTIFACTS)
             # The UI opens on its views for training then, not on those for language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, sqlite3.Error) as error:
         raise describe_unreachable_store(uri, error) from error
 
 

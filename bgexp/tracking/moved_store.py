@@ -1,0 +1,65 @@
+"""A runs folder that was moved, renamed or copied: its store is told where it is now.
+
+MLflow keeps absolute addresses. Here is the only place that knows of it: the store is mended before
+anything reads it.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from bgexp.system.addresses import make_file_uri, read_file_uri
+
+ARTIFACTS = "artifacts"  # the folder below the runs folder
+_ADDRESSES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+)
+_LOCK_SECONDS = 60
+
+
+def mend_moves(database: Path) -> list[Path]:
+    """Let a store point to the folder that it is in; return the folders that it came from.
+
+    Files that lay elsewhere keep their place.
+
+    Raises:
+        sqlite3.Error: It cannot be read or written, or is no store of MLflow.
+    """
+    runs = database.parent
+    if not database.exists():
+        return []
+    with closing(sqlite3.connect(database, timeout=_LOCK_SECONDS)) as connection:
+        old_folders = list(_find_old_folders(connection, runs))
+        for old in old_folders:
+            for table, column in _ADDRESSES:
+                _replace_start(connection, table, column, make_file_uri(old), make_file_uri(runs))
+            _replace_start(connection, "tags", "value", str(old), str(runs))
+        connection.commit()
+    return old_folders
+
+
+def _find_old_folders(connection: sqlite3.Connection, runs: Path) -> Iterator[Path]:
+    """Yield other runs folders that the store names as its own, by their folder of artifacts."""
+    query = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE ?"
+    for (uri,) in connection.execute(query, (f"file:///%/{ARTIFACTS}",)).fetchall():
+        place = read_file_uri(uri)
+        if place is not None and place.parent != runs:
+            yield place.parent
+
+
+def _replace_start(
+    connection: sqlite3.Connection, table: str, column: str, old: str, new: str
+) -> None:
+    """Replace the start of a column's paths and addresses, up to a slash."""
+    known = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
+    if connection.execute(known, (table, column)).fetchone() is None:
+        return  # in a store of an older MLflow
+    connection.execute(
+        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+        (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
+    )
