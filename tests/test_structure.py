@@ -47,7 +47,7 @@ OWNERS = {
     "onnxruntime": {"detect/rembg"},
     "openvino": {"detect/openvino"},
     "mlflow": {"promote/serving_model", "tracking"},
-    "hydra": {"cli/run", "config/compose", "sweep/optuna_space"},
+    "hydra": {"cli/run", "config/compose", "config/free_text", "sweep/optuna_space"},
     "omegaconf": {"cli", "config/compose", "config/trust", "sweep/optuna_space"},
     "optuna": {"sweep"},
     "PIL": {"detect/rembg", "images", "quality/near_duplicates"},

@@ -14,6 +14,7 @@ from bgexp.autotune.candidates import REFERENCE, Changes, list_arithmetics, list
 from bgexp.autotune.measure import Measurement, measure, measure_throughput, select_decodable
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.check import flatten_settings
+from bgexp.config.command_line import write_command
 from bgexp.datasets.read import Item, read_dataset
 from bgexp.detect.device import Device, get_device_name, pick_device
 from bgexp.system.atomic import write_json, write_whole
@@ -165,8 +166,10 @@ def show_tuning(tuning: Tuning, settings: AutotuneSettings, folder: Path) -> Non
         each = f"{threads} thread{'s' * (threads > 1)}"
         print(f"{speed:.2f} images/s by {count} process{'es' * (count > 1)} of {each}")
     print(f"Config:  {folder / CONFIG}")
-    print(f"Use it:  bgexp run --config-dir {folder} experiment=tuned")
-    print(f"         bgexp batch --config-dir {folder} experiment=tuned input=DIR output=DIR")
+    use = write_command("run", ["experiment=tuned"], settings, folder)
+    batch = ["experiment=tuned", "input=DIR", "output=DIR"]
+    print(f"Use it:  {use}")
+    print(f"         {write_command('batch', batch, settings, folder)}")
 
 
 def _describe_changes(changes: Changes) -> str:

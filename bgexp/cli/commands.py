@@ -33,7 +33,7 @@ def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
     if options.json:
         print_json(folder)
     else:
-        show_comparison(comparison, folder)
+        show_comparison(comparison, folder, settings)
     return 0
 
 
@@ -41,7 +41,8 @@ def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AnalyzeSettings, resolve_config(config))
     from bgexp.quality.analyze import analyze_dataset, show_analysis
 
-    show_analysis(analyze_dataset(settings, Path(config.hydra.run.dir).resolve()))
+    analysis = analyze_dataset(settings, Path(config.hydra.run.dir).resolve())
+    show_analysis(analysis, settings)
     return 0
 
 
@@ -114,7 +115,7 @@ def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
 
     folder = Path(config.hydra.run.dir).resolve()
     if settings.votes is None:
-        show_made(*make_review(settings, folder), folder)
+        show_made(*make_review(settings, folder), folder, settings)
     else:
         show_votes(*log_review(settings, folder))
     return 0

@@ -21,14 +21,6 @@ if TYPE_CHECKING:
 
 CLOSING_SECONDS = 10  # after a signal; further signals are ignored meanwhile
 OVER_RUNS = {"compare", "review", "select", "promote"}  # words name runs: `bgexp compare last`
-FREE_TEXT = {
-    "filter",
-    "run",
-    "require",
-    "baseline",
-    "reference",
-    "votes",
-}  # their values may hold characters that Hydra's grammar does not accept
 # What a command's workers import, torch above all: begun while the settings are composed.
 WORKERS = {"analyze": "bgexp.quality.inspection", "batch": "bgexp.batch.process_file"}
 COMMANDS = {
@@ -126,13 +118,16 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("-m", "--multirun", action="store_true")
     parser.add_argument("-c", "--cfg", choices=["job", "hydra", "all"])
     parser.add_argument("--resolve", action="store_true")
-    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("--config-dir", "-cd", type=os.path.expanduser)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args(arguments)
-    options.overrides = _rewrite_overrides(command, options.overrides)
-    if options.config_dir is not None and not options.config_dir.is_dir():
-        raise UserError(f"--config-dir: no such folder: {options.config_dir}")
+    sweep = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
+    options.overrides = _rewrite_overrides(command, options.overrides, sweep)
+    if options.config_dir is not None:
+        options.config_dir = Path(options.config_dir)
+        if not options.config_dir.is_dir():
+            raise UserError(f"--config-dir: no such folder: {options.config_dir}")
     if options.multirun and command != "run":
         raise UserError(f"-m: only `bgexp run` sweeps, not `bgexp {command}`")
     if options.json and command != "compare":
@@ -140,7 +135,7 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _rewrite_overrides(command: str, words: list[str]) -> list[str]:
+def _rewrite_overrides(command: str, words: list[str], sweep: bool) -> list[str]:
     """Rewrite overrides for Hydra: words that name runs become `runs`, free text is quoted.
 
     Raises:
@@ -148,16 +143,16 @@ def _rewrite_overrides(command: str, words: list[str]) -> list[str]:
     """
     from bgexp.config.compose import quote
     from bgexp.config.credentials import strip_override
+    from bgexp.config.free_text import quote_free_text
+    from bgexp.config.load import SETTINGS
+    from bgexp.config.sweep import SweepSettings
 
     runs = [word for word in words if "=" not in word and not word.startswith("~")]
     if runs and command not in OVER_RUNS:
         raise UserError(f"{runs[0]}: a setting is given as key=value")
     overrides = [strip_override(word) for word in words if word not in runs]
-    for position, override in enumerate(overrides):
-        key, _, value = override.partition("=")
-        if key in FREE_TEXT and value not in ("", "null") and value[0] not in "'\"[":
-            overrides[position] = f"{key}={quote(value, literal=False)}"
-    return overrides + [f"runs=[{','.join(map(quote, runs))}]"] * bool(runs)
+    quoted = quote_free_text([SETTINGS[command], SweepSettings], overrides, sweep)
+    return quoted + [f"runs=[{','.join(map(quote, runs))}]"] * bool(runs)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -53,7 +54,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     else:
         _run_hydra(options, fixed)
         folders = [RunFolder(folder)]
-    return 0 if show_results(folders, job_settings[0]) else 1
+    return 0 if show_results(folders, job_settings[0], config_dir=options.config_dir) else 1
 
 
 def _preload_workers(jobs: Sequence[RunSettings]) -> None:
@@ -112,7 +113,8 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
     check_ready(corners)
     folder = Path(config.hydra.sweep.dir).resolve()
     settings = settings.replace(study=folder.name)  # a time of now is another one each time
-    jobs, best = optimize(settings, space, corners, folder, lambda job: _compose_job(job, options))
+    compose = partial(_compose_job, options=options)
+    jobs, best = optimize(settings, space, corners, folder, compose, options.config_dir)
     return 0 if show_results(jobs, corners[0], best) else 1
 
 

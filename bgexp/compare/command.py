@@ -11,6 +11,7 @@ from bgexp.compare.comparable_runs import label_run
 from bgexp.compare.comparison import Comparison, compare_variants
 from bgexp.compare.differences import find_cautions, find_differing_settings
 from bgexp.compare.document import build_document
+from bgexp.config.command_line import write_command
 from bgexp.config.compare import CompareSettings
 from bgexp.errors import UserError
 from bgexp.sweep.effects import name_jobs
@@ -38,7 +39,7 @@ def compare_runs(settings: CompareSettings) -> Comparison:
     else:
         runs, place = _add_baseline(_find_one(settings, "baseline", settings.baseline), runs)
     if len(runs) < (1 if settings.reference else 2):
-        raise UserError(_describe_too_few(runs, left_out))
+        raise UserError(_describe_too_few(runs, left_out, settings))
     results = _build_results(runs)
     matched = match_images(results)
     comparison = replace(
@@ -92,10 +93,13 @@ def _add_baseline(baseline: StoredRun, runs: Sequence[StoredRun]) -> tuple[list[
     return [baseline, *runs], 0
 
 
-def _describe_too_few(runs: Sequence[StoredRun], left_out: Mapping[str, str]) -> str:
+def _describe_too_few(
+    runs: Sequence[StoredRun], left_out: Mapping[str, str], settings: CompareSettings
+) -> str:
     text = f"runs: two finished runs are needed, {len(runs)} is meant"
     if runs:
-        text += f" ({label_run(runs[0])}); name another one: bgexp compare {runs[0].run_id[:8]} RUN"
+        command = write_command("compare", [runs[0].run_id[:8], "RUN"], settings)
+        text += f" ({label_run(runs[0])}); name another one: {command}"
     reasons = [f"{name}: {reason}" for name, reason in left_out.items()]
     return text + (f"; left out: {'; '.join(reasons[:3])}" if reasons else "")
 

@@ -11,6 +11,8 @@ from rich.text import Text
 
 from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
+from bgexp.config.command_line import write_command
+from bgexp.config.compare import CompareSettings
 from bgexp.report.labels import get_display_name
 from bgexp.report.wording import format_signed
 from bgexp.sweep.effects import SCORES
@@ -27,7 +29,7 @@ def print_json(folder: Path) -> None:
     sys.stdout.write("\n")
 
 
-def show_comparison(comparison: Comparison, folder: Path) -> None:
+def show_comparison(comparison: Comparison, folder: Path, settings: CompareSettings) -> None:
     """Print the settings that differ, metrics, paired changes, and where the page is."""
     console = Console(highlight=False)
     console.print(_tabulate_runs(comparison))
@@ -37,7 +39,7 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
         console.print(_tabulate_win_rates(comparison))
     if comparison.reference:
         console.print(_tabulate_agreement(comparison))
-    for line in _summarize(comparison, folder):
+    for line in _summarize(comparison, folder, settings):
         # Not cut into lines of the terminal's width: a path is to be copied.
         console.print(Text(make_printable(line)), soft_wrap=True)
 
@@ -132,7 +134,7 @@ def _tabulate_agreement(comparison: Comparison) -> Table:
     return table
 
 
-def _summarize(comparison: Comparison, folder: Path) -> list[str]:
+def _summarize(comparison: Comparison, folder: Path, settings: CompareSettings) -> list[str]:
     matched = comparison.matched
     lines = [f"Images:  {matched.reduced}"] if matched.reduced else []
     lines += [f"Left out: {name}: {reason}" for name, reason in comparison.left_out.items()]
@@ -140,10 +142,10 @@ def _summarize(comparison: Comparison, folder: Path) -> list[str]:
     if comparison.cluster:
         lines.append(f"Intervals: the images of a {comparison.cluster} are resampled together")
     if not comparison.has_truth:
-        ids = " ".join(variant.run_id[:8] for variant in comparison.variants[:4])
+        ids = [variant.run_id[:8] for variant in comparison.variants[:4]]
         lines.append("Scores:  none without truth; checks warn, they never choose")
-        lines.append(f"Next:    bgexp review {ids}   (compare by eye)")
-        lines.append(f"         bgexp select {ids}   (which images to label)")
+        lines.append(f"Next:    {write_command('review', ids, settings)}   (compare by eye)")
+        lines.append(f"         {write_command('select', ids, settings)}   (which images to label)")
     return [*lines, f"Look at: {RunFolder(folder).page}"]
 
 

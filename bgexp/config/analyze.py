@@ -1,13 +1,12 @@
 """Settings of `bgexp analyze`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
     Field,
 )
 
-from bgexp.config.base import Count, Positive, Section, TrackedSettings
+from bgexp.config.base import Count, Positive, Section, TrackedSettings, UserPath
 
 
 class Outliers(Section):
@@ -69,7 +68,7 @@ class QualityChecks(Section):
         expected: Figures to compare with.
     """
 
-    metadata: Path | None = None
+    metadata: UserPath | None = None
     exif: tuple[ExifField, ...] = ()
     outliers: Outliers = Outliers()
     max_hash_distance: Annotated[int, Field(ge=0, le=16)] = 4
@@ -79,7 +78,7 @@ class QualityChecks(Section):
 class AnalysisFolder(Section):
     """A folder with all its files, images or not."""
 
-    root: Path
+    root: UserPath
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 

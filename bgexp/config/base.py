@@ -1,14 +1,17 @@
 """What all settings are made of, and what every command has."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
 )
+from pydantic_core import PydanticCustomError
 
 from bgexp.config.credentials import use_credentials
 from bgexp.config.roles import Role
@@ -17,6 +20,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Settings = TypeVar("Settings", bound="Section")
+
+
+def expand_home(value: object) -> object:
+    """Replace ~ or ~NAME at the beginning of a path by that user's home, where there is one."""
+    if value == "":  # which would be the current folder
+        raise PydanticCustomError("path", "a path is needed")
+    # Path.expanduser raises where no home is known.
+    return os.path.expanduser(value) if isinstance(value, str | Path) else value  # noqa: PTH111
+
+
+UserPath = Annotated[Path, BeforeValidator(expand_home)]
+NameOrPath = Annotated[str, BeforeValidator(expand_home)]
 
 
 class Section(BaseModel):
@@ -43,7 +58,7 @@ class Tracking(Section):
 class TrackedSettings(Section):
     """Settings of every tracked command."""
 
-    runs_dir: Annotated[Path, Role.BOOKKEEPING]
+    runs_dir: Annotated[UserPath, Role.BOOKKEEPING]
     tracking: Annotated[Tracking, Role.BOOKKEEPING]
 
 

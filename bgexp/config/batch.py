@@ -1,6 +1,5 @@
 """Settings of `bgexp batch`."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -11,7 +10,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
-from bgexp.config.base import Count, Section, Share
+from bgexp.config.base import Count, Section, Share, UserPath
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Role
 
@@ -31,7 +30,7 @@ class QualityRules(Section):
     enabled: bool = True
     outliers: Outliers = Outliers()
     exif: tuple[ExifField, ...] = ()
-    metadata: Path | None = None
+    metadata: UserPath | None = None
     huge_megapixels: Annotated[float, Field(gt=0)] = 24.0
     tiny_side: Annotated[int, Field(ge=1)] = 96
     elongation: Annotated[float, Field(ge=1)] = 4.0
@@ -79,8 +78,8 @@ class BatchSettings(PipelineSettings):
         overwrite: Whether results of other settings in the output may be replaced.
     """
 
-    input: Annotated[Path, Role.LOCATION]
-    output: Annotated[Path, Role.BOOKKEEPING]
+    input: Annotated[UserPath, Role.LOCATION]
+    output: Annotated[UserPath, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]
     masks: bool
     keep: KeptMetadata

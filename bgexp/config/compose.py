@@ -17,6 +17,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from bgexp.config import renamed
+from bgexp.config.base import expand_home
 from bgexp.config.credentials import use_credentials
 from bgexp.config.trust import (
     list_typed,
@@ -28,6 +29,7 @@ from bgexp.config.trust import (
 )
 from bgexp.errors import UserError
 
+_NAME = re.compile(r"[\w$-]+([./@:][\w$-]+)*", re.ASCII)  # of a setting or a group
 _NAMED_BY_USER = ("dataset.real.", "dataset.real=")  # what stands below has the user's own names
 
 
@@ -58,6 +60,7 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
                 config, _compose_own(command, config, overrides), [*overrides, *path]
             )
         _hide_credentials(config)
+        _expand_home(config)
     return config
 
 
@@ -130,11 +133,16 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
     """
     parser, parsed = OverridesParser.create(), []
     for override in overrides:
+        key, equals, _ = override.partition("=")
+        name = key.lstrip("+~")
+        if not name or not (equals or key.startswith("~")):
+            raise UserError(f"{override}: a setting is given as key=value")
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{name}: no such setting (a name has letters from a to z, digits, _)")
         try:
             parsed.append(parser.parse_override(override))
         except HydraException as error:
-            reason = " ".join(str(error).partition("\nSee ")[0].split())
-            raise UserError(f"{override}: cannot be read ({reason})") from error
+            raise UserError(f"{override}: {key} takes no such value (quote a text: '…')") from error
     return parsed
 
 
@@ -163,6 +171,15 @@ def _hide_credentials(config: DictConfig) -> None:
         uri = OmegaConf.select(config, "tracking.uri")
         if uri is not None and (rest := use_credentials(str(uri))) != uri:
             config.tracking.uri = rest
+
+
+def _expand_home(config: DictConfig) -> None:
+    """Expand ~ where folders are made from the config itself; settings expand their own paths."""
+    for key in ("runs_dir", "hydra.run.dir", "hydra.sweep.dir"):
+        with suppress(OmegaConfBaseException):
+            folder = OmegaConf.select(config, key)
+            if str(folder).startswith("~"):
+                OmegaConf.update(config, key, expand_home(folder))
 
 
 def _describe_error(command: str, overrides: Sequence[str], error: Exception) -> str:

@@ -1,7 +1,6 @@
 """Where images come from, and their truth."""
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -10,7 +9,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import Positive, Section
+from bgexp.config.base import Positive, Section, UserPath
 from bgexp.config.roles import Role
 
 Values = tuple[int | str, ...]
@@ -43,7 +42,7 @@ class Folder(Section):
     """Images in a folder, categories by sub-folder, no truth."""
 
     name: Literal["folder"]
-    root: Annotated[Path, Role.LOCATION]
+    root: Annotated[UserPath, Role.LOCATION]
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -59,8 +58,8 @@ class Pairs(Section):
     """
 
     name: Literal["pairs"]
-    images: Annotated[Path, Role.LOCATION]
-    masks: Annotated[Path, Role.LOCATION]
+    images: Annotated[UserPath, Role.LOCATION]
+    masks: Annotated[UserPath, Role.LOCATION]
     mask_values: Annotated[MaskValues, BeforeValidator(_check_mask_values)] = "auto"
     ignore_values: Annotated[Values | None, BeforeValidator(_check_ignore_values)] = None
     subset: Positive | None = None
@@ -83,8 +82,8 @@ class Coco(Section):
     """
 
     name: Literal["coco"]
-    images: Annotated[Path, Role.LOCATION]
-    annotations: Annotated[Path, Role.LOCATION]
+    images: Annotated[UserPath, Role.LOCATION]
+    annotations: Annotated[UserPath, Role.LOCATION]
     categories: tuple[str | int, ...] | None = None
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200

@@ -1,6 +1,5 @@
 """Which network finds the objects."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -9,7 +8,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import Positive, Section, Share
+from bgexp.config.base import NameOrPath, Positive, Section, Share, UserPath
 from bgexp.config.roles import Role
 
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
@@ -78,14 +77,14 @@ class Demo(_Detector):
     """The shipped class-agnostic Mask R-CNN; weights null: the shipped file."""
 
     name: Literal["demo"]
-    weights: Annotated[Path | None, Role.LOCATION]
+    weights: Annotated[UserPath | None, Role.LOCATION]
     image_size: Annotated[int, Field(ge=64, le=4096)]
 
 
 class _CocoDetector(_Detector):
     """Torchvision's models; weights: COCO_V1 or a .pth or .safetensors file of a state dict."""
 
-    weights: Annotated[str, Role.LOCATION]
+    weights: Annotated[NameOrPath, Role.LOCATION]
     min_size: Annotated[int, Field(ge=64, le=4096)]
     max_size: Annotated[int, Field(ge=64, le=8192)]
     detections_per_image: Positive
@@ -114,7 +113,7 @@ class Rembg(Section):
     """
 
     name: Literal["rembg"]
-    model: Annotated[str, Field(min_length=1), Role.LOCATION]
+    model: Annotated[NameOrPath, Role.LOCATION]
 
     @property
     def floor(self) -> float:

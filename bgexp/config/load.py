@@ -66,12 +66,13 @@ def load_settings(
         UserError: No such command, or a setting that is wrong; one line for each.
     """
     from bgexp.config.compose import compose_config, resolve_config  # Hydra, which takes a while
+    from bgexp.config.free_text import quote_free_text
 
     if command not in SETTINGS:
         raise UserError(f"no such command: {command!r} (allowed: {', '.join(SETTINGS)})")
-    return check_settings(
-        SETTINGS[command], resolve_config(compose_config(command, overrides, config_dir))
-    )
+    kind = SETTINGS[command]
+    quoted = quote_free_text([kind], overrides)
+    return check_settings(kind, resolve_config(compose_config(command, quoted, config_dir)))
 
 
 def write_overrides(settings: Mapping[str, Any]) -> list[str]:

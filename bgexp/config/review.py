@@ -1,11 +1,10 @@
 """Settings of `bgexp review` and `bgexp select`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bgexp.config.base import Count, RunSelection
+from bgexp.config.base import Count, RunSelection, UserPath
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -19,7 +18,7 @@ class ReviewSettings(RunSelection):
         seed: Of the choice of images, and of the order of pairs and sides.
     """
 
-    votes: Path | None
+    votes: UserPath | None
     n_pairs: Annotated[int, Field(ge=1, le=500)]
     repeats: Annotated[int, Field(ge=0, le=100)]
     seed: Seed
@@ -36,7 +35,7 @@ class SelectSettings(RunSelection):
         seed: Of the random half.
     """
 
-    output: Path | None
+    output: UserPath | None
     n_images: Annotated[Count, Field(ge=2)]
     initial_mask: Literal["consensus", "blank"]
     seed: Seed

@@ -63,7 +63,7 @@ def _walk_settings(
     """Yield each setting's dotted name and its marks, those of its sections included."""
     for name, field in kind.model_fields.items():
         marks = inherited | read_marks(field.metadata)
-        sections = _find_sections(field.annotation)
+        sections = find_sections(field.annotation)
         if not sections:
             yield name, marks
         for section in sections:
@@ -76,8 +76,8 @@ def read_marks(metadata: list[Any]) -> frozenset[Role]:
     return frozenset(mark for mark in metadata if isinstance(mark, Role))
 
 
-def _find_sections(annotation: object) -> list[type[BaseModel]]:
+def find_sections(annotation: object) -> list[type[BaseModel]]:
     """Return the sections that an annotation allows: itself, or the members of a union."""
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
-    return [section for part in get_args(annotation) for section in _find_sections(part)]
+    return [section for part in get_args(annotation) for section in find_sections(part)]

@@ -1,6 +1,5 @@
 """What follows detection, a section a stage."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -8,7 +7,7 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.base import Section, Share
+from bgexp.config.base import Section, Share, UserPath
 from bgexp.config.color import parse_color
 from bgexp.config.roles import Role
 
@@ -88,7 +87,7 @@ class UNet(Section):
     """
 
     name: Literal["unet"] = "unet"
-    weights: Annotated[Path | None, Role.LOCATION] = None
+    weights: Annotated[UserPath | None, Role.LOCATION] = None
     size: Annotated[int, Field(ge=64, le=2048)] = 384
     threshold: Share = 0.5
     reach: Share = 0.3

@@ -1,6 +1,5 @@
 """Settings of `bgexp train`."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -9,7 +8,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import Common, Count, Positive, Section
+from bgexp.config.base import Common, Count, Positive, Section, UserPath
 from bgexp.config.datasets import Coco, Pairs
 from bgexp.config.detectors import ObjectDetectorSettings
 from bgexp.config.roles import Role
@@ -19,10 +18,10 @@ from bgexp.config.stages import UNet
 class _CompositeFolders(Section):
     """Folders of RGBA cut-outs and of backgrounds, split by object into training and validation."""
 
-    cutouts: Annotated[Path, Role.LOCATION]
-    backgrounds: Annotated[Path, Role.LOCATION]
-    validation_cutouts: Annotated[Path, Role.LOCATION]
-    validation_backgrounds: Annotated[Path, Role.LOCATION]
+    cutouts: Annotated[UserPath, Role.LOCATION]
+    backgrounds: Annotated[UserPath, Role.LOCATION]
+    validation_cutouts: Annotated[UserPath, Role.LOCATION]
+    validation_backgrounds: Annotated[UserPath, Role.LOCATION]
 
 
 class Composites(_CompositeFolders):
@@ -40,8 +39,8 @@ class RealSet(Section):
         weight: How often it is drawn from, relative to the other sets.
     """
 
-    root: Annotated[Path, Role.LOCATION]
-    coarse: Annotated[Path | None, Role.LOCATION] = None
+    root: Annotated[UserPath, Role.LOCATION]
+    coarse: Annotated[UserPath | None, Role.LOCATION] = None
     weight: Annotated[float, Field(gt=0)] = 1
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -124,7 +123,7 @@ class TrainSettings(Common):
     loop: TrainLoop
     network: Literal["detector", "unet"]
     init: Literal["weights", "backbone", "random"]
-    backbone: Annotated[Path | None, Role.LOCATION]
+    backbone: Annotated[UserPath | None, Role.LOCATION]
     classes: Literal["object", "dataset"]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
     devices: Positive

@@ -135,7 +135,7 @@ def find_model(settings: Rembg) -> Weights:
             raise UserError(
                 f"{KEY}: no such model: {settings.model} (allowed: {', '.join(MODELS)}, FILE.onnx)"
             )
-        return locate_weights(Path(settings.model).expanduser(), key=KEY)
+        return locate_weights(Path(settings.model), key=KEY)
     name = f"{settings.model}.onnx"
     folders = _list_model_folders(settings.model)
     path = next((folder / name for folder in folders if (folder / name).is_file()), None)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from bgexp.config.command_line import write_command
 from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError, UserError
 from bgexp.promote.eligibility import select_eligible
@@ -23,6 +24,7 @@ from bgexp.tracking.past_runs import StoredRun, find_runs
 from bgexp.tracking.registry import (
     BUNDLE,
     CHAMPION,
+    NAME,
     PREVIOUS,
     Version,
     fetch,
@@ -150,9 +152,11 @@ def _compare_with_champion(  # all that the gate looks at
     run = _find_champion_run(settings, version, stages, bundle.weights, winner)
     if run is None:
         data = winner.summary["dataset"]
+        words = [f"model={version.name}@{CHAMPION}", "dataset=NAME"]
+        command = write_command("run", words, settings)
         decision.refused = (
             f"{version} has no finished run over dataset {data['digest'][:12]} ({data['root']}), "
-            f"so nothing can be compared: bgexp run model={version.name}@{CHAMPION} dataset=…"
+            f"so nothing can be compared: {command}"
         )
         return
     enough, comparison, numbers = judge.compare(run, winner, confirming, variants)
@@ -233,7 +237,9 @@ def _register(
             f"{version} is the champion"
             + (f"; {previous} is kept as previous" if previous else ""),
         )
-        decision.add("Next", "bgexp batch model=champion input=DIR output=DIR")
+        model = CHAMPION if settings.name == NAME else f"{settings.name}@{CHAMPION}"
+        words = [f"model={model}", "input=DIR", "output=DIR"]
+        decision.add("Next", write_command("batch", words, settings))
         write_json(folder / DECISION, asdict(decision))
         run.log_file(folder / DECISION)
     return decision

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bgexp.config.command_line import write_command
 from bgexp.config.promote import PromoteSettings
 from bgexp.errors import RefusedError
 from bgexp.metrics.bradley_terry import BradleyTerryScore, compute_bradley_terry
@@ -129,7 +130,8 @@ class Votes:
         enough = rate.low > 0.5
         message = f"preferred in {rate.rate:.0%} ({rate.low:.0%} to {rate.high:.0%}) of {rate.n}"
         if not rate.n:
-            message = f"nobody voted between them (bgexp review {winner.run_id} {champion.run_id})"
+            ids = [winner.run_id, champion.run_id]
+            message = f"nobody voted between them ({write_command('review', ids, self._settings)})"
         elif not enough:
             message += "; its lower end has to be above 50 %"
         return enough, message, asdict(rate)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.check import flatten_settings
+from bgexp.config.command_line import write_command, write_override
 from bgexp.errors import UserError
 from bgexp.quality.header import Header
 from bgexp.quality.inspection import Inspection, make_inspector
@@ -199,7 +200,7 @@ def _log_run(run: Run, settings: AnalyzeSettings, summary: Mapping[str, Any], fo
     run.log_folder(folder)
 
 
-def show_analysis(analysis: Analysis) -> None:
+def show_analysis(analysis: Analysis, settings: AnalyzeSettings) -> None:
     """Print the findings, beside the expected ones where given, and where to look next."""
     console = Console(highlight=False, soft_wrap=True)
     figures = {entry["name"]: entry for entry in analysis.summary["reconciliation"]}
@@ -217,4 +218,6 @@ def show_analysis(analysis: Analysis) -> None:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
     console.print(Text(f"Look at: {make_printable(analysis.folder / PAGE)}"))
-    console.print(Text("Next:    bgexp batch input=… output=…"))
+    source = write_override("batch", "input", settings.dataset.root)
+    command = write_command("batch", [source, "output=DIR"], settings)
+    console.print(Text(f"Next:    {command}"))

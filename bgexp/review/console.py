@@ -10,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.compare.comparable_runs import ComparableRuns
+from bgexp.config.command_line import write_command
+from bgexp.config.review import ReviewSettings
 from bgexp.metrics.bradley_terry import compute_bradley_terry
 from bgexp.metrics.win_rate import (
     LEAST,
@@ -24,7 +26,9 @@ from bgexp.system.terminal import make_printable
 from bgexp.tracking.votes import PAGE, Review
 
 
-def show_made(review: Review, comparable: ComparableRuns, folder: Path) -> None:
+def show_made(
+    review: Review, comparable: ComparableRuns, folder: Path, settings: ReviewSettings
+) -> None:
     """Print what is on the page, where it is, and how to bring the votes back."""
     repeats = sum(pair.repeat for pair in review.pairs)
     images = len({pair.image for pair in review.pairs})
@@ -34,7 +38,8 @@ def show_made(review: Review, comparable: ComparableRuns, folder: Path) -> None:
     contents += f"{format_count(len(review.runs), 'variant')}; {repeats} shown again"
     _print_lines([*comparable.left_out, *filter(None, [comparable.reduced]), contents])
     _print_lines([f"Open:    {folder / PAGE}"])
-    _print_lines(["Then:    bgexp review votes=FILE   with the file that the page saves"])
+    command = write_command("review", ["votes=FILE"], settings)
+    _print_lines([f"Then:    {command}   with the file that the page saves"])
 
 
 def show_votes(votes: Sequence[Vote], review: Review) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bgexp.compare.comparable_runs import ComparableRuns, find_comparable_runs, read_fingerprints
 from bgexp.config.check import flatten_settings
+from bgexp.config.command_line import write_command, write_override
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
@@ -155,8 +156,10 @@ def show_selection(output: Path, rows: pd.DataFrame, settings: SelectSettings) -
     counts = rows["why"].value_counts()
     random, disagreement = counts.get(RANDOM, 0), counts.get(DISAGREEMENT, 0)
     print(f"{random} images at random, {disagreement} where the runs disagree")
-    where = make_printable(output)
-    print(f"Edit:    {where}  (masks start as {settings.initial_mask}; README.txt tells how)")
-    folder = f"{where}/{RANDOM}"
-    print(f"Then:    bgexp run dataset=pairs dataset.images={folder}/images "
-          f"dataset.masks={folder}/masks")  # fmt: skip
+    where, start = make_printable(output), settings.initial_mask
+    print(f"Edit:    {where}  (masks start as {start}; README.txt tells how)")
+    folders = [
+        write_override("run", f"dataset.{name}", output / RANDOM / name)
+        for name in ("images", "masks")
+    ]
+    print(f"Then:    {write_command('run', ['dataset=pairs', *folders], settings)}")

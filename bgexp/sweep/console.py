@@ -10,13 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bgexp.config.command_line import write_command
 from bgexp.config.run import RunSettings
 from bgexp.experiment.truth_findings import find_truth_findings
+from bgexp.system.terminal import quote_for_shell
 from bgexp.tracking.run_folder import LOG, MASKS, SAMPLES, SUMMARY, RunFolder
 
 
 def show_results(
-    jobs: Sequence[RunFolder], settings: RunSettings, best: Sequence[str] | None = None
+    jobs: Sequence[RunFolder],
+    settings: RunSettings,
+    best: Sequence[str] | None = None,
+    config_dir: Path | None = None,
 ) -> bool:
     """Print the jobs as a table, the report and the next command; return whether all finished.
 
@@ -24,6 +29,7 @@ def show_results(
         jobs: The folders of the jobs.
         settings: The settings of one of them.
         best: Lines that name the best; None: the job of the highest mean IoU is the best.
+        config_dir: Of the user's own configs, which the jobs may name.
     """
     summaries = [job.read_summary() for job in jobs]
     rows = [describe_job(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
@@ -43,9 +49,10 @@ def show_results(
     if best is not None:
         print(*best, sep="\n")
     elif len(scored) > 1:
-        best = max(scored, key=lambda row: row["IoU"])["job"]
-        single = " hydra.mode=RUN" * ("experiment=" in best)  # an experiment may sweep by itself
-        print(f"Best by mean IoU: bgexp run {best}{single}")
+        words = shlex.split(max(scored, key=lambda row: row["IoU"])["job"])
+        # An experiment may sweep by itself.
+        words += ["hydra.mode=RUN"] * any(word.startswith("experiment=") for word in words)
+        print(f"Best by mean IoU: {write_command('run', words, settings, config_dir)}")
     if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
     for line in dict.fromkeys(line for summary in summaries for line in _describe_truth(summary)):
@@ -69,10 +76,7 @@ def _compare_command(summaries: Sequence[Mapping[str, Any]], settings: RunSettin
     else:
         parents = [parent for job in summaries if (parent := job.get("parent_run_id"))]
         arguments = [parents[0][:8] if parents else "sweep"]
-    arguments = ["bgexp", "compare", *arguments]
-    return shlex.join(
-        arguments + [f"runs_dir={settings.runs_dir}"] * (settings.runs_dir != Path("runs"))
-    )
+    return write_command("compare", arguments, settings)
 
 
 def print_table(rows: Sequence[Mapping[str, str]]) -> None:
@@ -99,7 +103,7 @@ def print_table(rows: Sequence[Mapping[str, str]]) -> None:
         table.add_row(*labels, *(Text(row[key]) for key in keys))
     Console().print(table)
     if shared and len(rows) > 1:
-        print(f"Shared:  {shlex.join(shared)}")
+        print(f"Shared:  {' '.join(map(quote_for_shell, shared))}")
 
 
 def describe_job(job: RunFolder, summary: dict[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from bgexp.config.credentials import hide_credentials
 from bgexp.config.detectors import Rembg
+from bgexp.config.free_text import unquote_free_text
 from bgexp.config.run import RunSettings
 from bgexp.errors import Interruption, UserError
 from bgexp.experiment.run import run_experiment
@@ -113,7 +114,9 @@ def write_failed_job(folder: RunFolder, overrides: Sequence[str], error: str) ->
 
 def _write_overrides(folder: RunFolder, overrides: Sequence[str]) -> None:
     recorded = [
-        o for o in overrides if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra"))
+        unquote_free_text([RunSettings], o)
+        for o in overrides
+        if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra"))
     ]
     folder.write_overrides(recorded)
 

@@ -1,15 +1,16 @@
 """`bgexp run -m sweep=optuna …`: trials one after another, each a job of one sweep."""
 
 import logging
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import optuna
 from optuna.distributions import distribution_to_json
 
+from bgexp.config.command_line import write_command
 from bgexp.config.run import RunSettings
 from bgexp.config.sweep import OptunaSweep
 from bgexp.datasets.read import read_dataset
@@ -41,6 +42,7 @@ def optimize(
     corners: Sequence[RunSettings],
     folder: Path,
     compose: Compose,
+    config_dir: Path | None,
 ) -> tuple[list[RunFolder], list[str]]:
     """Run trials of a study until `settings.trials` have ended.
 
@@ -50,6 +52,7 @@ def optimize(
         corners: The settings at the ends of the space, checked.
         folder: The folder of the sweep; a trial is a job in the folder of its number.
         compose: Composes settings from overrides.
+        config_dir: Of the user's own configs, which the overrides may name.
 
     Returns:
         The folders of the jobs, and lines that name the best.
@@ -76,7 +79,8 @@ def optimize(
                 _complete_trial(study, settings, space, corners[0].seed, folder, compose)
 
         jobs = run_sweep(corners, folder, run_trials)
-        return jobs, _describe_best(study, settings, folder)
+        write = partial(write_command, "run", settings=corners[0], config_dir=config_dir)
+        return jobs, _describe_best(study, settings, folder, write)
 
 
 def _close_open_trials(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
@@ -117,13 +121,18 @@ def _run_trial(overrides: Sequence[str], job: RunFolder, folder: Path, compose: 
     run_job(settings, job, overrides, folder)
 
 
-def _describe_best(study: optuna.Study, settings: OptunaSweep, folder: Path) -> list[str]:
+def _describe_best(
+    study: optuna.Study,
+    settings: OptunaSweep,
+    folder: Path,
+    write: Callable[[Sequence[str]], str],
+) -> list[str]:
     lines = []
     for trial in find_best_trials(study):
         values = zip(settings.objectives, trial.values, strict=True)
         lines.append(f"Best:    job {trial.number}: {', '.join(f'{k} {v:.4g}' for k, v in values)}")
-        overrides = shlex.join(RunFolder(folder / str(trial.number)).read_overrides())
-        lines.append(f"         bgexp run {overrides}")
+        overrides = RunFolder(folder / str(trial.number)).read_overrides()
+        lines.append(f"         {write(overrides)}")
     if len(settings.objectives) > 1 and lines:
         lines.append("         none of these is better than another in every objective")
     changes = f"sweep.study={settings.study} and a larger sweep.trials"

@@ -1,4 +1,6 @@
-"""Names as a terminal and a page can show them."""
+"""Names as a terminal and a page can show them, and words as a shell reads them."""
+
+import shlex
 
 
 def make_printable(text: object) -> str:
@@ -12,3 +14,21 @@ def make_printable(text: object) -> str:
         c if c.isprintable() or c == joiner else c.encode("unicode_escape").decode()
         for c in str(text)
     )
+
+
+def quote_for_shell(word: str) -> str:
+    r"""Return a word as a shell reads it, in one line; control characters by bash's $'…'.
+
+    >>> print(quote_for_shell("it's"), quote_for_shell("a\nb"))
+    'it'"'"'s' $'a\nb'
+    """
+    if make_printable(word) == word:
+        return shlex.quote(word)
+    escaped = word.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{''.join(map(_escape_for_bash, escaped))}'"
+
+
+def _escape_for_bash(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return make_printable(character)

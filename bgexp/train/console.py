@@ -1,9 +1,9 @@
 """What `bgexp train` prints at its end: weights, what each refinement gives, the next command."""
 
 import json
-import shlex
 from pathlib import Path
 
+from bgexp.config.command_line import write_command, write_override
 from bgexp.config.stages import UNet
 from bgexp.config.train import TrainSettings
 from bgexp.detect.weights import read_card
@@ -18,7 +18,8 @@ def show_training(weights: Path, settings: TrainSettings) -> None:
         marker = "   (the best)" if score["name"] == card["refine"] else ""
         print(f"  {score['name']:8} {score['iou']:.3f} / {score['boundary_iou']:.3f}{marker}")
     print(f"Weights: {weights}")
-    print(f"Next:    {shlex.join(['bgexp', 'run', *_list_overrides(weights, settings, card)])}")
+    words = _list_overrides(weights, settings, card)
+    print(f"Next:    {write_command('run', words, settings)}")
 
 
 def _list_overrides(weights: Path, settings: TrainSettings, card: dict[str, str]) -> list[str]:
@@ -26,6 +27,7 @@ def _list_overrides(weights: Path, settings: TrainSettings, card: dict[str, str]
     changed = {k: v for k, v in settings.refine if v != getattr(UNet(), k) and k != "weights"}
     unet = ["refine=unet", *(f"refine.{key}={value}" for key, value in changed.items())]
     if settings.network == "unet":
-        return [*unet, f"refine.weights={weights}"]
-    detector = [f"detector={settings.detector.name}", f"detector.weights={weights}"]
+        return [*unet, write_override("run", "refine.weights", weights)]
+    place = write_override("run", "detector.weights", weights)
+    detector = [f"detector={settings.detector.name}", place]
     return [*detector, *(unet if card["refine"] == "unet" else [f"refine={card['refine']}"])]
