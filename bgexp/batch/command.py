@@ -84,7 +84,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                 remove_temporary(output)
                 began = datetime.now().astimezone()
                 planned = plan_files(settings, source, output, stop)
-                earlier = _prepare_output(output, provenance, planned, overwrite=settings.overwrite)
+                earlier = _prepare_output(output, provenance, planned, overwrite=settings)
                 plan = identity, provenance, device, planned, earlier
                 batch = PlannedBatch(settings, output, *plan)
                 try:

@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_whole
@@ -49,6 +51,9 @@ class Record:
         memory: Peak resident memory of its worker meanwhile, in bytes.
     """
 
+    # Read strictly: a line is of this version and whole, or it is damaged.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
     path: str
     category: str
     status: Literal["done", "failed", "skipped"]
@@ -73,6 +78,16 @@ class Record:
     flags: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
     memory: int = 0
+
+
+@dataclass(frozen=True)
+class _FirstLine:
+    __pydantic_config__: ClassVar[ConfigDict] = Record.__pydantic_config__
+
+    batch: dict[str, Any]
+
+
+_LINE: TypeAdapter[Record | _FirstLine] = TypeAdapter(Record | _FirstLine)
 
 
 class Journal:
@@ -128,12 +143,8 @@ def read_journal(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record], 
         elif entry is None:
             damaged += 1
         else:
-            identity = entry
+            identity = entry.batch
     return identity, records, damaged
-
-
-def _freeze_list(value: Any) -> Any:  # noqa: ANN401
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _encode_line(content: Mapping[str, Any]) -> bytes:
@@ -142,15 +153,12 @@ def _encode_line(content: Mapping[str, Any]) -> bytes:
     return hash_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
 
 
-def _decode_line(line: bytes) -> Record | dict[str, Any] | None:
-    """Return a record or an identity; None where the line is damaged or of another version."""
+def _decode_line(line: bytes) -> Record | _FirstLine | None:
+    """Return what a line holds; None where it is damaged, or of another version or other types."""
     checksum, _, text = line.partition(b" ")
     if not line.endswith(b"\n") or hash_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
         return None
     try:
-        content = json.loads(text)
-        if "batch" in content:
-            return dict(content["batch"])
-        return Record(**{key: _freeze_list(value) for key, value in content.items()})
-    except (AttributeError, TypeError, ValueError):
+        return _LINE.validate_json(text)
+    except ValidationError:
         return None

@@ -78,20 +78,23 @@ def _refuse_links(output: Path, names: Iterable[str]) -> None:
 
 
 def _describe_owner(state: Path) -> str:
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, ValueError, KeyError, TypeError):
         owner = json.loads((state / "owner.json").read_text())
         return f"process {owner['pid']} on {owner['host']}"
     return "another batch"
 
 
 def read_earlier_records(
-    output: Path, identity: Mapping[str, Any], planned: Sequence[PlannedFile], overwrite: bool
+    output: Path,
+    identity: Mapping[str, Any],
+    planned: Sequence[PlannedFile],
+    settings: BatchSettings,
 ) -> tuple[dict[str, Record], int]:
     """Return an earlier batch's records by path, and how many lines of them were damaged.
 
     Raises:
         UserError: There are results of other settings, of another input or of no record, and
-            overwrite is not set.
+            neither overwrite nor, for the input, moved_input is set.
     """
     folders = {str(parent) for file in planned for parent in PurePosixPath(file.output).parents}
     folders |= {str(parent) for file in planned for parent in PurePosixPath(file.mask).parents}
@@ -103,7 +106,7 @@ def read_earlier_records(
                 f"output: {output / STATE / JOURNAL} names {name!r}, which is no result in this "
                 "folder: choose another folder, or delete that file"
             )
-    if overwrite:
+    if settings.overwrite:
         return records, damaged
     if old is None and not records:
         unrecorded = [name for name in TREES if _has_files(output / name)]
@@ -112,11 +115,8 @@ def read_earlier_records(
                 f"output: {output / unrecorded[0]} holds files that no batch has recorded: choose "
                 "another folder, or overwrite=true"
             )
-    if old is not None and old != dict(identity):
-        raise UserError(
-            f"output: {output} holds results of other settings: {_list_changes(old, identity)}; "
-            "choose another folder, or overwrite=true"
-        )
+    if old is not None:
+        _refuse_other_settings(output, old, identity, settings.moved_input)
     planned_paths = {file.path for file in planned}
     lost = sorted(
         path for path, record in records.items() if record.output and path not in planned_paths
@@ -128,6 +128,19 @@ def read_earlier_records(
             "overwrite=true, which deletes those results"
         )
     return records, damaged
+
+
+def _refuse_other_settings(
+    output: Path, old: Mapping[str, Any], new: Mapping[str, Any], moved_input: bool
+) -> None:
+    from_here = {**old, "input": new["input"]}
+    is_moved = from_here == dict(new)
+    if old != dict(new) and not (moved_input and is_moved):
+        advice = "moved_input=true if that folder was moved, " if is_moved else ""
+        raise UserError(
+            f"output: {output} holds results of other settings: {_list_changes(old, new)}; "
+            f"{advice}choose another folder, or overwrite=true"
+        )
 
 
 def _has_files(folder: Path) -> bool:

@@ -76,6 +76,8 @@ class BatchSettings(PipelineSettings):
         timeout_s: Seconds; an image that takes longer is given up.
         dry_run: Shows the plan and writes nothing.
         overwrite: Whether results of other settings in the output may be replaced.
+        moved_input: Whether the input is the folder that the output was begun with, moved; each
+            image counts by its content.
     """
 
     input: Annotated[UserPath, Role.LOCATION]
@@ -90,6 +92,7 @@ class BatchSettings(PipelineSettings):
     timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
     dry_run: Annotated[bool, Role.BOOKKEEPING]
     overwrite: Annotated[bool, Role.BOOKKEEPING]
+    moved_input: Annotated[bool, Role.BOOKKEEPING]
 
     @model_validator(mode="after")
     def _check_alpha(self) -> Self:

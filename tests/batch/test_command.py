@@ -146,6 +146,21 @@ def test_other_settings_are_refused_unless_told_otherwise(batch, tmp_path):
 
 
 @pytest.mark.usefixtures("first_batch")
+def test_an_input_that_was_moved_goes_on_when_told(batch, source, tmp_path):
+    output = tmp_path / "out"
+    moved = source.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"input was \S+, is .*; moved_input=true if"):
+        batch(f"input={moved}")
+    with pytest.raises(UserError, match=r"cutout.background was black, is white"):
+        batch(f"input={moved}", "moved_input=true", "cutout.background=white")
+    results = {name: data for name, data in tree(output).items() if name.endswith(".png")}
+    summary = batch(f"input={moved}", "moved_input=true").summary
+    assert summary["reused"] == summary["counts"]["done"] == len(results)
+    assert_accounted(moved, output)
+    batch(f"input={moved}")  # from then on it is its input
+
+
+@pytest.mark.usefixtures("first_batch")
 def test_results_of_inputs_that_are_gone_are_kept_until_told_otherwise(batch, source, tmp_path):
     output = tmp_path / "out"
     before = tree(output)

@@ -1,3 +1,4 @@
+import json
 import os
 from dataclasses import fields
 
@@ -145,6 +146,39 @@ def test_a_line_of_another_version_is_no_record(journal):
         journal.write_bytes(journal.read_bytes() + line)
     _, records, damaged = read_journal(journal)
     assert (list(records.values()), damaged) == (RECORDS, 4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": 5},
+        {"path": ["x"]},
+        {"status": "perhaps"},
+        {"width": "7"},
+        {"flags": "unsure"},
+        {"flags": [1]},
+        {"timings_ms": [1]},
+        {"timings_ms": {"read": "quick"}},
+        {"coverage": "half"},
+        {"reason": None},
+    ],
+    ids=str,
+)
+def test_a_whole_line_of_other_types_is_no_record(journal, change):
+    text = json.dumps({"path": "x", "category": "", "status": "done", **change}).encode()
+    append_line(journal, text)
+    assert read_journal(journal) == (IDENTITY, {r.path: r for r in RECORDS}, 1)
+
+
+@pytest.mark.parametrize("text", [b'{"batch": []}', b'{"batch": [["a", 1]]}', b'"batch"', b"{}"])
+def test_a_whole_line_of_another_shape_is_no_identity(journal, text):
+    append_line(journal, text)
+    assert read_journal(journal) == (IDENTITY, {r.path: r for r in RECORDS}, 1)
+
+
+def append_line(journal, text):
+    line = hash_bytes(text)[:16].encode() + b" " + text + b"\n"
+    journal.write_bytes(journal.read_bytes() + line)
 
 
 def test_nothing_is_appended_behind_a_torn_line(journal):

@@ -30,7 +30,8 @@ from bgexp.config.run import RunSettings
         (
             BatchSettings,
             Role.BOOKKEEPING,
-            "score_floor dry_run output overwrite runs_dir tracking.experiment tracking.uri",
+            "score_floor dry_run moved_input output overwrite runs_dir tracking.experiment "
+            "tracking.uri",
         ),
     ],
 )
