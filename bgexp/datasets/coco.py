@@ -8,10 +8,18 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from json import detect_encoding
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, FiniteFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    FiniteFloat,
+    PositiveInt,
+    ValidationError,
+)
 from pydantic_core import to_json
 
 from bgexp.errors import UserError
@@ -24,25 +32,31 @@ class Annotation:
     """One object of an image, or a crowd of objects.
 
     Attributes:
+        id, category_id: None where the file has null: the image has no truth then.
         segmentation: Polygons or runs as JSON: as Python's numbers they would take ten times the
             memory, and of a large file most of them are never used.
         area: In pixels, by which COCO tells small objects from large ones; None: the mask's.
     """
 
-    id: int
+    id: int | None
     image_id: int
-    category_id: int
+    category_id: int | None
     segmentation: Annotated[bytes, BeforeValidator(to_json)] = b"null"
-    iscrowd: bool = False
+    iscrowd: Annotated[bool, BeforeValidator(bool)] = False  # null is none
     area: FiniteFloat | None = None
+
+
+def _convert_separators(name: str) -> str:
+    """Return a path as everywhere but on Windows."""
+    return name.replace("\\", "/")
 
 
 @dataclass(frozen=True, slots=True)
 class _Image:
     id: int
-    file_name: str
-    height: PositiveInt
-    width: PositiveInt
+    file_name: Annotated[str, AfterValidator(_convert_separators)]
+    height: PositiveInt | None
+    width: PositiveInt | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +67,7 @@ class _Category:
 
 class _File(BaseModel):
     images: list[_Image]
-    annotations: list[Annotation]
+    annotations: list[Annotation | None]
     categories: list[_Category]
 
 
@@ -70,16 +84,30 @@ class CocoImage:
     """
 
     id: int
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     annotations: tuple[Annotation, ...]
-    categories: Mapping[int, str]
+    categories: Mapping[int | None, str]
+
+    @property
+    def problem(self) -> str:
+        """Return what the file has null for, so that there is no truth; "" where all is there."""
+        if self.height is None or self.width is None:
+            return "its annotations name no height or width"
+        numbers = [(annotation.id, annotation.category_id) for annotation in self.annotations]
+        incomplete = next((pair for pair in numbers if None in pair), None)
+        if incomplete is None:
+            return ""
+        number, _ = incomplete
+        return (
+            f"its annotation {number} has no category_id" if number else "an annotation has no id"
+        )
 
     @property
     def sha256(self) -> str:
         """Return the SHA-256 over all that truth and scores depend on, without the file's ids."""
         rows = [
-            [self.categories[annotation.category_id], annotation.iscrowd, annotation.area]
+            [self.categories.get(annotation.category_id), annotation.iscrowd, annotation.area]
             for annotation in self.annotations
         ]
         masks = [annotation.segmentation for annotation in self.annotations]
@@ -100,15 +128,15 @@ def read_coco(
         UserError: It cannot be read, is no COCO file, contradicts itself or leads out of root.
     """
     try:
-        content = _File.model_validate_json(read_bytes(file))
-        names = {category.id: category.name for category in content.categories}
+        content = _File.model_validate_json(_convert_to_utf8(read_bytes(file)))
+        names: dict[int | None, str] = {kind.id: kind.name for kind in content.categories}
         paths = _check_content(content, names, root)
     except (ImageError, ValueError) as error:  # pydantic's is a ValueError
         raise UserError(f"dataset.annotations: {_describe_error(error)}: {file}") from error
     selected = _select_categories(names, categories)
     by_image = defaultdict(list)
-    for annotation in content.annotations:
-        if annotation.category_id in selected:
+    for annotation in filter(None, content.annotations):
+        if annotation.category_id is None or annotation.category_id in selected:
             by_image[annotation.image_id].append(annotation)
     return {
         path: CocoImage(image.id, image.height, image.width, tuple(by_image[image.id]), names)
@@ -116,9 +144,15 @@ def read_coco(
     }
 
 
-def _check_content(content: _File, names: Mapping[int, str], root: Path) -> list[str]:
+def _convert_to_utf8(data: bytes) -> bytes:
+    """Return JSON as UTF-8 without a mark of byte order, which some editors write."""
+    encoding = detect_encoding(data)
+    return data if encoding == "utf-8" else data.decode(encoding).encode()
+
+
+def _check_content(content: _File, names: Mapping[int | None, str], root: Path) -> list[str]:
     """Return the images' paths below the root; ValueError where the file contradicts itself."""
-    images, annotations = content.images, content.annotations
+    images, annotations = content.images, list(filter(None, content.annotations))
     if not images:
         raise ValueError("no images")
     folders: dict[str, str] = {}
@@ -129,11 +163,14 @@ def _check_content(content: _File, names: Mapping[int, str], root: Path) -> list
     _raise_if_any("two images of one file_name", _find_repeated(paths))
     _raise_if_any("two images of one id", _find_repeated(ids))
     _raise_if_any("two categories of one id", _find_repeated(c.id for c in content.categories))
-    _raise_if_any("two annotations of one id", _find_repeated(a.id for a in annotations))
+    _raise_if_any(
+        "two annotations of one id", _find_repeated(a.id for a in annotations if a.id is not None)
+    )
     known_ids = set(ids)
     unknown = [a.image_id for a in annotations if a.image_id not in known_ids]
     _raise_if_any("an annotation's image_id that no image has", unknown)
-    unknown = [a.category_id for a in annotations if a.category_id not in names]
+    category_ids = [a.category_id for a in annotations if a.category_id is not None]
+    unknown = [number for number in category_ids if number not in names]
     _raise_if_any("an annotation's category_id that no category has", unknown)
     return paths
 
@@ -143,7 +180,7 @@ def _is_outside(root: Path, name: str, folders: dict[str, str]) -> bool:
     path = PurePosixPath(name).as_posix()
     if name[:1] == "/" or name[1:2] == ":" or path == "." or ".." in path.split("/"):
         return True
-    if "\\" in name or "\0" in name:
+    if "\0" in name:
         return True
     folder, _, base = f"{root}/{path}".rpartition("/")
     if folder not in folders:  # of 100,000 files, each by pathlib's means would take seconds
@@ -174,7 +211,9 @@ def _describe_error(error: Exception) -> str:
     return f"not a COCO file: {'.'.join(map(str, first['loc']))}: {first['msg']}{rest}"
 
 
-def _select_categories(names: Mapping[int, str], chosen: Collection[str | int] | None) -> set[int]:
+def _select_categories(
+    names: Mapping[int | None, str], chosen: Collection[str | int] | None
+) -> set[int | None]:
     """Return the ids of the chosen categories."""
     if chosen is None:
         return set(names)

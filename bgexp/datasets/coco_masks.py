@@ -35,7 +35,9 @@ def decode_truth(image: CocoImage, size: tuple[int, int]) -> NDArray[np.bool_]:
     return _decode_runs(mask.merge(masks), size) if masks else np.zeros(size, np.bool_)
 
 
-def decode_instances(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArray[np.bool_]]:
+def decode_instances(
+    image: CocoImage, size: tuple[int, int]
+) -> dict[int | None, NDArray[np.bool_]]:
     """Return the mask of each single object by its annotation's id, HxW bool; no crowds.
 
     Arguments and errors as in `decode_truth`.
@@ -46,6 +48,8 @@ def decode_instances(image: CocoImage, size: tuple[int, int]) -> dict[int, NDArr
 
 def encode_masks(image: CocoImage, size: tuple[int, int]) -> list[Runs]:
     """Return the mask of each annotation; arguments and errors as in `decode_truth`."""
+    if image.problem:
+        raise ImageError(image.problem)
     if (image.height, image.width) != size:
         height, width = size
         sizes = f"{image.width}x{image.height} pixels, the upright image {width}x{height}"

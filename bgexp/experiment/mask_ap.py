@@ -40,7 +40,7 @@ class MaskAveragePrecision:
         """
         images = (item.annotations for item in dataset.items if item.annotations is not None)
         names = next((image.categories for image in images), {})
-        self._ids = {name: number for number, name in names.items()}  # one for each name
+        self._ids = {name: n for n, name in names.items() if n is not None}  # one for each name
         self._class_names = class_names
         self._images: list[dict[str, int]] = []
         self._truths: list[dict[str, Any]] = []

@@ -89,7 +89,8 @@ def list_classes(settings: TrainSettings, dataset: Dataset | None) -> tuple[str,
     if dataset is None or not isinstance(settings.dataset, Coco):
         raise UserError("classes: dataset needs dataset=coco (got 'dataset'; allowed: object)")
     images = [item.annotations for item in dataset.items if item.annotations is not None]
-    names = {i.categories[a.category_id] for i in images for a in i.annotations}
+    used = {image.categories.get(a.category_id) for image in images for a in image.annotations}
+    names = [name for name in used if name is not None]
     return ("background", *sorted(names))
 
 

@@ -1,17 +1,23 @@
 import copy
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.datasets.coco import read_coco
+from bgexp.datasets.load import load_item
 from bgexp.errors import UserError
+from bgexp.images.decode import ImageError
 from tests.datasets.coco_files import (
     delete_key,
+    make_annotation,
     make_content,
     read_error,
+    read_images,
     set_value,
     write_annotations,
+    write_dataset,
 )
 
 
@@ -75,6 +81,44 @@ def test_what_contradicts_the_format_or_itself(tmp_path, change, expected):
         read_error(write_annotations(tmp_path, content))
         == f"dataset.annotations: {expected}: ROOT/truth.json"
     )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_marks_of_byte_order(tmp_path, encoding):
+    text = json.dumps(make_content()).encode(encoding)
+    root = write_annotations(tmp_path, text)
+    images = read_coco(root / "truth.json", root / "images", None)
+    assert sorted(images) == ["a.png", "c/b.png", "c/empty.png"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (("images", 1, "height"), "its annotations name no height or width"),
+        (("images", 1, "width"), "its annotations name no height or width"),
+        (("annotations", 3, "id"), "an annotation has no id"),
+        (("annotations", 3, "category_id"), "its annotation 4 has no category_id"),
+        (("annotations", 3, "segmentation"), "its annotation 4: no mask"),
+        (("annotations", 3, "area"), None),
+        (("annotations", 3, "iscrowd"), None),
+        (("annotations", 3, "bbox"), None),
+        (("annotations", 4), None),  # it is of no image
+    ],
+)
+@pytest.mark.parametrize("categories", [None, ("person", "dog")])
+def test_null_costs_its_own_image(tmp_path, keys, reason, categories):
+    content = make_content()
+    content["annotations"] += [make_annotation(9, 7)]
+    write_dataset(tmp_path, content)
+    set_value(None, *keys)(content)
+    items = {item.path: item for item in read_images(write_annotations(tmp_path, content),
+                                                     categories).items}  # fmt: skip
+    load_item(items["a.png"], 1)
+    if reason is None:
+        load_item(items["c/b.png"], 1)
+        return
+    with pytest.raises(ImageError, match=f"^{reason}$"):
+        load_item(items["c/b.png"], 1)
 
 
 def test_names_in_a_message_are_one_line(tmp_path):
