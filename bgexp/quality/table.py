@@ -1,5 +1,7 @@
 """Inspections to the table of an analysis, with missing fields, outliers and duplicates."""
 
+import codecs
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +16,17 @@ from bgexp.images.metadata import FIELDS
 from bgexp.quality.inspection import Inspection
 from bgexp.quality.near_duplicates import find_near_duplicates
 from bgexp.quality.outliers import find_outlier_reasons, find_outliers
+from bgexp.system.progress import tell
 
 _TEXTS = ("format", "mode", "icc")
 _NUMBERS = ("bits", "frames", "orientation")
+# What spreadsheets write at the beginning of their files, and between columns.
+_MARKS = {
+    codecs.BOM_UTF8: "UTF-8-SIG",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LOOKS = ("brightness", "contrast", "entropy", "sharpness")
 
 
@@ -50,9 +60,15 @@ def read_metadata_table(
     if path is None:
         return None
     try:
-        table = pd.read_csv(path, dtype=str, skipinitialspace=True)
-    except (OSError, ValueError) as error:
+        text, encoding = _decode_text(path.read_bytes())
+        text, delimiter = _find_delimiter(text)
+        table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, skipinitialspace=True)
+    except OSError as error:
+        raise UserError(f"{key}: {path}: {error.strerror}") from error
+    except ValueError as error:
         raise UserError(f"{key}: {path}: {' '.join(str(error).split())}") from error
+    if (encoding, delimiter) != ("UTF-8", ","):
+        tell(f"{key}: {path}: read as {encoding}, columns divided by {_DELIMITERS[delimiter]}")
     if "path" not in table:
         columns = ", ".join(map(str, table.columns[:20]))
         raise UserError(f"{key}: {path}: no column `path` (there are: {columns})")
@@ -65,6 +81,26 @@ def read_metadata_table(
         raise UserError(f"{key}: {path}: none of its paths is here ({example}, here {files[0]!r})")
     blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip())
     return table.mask(blank).set_index("path")
+
+
+def _decode_text(data: bytes) -> tuple[str, str]:
+    """Return a spreadsheet's text and the encoding it was read in; ValueError where it is none."""
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return data.decode(encoding), encoding.removesuffix("-SIG")
+    try:
+        return data.decode(), "UTF-8"
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace"), "Windows-1252"
+
+
+def _find_delimiter(text: str) -> tuple[str, str]:
+    """Return a CSV without a line that names its delimiter, and the delimiter of its columns."""
+    first, _, rest = text.partition("\n")
+    if first.strip().lower() in {f"sep={delimiter}" for delimiter in _DELIMITERS}:  # Excel's
+        return rest, first.strip()[-1] if first.strip()[-1] != "=" else "\t"
+    cells = {d: [cell.strip().strip('"') for cell in first.split(d)] for d in _DELIMITERS}
+    return text, next((d for d, names in cells.items() if "path" in names), ",")
 
 
 def _make_row(inspection: Inspection) -> dict[str, Any]:

@@ -93,6 +93,27 @@ def test_missing_values_of_a_csv(tmp_path):
     assert rows["metadata.owner"][1:].isna().all()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("first", ["", "sep=", "quoted"])
+def test_what_spreadsheets_write(tmp_path, capfd, encoding, delimiter, first):
+    lines = ["owner,path,n", 'Jérôme,a/x.jpg,"1"', "Ana,café.jpg,"]
+    text = "\r\n".join(lines).replace(",", delimiter)
+    if first == "sep=":
+        text = f"sep={delimiter}\r\n{text}"
+    if first == "quoted":
+        text = text.replace("owner", '"owner"').replace("path", '"path"')
+    path = tmp_path / "metadata.csv"
+    path.write_bytes(text.encode(encoding))
+    table = read_metadata_table(path, ["a/x.jpg"])
+    assert list(table.index) == ["a/x.jpg", "café.jpg"]
+    assert list(table["owner"]) == ["Jérôme", "Ana"]
+    assert (table["n"].iloc[0], table["n"].isna().iloc[1]) == ("1", True)
+    usual = delimiter == "," and encoding.startswith("utf-8")
+    told = {";": "semicolons", "\t": "tabs", ",": "commas"}[delimiter]
+    assert capfd.readouterr().err.endswith("" if usual else f"columns divided by {told}\n")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
