@@ -84,7 +84,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                 remove_temporary(output)
                 began = datetime.now().astimezone()
                 planned = plan_files(settings, source, output, stop)
-                earlier = _prepare_output(output, provenance, planned, overwrite=settings)
+                earlier = _prepare_output(output, provenance, planned, settings)
                 plan = identity, provenance, device, planned, earlier
                 batch = PlannedBatch(settings, output, *plan)
                 try:
@@ -101,10 +101,13 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
 
 
 def _prepare_output(
-    output: Path, provenance: Mapping[str, Any], planned: Sequence[PlannedFile], *, overwrite: bool
+    output: Path,
+    provenance: Mapping[str, Any],
+    planned: Sequence[PlannedFile],
+    settings: BatchSettings,
 ) -> dict[str, Record]:
     """Return an earlier batch's records by path; its reports give way to those to come."""
-    earlier, damaged = read_earlier_records(output, provenance, planned, overwrite)
+    earlier, damaged = read_earlier_records(output, provenance, planned, settings)
     if damaged:
         tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
     for name in (PARQUET, CSV, SUMMARY, PAGE):

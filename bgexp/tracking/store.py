@@ -3,9 +3,11 @@
 MLflow is imported late: it takes seconds, and `--help` must be quick.
 """
 
+import json
 import logging
 import os
-import sqlite3
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -22,6 +24,7 @@ from bgexp.tracking.empty_store import copy_empty_store
 from bgexp.tracking.moved_store import ARTIFACTS, mend_moves
 
 if TYPE_CHECKING:
+    import mlflow.entities
     from mlflow import MlflowClient
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -32,6 +35,9 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on table
 DATABASE = "mlflow.db"  # in the runs folder
 PAGE_SIZE = 1000  # runs read at a time
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages of these modules
+TRIES = 3  # to reach an SQL store; MLflow's ten take a minute and a half
+_SQLITE_HEADER = b"SQLite format 3\0"
 
 
 def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
@@ -44,7 +50,6 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
     """
     import mlflow
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
     runs = settings.runs_dir.resolve()
@@ -54,9 +59,12 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
         (runs / ".mlflow.lock").touch()
     except OSError as error:
         raise UserError(f"runs_dir: {runs}: {error.strerror}") from error
-    if uri.partition("://")[0].partition("+")[0] not in STORES:
-        kinds = ", ".join(f"{kind}://…" for kind in STORES)
-        raise UserError(f"tracking.uri: {strip_credentials(uri)}: no store (allowed: {kinds})")
+    if settings.tracking.uri:
+        _check_address(uri)
+    else:
+        _check_database(runs / DATABASE, "runs_dir")
+    if not uri.startswith("http"):
+        _limit_tries()
     try:
         mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
@@ -67,12 +75,15 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
             name = settings.tracking.experiment
             experiment = client.get_experiment_by_name(name)
             if experiment is not None:
+                _refuse_deleted(experiment, uri)
                 return client, str(experiment.experiment_id)
             place = None if settings.tracking.uri else make_file_uri(runs / ARTIFACTS)
             # The UI opens on its views for training then, not on those for language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return client, str(client.create_experiment(name, artifact_location=place, tags=kind))
-    except (MlflowException, OSError, sqlite3.Error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # MLflow lets those of drivers, SQLAlchemy and JSON through
         raise describe_unreachable_store(uri, error) from error
 
 
@@ -82,6 +93,55 @@ def import_store(settings: TrackedSettings) -> None:
         import mlflow
     else:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
+def _limit_tries() -> None:
+    import mlflow.store.db.utils
+
+    mlflow.store.db.utils.MAX_RETRY_COUNT = TRIES
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # it tells each try
+
+
+def _check_address(uri: str) -> None:
+    """Refuse an address that cannot be a store's, before MLflow tries it again and again."""
+    kind, _, place = uri.partition("://")
+    if kind.partition("+")[0] not in STORES:
+        kinds = ", ".join(f"{kind}://…" for kind in STORES)
+        raise UserError(f"tracking.uri: {strip_credentials(uri)}: no store (allowed: {kinds})")
+    if not kind.startswith("sqlite"):
+        return
+    file = Path(place.removeprefix("/").partition("?")[0])
+    if file == Path():
+        raise UserError(f"tracking.uri: {uri} names no file (give sqlite:///FILE.db)")
+    if not file.parent.is_dir():
+        raise UserError(f"tracking.uri: {uri}: no such folder: {file.parent}")
+    _check_database(file, "tracking.uri")
+
+
+def _check_database(file: Path, key: str) -> None:
+    """Refuse a file that is there and no SQLite database; an empty one is a new store."""
+    try:
+        with file.open("rb") as database:
+            header = database.read(len(_SQLITE_HEADER))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{key}: {file}: {error.strerror}") from error
+    if header not in (b"", _SQLITE_HEADER):
+        raise UserError(
+            f"{key}: {file} is no database, or a damaged one: bring a copy of it back, or move it "
+            "away"
+        )
+
+
+def _refuse_deleted(experiment: "mlflow.entities.Experiment", uri: str) -> None:
+    if experiment.lifecycle_stage != "active":
+        address = shlex.quote(strip_credentials(uri))
+        raise UserError(
+            f"tracking.experiment: {experiment.name!r} was deleted (choose another name, or bring "
+            f"it back: MLFLOW_TRACKING_URI={address} mlflow experiments restore -x "
+            f"{experiment.experiment_id})"
+        )
 
 
 def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]]]:
@@ -101,11 +161,33 @@ def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]
             return total, running
 
 
-def describe_unreachable_store(uri: str, error: Exception) -> UserError:
+def describe_unreachable_store(uri: str, error: BaseException) -> UserError:
     """Return the one line for a store that cannot be reached, credentials left out."""
-    return UserError(f"tracking.uri: {strip_credentials(uri)}: {get_first_line(error)}")
+    return UserError(f"tracking.uri: {strip_credentials(uri)}: {_explain_store_error(error)}")
 
 
-def get_first_line(error: Exception) -> str:
+def describe_store_error(error: BaseException) -> UserError | None:
+    """Return the one line for an error that comes from a store somewhere in the work.
+
+    Such as a run that was deleted meanwhile; None where the error is another one.
+    """
+    import mlflow
+
+    if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy", "requests"):
+        return None
+    return describe_unreachable_store(mlflow.get_tracking_uri(), error)
+
+
+def _explain_store_error(error: BaseException) -> str:
+    text = str(error).lower()
+    if isinstance(error, ImportError) and error.name:
+        package = DRIVERS.get(error.name, error.name)
+        return f"it needs a driver that is not installed (pip install {package})"
+    if "<html" in text or "<!doctype" in text or isinstance(error, json.JSONDecodeError):
+        return "a web page answers there, and no tracking server"
+    return get_first_line(error)
+
+
+def get_first_line(error: BaseException) -> str:
     """Return an error's first line without credentials, at most 200 characters."""
     return (hide_credentials(str(error)).splitlines() or [type(error).__name__])[0][:200]

@@ -1,8 +1,89 @@
-"""The store: how many runs it holds, over all pages."""
+"""The store: how many runs it holds, and one line for each that cannot be opened."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
+import pytest
+
+from bgexp.config.base import TrackedSettings
+from bgexp.errors import UserError
 from bgexp.tracking import store
+
+
+def settings_for(runs, **tracking):
+    return TrackedSettings(runs_dir=runs, tracking=tracking)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("sqlite://", r"^tracking.uri: sqlite:// names no file \(give sqlite:///FILE.db\)$"),
+        ("sqlite:////nosuch/a.db", r"^tracking.uri: .*: no such folder: /nosuch$"),
+        ("sqlite:///{}/page.db", r"^tracking.uri: .* is no database, or a damaged one"),
+        ("sqlite:///{}", r"^tracking.uri: .*: Is a directory$"),
+        ("postgresql://me:secret@h/db", r"needs a driver .*\(pip install psycopg2-binary\)$"),
+        ("nosuch://h", r"^tracking.uri: nosuch://h: no store \(allowed: http://…, "),
+    ],
+)
+def test_a_store_that_cannot_be(tmp_path, uri, message):
+    (tmp_path / "page.db").write_text("<html>no database</html>")
+    with pytest.raises(UserError, match=message) as caught:
+        store.open_store(settings_for(tmp_path / "runs", uri=uri.format(tmp_path)))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_store_in_the_runs_folder_that_is_damaged(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(b"\0" * 4096)
+    with pytest.raises(UserError, match=r"mlflow.db is no database, or a damaged one"):
+        store.open_store(settings_for(tmp_path))
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_a_web_page_in_place_of_a_server(tmp_path, monkeypatch, status):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"<!DOCTYPE html><html><p>Please log in</html>")
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server = HTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with pytest.raises(UserError, match=f"^tracking.uri: {address}: ") as caught:
+            store.open_store(settings_for(tmp_path, uri=address))
+        assert "\n" not in str(caught.value)
+        if status != 503:  # where the client has not looked at it
+            assert str(caught.value).endswith(": a web page answers there, and no tracking server")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_deleted_experiment_and_a_deleted_run(tmp_path):
+    settings = settings_for(tmp_path, experiment="it's")
+    client, experiment = store.open_store(settings)
+    run = client.create_run(experiment)
+    client.delete_run(run.info.run_id)
+    with pytest.raises(Exception, match="active") as caught:
+        client.log_param(run.info.run_id, "a", 1)
+    told = store.describe_store_error(caught.value)
+    assert isinstance(told, UserError)
+    assert run.info.run_id in str(told)
+    assert "\n" not in str(told)
+    assert store.describe_store_error(ValueError("another")) is None
+    client.delete_experiment(experiment)
+    with pytest.raises(UserError, match=r"^tracking.experiment: \"it's\" was deleted") as caught:
+        store.open_store(settings)
+    assert f"mlflow experiments restore -x {experiment})" in str(caught.value)
 
 
 def test_runs_are_counted_over_all_pages(monkeypatch):
