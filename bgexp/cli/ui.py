@@ -32,6 +32,8 @@ STOP_S = 10  # seconds
 POLL_S = 0.2  # seconds between two looks at the server
 # Without the jobs and with one worker MLflow has 2 processes instead of 11.
 ALLOWED_HOSTS = "MLFLOW_SERVER_ALLOWED_HOSTS"
+ALLOWED_ORIGINS = "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # with this machine's own address for it
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
@@ -48,10 +50,11 @@ def serve_ui(settings: UiSettings) -> int:
     with catch_stop_signals() as stop, _start_server(settings, runs, log) as server:
         _wait_until_up(server, stop, settings, log)
         if stop.exit_code is None:
-            address = f"{_format_address(settings)}{_find_first_page(settings)}"
-            print(f"open {address} (Ctrl-C stops)", flush=True)
+            page = _find_first_page(settings)
+            addresses = [f"{address}{page}" for address in _list_addresses(settings)]
+            print(f"open {' or '.join(addresses)} (Ctrl-C stops)", flush=True)
             if settings.browser and _has_desktop():
-                webbrowser.open(address)
+                webbrowser.open(addresses[0])
         while stop.exit_code is None:
             _check_alive(server, log)
             sleep(POLL_S)
@@ -112,21 +115,29 @@ def _listen(host: str, port: int) -> None:
         probe.listen()
 
 
-def _list_hosts(host: str) -> str:
-    """List the names that a request may ask for, as MLflow takes them.
+def _list_names(settings: UiSettings) -> list[str]:
+    """List the names that a request may ask for: this machine's, and those that are told.
 
     By itself MLflow takes every name that begins like a private address, such as 192.168.evil.com,
     whose owner can point it here: pages of that name then read the store (DNS rebinding).
     """
-    names = {"localhost", "127.0.0.1", "::1", host}
-    if host in ("0.0.0.0", "::"):
+    names = {"localhost", "127.0.0.1", "::1", settings.host, *settings.allowed_hosts}
+    if settings.host in EVERYWHERE:
         names |= {socket.gethostname(), socket.getfqdn()}
         cards = psutil.net_if_addrs().values()
         names |= {entry.address.partition("%")[0] for card in cards for entry in card}
-    plain = [f"[{name}]" if ":" in name else name for name in sorted(names)]
-    any_port = [f"{name.replace('[', '[[]')}:*" for name in plain]
-    told = os.environ.get(ALLOWED_HOSTS)
-    return ",".join([*plain, *any_port, *([told] if told else [])])
+    return [f"[{name}]" if ":" in name else name for name in sorted(names)]
+
+
+def _make_environment(settings: UiSettings) -> dict[str, str]:
+    """Return what MLflow's server is told by variables, patterns with `*` among it."""
+    names = _list_names(settings)
+    patterns = [*names, *(f"{name.replace('[', '[[]')}:*" for name in names)]
+    # A page's own address is another origin to MLflow, unless it is localhost.
+    origins = [f"{scheme}://{pattern}" for scheme in ("http", "https") for pattern in patterns]
+    lists = {ALLOWED_HOSTS: patterns, ALLOWED_ORIGINS: origins}
+    set_before = {key: [os.environ[key]] for key in lists if os.environ.get(key)}
+    return ENVIRONMENT | {k: ",".join([*v, *set_before.get(k, [])]) for k, v in lists.items()}
 
 
 @contextmanager
@@ -142,7 +153,7 @@ def _start_server(settings: UiSettings, runs: Path, log: Path) -> Iterator[Serve
         server = subprocess.Popen(
             command,
             cwd=runs,
-            env={**os.environ, **ENVIRONMENT, ALLOWED_HOSTS: _list_hosts(settings.host)},
+            env={**os.environ, **_make_environment(settings)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -180,11 +191,9 @@ def _wait_until_up(server: Server, stop: StopRequest, settings: UiSettings, log:
 
 
 def _is_up(settings: UiSettings) -> bool:
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     # Not by urllib, which would ask a proxy.
-    connection = HTTPConnection(
-        everywhere.get(settings.host, settings.host), settings.port, timeout=5
-    )
+    host = EVERYWHERE.get(settings.host, settings.host)
+    connection = HTTPConnection(host, settings.port, timeout=5)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200
@@ -201,6 +210,18 @@ def _check_alive(server: Server, log: Path) -> None:
         raise UserError(f"the server stopped ({server.returncode}): {last[:200]}; see {log}")
 
 
-def _format_address(settings: UiSettings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{settings.port}"
+def _list_addresses(settings: UiSettings) -> list[str]:
+    """List addresses to type into a browser: 0.0.0.0 is none, so here's and other machines'."""
+    hosts = [EVERYWHERE.get(settings.host, settings.host)]
+    if settings.host in EVERYWHERE:
+        hosts += _find_outer_address()
+    brackets = [f"[{host}]" if ":" in host else host for host in hosts]
+    return [f"http://{host}:{settings.port}" for host in brackets]
+
+
+def _find_outer_address() -> list[str]:
+    """Find this machine's address towards others, if it has one."""
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing: it only asks for the way
+        return [str(probe.getsockname()[0])]
+    return []

@@ -18,8 +18,17 @@ class DoctorSettings(TrackedSettings):
 
 
 class UiSettings(TrackedSettings):
-    """Settings of `bgexp ui`."""
+    """Settings of `bgexp ui`.
+
+    Attributes:
+        port: Where it listens.
+        host: The address on which it listens; 0.0.0.0: on all of this machine's.
+        allowed_hosts: Names besides this machine's by which browsers may ask for it, such as that
+            of a proxy; `*.` at the beginning stands for all names below one.
+        browser: Whether a browser is opened, where there is a desktop.
+    """
 
     port: Annotated[int, Field(ge=1, le=65535)]
     host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^(\*\.)?[\w-]+(\.[\w-]+)*$")], ...] = ()
     browser: bool = True

@@ -93,6 +93,47 @@ def test_only_the_servers_own_names_are_answered(tmp_path, monkeypatch, host):
     assert [name for name in evil if is_allowed_host_header(allowed, name)] == []
 
 
+def test_other_names_are_answered_when_told(tmp_path, monkeypatch):
+    from mlflow.server import security_utils as mlflow_security
+
+    settings = settings_for(
+        tmp_path, 5055, host="0.0.0.0", allowed_hosts=("lab.example.org", "*.lan")
+    )
+    monkeypatch.setattr(socket, "gethostname", lambda: "box")
+    for key, value in ui._make_environment(settings).items():
+        monkeypatch.setenv(key, value)
+    hosts = mlflow_security.get_allowed_hosts_from_env()
+    origins = mlflow_security.get_allowed_origins_from_env()
+    for name in ("lab.example.org", "lab.example.org:8443", "a.lan:5055", "box:5055"):
+        assert mlflow_security.is_allowed_host_header(hosts, name)
+        for scheme in ("http", "https"):  # the UI's own requests, which are POSTs
+            origin = f"{scheme}://{name}"
+            assert not mlflow_security.should_block_cors_request(origin, "POST", origins)
+    for name in ("example.org", "lab.example.org.evil.com", "a.lan.evil.com", "evil.com"):
+        assert not mlflow_security.is_allowed_host_header(hosts, name)
+        assert mlflow_security.should_block_cors_request(f"http://{name}", "POST", origins)
+
+
+@pytest.mark.parametrize("name", ["*", "a b", "", "a.*", "http://a", "a,b", "a/b"])
+def test_a_name_that_is_none(name):
+    with pytest.raises(UserError, match=r"^allowed_hosts"):
+        check_settings(UiSettings, compose_settings() | {"allowed_hosts": [name]})
+
+
+@pytest.mark.parametrize(
+    ("host", "addresses"),
+    [
+        ("127.0.0.1", ["http://127.0.0.1:5055"]),
+        ("::1", ["http://[::1]:5055"]),
+        ("0.0.0.0", ["http://127.0.0.1:5055", "http://10.9.8.7:5055"]),
+        ("::", ["http://[::1]:5055", "http://10.9.8.7:5055"]),
+    ],
+)
+def test_the_addresses_that_are_printed_work(tmp_path, monkeypatch, host, addresses):
+    monkeypatch.setattr(ui, "_find_outer_address", lambda: ["10.9.8.7"])
+    assert ui._list_addresses(settings_for(tmp_path, 5055, host=host)) == addresses
+
+
 @pytest.mark.parametrize(
     ("uri", "message"),
     [
