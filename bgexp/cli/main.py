@@ -2,10 +2,12 @@
 
 import argparse
 import gc
+import getpass
 import math
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        return _run_command(list(sys.argv[1:] if arguments is None else arguments))
+        return _run_told(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         from bgexp.config.credentials import hide_credentials
 
@@ -59,14 +61,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.exit_code
 
 
+def _run_told(arguments: list[str]) -> int:
+    """Run a command; an error from inside a tracking store is told in one line, too."""
+    try:
+        return _run_command(arguments)
+    except Exception as error:
+        if "mlflow" not in sys.modules:
+            raise
+        from bgexp.tracking.store import describe_store_error
+
+        if (told := describe_store_error(error)) is None:
+            raise
+        raise told from error
+
+
 def program() -> int:
     """Run `main` as a program, which ends without garbage collection: a second less."""
+    from bgexp.system.standard_output import keep_standard_output
+
     # The processes that it starts import nothing of the folder that they happen to stand in.
     os.environ["PYTHONSAFEPATH"] = "1"
-    code = main()
+    _ignore_warning_options()
+    _name_user()
+    with keep_standard_output() as output:
+        code = main()
+    if output.error is not None:
+        print(f"bgexp: standard output: {output.error.strerror}", file=sys.stderr)
+        code = code or 1
     if "triton" not in sys.modules:  # it prints a page about what is not collected at the end
         gc.freeze()
     return code
+
+
+def _name_user() -> None:
+    """Give libraries a name and a home folder where there is none: containers with --user."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"user-{os.getuid()}"
+    if os.path.expanduser("~") == "~":  # noqa: PTH111
+        os.environ["HOME"] = "/nonexistent"  # never a folder in which anyone can lay files
+
+
+def _ignore_warning_options() -> None:
+    """Take back PYTHONWARNINGS: with `error` the libraries' own warnings end every command."""
+    if os.environ.pop("PYTHONWARNINGS", ""):
+        sys.warnoptions.clear()
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
 
 
 def _make_handler() -> Callable[[int, FrameType | None], None]:

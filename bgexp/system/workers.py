@@ -21,7 +21,7 @@ from multiprocessing import (
     get_context,
     parent_process,
 )
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Generic, TypeVar
 
 from bgexp.errors import UserError
@@ -77,12 +77,19 @@ def run_tasks(
         UserError: A worker could not start.
     """
     suspects: list[T] = []
-    for task, result in _run_pass(tasks, start, n_workers, timeout_s, stop):
-        if isinstance(result, TaskFailure):
-            suspects.append(task)
-        else:
-            yield task, result
-    yield from _run_pass(suspects, start, 1, timeout_s, stop)
+    try:
+        for task, result in _run_pass(tasks, start, n_workers, timeout_s, stop):
+            if isinstance(result, TaskFailure):
+                suspects.append(task)
+            else:
+                yield task, result
+        yield from _run_pass(suspects, start, 1, timeout_s, stop)
+    except (UserError, EOFError, OSError):
+        # A signal to the whole group ends workers that are just starting, and the server that
+        # forks them; here it may arrive a moment later.
+        sleep(_TICK)
+        if stop.exit_code is None:
+            raise
 
 
 def call_in_worker(function: Callable[[], R], stop: StopRequest) -> R:
@@ -244,10 +251,19 @@ def _run_worker(pipe: "connection.Connection", start: Callable[[], Callable[[T],
 
 
 def follow_parent() -> None:
-    """Leave signals to the parent and end with it, in a process that serves it."""
+    """Leave signals to the parent and end with it, in a process that serves it.
+
+    A terminal's Ctrl-C, and SIGTERM by `timeout`, Slurm or systemd, go to the whole group.
+    """
     _keep_freed_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_stop_signals()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def ignore_stop_signals(_worker: int = 0) -> None:
+    """Ignore Ctrl-C and SIGTERM: the parent decides what becomes of the work at hand."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _keep_freed_memory() -> None:

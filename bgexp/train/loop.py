@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,10 +17,14 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from bgexp.config.train import TrainLoop
+from bgexp.system.progress import tell
+from bgexp.system.workers import ignore_stop_signals
 from bgexp.train.scene import Scenes
 from bgexp.train.tasks import Example, Target, ToExample
 
 Batch = tuple[list[torch.Tensor], list[Target]]
+
+_BYTES_PER_PIXEL = 24  # three float32, and a byte for each object's mask
 
 
 class Examples(Dataset[Example]):
@@ -169,19 +174,40 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Load the batches from a step on: the same ones whether or not the run was interrupted."""
     global_batch = settings.batch_size * fabric.world_size
+    workers = _count_loaders(settings)
     loader = DataLoader(
         examples,
         sampler=range(first_step * global_batch, settings.steps * global_batch),
         batch_size=settings.batch_size,
-        num_workers=settings.workers,
+        num_workers=workers,
+        worker_init_fn=ignore_stop_signals,
         collate_fn=_collate_examples,
         # The loader draws a base seed: not from the generator that the network samples from.
         generator=torch.Generator().manual_seed(0),
         # A forked worker would inherit OpenCV's locked thread pool and wait for ever.
-        multiprocessing_context="spawn" if settings.workers else None,
+        multiprocessing_context="spawn" if workers else None,
     )
     prepared: Any = fabric.setup_dataloaders(loader, move_to_device=False)
     yield from prepared
+
+
+def _count_loaders(settings: TrainLoop, shared_memory: Path = Path("/dev/shm")) -> int:
+    """Count the processes that make pictures: none where shared memory cannot hold their batches.
+
+    A loader that finds it full dies; containers often have 64 MB of it.
+    """
+    if not settings.workers or not shared_memory.is_dir():
+        return settings.workers
+    waiting = 2 * settings.workers + 1  # batches: two for each loader, and the one in use
+    needed = waiting * settings.batch_size * settings.image_size**2 * _BYTES_PER_PIXEL
+    free = shutil.disk_usage(shared_memory).free
+    if free >= needed:
+        return settings.workers
+    tell(
+        f"loop.workers: {shared_memory} has {free / 1e6:.0f} MB free and pictures need "
+        f"{needed / 1e6:.0f}: they are made in this process, which takes longer"
+    )
+    return 0
 
 
 def _collate_examples(examples: list[Example]) -> Batch:
