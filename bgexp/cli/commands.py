@@ -10,7 +10,7 @@ from bgexp.cli.run import refuse_beside_model, run
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
-from bgexp.config.check import check_settings
+from bgexp.config.check import check_places, check_settings
 from bgexp.config.compare import CompareSettings
 from bgexp.config.compose import resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
@@ -39,6 +39,7 @@ def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
 
 def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AnalyzeSettings, resolve_config(config))
+    check_places(settings)
     from bgexp.quality.analyze import analyze_dataset, show_analysis
 
     analysis = analyze_dataset(settings, Path(config.hydra.run.dir).resolve())
@@ -48,6 +49,7 @@ def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
 
 def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(BatchSettings, resolve_config(config))
+    check_places(settings)
     if settings.model is not None:
         refuse_beside_model(options.overrides)
     from bgexp.batch.output_folder import resolve_folders
@@ -79,6 +81,7 @@ def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
 
 def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AutotuneSettings, resolve_config(config))
+    check_places(settings)
     from bgexp.autotune.command import autotune, show_tuning
 
     folder = Path(config.hydra.run.dir).resolve()
@@ -88,6 +91,7 @@ def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
 
 def _run_train(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(TrainSettings, resolve_config(config))
+    check_places(settings)
     from bgexp.train.command import train_network
     from bgexp.train.console import show_training
 
@@ -110,6 +114,7 @@ def _run_ui(config: DictConfig, _options: argparse.Namespace) -> int:
 
 def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(ReviewSettings, resolve_config(config))
+    check_places(settings)
     from bgexp.review.command import log_review, make_review
     from bgexp.review.console import show_made, show_votes
 

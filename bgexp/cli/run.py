@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bgexp.config.check import check_settings
+from bgexp.config.check import check_places, check_settings
 from bgexp.config.compose import (
     compose_config,
     find_conf_dir,
@@ -65,7 +65,9 @@ def _preload_workers(jobs: Sequence[RunSettings]) -> None:
 
 def _compose_job(overrides: Sequence[str], options: argparse.Namespace) -> RunSettings:
     """Compose the settings of one job; `sweep` is none of them."""
-    return _check_run(compose_config("run", overrides, options.config_dir), overrides)
+    settings = _check_run(compose_config("run", overrides, options.config_dir), overrides)
+    check_places(settings)
+    return settings
 
 
 def _check_run(composed: DictConfig, overrides: Sequence[str]) -> RunSettings:

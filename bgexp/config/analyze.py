@@ -7,6 +7,7 @@ from pydantic import (
 )
 
 from bgexp.config.base import Count, Positive, Section, TrackedSettings, UserPath
+from bgexp.config.roles import Reads
 
 
 class Outliers(Section):
@@ -68,7 +69,7 @@ class QualityChecks(Section):
         expected: Figures to compare with.
     """
 
-    metadata: UserPath | None = None
+    metadata: Annotated[UserPath | None, Reads.FILE] = None
     exif: tuple[ExifField, ...] = ()
     outliers: Outliers = Outliers()
     max_hash_distance: Annotated[int, Field(ge=0, le=16)] = 4
@@ -78,7 +79,7 @@ class QualityChecks(Section):
 class AnalysisFolder(Section):
     """A folder with all its files, images or not."""
 
-    root: UserPath
+    root: Annotated[UserPath, Reads.FOLDER]
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from bgexp.config.analyze import ExifField, Outliers
 from bgexp.config.base import Count, Section, Share, UserPath
 from bgexp.config.pipeline import PipelineSettings
-from bgexp.config.roles import Role
+from bgexp.config.roles import Reads, Role
 
 
 class QualityRules(Section):
@@ -30,7 +30,7 @@ class QualityRules(Section):
     enabled: bool = True
     outliers: Outliers = Outliers()
     exif: tuple[ExifField, ...] = ()
-    metadata: UserPath | None = None
+    metadata: Annotated[UserPath | None, Reads.FILE] = None
     huge_megapixels: Annotated[float, Field(gt=0)] = 24.0
     tiny_side: Annotated[int, Field(ge=1)] = 96
     elongation: Annotated[float, Field(ge=1)] = 4.0

@@ -1,14 +1,14 @@
 """A composed config to typed settings, with one line for each that is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import (
-    ValidationError,
-)
+from pydantic import BaseModel, ValidationError
 
 from bgexp.config.base import Section, Settings
 from bgexp.config.renamed import VALUES, add_hint
+from bgexp.config.roles import Reads
 from bgexp.errors import UserError
 
 
@@ -30,6 +30,34 @@ def check_settings(kind: type[Settings], config: object) -> Settings:
             if w["loc"][-1:] == ("name",) or w["loc"][:-1] not in named
         ]
         raise UserError("\n".join(lines)) from error
+
+
+def check_places(section: Section) -> None:
+    """Check that all that a command reads is there, before the seconds of its imports.
+
+    Raises:
+        UserError: one line for each file or folder that is missing.
+    """
+    missing = [
+        f"{key}: no such {reads.value}: {path}"
+        for key, path, reads in _list_places(section, "")
+        if not path.exists()
+    ]
+    if missing:
+        raise UserError("\n".join(missing))
+
+
+def _list_places(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path, Reads]]:
+    for name, field in type(section).model_fields.items():
+        value, key = getattr(section, name), f"{prefix}{name}"
+        if isinstance(value, BaseModel):
+            yield from _list_places(value, f"{key}.")
+        elif isinstance(value, Mapping):  # sections by a name that the user gave
+            for word, inner in value.items():
+                yield from _list_places(inner, f"{key}.{word}.")
+        for mark in field.metadata:
+            if isinstance(mark, Reads) and isinstance(value, Path):
+                yield key, value, mark
 
 
 def _format_error(wrong: Any) -> str:  # noqa: ANN401

@@ -10,7 +10,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.base import Positive, Section, UserPath
-from bgexp.config.roles import Role
+from bgexp.config.roles import Reads, Role
 
 Values = tuple[int | str, ...]
 MaskValues = Literal["auto", "threshold", "nonzero"] | Values
@@ -42,7 +42,7 @@ class Folder(Section):
     """Images in a folder, categories by sub-folder, no truth."""
 
     name: Literal["folder"]
-    root: Annotated[UserPath, Role.LOCATION]
+    root: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -58,8 +58,8 @@ class Pairs(Section):
     """
 
     name: Literal["pairs"]
-    images: Annotated[UserPath, Role.LOCATION]
-    masks: Annotated[UserPath, Role.LOCATION]
+    images: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    masks: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
     mask_values: Annotated[MaskValues, BeforeValidator(_check_mask_values)] = "auto"
     ignore_values: Annotated[Values | None, BeforeValidator(_check_ignore_values)] = None
     subset: Positive | None = None
@@ -82,8 +82,8 @@ class Coco(Section):
     """
 
     name: Literal["coco"]
-    images: Annotated[UserPath, Role.LOCATION]
-    annotations: Annotated[UserPath, Role.LOCATION]
+    images: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    annotations: Annotated[UserPath, Role.LOCATION, Reads.FILE]
     categories: tuple[str | int, ...] | None = None
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bgexp.config.base import Count, RunSelection, UserPath
+from bgexp.config.roles import Reads
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -18,7 +19,7 @@ class ReviewSettings(RunSelection):
         seed: Of the choice of images, and of the order of pairs and sides.
     """
 
-    votes: UserPath | None
+    votes: Annotated[UserPath | None, Reads.FILE]
     n_pairs: Annotated[int, Field(ge=1, le=500)]
     repeats: Annotated[int, Field(ge=0, le=100)]
     seed: Seed

@@ -29,6 +29,13 @@ class Role(Enum):
     BOOKKEEPING = "bookkeeping"
 
 
+class Reads(Enum):
+    """What a path names that a command reads; it is looked for before the work begins."""
+
+    FILE = "file"
+    FOLDER = "folder"
+
+
 NOT_RESULT = (Role.LOCATION, Role.EXECUTION, Role.BOOKKEEPING)
 
 

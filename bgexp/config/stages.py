@@ -9,7 +9,7 @@ from pydantic import (
 
 from bgexp.config.base import Section, Share, UserPath
 from bgexp.config.color import parse_color
-from bgexp.config.roles import Role
+from bgexp.config.roles import Reads, Role
 
 
 class Combine(Section):
@@ -87,7 +87,7 @@ class UNet(Section):
     """
 
     name: Literal["unet"] = "unet"
-    weights: Annotated[UserPath | None, Role.LOCATION] = None
+    weights: Annotated[UserPath | None, Role.LOCATION, Reads.FILE] = None
     size: Annotated[int, Field(ge=64, le=2048)] = 384
     threshold: Share = 0.5
     reach: Share = 0.3

@@ -11,17 +11,17 @@ from pydantic_core import PydanticCustomError
 from bgexp.config.base import Common, Count, Positive, Section, UserPath
 from bgexp.config.datasets import Coco, Pairs
 from bgexp.config.detectors import ObjectDetectorSettings
-from bgexp.config.roles import Role
+from bgexp.config.roles import Reads, Role
 from bgexp.config.stages import UNet
 
 
 class _CompositeFolders(Section):
     """Folders of RGBA cut-outs and of backgrounds, split by object into training and validation."""
 
-    cutouts: Annotated[UserPath, Role.LOCATION]
-    backgrounds: Annotated[UserPath, Role.LOCATION]
-    validation_cutouts: Annotated[UserPath, Role.LOCATION]
-    validation_backgrounds: Annotated[UserPath, Role.LOCATION]
+    cutouts: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    backgrounds: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    validation_cutouts: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    validation_backgrounds: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
 
 
 class Composites(_CompositeFolders):
@@ -39,8 +39,8 @@ class RealSet(Section):
         weight: How often it is drawn from, relative to the other sets.
     """
 
-    root: Annotated[UserPath, Role.LOCATION]
-    coarse: Annotated[UserPath | None, Role.LOCATION] = None
+    root: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    coarse: Annotated[UserPath | None, Role.LOCATION, Reads.FOLDER] = None
     weight: Annotated[float, Field(gt=0)] = 1
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -123,7 +123,7 @@ class TrainSettings(Common):
     loop: TrainLoop
     network: Literal["detector", "unet"]
     init: Literal["weights", "backbone", "random"]
-    backbone: Annotated[UserPath | None, Role.LOCATION]
+    backbone: Annotated[UserPath | None, Role.LOCATION, Reads.FILE]
     classes: Literal["object", "dataset"]
     precision: Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
     devices: Positive
