@@ -16,7 +16,7 @@ def test_each_path_that_names_nothing_is_told(tmp_path):
     overrides += [f"detector.weights={tmp_path}/w.safetensors", "refine=unet"]
     with pytest.raises(UserError) as raised:
         check_places(load(RunSettings, "run", *overrides))
-    assert str(raised.value).splitlines() == [
+    assert sorted(str(raised.value).splitlines()) == [
         f"dataset.masks: no such folder: {tmp_path}/masks",
         f"detector.weights: no such file: {tmp_path}/w.safetensors",
     ]
