@@ -14,6 +14,7 @@ from bgexp.batch.command import BatchResult
 from bgexp.batch.findings import describe_pace
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.batch import BatchSettings
+from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import RunFolder
 
@@ -49,6 +50,8 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
         console.print(f"Network: {network_pace[0]}; {network_pace[1]}")
     if flags := result.summary["flags"]:
         console.print("Flags:   " + ", ".join(f"{name} {count:,}" for name, count in flags.items()))
+    if skipped := result.summary["skipped"]:
+        console.print(Text(f"Skipped: {describe_passed_over(skipped, 'follow_links')}"))
     output = Path(settings.output)
     console.print(Text(f"Results: {make_printable(output)}"))
     console.print(Text(f"Look at: {make_printable(RunFolder(output).page)}"))

@@ -127,7 +127,7 @@ def _read_headers(
 ) -> list[tuple[FileEntry, Header]]:
     """Return every file of the input with its header, in the order of the listing."""
     try:
-        files = list_all_files(source, [output])
+        files = list_all_files(source, [output], settings.follow_links)
     except OSError as error:
         raise UserError(f"input: {source}: {error.strerror}") from error
     if not files:

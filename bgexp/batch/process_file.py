@@ -152,11 +152,11 @@ def _read_unchanged(planned: PlannedFile) -> bytes:
         ImageError: It cannot be read.
     """
     try:
-        status = planned.file.lstat()
+        status = planned.file.stat()
         if planned.state != read_file_state(status):
             raise ChangedError("changed after the batch had begun")
         data = read_bytes(planned.file)
-        if read_file_state(planned.file.lstat()) != planned.state:
+        if read_file_state(planned.file.stat()) != planned.state:
             raise ChangedError("changed while it was read")
     except FileNotFoundError:
         raise ChangedError("vanished after the batch had begun") from None

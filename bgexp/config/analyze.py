@@ -80,6 +80,7 @@ class AnalysisFolder(Section):
     """A folder with all its files, images or not."""
 
     root: Annotated[UserPath, Reads.FOLDER]
+    follow_links: bool = False
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
 

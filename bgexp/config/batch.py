@@ -69,6 +69,7 @@ class BatchSettings(PipelineSettings):
 
     Attributes:
         input: The folder of images.
+        follow_links: Whether links in the input stand for what they lead to.
         output: The folder of results; may lie in the input, or the input in it.
         format: Of the results. PNG and WebP are lossless.
         masks: Whether masks are written too.
@@ -81,6 +82,7 @@ class BatchSettings(PipelineSettings):
     """
 
     input: Annotated[UserPath, Role.LOCATION]
+    follow_links: Annotated[bool, Role.LOCATION] = False
     output: Annotated[UserPath, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]
     masks: bool

@@ -43,6 +43,7 @@ class Folder(Section):
 
     name: Literal["folder"]
     root: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    follow_links: Annotated[bool, Role.LOCATION] = False
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 
@@ -60,6 +61,7 @@ class Pairs(Section):
     name: Literal["pairs"]
     images: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
     masks: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    follow_links: Annotated[bool, Role.LOCATION] = False
     mask_values: Annotated[MaskValues, BeforeValidator(_check_mask_values)] = "auto"
     ignore_values: Annotated[Values | None, BeforeValidator(_check_ignore_values)] = None
     subset: Positive | None = None

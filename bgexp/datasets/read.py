@@ -1,12 +1,12 @@
 """Read a dataset: one item per image, with its category, its truth and the hashes of both.
 
 Files are chosen by suffix; whether one is an image shows when it is decoded. Hidden files and
-folders are left out, links are not followed, and a FIFO or a device is never opened.
+folders are left out, and a FIFO or a device is never opened; all that was left out is counted.
 """
 
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -24,7 +24,7 @@ from bgexp.errors import UserError
 from bgexp.images.decode import SUFFIXES, ImageError, read_bytes
 from bgexp.images.mask_values import MaskContent, survey_mask
 from bgexp.system.hashing import hash_bytes, hash_file
-from bgexp.system.listing import escape_path, list_all_files
+from bgexp.system.listing import describe_passed_over, escape_path, list_all_files
 
 _HERE = Path(__file__).parents[1] / "sample"
 _SAMPLE = Pairs(name="pairs", images=_HERE / "images", masks=_HERE / "masks")
@@ -58,6 +58,7 @@ class Dataset:
     items: tuple[Item, ...]
     n_population: int
     mask_rule: MaskRule = USUAL
+    passed_over: tuple[tuple[str, int], ...] = ()  # why entries of its folders are none, how many
 
     @property
     def digest(self) -> str:
@@ -87,10 +88,11 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
     root = _resolve(source.root if isinstance(source, Folder) else source.images)
     masks: dict[str, Path] = {}
     annotations: dict[str, CocoImage] = {}
+    passed_over: Counter[str] = Counter()
     if isinstance(source, Folder):
-        images = _list_images("dataset.root", root)
+        images, passed_over = _list_images("dataset.root", root, source.follow_links)
     elif isinstance(source, Pairs):
-        images, masks = _list_pairs(root, _resolve(source.masks))
+        images, masks, passed_over = _list_pairs(root, _resolve(source.masks), source.follow_links)
     else:
         annotations = _read_annotations(root, source)
         images = {path: root / path for path in annotations}
@@ -105,7 +107,7 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
 
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         items = tuple(pool.map(make_item, selected))
-    return Dataset(settings.name, root, items, len(images), rule)
+    return Dataset(settings.name, root, items, len(images), rule, tuple(passed_over.most_common()))
 
 
 def _find_mask_rule(settings: Pairs, masks: dict[str, Path], selected: Collection[str]) -> MaskRule:
@@ -172,16 +174,22 @@ def _read_annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
     return images
 
 
-def _list_pairs(root: Path, truth: Path) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return images and masks, both by the image's path; one folder may lie in the other."""
+def _list_pairs(
+    root: Path, truth: Path, follow_links: bool
+) -> tuple[dict[str, Path], dict[str, Path], Counter[str]]:
+    """Return images and masks, both by the image's path, and what else there is, counted.
+
+    One folder may lie in the other.
+    """
     if root == truth:
         raise _make_user_error(f"dataset.masks: the same folder as dataset.images: {truth}")
-    images = _list_images("dataset.images", root, without=truth)
-    masks = _list_images("dataset.masks", truth, without=root)
+    images, passed_over = _list_images("dataset.images", root, follow_links, without=truth)
+    masks, beside = _list_images("dataset.masks", truth, follow_links, without=root)
     if not (owners := _match_masks(images, masks)):
         hint = f"that of {min(images)} is {min(images)}.png or has the same stem"
         raise _make_user_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
-    return images, {image: masks[mask] for mask, image in owners.items()}
+    passed_over += beside + Counter({"a mask without an image": len(masks) - len(owners)})
+    return images, {image: masks[mask] for mask, image in owners.items()}, passed_over
 
 
 def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
@@ -204,11 +212,17 @@ def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
     return owners
 
 
-def _list_images(key: str, root: Path, without: Path | None = None) -> dict[str, Path]:
-    """Return the files with an image's suffix by their escaped path below the root, sorted."""
+def _list_images(
+    key: str, root: Path, follow_links: bool, without: Path | None = None
+) -> tuple[dict[str, Path], Counter[str]]:
+    """Return the files with an image's suffix by their escaped path below the root, sorted.
+
+    All else is counted by the reason why it is none.
+    """
     images: dict[str, Path] = {}
+    passed_over: Counter[str] = Counter()
     try:
-        files = list_all_files(root, [without] if without else [])
+        files = list_all_files(root, [without] if without else [], follow_links)
     except OSError as error:
         raise _describe_os_error(key, error) from error
     for entry in files:
@@ -216,12 +230,14 @@ def _list_images(key: str, root: Path, without: Path | None = None) -> dict[str,
             raise _make_user_error(f"{key}: {entry.closed}: {entry.file}")
         if not entry.closed and entry.file.suffix.lower() in SUFFIXES:
             images[entry.path] = entry.file
+        else:
+            passed_over[entry.closed or "not an image by its name"] += 1
     if not images:
+        beside = describe_passed_over(passed_over, "dataset.follow_links")
+        what = f"passed over: {beside}; " if beside else ""
         suffixes = " ".join(sorted(SUFFIXES))
-        raise _make_user_error(
-            f"{key}: no images in {root} (looked for {suffixes}; links do not count)"
-        )
-    return images
+        raise _make_user_error(f"{key}: no images in {root} ({what}looked for {suffixes})")
+    return images, passed_over
 
 
 def _resolve(path: Path) -> Path:

@@ -160,6 +160,7 @@ def _build_summary(
             "n_images": len(dataset.items),
             "n_with_truth": dataset.n_with_truth,
             "n_population": dataset.n_population,
+            "passed_over": dict(dataset.passed_over),
             **_describe_truth(dataset, rows),
         },
         counts=counts,

@@ -1,6 +1,7 @@
 """`bgexp analyze`: inspect every file of a folder, compare, track and show the results."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,7 +35,7 @@ from bgexp.quality.table import (
 from bgexp.system.atomic import write_whole
 from bgexp.system.cores import count_available_cores
 from bgexp.system.hashing import hash_bytes
-from bgexp.system.listing import FileEntry, list_all_files
+from bgexp.system.listing import FileEntry, describe_passed_over, list_all_files
 from bgexp.system.peak_memory import read_peak_memory
 from bgexp.system.progress import show_progress
 from bgexp.system.provenance import describe_bgexp
@@ -89,7 +90,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     preload("bgexp.quality.inspection")
     root = Path(os.path.realpath(settings.dataset.root))
     try:
-        files = list_all_files(root)
+        files = list_all_files(root, follow_links=settings.dataset.follow_links)
     except OSError as error:
         raise UserError(f"dataset.root: {root}: {error.strerror}") from error
     if not files:
@@ -217,6 +218,10 @@ def show_analysis(analysis: Analysis, settings: AnalyzeSettings) -> None:
             row += ["", ""] if entry is None else [f"{entry['expected']:,}", entry["explanation"]]
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)
+    closed = analysis.rows.loc[analysis.rows["kind"] == "closed", "reason"]
+    if len(closed):
+        passed_over = describe_passed_over(dict(Counter(closed)), "dataset.follow_links")
+        console.print(Text(f"Passed over: {make_printable(passed_over)}"))
     console.print(Text(f"Look at: {make_printable(analysis.folder / PAGE)}"))
     source = write_override("batch", "input", settings.dataset.root)
     command = write_command("batch", [source, "output=DIR"], settings)

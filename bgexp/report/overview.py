@@ -9,6 +9,7 @@ from urllib.parse import quote
 from bgexp.report.labels import describe_section
 from bgexp.report.render import format_number
 from bgexp.report.wording import format_count
+from bgexp.system.listing import describe_passed_over
 
 _SECTIONS = (
     ("detector", "Detector", "name"),
@@ -90,6 +91,9 @@ def describe_data_and_device(summary: Mapping[str, Any]) -> list[Fact]:
         total = "" if data["n_images"] == data["n_population"] else f" of {data['n_population']:,}"
         truth = f"{data['n_with_truth']:,} with truth" if data["n_with_truth"] else "no truth"
         facts.append(Fact("Dataset", data["name"], f"{data['n_images']:,}{total} images, {truth}"))
+        if passed_over := data.get("passed_over"):
+            reasons = describe_passed_over(passed_over, "dataset.follow_links")
+            facts.append(Fact("Passed over", f"{sum(passed_over.values()):,}", reasons))
         masks = data.get("masks")
         if masks and not masks["is_usual"]:
             facts.append(Fact("Masks", masks["meaning"], masks["description"]))

@@ -13,6 +13,7 @@ from rich.text import Text
 from bgexp.config.command_line import write_command
 from bgexp.config.run import RunSettings
 from bgexp.experiment.truth_findings import find_truth_findings
+from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import quote_for_shell
 from bgexp.tracking.run_folder import LOG, MASKS, SAMPLES, SUMMARY, RunFolder
 
@@ -55,14 +56,17 @@ def show_results(
         print(f"Best by mean IoU: {write_command('run', words, settings, config_dir)}")
     if not scored:
         print("Scores:  none without truth; give masks by dataset=pairs dataset.masks=DIR")
-    for line in dict.fromkeys(line for summary in summaries for line in _describe_truth(summary)):
+    for line in dict.fromkeys(line for summary in summaries for line in _describe_dataset(summary)):
         print(line)
     return all(summary["status"] == "finished" for summary in summaries)
 
 
-def _describe_truth(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield how the masks of the truth were read, and what is wrong with them."""
-    masks = (summary.get("dataset") or {}).get("masks")
+def _describe_dataset(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what else the dataset holds, how its masks were read, and what is wrong with them."""
+    dataset = summary.get("dataset") or {}
+    if passed_over := dataset.get("passed_over"):
+        yield f"Passed over: {describe_passed_over(passed_over, 'dataset.follow_links')}"
+    masks = dataset.get("masks")
     if masks and not masks["is_usual"]:
         yield f"Masks:   {masks['description']}"
     for finding in find_truth_findings(summary):

@@ -3,8 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 
 _KINDS = {
@@ -14,6 +15,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 _UNKNOWN = (0, 0, 0)
+LINK = "a link"  # why an entry is closed
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,24 @@ class FileEntry:
         return Path(self.path).parent.as_posix()
 
 
-def list_all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry]:
+def list_all_files(
+    root: Path, without: Collection[Path] = (), follow_links: bool = False
+) -> list[FileEntry]:
     """List everything below a folder but folders, sorted by path.
 
-    Links are not followed. A folder that is hidden or cannot be read stands for what is in it.
+    A folder that is hidden or cannot be read stands for what is in it.
 
     Args:
         root: Absolute path of the folder.
         without: Folders that are left out.
+        follow_links: Whether links stand for what they lead to. Each folder is listed once: a link
+            to one that is listed elsewhere, or that leads back, is an entry of its own.
 
     Raises:
         OSError: The root itself cannot be read.
     """
     os.scandir(root).close()
-    states = {path: (state, closed) for path, state, closed in _walk(root, without)}
+    states = {path: (state, closed) for path, state, closed in _walk(root, without, follow_links)}
     paths = {path.relative_to(root).as_posix(): path for path in states}
     by_path: dict[str, FileEntry] = {}
     # Names that need escapes come first: a literal %E9 beside the byte gives way.
@@ -68,30 +74,70 @@ def list_all_files(root: Path, without: Collection[Path] = ()) -> list[FileEntry
     return [by_path[name] for name in sorted(by_path)]
 
 
+def describe_passed_over(counts: Mapping[str, int], key: str) -> str:
+    """Return how many entries were passed over and why; `key`: the setting that follows links.
+
+    >>> describe_passed_over({"a link": 6, "hidden": 1}, "follow_links")
+    'a link (6; follow_links=true reads what it leads to), hidden (1)'
+    """
+    hints = {LINK: f"; {key}=true reads what it leads to"}
+    return ", ".join(f"{reason} ({n:,}{hints.get(reason, '')})" for reason, n in counts.items())
+
+
 def _walk(
-    root: Path, without: Collection[Path]
+    root: Path, without: Collection[Path], follow_links: bool
 ) -> Iterator[tuple[Path, tuple[int, int, int], str]]:
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            yield folder, _UNKNOWN, f"unreadable: {error.strerror}"
+    folders: list[Path] = [root]
+    links: list[Path] = []  # to folders: they come last, so that what is in the tree counts there
+    known = {os.path.realpath(path): "" for path in without}
+    while folders or links:
+        folder = folders.pop() if folders else heappop(links)
+        if follow_links and (reason := _explain_known(folder, root, known)) is not None:
+            if reason:
+                yield folder, _UNKNOWN, reason
             continue
-        for entry in entries:
-            path = Path(entry.path)
-            if path in without:
-                continue
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except OSError as error:
-                yield path, _UNKNOWN, f"unreadable: {error.strerror}"
-                continue
-            if stat.S_ISDIR(status.st_mode) and not entry.name.startswith("."):
-                folders.append(path)
+        scanned = _scan(folder, follow_links)
+        for path, status, closed in (entry for entry in scanned if entry[0] not in without):
+            if status is None:
+                yield path, _UNKNOWN, closed
+            elif not stat.S_ISDIR(status.st_mode) or path.name.startswith("."):
+                yield path, read_file_state(status), closed
+            elif path.is_symlink():
+                heappush(links, path)
             else:
-                yield path, read_file_state(status), _explain_closed(entry.name, status.st_mode)
+                folders.append(path)
+
+
+def _explain_known(folder: Path, root: Path, known: dict[str, str]) -> str | None:
+    """Return why a folder is not to be walked, "" where it is left out; else None, and note it."""
+    place = os.path.realpath(folder)
+    if folder != root and Path(os.path.realpath(root)).is_relative_to(place):
+        return f"{LINK} that leads back"
+    if place in known:
+        return known[place]
+    known[place] = "listed elsewhere"
+    return None
+
+
+def _scan(folder: Path, follow_links: bool) -> Iterator[tuple[Path, os.stat_result | None, str]]:
+    """Yield a folder's entries, or itself, with their status where it is known."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        yield folder, None, f"unreadable: {error.strerror}"
+        return
+    for entry in entries:
+        path, is_followed = Path(entry.path), False
+        try:
+            is_followed = follow_links and entry.is_symlink() and not entry.name.startswith(".")
+            status = entry.stat(follow_symlinks=is_followed)
+        except OSError as error:
+            reason = (
+                f"{LINK} that leads nowhere" if is_followed else f"unreadable: {error.strerror}"
+            )
+            yield path, None, reason
+            continue
+        yield path, status, _explain_closed(entry.name, status.st_mode)
 
 
 def read_file_state(status: os.stat_result) -> tuple[int, int, int]:

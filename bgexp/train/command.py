@@ -27,6 +27,8 @@ from bgexp.errors import UserError
 from bgexp.images.decode import encode_jpeg
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.system.atomic import write_whole
+from bgexp.system.listing import describe_passed_over
+from bgexp.system.progress import tell
 from bgexp.system.provenance import describe_bgexp
 from bgexp.tracking.active_run import Run, open_run
 from bgexp.train.initial_weights import build_task, list_classes
@@ -55,6 +57,9 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
         raise UserError(f"{checkpoint} exists: go on with resume=true, or choose another folder")
     torch.manual_seed(settings.seed)
     dataset = read_images(settings)
+    if dataset is not None and dataset.passed_over and fabric.is_global_zero:
+        passed_over = describe_passed_over(dict(dataset.passed_over), "dataset.follow_links")
+        tell(f"Passed over: {passed_over}")
     classes = list_classes(settings, dataset)
     task = build_task(settings, classes, fabric.device)
     data = read_data(settings, dataset, classes)

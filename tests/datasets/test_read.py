@@ -141,14 +141,39 @@ def test_an_unreadable_file_is_an_item(tmp_path, monkeypatch):
     assert data.n_with_truth == 2
 
 
+def test_what_is_passed_over_is_counted(tmp_path):
+    make_files(tmp_path, "images/a.jpg", "images/note.txt", "images/.hidden.jpg", "out/b.jpg")
+    make_files(tmp_path, "masks/a.png", "masks/z.png", "outside/c.png")
+    (tmp_path / "images" / "b.jpg").symlink_to(tmp_path / "out" / "b.jpg")
+    (tmp_path / "masks" / "b.png").symlink_to(tmp_path / "outside" / "c.png")
+    others = {"not an image by its name": 1, "hidden": 1, "a mask without an image": 1}
+
+    def read(**options):
+        places = {"images": tmp_path / "images", "masks": tmp_path / "masks"}
+        return read_dataset(Pairs(name="pairs", mask_values="threshold", **places, **options), 0)
+
+    data = read()
+    assert list_paths(data) == ["a.jpg"]
+    assert dict(data.passed_over) == {**others, "a link": 2}
+    followed = read(follow_links=True)
+    assert list_paths(followed) == ["a.jpg", "b.jpg"]
+    assert [item.mask.read_bytes() for item in followed.items] == [b"masks/a.png", b"outside/c.png"]
+    assert dict(followed.passed_over) == others
+    (tmp_path / "images" / "a.jpg").unlink()
+    (tmp_path / "images" / "folder").symlink_to(tmp_path / "out")
+    text = catch_error(read_folder, tmp_path / "images")
+    assert "a link (2; dataset.follow_links=true reads what it leads to)" in text
+
+
 def test_wrong_folders(tmp_path):
     assert catch_error(read_folder, tmp_path / "x") == f"dataset.root: no such folder: {tmp_path}/x"
     make_files(tmp_path, "file", "empty/readme.txt")
     expected = f"dataset.root: not a folder (if it is a zip file, unzip it first): {tmp_path}/file"
     assert catch_error(read_folder, tmp_path / "file") == expected
     expected = (
-        f"dataset.root: no images in {tmp_path}/empty (looked for .avif .bmp .gif .heic .heif .hif "
-        ".jfif .jpe .jpeg .jpg .mpo .png .tif .tiff .webp; links do not count)"
+        f"dataset.root: no images in {tmp_path}/empty (passed over: not an image by its name (1); "
+        "looked for .avif .bmp .gif .heic .heif .hif .jfif .jpe .jpeg .jpg .mpo .png .tif .tiff "
+        ".webp)"
     )
     assert catch_error(read_folder, tmp_path / "empty") == expected
     (tmp_path / "loop").symlink_to("loop")

@@ -69,6 +69,62 @@ def test_links_are_told_and_not_followed(tmp_path):
     assert list_closed(inside) == {"a.jpg": "", **dict.fromkeys(links, "a link")}
 
 
+def follow(root, without=()):
+    entries = list_all_files(root, without, follow_links=True)
+    return {entry.path: entry.closed or entry.file.read_text() for entry in entries}
+
+
+def test_links_stand_for_what_they_lead_to(tmp_path):
+    make_files(tmp_path, "in/a.jpg", "in/sub/c.jpg", "out/b.jpg", "out/deep/d.jpg")
+    inside = tmp_path / "in"
+    (inside / "file.jpg").symlink_to(tmp_path / "out" / "b.jpg")
+    (inside / "folder").symlink_to(tmp_path / "out")
+    (inside / "a-sub").symlink_to("sub")
+    (inside / "again").symlink_to(tmp_path / "out")
+    (inside / "dangling.jpg").symlink_to("nowhere")
+    (inside / "itself").symlink_to("itself")
+    (inside / ".hidden").symlink_to("a.jpg")
+    (inside / "zero").symlink_to("/dev/zero")
+    assert follow(inside) == {
+        "a.jpg": "in/a.jpg",
+        "sub/c.jpg": "in/sub/c.jpg",
+        "a-sub": "listed elsewhere",
+        "file.jpg": "out/b.jpg",
+        "again/b.jpg": "out/b.jpg",
+        "again/deep/d.jpg": "out/deep/d.jpg",
+        "folder": "listed elsewhere",
+        "dangling.jpg": "a link that leads nowhere",
+        "itself": "a link that leads nowhere",
+        ".hidden": "a link",
+        "zero": "a device",
+    }
+    (entry,) = [e for e in list_all_files(inside, (), True) if e.path == "file.jpg"]
+    assert entry.state == read_file_state((tmp_path / "out" / "b.jpg").stat())
+
+
+def test_links_that_lead_back_are_refused(tmp_path):
+    make_files(tmp_path, "top/in/a.jpg", "top/beside/b.jpg")
+    inside = tmp_path / "top" / "in"
+    (inside / "up").symlink_to(tmp_path / "top")
+    (inside / "root").symlink_to("/")
+    (inside / "here").symlink_to(".")
+    (inside / "away").symlink_to(tmp_path / "top" / "beside")
+    (tmp_path / "top" / "beside" / "back").symlink_to(inside)
+    back = "a link that leads back"
+    assert follow(inside) == {
+        "a.jpg": "top/in/a.jpg",
+        **{"up": back, "root": back, "here": back},
+        "away/b.jpg": "top/beside/b.jpg",
+        "away/back": back,
+    }
+
+
+def test_a_link_into_what_is_left_out_is_left_out(tmp_path):
+    make_files(tmp_path, "in/a.jpg", "in/results/b.jpg")
+    (tmp_path / "in" / "link").symlink_to("results")
+    assert follow(tmp_path / "in", [tmp_path / "in" / "results"]) == {"a.jpg": "in/a.jpg"}
+
+
 def test_what_is_no_file_is_told(tmp_path, monkeypatch):
     make_files(tmp_path, "folder.jpg/in.txt")
     os.mkfifo(tmp_path / "fifo.jpg")
