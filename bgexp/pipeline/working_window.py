@@ -106,7 +106,8 @@ def check_width(mask: BoolArray, narrowest: float) -> None:
         return
     median = partial(np.percentile, q=50, method="lower")
     length = median(boxes[parts[mask], 2:4].max(axis=1))
-    width = 2 * median(_find_deepest(parts, _measure_depth(mask))[mask])
+    depth = _find_deepest(np.asarray(parts, np.int32), _measure_depth(mask))
+    width = 2 * median(depth[mask])
     if width < narrowest and 2 * length < max(cv2.boundingRect(mask.view(np.uint8))[2:]):
         raise RefusedError(
             f"the objects are too small at working size: {width:.0f} pixels wide, "
