@@ -19,7 +19,7 @@ from bgexp.batch.output_folder import (
     lock_output,
     read_earlier_records,
     remove_temporary,
-    resolve_folders,
+    resolve_places,
 )
 from bgexp.batch.plan import plan_files
 from bgexp.batch.planned_batch import PlannedBatch
@@ -68,12 +68,12 @@ def batch_process_with_quality_handling(settings: BatchSettings) -> BatchResult:
 
 def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
     preload(in_worker.MODULE)
-    source, output = resolve_folders(settings)
+    source, output = resolve_places(settings)
     rules = settings.quality.replace(enabled=with_rules)
     settings, version = apply_model(settings.replace(quality=rules))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
-    identify = partial(in_worker.compute_identity, settings, version, source)
+    identify = partial(in_worker.compute_identity, settings, version, source.root)
     with catch_stop_signals() as stop:
         if settings.dry_run:
             call_in_worker(identify, stop)  # what is missing is told now

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from bgexp.batch.input_files import InputFiles, find_input
 from bgexp.batch.journal import Record, read_journal
 from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR
 from bgexp.batch.planned_file import PlannedFile
@@ -26,18 +27,17 @@ TREES = (REGULAR, OUTLIER, MASKS)
 _SHOWN = 5  # settings or names in a message
 
 
-def resolve_folders(settings: BatchSettings) -> tuple[Path, Path]:
-    """Return the folders of the input and of the output, absolute.
+def resolve_places(settings: BatchSettings) -> tuple[InputFiles, Path]:
+    """Return the input, and the absolute folder of the output.
 
     Raises:
         UserError: There is no input, or the results would mix with it.
     """
-    source, output = (Path(os.path.realpath(path)) for path in (settings.input, settings.output))
-    if not source.is_dir():
-        raise UserError(f"input: no such folder: {settings.input}")
+    source, output = find_input(settings.input), Path(os.path.realpath(settings.output))
     trees = [output, *(output / name for name in (*TREES, STATE))]
-    if source in trees or any(tree in source.parents for tree in trees[1:]):
-        raise UserError(f"output: {output} would mix its results with the input {source}")
+    for folder in source.folders:
+        if folder in trees or any(tree in folder.parents for tree in trees[1:]):
+            raise UserError(f"output: {output} would mix its results with the input {folder}")
     return source, output
 
 

@@ -1,6 +1,6 @@
 """The page of a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -88,7 +88,7 @@ def render_batch(
     return render_page(
         "batch.html",
         kind="bgexp batch",
-        title=f"{format_count(summary['counts']['total'], 'file')} of {settings['input']}",
+        title=_format_title(summary, settings["input"]),
         banners=overview.build_banners(_convert_counts(summary), settings),
         facts=_build_facts(summary, settings, when),
         places=_list_places(content),
@@ -100,6 +100,12 @@ def render_batch(
         tracked=overview.format_run_address(summary.get("run_id"), settings),
         **content,
     )
+
+
+def _format_title(summary: Mapping[str, Any], places: str | Sequence[str]) -> str:
+    names = [places] if isinstance(places, str) else list(places)
+    others = f" and {format_count(len(names) - 2, 'other place')}" if len(names) > 2 else ""
+    return f"{format_count(summary['counts']['total'], 'file')} of {', '.join(names[:2])}{others}"
 
 
 def _convert_counts(summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bgexp.batch.input_files import InputFiles
 from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR, plan_output_paths
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.shape_issues import find_shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
-from bgexp.errors import UserError
 from bgexp.images.encode import SUFFIX
 from bgexp.quality.header import Header, make_header_reader
 from bgexp.quality.outliers import find_outlier_reasons, find_outliers
 from bgexp.quality.table import read_metadata_table
 from bgexp.system.cores import count_available_cores
-from bgexp.system.listing import FileEntry, list_all_files
+from bgexp.system.listing import FileEntry
 from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, run_tasks
@@ -26,7 +26,7 @@ _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
 
 
 def plan_files(
-    settings: BatchSettings, source: Path, output: Path, stop: StopRequest
+    settings: BatchSettings, source: InputFiles, output: Path, stop: StopRequest
 ) -> list[PlannedFile]:
     """List the files of the input, read their headers and plan each; nothing is written.
 
@@ -123,15 +123,10 @@ def _find_missing_metadata(
 
 
 def _read_headers(
-    settings: BatchSettings, source: Path, output: Path, stop: StopRequest
+    settings: BatchSettings, source: InputFiles, output: Path, stop: StopRequest
 ) -> list[tuple[FileEntry, Header]]:
     """Return every file of the input with its header, in the order of the listing."""
-    try:
-        files = list_all_files(source, [output], settings.follow_links)
-    except OSError as error:
-        raise UserError(f"input: {source}: {error.strerror}") from error
-    if not files:
-        raise UserError(f"input: {source} is empty")
+    files = source.list([output], settings.follow_links)
     headers: dict[str, Header] = {}
     outcomes = run_tasks(
         files,

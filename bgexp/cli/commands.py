@@ -1,6 +1,7 @@
 """Each command but `bgexp run`: check its settings and call the function that does the work."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
-from bgexp.errors import RefusedError
+from bgexp.errors import RefusedError, UserError
+
+STREAM = "-"  # standard input or output
 
 # Each command imports what it needs in its function, so that it starts without the others' imports.
 
@@ -52,9 +55,11 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
     check_places(settings)
     if settings.model is not None:
         refuse_beside_model(options.overrides)
-    from bgexp.batch.output_folder import resolve_folders
+    from bgexp.batch.output_folder import resolve_places
 
-    resolve_folders(settings)  # a wrong one is told before the seconds of imports below
+    if STREAM in (str(settings.input), str(settings.output)):
+        return _run_stream(settings)
+    resolve_places(settings)  # a wrong one is told before the seconds of imports below
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
     from bgexp.batch.console import show_batch, show_plan
 
@@ -66,6 +71,15 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
         return 0
     show_batch(result, settings)
     return 0 if result.summary["status"] == "finished" else 1
+
+
+def _run_stream(settings: BatchSettings) -> int:
+    if str(settings.input) != str(settings.output):
+        raise UserError(f"input={STREAM}: output={STREAM} belongs to it, and it to that")
+    from bgexp.batch.stream import process_stream
+
+    process_stream(settings, sys.stdin.buffer, sys.stdout.buffer)
+    return 0
 
 
 def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:

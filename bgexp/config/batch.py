@@ -68,7 +68,8 @@ class BatchSettings(PipelineSettings):
     """Settings of `bgexp batch`.
 
     Attributes:
-        input: The folder of images.
+        input: The folder of images; a file, several files and folders, or a list (.txt) with one a
+            line; - for one image from standard input, whose result goes to standard output.
         follow_links: Whether links in the input stand for what they lead to.
         output: The folder of results; may lie in the input, or the input in it.
         format: Of the results. PNG and WebP are lossless.
@@ -81,7 +82,7 @@ class BatchSettings(PipelineSettings):
             image counts by its content.
     """
 
-    input: Annotated[UserPath, Role.LOCATION]
+    input: Annotated[UserPath | tuple[UserPath, ...], Role.LOCATION]
     follow_links: Annotated[bool, Role.LOCATION] = False
     output: Annotated[UserPath, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]

@@ -7,14 +7,11 @@ import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bgexp.batch.process_file import load_remove
-from bgexp.batch.shape_issues import find_shape_issues
-from bgexp.batch.size_rules import handle_size
+from bgexp.batch.stream import make_bytes_remover
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
 from bgexp.images.decode import ImageError
-from bgexp.images.encode import decode_photo, encode_result
 from bgexp.tracking.bundle import Bundle, load_bundle
 
 
@@ -54,13 +51,4 @@ def open_remover(bundle: Bundle) -> Callable[[bytes], bytes]:
     """
     config = resolve_config(compose_config("batch", ["input=.", "output=."], None))
     settings = check_settings(BatchSettings, config | dict(bundle.settings))
-    remove = load_remove(settings)
-
-    def remove_background(data: bytes) -> bytes:
-        photo = decode_photo(data, settings.max_megapixels, settings.keep)
-        issues = find_shape_issues(photo.pixels.shape[1], photo.pixels.shape[0], settings.quality)
-        background = settings.cutout.background
-        result = handle_size(photo.pixels, issues, settings.quality, remove, background)
-        return encode_result(result.cutout, settings.format, photo)
-
-    return remove_background
+    return make_bytes_remover(settings)

@@ -1,0 +1,104 @@
+"""What a batch is to process: a folder with all below it, or files and folders that are named."""
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bgexp.errors import UserError
+from bgexp.system.listing import FileEntry, escape_path, list_all_files, read_file_state
+
+LIST = ".txt"  # the ending of a file that names one input a line
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """The input of a batch.
+
+    Attributes:
+        root: Absolute folder that all paths are relative to.
+        named: Absolute paths of the files and folders that were named; () for all below the root.
+    """
+
+    root: Path
+    named: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> set[Path]:
+        """The absolute folders that the files are read from."""
+        named = {path if path.is_dir() else path.parent for path in self.named}
+        return named or {self.root}
+
+    def list(self, without: Collection[Path] = (), follow_links: bool = False) -> list[FileEntry]:
+        """List the files as `list_all_files` does; what is named and not there has its entry, too.
+
+        Raises:
+            UserError: A folder cannot be read, or there is nothing.
+        """
+        try:
+            if not self.named:
+                entries = list_all_files(self.root, without, follow_links)
+            else:
+                found = {
+                    entry.path: entry
+                    for path in self.named
+                    for entry in self._list_named(path, without, follow_links)
+                }
+                entries = [found[path] for path in sorted(found)]
+        except OSError as error:
+            raise UserError(f"input: {error.filename}: {error.strerror}") from error
+        if not entries:
+            raise UserError(f"input: {self.root} is empty")
+        return entries
+
+    def _list_named(
+        self, path: Path, without: Collection[Path], follow_links: bool
+    ) -> Iterator[FileEntry]:
+        name = escape_path(path.relative_to(self.root).as_posix())
+        if path.is_dir():
+            for entry in list_all_files(path, without, follow_links):
+                yield replace(entry, path=entry.path if name == "." else f"{name}/{entry.path}")
+            return
+        target = Path(os.path.realpath(path))  # a link that is named is meant
+        try:
+            yield FileEntry(name, target, read_file_state(target.stat()))
+        except OSError as error:
+            yield FileEntry(name, target, (0, 0, 0), f"unreadable: {error.strerror}")
+
+
+def find_input(places: Path | tuple[Path, ...]) -> InputFiles:
+    """Find the input that a setting names: a folder, a file, several of them, or a list (.txt).
+
+    The lines of a list are relative to the current folder, as those of `find` are.
+
+    Raises:
+        UserError: There is no such file or folder, or a list that names nothing.
+    """
+    if isinstance(places, Path) and places.is_dir():
+        return InputFiles(Path(os.path.realpath(places)))
+    named: dict[Path, None] = {}
+    for place in places if isinstance(places, tuple) else (places,):
+        if not place.exists():
+            raise UserError(f"input: no such folder or file: {place}")
+        is_list = place.suffix.lower() == LIST and place.is_file()
+        named |= dict.fromkeys(map(_locate, _read_list(place) if is_list else (place,)))
+    folders = [path if path.is_dir() else path.parent for path in named]
+    return InputFiles(Path(os.path.commonpath(folders)), tuple(named))
+
+
+def _locate(path: Path) -> Path:
+    """Return the absolute path, in which only the last part may be a link."""
+    if path.name in ("", ".."):
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _read_list(file: Path) -> list[Path]:
+    try:
+        lines = os.fsdecode(file.read_bytes()).removeprefix("\ufeff").splitlines()
+    except OSError as error:
+        raise UserError(f"input: {file}: {error.strerror}") from error
+    paths = [Path(line).expanduser() for line in lines if line.strip()]
+    if not paths:
+        raise UserError(f"input: {file} names no file")
+    return paths
