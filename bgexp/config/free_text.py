@@ -19,7 +19,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from hydra.core.override_parser.types import QuotedString
+from hydra.core.override_parser.types import Override, QuotedString
 from pydantic import BaseModel
 
 from bgexp.config.compose import parse_overrides, quote
@@ -41,7 +41,8 @@ class TextSetting:
     Attributes:
         optional: Whether it may be null.
         listed: Whether it is a list of texts.
-        choice: Whether it is the name of a file of settings; a mapping stays one.
+        choice: Whether it is the name of a file of settings; a mapping stays one, and what Hydra
+            reads as several.
     """
 
     optional: bool = False
@@ -114,13 +115,14 @@ def _quote_override(
         return override
     setting = _find_setting(key.lstrip("+"), settings)
     if setting is None:
-        return override if _is_readable(override) else f"{key}={quote(value)}"
-    if setting.choice and value.startswith(("{", "glob(")) and _is_readable(override):
+        return override if _parse(override) else f"{key}={quote(value)}"
+    read = _parse(override) if setting.choice else None
+    if read is not None and (value.startswith("{") or read.is_sweep_override()):
         return override
     if not sweep:
         return f"{key}={_quote_value(value, setting, names)}"
     choice = re.fullmatch(r"choice\((.*)\)", value)
-    if not choice and _SWEEP_FUNCTION.fullmatch(value) and _is_readable(override):
+    if not choice and _SWEEP_FUNCTION.fullmatch(value) and _parse(override):
         return override
     parts = [_quote_value(part, setting, names) for part in _split(choice[1] if choice else value)]
     return f"{key}={','.join(parts)}"
@@ -147,18 +149,18 @@ def _quote_text(text: str, names: set[str]) -> str:
 
 def _read_quoted(value: str) -> QuotedString | None:
     """Return what Hydra reads in a value that is one quoted string; None for any other."""
-    if value[:1] not in ("'", '"') or value[-1:] != value[:1] or not _is_readable(f"k={value}"):
+    if value[:1] not in ("'", '"') or value[-1:] != value[:1]:
         return None
-    read = parse_overrides([f"k={value}"])[0]._value
-    return read if isinstance(read, QuotedString) else None
+    read = _parse(f"k={value}")
+    return read._value if read and isinstance(read._value, QuotedString) else None
 
 
-def _is_readable(override: str) -> bool:
+def _parse(override: str) -> Override | None:
+    """Parse an override as Hydra does; None where it cannot."""
     try:
-        parse_overrides([override])
+        return parse_overrides([override])[0]
     except UserError:
-        return False
-    return True
+        return None
 
 
 def _split(values: str) -> list[str]:

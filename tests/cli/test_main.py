@@ -1,5 +1,6 @@
 """Wrong input ends in exit code 2 and a line that names the key and what is allowed."""
 
+import getpass
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bgexp import __version__
+from bgexp.cli import main as cli
 from bgexp.tracking.run_folder import RunFolder
 from tests.conftest import SAMPLE
 
@@ -44,7 +46,7 @@ WRONG = [
     (["refine=none,grabcut"], ["refine", "-m"]),
     (["seed=1,2"], ["seed", "-m"]),
     (["seed=${nothing}"], ["nothing"]),
-    (["seed={"], ["seed={"]),
+    (["seed={"], ["seed: ", "got '{'"]),
     (["seed"], ["seed: a setting is given as key=value"]),
     (["--nonsense"], ["--nonsense", "bgexp run --help"]),
     (["--cfg", "nonsense"], ["nonsense", "job"]),
@@ -347,3 +349,61 @@ def test_nothing_of_the_current_folder_is_imported(tmp_path, weights):
     )
     assert process.returncode == 0, process.stderr
     assert RunFolder(tmp_path / "out").read_summary()["run_id"]  # the store was reached, too
+
+
+def start(arguments, stdout, **environment):
+    """Start `bgexp ARGUMENTS` as a program; return its exit code and standard error."""
+    process = subprocess.run(
+        [sys.executable, "-m", "bgexp.cli.main", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        timeout=300,
+    )
+    return process.returncode, process.stderr
+
+
+def test_a_reader_that_has_gone_and_a_full_disk():
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert start(["run", "--help"], writer) == (0, "")
+    os.close(writer)
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        message = "bgexp: standard output: No space left on device\n"
+        assert start(["run", "--help"], full) == (1, message)
+
+
+def test_warnings_that_are_errors_and_an_output_without_utf_8(tmp_path):
+    with (tmp_path / "out").open("wb") as file:
+        environment = {"PYTHONWARNINGS": "error", "PYTHONIOENCODING": "ascii"}
+        result = start(["run", "--cfg", "job", "runs_dir=café"], file, **environment)
+    assert result == (0, "")
+    assert "runs_dir: caf\\xe9" in (tmp_path / "out").read_text()
+
+
+def test_a_user_without_a_name_or_home(monkeypatch):
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "")  # so that it is put back, whatever sets it
+        monkeypatch.delenv(name)
+
+    def find_nobody(_uid):
+        raise KeyError
+
+    monkeypatch.setattr("pwd.getpwuid", find_nobody)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    cli._name_user()
+    assert getpass.getuser() == f"user-{os.getuid()}"
+    assert Path.home() == Path("/nonexistent")
+
+
+@pytest.mark.usefixtures("place")
+def test_an_error_of_the_store_somewhere_in_the_work(bgexp_cli, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    def fail(*_):
+        raise MlflowException("The run 5 must be in the 'active' state.\nmore")
+
+    monkeypatch.setattr("bgexp.cli.commands.START", {"doctor": fail})
+    check_refusal(bgexp_cli("doctor"), "tracking.uri: ", "The run 5 must be in the 'active' state.")

@@ -41,6 +41,9 @@ def behave(task, folder):
     (folder / f"{name}-{count}-{os.getpid()}").touch()
     if action == "die" or (action == "die once" and count == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "signal":  # as `timeout` sends it to the whole group
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
     if action == "hang":
         time.sleep(600)
     if action == "no memory":
@@ -69,6 +72,24 @@ def fail_start():
 
 def die_at_start():
     os._exit(3)
+
+
+def test_signals_are_the_parents(tmp_path):
+    tasks = [("a", "signal"), ("b", "signal")]
+    results = collect_results(tasks, partial(make_behave, tmp_path))
+    assert results == {("a", "signal"): "a done", ("b", "signal"): "b done"}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_worker_that_a_signal_ends_before_it_begins_is_no_mistake_of_the_user():
+    stop = StopRequest()
+    tasks = iter([1])
+
+    def begin():
+        yield next(tasks)
+        stop.exit_code = 143
+
+    assert collect_results(begin(), die_at_start, n_workers=2, stop=stop) == {}
 
 
 def collect_results(tasks, start, n_workers=2, timeout_s=SECONDS, stop=None):

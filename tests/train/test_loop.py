@@ -1,5 +1,6 @@
 import math
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from lightning_fabric import Fabric
 
 from bgexp.config.train import TrainLoop
 from bgexp.detect.demo import build_demo_model
+from bgexp.train import loop
 from bgexp.train.loop import Examples, Trainer, train
 from bgexp.train.tasks import make_detector_example
 
@@ -57,6 +59,19 @@ class DiscScenes:
 @pytest.fixture(scope="module")
 def examples(scene):
     return Examples(DiscScenes(scene), make_detector_example, 64, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("free", "workers"), [(10**10, 2), (8 * 2**20, 0), (5 * 4 * 512**2 * 24, 2)]
+)
+def test_loaders_have_room_for_their_batches(tmp_path, monkeypatch, capfd, free, workers):
+    settings = make_settings(workers=2, batch_size=4, image_size=512)
+    monkeypatch.setattr(loop.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    assert loop._count_loaders(settings, tmp_path) == workers
+    told = capfd.readouterr().err
+    assert ("MB free and pictures need 126: they are made in this" in told) == (not workers)
+    assert loop._count_loaders(settings, tmp_path / "none") == 2
+    assert loop._count_loaders(make_settings(workers=0), tmp_path) == 0
 
 
 def do_nothing(*_):
