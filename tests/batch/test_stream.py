@@ -28,7 +28,7 @@ def test_an_image_goes_in_and_its_result_comes_out(settings):
 @pytest.mark.parametrize("data", [b"", b"no image"])
 def test_what_is_no_image_has_no_result(settings, data):
     target = io.BytesIO()
-    with pytest.raises(HaltedError, match="^input: "):
+    with pytest.raises(HaltedError, match=r"^input: "):
         process_stream(settings, io.BytesIO(data), target)
     assert target.getvalue() == b""
 
