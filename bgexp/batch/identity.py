@@ -10,6 +10,7 @@ from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.stages import UNet
 from bgexp.detect.build import find_runtime_versions, find_weights
 from bgexp.detect.device import describe_device, pick_device
+from bgexp.pipeline.cutout import hash_background
 from bgexp.pipeline.refine import find_network
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.provenance import find_package_versions, hash_sources
@@ -35,6 +36,7 @@ def compute_identity(
     provenance = {
         **dump_without(settings, *NOT_RESULT),
         "weights": weights.sha256,
+        "background": hash_background(settings.cutout.background),
         "refine.weights": find_network(refine).sha256 if isinstance(refine, UNet) else "",
         "device": device["name"],
         "versions": find_package_versions() | find_runtime_versions(settings.detector),

@@ -1,7 +1,7 @@
 """What a batch is to process: a folder with all below it, or files and folders that are named."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -66,18 +66,18 @@ class InputFiles:
             yield FileEntry(name, target, (0, 0, 0), f"unreadable: {error.strerror}")
 
 
-def find_input(places: Path | tuple[Path, ...]) -> InputFiles:
-    """Find the input that a setting names: a folder, a file, several of them, or a list (.txt).
+def find_input(places: Sequence[Path]) -> InputFiles:
+    """Find the input that a setting names: a folder, a file, several of them, or lists (.txt).
 
     The lines of a list are relative to the current folder, as those of `find` are.
 
     Raises:
         UserError: There is no such file or folder, or a list that names nothing.
     """
-    if isinstance(places, Path) and places.is_dir():
-        return InputFiles(Path(os.path.realpath(places)))
+    if len(places) == 1 and places[0].is_dir():
+        return InputFiles(Path(os.path.realpath(places[0])))
     named: dict[Path, None] = {}
-    for place in places if isinstance(places, tuple) else (places,):
+    for place in places:
         if not place.exists():
             raise UserError(f"input: no such folder or file: {place}")
         is_list = place.suffix.lower() == LIST and place.is_file()

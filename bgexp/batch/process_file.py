@@ -15,7 +15,7 @@ from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import use_threads
 from bgexp.detect.inference_server import NetworkLostError, ServerAddress
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
-from bgexp.images.encode import Photo, decode_photo, encode_result
+from bgexp.images.encode import decode_photo, encode_result
 from bgexp.pipeline.remover import Remover
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.inside import hash_inside, write_inside
@@ -67,9 +67,11 @@ def make_processor(
 def load_remove(settings: BatchSettings, network: ServerAddress | None = None) -> Remove:
     """Load the networks; return the function that cuts out an image, HxWx3 uint8 RGB.
 
-    Where the detector's network is another process's, nothing here touches its device.
+    Where the detector's network is another process's, nothing here touches its device. The results
+    have the image's size: the size rules go by it, and they are cropped last.
     """
-    return Remover(settings, network)
+    whole = settings.replace(cutout=settings.cutout.replace(crop=None))
+    return Remover(whole, network)
 
 
 def process(
@@ -96,7 +98,9 @@ def process(
         background = settings.cutout.background
         result = handle_size(photo.pixels, planned.issues, settings.quality, remove, background)
         removed_at = perf_counter()
-        files = _encode_files(photo, result, planned, settings)
+        cutout, mask = result.crop(settings.cutout.crop)
+        files = {planned.mask: encode_mask(mask)} if planned.mask else {}  # the result comes last
+        files[planned.output] = encode_result(cutout, settings.format, photo)
     except (MemoryError, NetworkLostError):
         raise  # no fault of the image's: it is tried once more, alone, or the batch stops
     except Exception as error:
@@ -120,8 +124,8 @@ def process(
         handling=result.handling,
         output_sha256=hash_bytes(files[planned.output]),
         mask_sha256=hash_bytes(files[planned.mask]) if planned.mask else "",
-        width=photo.pixels.shape[1],
-        height=photo.pixels.shape[0],
+        width=cutout.shape[1],
+        height=cutout.shape[0],
         coverage=float(result.mask.mean()),
         confidence=None if math.isnan(confidence) else confidence,
         flags=tuple(_find_flags(result, settings)),
@@ -180,14 +184,6 @@ def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output
     return same and all(
         hash_inside(output, name) == sha256 for name, sha256 in files.items() if name
     )
-
-
-def _encode_files(
-    photo: Photo, result: SizeHandling, planned: PlannedFile, settings: BatchSettings
-) -> dict[str, bytes]:
-    """Encode the files of a result, by name; the mask comes first, the result last."""
-    files = {planned.mask: encode_mask(result.mask)} if planned.mask else {}
-    return files | {planned.output: encode_result(result.cutout, settings.format, photo)}
 
 
 def _find_flags(result: SizeHandling, settings: BatchSettings) -> list[str]:

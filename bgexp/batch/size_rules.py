@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bgexp.config.batch import QualityRules
 from bgexp.metrics.checks import check_mask
 from bgexp.metrics.overlap import iou
-from bgexp.pipeline.cutout import cut_out
+from bgexp.pipeline.cutout import cut_out, find_crop
 from bgexp.pipeline.remove import RemovalResult
 
 ByteArray = NDArray[np.uint8]
@@ -41,6 +41,11 @@ class SizeHandling:
     stable: bool
     refused: bool
     timings_ms: dict[str, float]
+
+    def crop(self, margin: float | None) -> tuple[ByteArray, BoolArray]:
+        """Crop cut-out and mask to the foreground; None leaves them whole."""
+        box = (slice(None), slice(None)) if margin is None else find_crop(self.mask, margin)
+        return self.cutout[box], self.mask[box]
 
 
 def handle_size(

@@ -44,6 +44,7 @@ def make_bytes_remover(settings: BatchSettings) -> Callable[[bytes], bytes]:
         issues = find_shape_issues(width, height, settings.quality)
         background = settings.cutout.background
         result = handle_size(photo.pixels, issues, settings.quality, remove, background)
-        return encode_result(result.cutout, settings.format, photo)
+        cutout, _ = result.crop(settings.cutout.crop)
+        return encode_result(cutout, settings.format, photo)
 
     return remove_background

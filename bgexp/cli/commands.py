@@ -57,7 +57,7 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
         refuse_beside_model(options.overrides)
     from bgexp.batch.output_folder import resolve_places
 
-    if STREAM in (str(settings.input), str(settings.output)):
+    if STREAM in map(str, (*settings.input, settings.output)):
         return _run_stream(settings)
     resolve_places(settings)  # a wrong one is told before the seconds of imports below
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
@@ -74,7 +74,7 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
 
 
 def _run_stream(settings: BatchSettings) -> int:
-    if str(settings.input) != str(settings.output):
+    if settings.input != (settings.output,):
         raise UserError(f"input={STREAM}: output={STREAM} belongs to it, and it to that")
     from bgexp.batch.stream import process_stream
 

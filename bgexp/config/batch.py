@@ -1,16 +1,18 @@
 """Settings of `bgexp batch`."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
+    PlainSerializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
-from bgexp.config.base import Count, Section, Share, UserPath
+from bgexp.config.base import Count, Section, Share, UserPath, expand_home
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Reads, Role
 
@@ -64,6 +66,24 @@ def _parse_share(value: object) -> object:
     return value
 
 
+def _list_places(value: object) -> object:
+    """Make a list of one path, and expand each here: else the key of a wrong one has its number."""
+    places = value if isinstance(value, list | tuple) else [value]
+    return [expand_home(place) for place in places]
+
+
+def _name_places(places: tuple[Path, ...]) -> str | list[str]:
+    return str(places[0]) if len(places) == 1 else [str(place) for place in places]
+
+
+Places = Annotated[
+    tuple[Path, ...],
+    BeforeValidator(_list_places),
+    PlainSerializer(_name_places),
+    Field(min_length=1),
+]
+
+
 class BatchSettings(PipelineSettings):
     """Settings of `bgexp batch`.
 
@@ -82,7 +102,7 @@ class BatchSettings(PipelineSettings):
             image counts by its content.
     """
 
-    input: Annotated[UserPath | tuple[UserPath, ...], Role.LOCATION]
+    input: Annotated[Places, Role.LOCATION]
     follow_links: Annotated[bool, Role.LOCATION] = False
     output: Annotated[UserPath, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]

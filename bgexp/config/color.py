@@ -12,6 +12,14 @@ _NAMED: dict[str, Color] = {
 }
 
 
+BLUR = "blur"  # a background that is the image's own
+
+
+def is_picture(background: str) -> bool:
+    """Return whether a background is the path of a picture: no colour's name, but with a suffix."""
+    return background not in (*_NAMED, BLUR) and "." in background.rpartition("/")[2]
+
+
 def parse_color(text: str) -> Color:
     """Parse a background: black, white, transparent or #rrggbb.
 
@@ -27,6 +35,9 @@ def parse_color(text: str) -> Color:
     if text in _NAMED:
         return _NAMED[text]
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise ValueError(f"background: expected {', '.join(_NAMED)} or #rrggbb, got {text!r}")
+        raise ValueError(
+            f"background: expected {', '.join(_NAMED)}, {BLUR}, #rrggbb or a picture's path, "
+            f"got {text!r}"
+        )
     red, green, blue = bytes.fromhex(text[1:])
     return red, green, blue

@@ -7,8 +7,8 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.base import Section, Share, UserPath
-from bgexp.config.color import parse_color
+from bgexp.config.base import NameOrPath, Section, Share, UserPath
+from bgexp.config.color import BLUR, is_picture, parse_color
 from bgexp.config.roles import Reads, Role
 
 
@@ -98,12 +98,21 @@ class UNet(Section):
 Refine = Annotated[NoRefinement | GrabCut | GuidedFilter | UNet, Field(discriminator="name")]
 
 
-def _check_color(text: str) -> str:
-    parse_color(text)
+def _check_background(text: str) -> str:
+    if text != BLUR and not is_picture(text):
+        parse_color(text)
     return text
 
 
 class Cutout(Section):
-    """The colour behind the foreground: black, white, transparent or #rrggbb."""
+    """What lies behind the foreground, and how much of it stays.
 
-    background: Annotated[str, AfterValidator(_check_color)] = "black"
+    Attributes:
+        background: black, white, transparent or #rrggbb; "blur" for the image's own, blurred; or
+            the path of a picture, which is enlarged or shrunk to fill the image.
+        crop: The result is cropped to the foreground with a margin of this share of its longer
+            side; null: it has the image's size.
+    """
+
+    background: Annotated[NameOrPath, AfterValidator(_check_background)] = "black"
+    crop: Share | None = None

@@ -1,11 +1,20 @@
-"""Image and mask to the image on a plain background; kept pixels stay bit-equal."""
+"""Image and mask to the image on another background; kept pixels stay bit-equal."""
+
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from cv2.typing import MatLike
 from numpy.typing import NDArray
 
-from bgexp.config.color import Color, parse_color
+from bgexp.config.color import BLUR, Color, is_picture, parse_color
+from bgexp.errors import UserError
+from bgexp.images.decode import ImageError, load_image
+from bgexp.system.hashing import hash_file
+
+Box = tuple[slice, slice]  # rows and columns
+_BLURRED_SIDE = 512  # a blurred background has no more detail than so many pixels
+_SIGMA = 0.02  # of the blur, as a share of the longer side
 
 
 def cut_out(
@@ -16,19 +25,24 @@ def cut_out(
     Args:
         image: HxWx3 uint8 RGB.
         mask: HxW bool, True = foreground.
-        background: What `parse_color` reads, or red, green and blue from 0 to 255.
+        background: As the setting `cutout.background`, or red, green and blue from 0 to 255.
 
     Returns:
         HxWx3 uint8 RGB; for "transparent" HxWx4 uint8 RGBA with alpha 255 on the foreground and
         all four 0 elsewhere. Foreground pixels are those of the image, bit by bit.
 
     Raises:
+        UserError: The background is a picture that cannot be read.
         ValueError: Where image, mask or colour are not as above.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image: expected (h, w, 3) uint8, got {image.shape} {image.dtype}")
     if mask.shape != image.shape[:2] or mask.dtype != np.bool_:
         raise ValueError(f"mask: expected {image.shape[:2]} bool, got {mask.shape} {mask.dtype}")
+    if background == BLUR:
+        return _copy_onto(_blur_around(image, mask), image, mask)
+    if isinstance(background, str) and is_picture(background):
+        return _copy_onto(_fill(read_background(background), image.shape), image, mask)
     color = parse_color(background) if isinstance(background, str) else background
     if color == "transparent":
         rgba = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
@@ -39,6 +53,70 @@ def cut_out(
     if any(color):  # painted a row at a time: pixel by pixel takes ten times as long
         painted[:] = np.full(image.shape[1:], color, np.uint8)
     return _copy_onto(painted, image, mask)
+
+
+@lru_cache(maxsize=2)
+def read_background(path: str) -> NDArray[np.uint8]:
+    """Read the picture of `cutout.background`, HxWx3 uint8 RGB; once in a process.
+
+    Raises:
+        UserError: It is not there, or no image.
+    """
+    try:
+        return load_image(path)
+    except (ImageError, OSError) as error:
+        raise UserError(f"cutout.background: {path}: {error}") from error
+
+
+def hash_background(background: str) -> str:
+    """Return the SHA-256 of the background's picture; "" where it is none.
+
+    Raises:
+        UserError: It is not there, or no image.
+    """
+    if not is_picture(background):
+        return ""
+    read_background(background)
+    return hash_file(background)
+
+
+def find_crop(mask: NDArray[np.bool_], margin: float) -> Box:
+    """Find the foreground's bounding box with a margin, inside the image; all of it without one.
+
+    Args:
+        mask: HxW bool, True = foreground.
+        margin: A share of the box's longer side.
+    """
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    if not width:
+        return slice(None), slice(None)
+    around = round(margin * max(width, height))
+    rows = slice(max(0, top - around), top + height + around)
+    return rows, slice(max(0, left - around), left + width + around)
+
+
+def _fill(picture: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Scale a picture so that it covers the shape, and cut off what stands out on both sides."""
+    sides, picture_sides = shape[1::-1], picture.shape[1::-1]  # width and height
+    scale = max(side / own for side, own in zip(sides, picture_sides, strict=True))
+    size = [max(n, round(scale * own)) for n, own in zip(sides, picture_sides, strict=True)]
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
+    (width, height), (left, top) = sides, [(n - m) // 2 for n, m in zip(size, sides, strict=True)]
+    return np.ascontiguousarray(scaled[top : top + height, left : left + width])
+
+
+def _blur_around(image: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Blur the background alone: the foreground's colours would shine around it."""
+    scale = min(1.0, _BLURRED_SIDE / max(mask.shape))
+    size = [max(1, round(scale * side)) for side in mask.shape[::-1]]
+    share = cv2.resize((~mask).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    colors = cv2.resize(image * (~mask)[..., None], size, interpolation=cv2.INTER_AREA)
+    sigma = _SIGMA * max(size)
+    blurred = cv2.GaussianBlur(colors.astype(np.float32), (0, 0), sigma)
+    weight = np.asarray(cv2.GaussianBlur(share, (0, 0), sigma))[..., None]
+    small = np.clip(blurred / np.maximum(weight, 1e-3), 0, 255).round().astype(np.uint8)
+    return np.asarray(cv2.resize(small, mask.shape[::-1]), np.uint8)
 
 
 def _copy_onto(canvas: MatLike, image: MatLike, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -1,13 +1,16 @@
 """The front door: an image in any form to its cut-out, by the settings of the command line."""
 
+from dataclasses import replace
 from typing import Any
 
+from bgexp.config.color import is_picture
 from bgexp.config.load import load_settings, write_overrides
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.detect.build import build_detector
 from bgexp.detect.device import pick_device
 from bgexp.detect.inference_server import ServerAddress
 from bgexp.images.decode import ImageSource, read_pixels
+from bgexp.pipeline.cutout import find_crop, read_background
 from bgexp.pipeline.remove import RemovalResult
 from bgexp.pipeline.remove import remove_background as run_stages
 
@@ -20,7 +23,8 @@ class Remover:
         server: The detector's network in another process, asked in place of one of its own.
 
     Raises:
-        UserError: The weights are missing, damaged or of another model; the device is not there.
+        UserError: The weights are missing, damaged or of another model; the device or the
+            background's picture is not there.
     """
 
     def __init__(
@@ -29,12 +33,14 @@ class Remover:
         server: ServerAddress | None = None,
     ) -> None:
         self.settings = settings or load_settings("run")
+        if is_picture(self.settings.cutout.background):
+            read_background(self.settings.cutout.background)
         self._detector = build_detector(
             self.settings.detector, pick_device(self.settings.device), server
         )
 
     def __call__(self, image: ImageSource) -> RemovalResult:
-        """Remove the background of one image.
+        """Remove the background of one image; with `cutout.crop` the cut-out alone is cropped.
 
         Args:
             image: A file's path, an HxWx3 uint8 RGB array, or a Pillow image.
@@ -45,7 +51,10 @@ class Remover:
         """
         settings = self.settings
         stages = settings.combine, settings.refine, settings.cutout
-        return run_stages(read_pixels(image), self._detector, *stages, settings.seed)
+        result = run_stages(read_pixels(image), self._detector, *stages, settings.seed)
+        if settings.cutout.crop is None:
+            return result
+        return replace(result, cutout=result.cutout[find_crop(result.mask, settings.cutout.crop)])
 
 
 def remove_background(

@@ -18,7 +18,8 @@ from bgexp.config.run import RunSettings
         (
             RunSettings,
             Role.LOCATION,
-            "annotations images masks root detector.model detector.weights model refine.weights",
+            "annotations follow_links images masks root detector.model detector.weights model "
+            "refine.weights",
         ),
         (RunSettings, Role.EXECUTION, "cache.max_gb device max_failed workers"),
         (
@@ -41,7 +42,7 @@ def test_the_role_of_each_setting(kind, role, keys):
         f"detector.{key}"
         if key in sections
         else f"dataset.{key}"
-        if key in ("annotations", "images", "masks", "root")
+        if key in ("annotations", "follow_links", "images", "masks", "root")
         else key
         for key in keys.split()
     }
@@ -67,7 +68,7 @@ def test_what_is_left_out_is_left_out_of_sections_named_by_the_user():
     settings = load_settings("train", ["dataset=mixed", *real])
     dumped = dump_without(settings, Role.LOCATION)["dataset"]
     sets = {"people": {"weight": 1, "max_megapixels": 200}}
-    assert dumped == {"name": "mixed", "real_share": 0.45, "real": sets}
+    assert dumped == {"name": "mixed", "real_share": 0.45, "pasted_share": 0.0, "real": sets}
 
 
 def test_other_values_are_checked():

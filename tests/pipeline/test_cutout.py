@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 
 from bgexp.config.color import parse_color
-from bgexp.pipeline.cutout import cut_out
+from bgexp.errors import UserError
+from bgexp.pipeline.cutout import cut_out, find_crop
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,9 @@ def test_colors(text, color):
 
 @pytest.mark.parametrize("text", ["", "red", "#fff", "#ff80000", "#gg0000", "ff8000", "Black "])
 def test_other_colors_are_refused(text):
-    with pytest.raises(ValueError, match="background: expected black, white, transparent or #rr"):
+    with pytest.raises(
+        ValueError, match="background: expected black, white, transparent, blur, #rr"
+    ):
         parse_color(text)
 
 
@@ -86,3 +90,59 @@ def test_any_memory_layout():
 def test_wrong_input_is_refused(image, mask, background, message):
     with pytest.raises(ValueError, match=message):
         cut_out(image, mask, background)
+
+
+# -- another background, and a crop --------------------------------------------------------------
+
+
+def make_square(height=60, width=90):
+    """A red square on a grey ground that becomes lighter to the right."""
+    image = np.repeat(np.linspace(40, 160, width, dtype=np.uint8)[None, :, None], height, 0)
+    image, mask = np.repeat(image, 3, 2), np.zeros((height, width), np.bool_)
+    mask[20:40, 30:50] = True
+    image[mask] = 255, 0, 0
+    return image, mask
+
+
+def test_a_blurred_background_has_nothing_of_the_foreground():
+    image, mask = make_square()
+    result = cut_out(image, mask, "blur")
+    np.testing.assert_array_equal(result[mask], image[mask])
+    around, before = result[~mask].astype(int), image[~mask].astype(int)
+    assert np.ptp(around, axis=1).max() <= 1  # it stays grey, up to the red square
+    assert np.abs(around - before).max() <= 6
+
+
+@pytest.mark.parametrize("size", [(30, 20), (400, 100), (90, 60)])
+def test_a_picture_fills_the_background_without_being_distorted(tmp_path, size):
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    picture[:, : size[0] // 2] = 0, 0, 255
+    picture[:, size[0] // 2 :] = 0, 255, 0
+    Image.fromarray(picture).save(tmp_path / "behind.png")
+    image, mask = make_square()
+    result = cut_out(image, mask, str(tmp_path / "behind.png"))
+    np.testing.assert_array_equal(result[mask], image[mask])
+    np.testing.assert_array_equal(result[0, 40], (0, 0, 255))
+    np.testing.assert_array_equal(result[0, 50], (0, 255, 0))
+
+
+def test_a_picture_that_is_not_there(tmp_path):
+    image, mask = make_square()
+    for name in ("nowhere.png", "text.png"):
+        (tmp_path / "text.png").write_text("no image")
+        with pytest.raises(UserError, match=rf"^cutout\.background: .*{name}"):
+            cut_out(image, mask, str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("margin", "expected"), [(0, (20, 40, 30, 50)), (0.5, (10, 50, 20, 60)), (1, (0, 60, 10, 70))]
+)
+def test_a_crop_has_a_margin_and_ends_at_the_image(margin, expected):
+    image, mask = make_square()
+    top, bottom, left, right = expected
+    np.testing.assert_array_equal(image[find_crop(mask, margin)], image[top:bottom, left:right])
+
+
+def test_without_a_foreground_nothing_is_cropped():
+    image, mask = make_square()
+    assert image[find_crop(np.zeros_like(mask), 0.1)].shape == image.shape
