@@ -45,6 +45,8 @@ def mend_moves(database: Path) -> list[Path]:
 
 def _find_old_folders(connection: sqlite3.Connection, runs: Path) -> Iterator[Path]:
     """Yield other runs folders that the store names as its own, by their folder of artifacts."""
+    if not _has_column(connection, "experiments", "artifact_location"):
+        return
     query = "SELECT DISTINCT artifact_location FROM experiments WHERE artifact_location LIKE ?"
     for (uri,) in connection.execute(query, (f"file:///%/{ARTIFACTS}",)).fetchall():
         place = read_file_uri(uri)
@@ -56,10 +58,15 @@ def _replace_start(
     connection: sqlite3.Connection, table: str, column: str, old: str, new: str
 ) -> None:
     """Replace the start of a column's paths and addresses, up to a slash."""
+    if _has_column(connection, table, column):
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+            f"WHERE substr({column}, 1, ?) = ?",
+            (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
+        )
+
+
+def _has_column(connection: sqlite3.Connection, table: str, column: str) -> bool:
+    """Tell whether the store has a column: one of an older MLflow may lack it."""
     known = "SELECT 1 FROM pragma_table_info(?) WHERE name = ?"
-    if connection.execute(known, (table, column)).fetchone() is None:
-        return  # in a store of an older MLflow
-    connection.execute(
-        f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
-        (f"{new}/", len(old) + 2, len(old) + 1, f"{old}/"),
-    )
+    return connection.execute(known, (table, column)).fetchone() is not None
