@@ -1,4 +1,5 @@
 import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -200,3 +201,17 @@ def keep_share(share):
 )
 def test_flags(job, settings, tmp_path, remove, flags):
     assert run(job, settings, tmp_path, remove).flags == flags
+
+
+def test_what_a_link_leads_to_is_read_unless_it_changes(job, settings, tmp_path):
+    link = tmp_path / "in" / "link.png"
+    link.symlink_to("a.png")
+    entries = {entry.path: entry for entry in list_all_files(link.parent, follow_links=True)}
+    planned = replace(
+        job.planned, path="link.png", file=link, state=entries["link.png"].state, output="b.png"
+    )
+    assert run(replace(job, planned=planned), settings, tmp_path).status == "done"
+    link.unlink()
+    link.symlink_to(shutil.copy(link.parent / "a.png", tmp_path / "other.png"))
+    record = run(replace(job, planned=planned), settings, tmp_path)
+    assert (record.status, record.reason) == ("failed", "changed after the batch had begun")
