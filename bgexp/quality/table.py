@@ -97,8 +97,9 @@ def _decode_text(data: bytes) -> tuple[str, str]:
 def _find_delimiter(text: str) -> tuple[str, str]:
     """Return a CSV without a line that names its delimiter, and the delimiter of its columns."""
     first, _, rest = text.partition("\n")
-    if first.strip().lower() in {f"sep={delimiter}" for delimiter in _DELIMITERS}:  # Excel's
-        return rest, first.strip()[-1] if first.strip()[-1] != "=" else "\t"
+    for delimiter in _DELIMITERS:
+        if first.rstrip("\r").lower() == f"sep={delimiter}":  # Excel's
+            return rest, delimiter
     cells = {d: [cell.strip().strip('"') for cell in first.split(d)] for d in _DELIMITERS}
     return text, next((d for d, names in cells.items() if "path" in names), ",")
 

@@ -35,7 +35,11 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on table
 DATABASE = "mlflow.db"  # in the runs folder
 PAGE_SIZE = 1000  # runs read at a time
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
-DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}  # packages of these modules
+DRIVERS = {  # the packages of these modules
+    "psycopg": "psycopg[binary]",
+    "psycopg2": "psycopg2-binary",
+    "MySQLdb": "mysqlclient",
+}
 TRIES = 3  # to reach an SQL store; MLflow's ten take a minute and a half
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -182,7 +186,7 @@ def _explain_store_error(error: BaseException) -> str:
     text = str(error).lower()
     if isinstance(error, ImportError) and error.name:
         package = DRIVERS.get(error.name, error.name)
-        return f"it needs a driver that is not installed (pip install {package})"
+        return f"it needs a driver that is not installed (pip install '{package}')"
     if "<html" in text or "<!doctype" in text or isinstance(error, json.JSONDecodeError):
         return "a web page answers there, and no tracking server"
     return get_first_line(error)

@@ -1,6 +1,7 @@
 """COCO files by hand."""
 
 import json
+from copy import deepcopy
 
 import pytest
 from PIL import Image
@@ -39,7 +40,7 @@ def make_content():
             make_annotation(3, 7, 1, {"size": [5, 6], "counts": [25, 5]}, iscrowd=1),
             make_annotation(4, 3, 18),
         ],
-        "categories": CATEGORIES,
+        "categories": deepcopy(CATEGORIES),
     }
 
 

@@ -120,8 +120,8 @@ def test_the_same_seed_gives_the_same_pairs(plan, two_runs, run_cli):
     [
         (["nobody"], "bgexp: nobody: no such run in "),
         (["last", "n_pairs=0"], "bgexp: n_pairs: "),
-        (["votes=nothing.json"], "nothing.json: No such file"),
-        (["other", "votes=x.json"], "bgexp: votes: the file says of which runs it is"),
+        (["votes=nothing.json"], "no such file: nothing.json"),
+        (["other", "votes=/dev/null"], "bgexp: votes: the file says of which runs it is"),
         (["last", "filter=attributes.status = 'FAILED'"], "bgexp: no run of "),
     ],
 )

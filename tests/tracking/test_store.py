@@ -22,7 +22,7 @@ def settings_for(runs, **tracking):
         ("sqlite:////nosuch/a.db", r"^tracking.uri: .*: no such folder: /nosuch$"),
         ("sqlite:///{}/page.db", r"^tracking.uri: .* is no database, or a damaged one"),
         ("sqlite:///{}", r"^tracking.uri: .*: Is a directory$"),
-        ("postgresql://me:secret@h/db", r"needs a driver .*\(pip install psycopg2-binary\)$"),
+        ("postgresql://me:secret@h/db", r"needs a driver .*\(pip install 'psycopg.*'\)$"),
         ("nosuch://h", r"^tracking.uri: nosuch://h: no store \(allowed: http://…, "),
     ],
 )
