@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bgexp.config.stages import GrabCut
 from bgexp.pipeline.guided import follow_edges
 from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, try_refinement
-from bgexp.pipeline.working_window import Window, check_width, find_bands, open_window
+from bgexp.pipeline.working_window import Window, check_length, find_bands, open_window
 
 FloatArray = NDArray[np.float64]
 
@@ -30,8 +30,8 @@ _NATURAL_SIZE = 320
 _RADIUS = 0.04
 # A cut is credible where the colours alone decide this share of the band as it does.
 _AGREEMENT = 0.65
-# Several objects have to be wider than so many bands: it would take most of each.
-_NARROWEST = 3
+# Objects have to be longer than so many bands: the band would take all of each.
+_SHORTEST = 2
 _NOWHERE = (0, 0, 0, 0)  # the rectangle that OpenCV wants and does not use with a mask
 _DEFAULTS = GrabCut()
 
@@ -59,7 +59,7 @@ def refine_mask_grabcut(
 def _refine_window(image: ByteArray, mask: BoolArray, settings: GrabCut, seed: int) -> BoolArray:
     window = open_window(image, mask, settings.band + _CONTEXT, settings.size)
     band = max(settings.band * window.longer, 1.0)  # the edge's own pixels at least
-    check_width(window.coarse, _NARROWEST * band)
+    check_length(window.coarse, _SHORTEST * band)
     uncertain, doubtful = find_bands(window.coarse, band, band * _DOUBTFUL)
     refined = window.coarse
     for _ in range(settings.iterations):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bgexp.config.stages import GuidedFilter
 from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, try_refinement
-from bgexp.pipeline.working_window import Window, check_width, find_bands, open_window
+from bgexp.pipeline.working_window import Window, check_length, find_bands, open_window
 
 FloatArray = NDArray[np.float32]
 Tile = tuple[slice, slice]  # rows and columns
@@ -24,8 +24,8 @@ _SMOOTHING = 3e-4
 _GRAIN = 3
 # Side in pixels of the tiles in which it is computed: they fit the processor's cache.
 _TILE = 256
-# Several objects have to be wider than so many bands: it would take most of each.
-_NARROWEST = 3
+# Objects have to be longer than so many bands: the band would take all of each.
+_SHORTEST = 2
 _DEFAULTS = GuidedFilter()
 
 
@@ -50,7 +50,7 @@ def refine_mask_guided(
 def _refine_window(image: ByteArray, mask: BoolArray, settings: GuidedFilter) -> BoolArray:
     window = open_window(image, mask, settings.radius, settings.size)
     reach = max(settings.radius * window.longer, 1.0)  # the edge's own pixels at least
-    check_width(window.coarse, _NARROWEST * reach)
+    check_length(window.coarse, _SHORTEST * reach)
     (uncertain,) = find_bands(window.coarse, reach)
     refined = window.coarse
     for _ in range(settings.iterations - 1):

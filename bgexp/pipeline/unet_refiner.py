@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from bgexp.config.stages import GrabCut, UNet
 from bgexp.pipeline.grabcut import refine_mask_grabcut
 from bgexp.pipeline.refinement import BoolArray, ByteArray, Refinement, RefusedError, try_refinement
-from bgexp.pipeline.working_window import check_width, shrink
+from bgexp.pipeline.working_window import check_length, shrink
 
 STRIDE = 32  # the sides of what the network sees are multiples of this
 
 # GrabCut's band after the network, whose edges are nearly right, and its working size as a share
 # of the network's. GrabCut before the network costs people 0.02 of IoU.
 _BAND, _AFTER = 0.01, 0.5
-_NARROWEST = 40  # pixels of the network; it was trained on subjects, and loses many small objects
+_SHORTEST = 40  # pixels of the network; it was trained on subjects, and loses many small objects
 _DEFAULTS = UNet()
 
 
@@ -87,7 +87,7 @@ def _refine_window(
     small = shrink(picture, (width, height))
     coarse = shrink(old.view(np.uint8) * np.uint8(255), (width, height))
     if (coarse > 127).any():
-        check_width(coarse > 127, _NARROWEST)
+        check_length(coarse > 127, _SHORTEST)
     share = np.asarray(cv2.resize(predictor.predict(small, coarse), (width, height)), np.float32)
     foreground = share > settings.threshold
     share[foreground & ~_keep_attached(foreground, coarse > 127, settings.reach)] = 0

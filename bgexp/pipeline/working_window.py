@@ -1,7 +1,6 @@
 """The surroundings of a mask at full size and at working size, and what is uncertain in them."""
 
 from dataclasses import dataclass
-from functools import partial
 from math import ceil
 
 import cv2
@@ -82,44 +81,31 @@ def find_bands(mask: BoolArray, *widths: float) -> list[BoolArray]:
     """
     inside, outside = _measure_depth(mask), _measure_depth(~mask)
     parts = np.asarray(cv2.connectedComponents(mask.view(np.uint8))[1], np.int32)
-    half, half_outside = _find_deepest(parts, inside) / 2, outside.max() / 2
+    deepest = np.zeros(parts.max() + 1, np.float32)
+    np.maximum.at(deepest, parts, inside)
+    half, half_outside = deepest[parts] / 2, outside.max() / 2
     return [
         np.where(mask, inside <= np.minimum(width, half), outside <= min(width, half_outside))
         for width in widths
     ]
 
 
-def check_width(mask: BoolArray, narrowest: float) -> None:
-    """Check that a refinement that looks at all of the mask at once can do justice to its parts.
+def check_length(mask: BoolArray, shortest: float) -> None:
+    """Check that a refinement that looks at all of a mask at once can do justice to its parts.
 
     Args:
         mask: hxw bool, not empty, at working size.
-        narrowest: The least width in pixels; a part is as wide as the largest disc in it.
+        shortest: The least length of a part in pixels: the longer side of its bounding box.
 
     Raises:
-        RefusedError: There are several parts, and the median pixel's is narrower: many droplets, a
-            flock of birds. A single narrow object is looked at from as near as possible.
+        RefusedError: The median pixel's part is shorter: many droplets, a flock of birds.
     """
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
-    parts = np.asarray(labels, np.int32)
-    if count <= 2:  # the background and one part
-        return
-    median = partial(np.percentile, q=50, method="lower")
-    length = median(boxes[parts[mask], 2:4].max(axis=1))
-    depth = _find_deepest(np.asarray(parts, np.int32), _measure_depth(mask))
-    width = 2 * median(depth[mask])
-    if width < narrowest and 2 * length < max(cv2.boundingRect(mask.view(np.uint8))[2:]):
+    _, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
+    length = np.median(boxes[parts[mask], 2:4].max(axis=1))
+    if length < shortest:
         raise RefusedError(
-            f"the objects are too small at working size: {width:.0f} pixels wide, "
-            f"not {narrowest:.0f}"
+            f"the objects are too small at working size: {length:.0f} pixels, not {shortest:.0f}"
         )
-
-
-def _find_deepest(parts: NDArray[np.int32], depth: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Find for each pixel the greatest depth in its part, hxw float32."""
-    deepest = np.zeros(parts.max() + 1, np.float32)
-    np.maximum.at(deepest, parts, depth)
-    return np.asarray(deepest[parts])
 
 
 def _measure_depth(mask: BoolArray) -> NDArray[np.float32]:
