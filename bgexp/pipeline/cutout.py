@@ -1,6 +1,7 @@
 """Image and mask to the image on another background; kept pixels stay bit-equal."""
 
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -62,6 +63,8 @@ def read_background(path: str) -> NDArray[np.uint8]:
     Raises:
         UserError: It is not there, or no image.
     """
+    if not Path(path).is_file():
+        raise UserError(f"cutout.background: no such file: {path}")
     try:
         return load_image(path)
     except (ImageError, OSError) as error:

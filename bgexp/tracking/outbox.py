@@ -91,7 +91,6 @@ def _request_sending(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
 
 def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
     """Import MLflow in a process of its own, and open the store and send when asked to."""
-    os.nice(5)  # the import takes seconds, which belong to the work that goes on meanwhile
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
     with suppress(Exception):  # told where it is needed
