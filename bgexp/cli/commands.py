@@ -19,6 +19,7 @@ from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
 from bgexp.errors import RefusedError, UserError
+from bgexp.tracking.store import require_store
 
 STREAM = "-"  # standard input or output
 
@@ -27,6 +28,7 @@ STREAM = "-"  # standard input or output
 
 def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(CompareSettings, resolve_config(config))
+    require_store(settings)
     from bgexp.compare.command import compare_runs, write_comparison
     from bgexp.compare.console import print_json, show_comparison
 
@@ -84,6 +86,7 @@ def _run_stream(settings: BatchSettings) -> int:
 
 def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(PromoteSettings, resolve_config(config))
+    require_store(settings)
     from bgexp.promote.command import promote
 
     decision = promote(settings, Path(config.hydra.run.dir).resolve())
@@ -129,6 +132,7 @@ def _run_ui(config: DictConfig, _options: argparse.Namespace) -> int:
 def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(ReviewSettings, resolve_config(config))
     check_places(settings)
+    require_store(settings)
     from bgexp.review.command import log_review, make_review
     from bgexp.review.console import show_made, show_votes
 
@@ -142,6 +146,7 @@ def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
 
 def _run_select(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(SelectSettings, resolve_config(config))
+    require_store(settings)
     from bgexp.review.label import select_images, show_selection
 
     show_selection(*select_images(settings, Path(config.hydra.run.dir).resolve()), settings)

@@ -23,7 +23,7 @@ from bgexp.errors import UserError
 from bgexp.system.addresses import make_file_uri, make_sqlite_uri
 from bgexp.system.signals import StopRequest, catch_stop_signals
 from bgexp.tracking.moved_store import ARTIFACTS, mend_moves
-from bgexp.tracking.store import DATABASE
+from bgexp.tracking.store import DATABASE, require_store
 
 Server: TypeAlias = "subprocess.Popen[bytes]"
 
@@ -82,8 +82,7 @@ def _check_store(settings: UiSettings, runs: Path) -> None:
         raise UserError(f"tracking.uri: the server has its own user interface: open {address}")
     if uri is not None:
         raise UserError("tracking.uri: only the store in the runs folder is served (leave it null)")
-    if not (runs / DATABASE).is_file():
-        raise UserError(f"runs_dir: no store in {runs}: run bgexp run first")
+    require_store(settings)
     with suppress(sqlite3.Error):  # the server says what is wrong with it
         mend_moves(runs / DATABASE)
 

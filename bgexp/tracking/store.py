@@ -91,6 +91,17 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
         raise describe_unreachable_store(uri, error) from error
 
 
+def require_store(settings: TrackedSettings) -> None:
+    """Check that there is a local store, for what only reads it: a new one would hold nothing.
+
+    Raises:
+        UserError: There is none.
+    """
+    if settings.tracking.uri is None and not (settings.runs_dir / DATABASE).is_file():
+        runs = settings.runs_dir.resolve()
+        raise UserError(f"runs_dir: no store in {runs}: run bgexp run first")
+
+
 def import_store(settings: TrackedSettings) -> None:
     """Import what `open_store` needs; it takes seconds."""
     if settings.tracking.uri:
