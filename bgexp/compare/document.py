@@ -47,10 +47,11 @@ def build_document(comparison: Comparison) -> dict[str, Any]:
 
 
 def _describe_variant(variant: Variant, comparison: Comparison) -> dict[str, Any]:
+    folder = comparison.folders.get(variant.run.name)
     return {
         "run_id": variant.run_id,
         "name": variant.run.name,
-        "folder": str(comparison.folders.get(variant.run.name, "")),
+        "folder": "" if folder is None else str(folder.path),
         "settings": dict(override.partition("=")[::2] for override in variant.run.overrides),
         "counts": dict(variant.run.summary["counts"]),
         "seconds_per_image": variant.seconds,

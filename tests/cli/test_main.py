@@ -118,11 +118,18 @@ def test_only_run_sweeps(bgexp_cli):
     check_refusal(bgexp_cli("doctor", "-m", "device=cpu,cuda"), "-m", "bgexp doctor")
 
 
-@pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("digits", ["12345678", "123e4567"])
-def test_what_looks_like_a_number_names_a_run(bgexp_cli, digits):
-    check_refusal(bgexp_cli("promote", f"run={digits}"), f"{digits}: no such run")
-    check_refusal(bgexp_cli("compare", digits), f"{digits}: no such run")
+def test_what_looks_like_a_number_names_a_run(bgexp_cli, two_runs, digits):
+    runs = f"runs_dir={two_runs}"
+    check_refusal(bgexp_cli("promote", f"run={digits}", runs), f"{digits}: no such run")
+    check_refusal(bgexp_cli("compare", digits, runs), f"{digits}: no such run")
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("command", ["compare", "promote", "review", "select", "ui"])
+def test_what_reads_runs_makes_no_store(bgexp_cli, tmp_path, command):
+    check_refusal(bgexp_cli(command, "runs_dir=mine"), "runs_dir: no store in ")
+    assert not (tmp_path / "mine").exists()
 
 
 @pytest.mark.usefixtures("place")
