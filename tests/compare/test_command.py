@@ -91,9 +91,7 @@ def test_the_last_sweep(compare, store):
 def test_the_numbers_are_those_of_the_rows(document, store):
     content = document(store.none.run_id, store.grabcut.run_id)
     assert content == json.loads((latest(store) / "compare.json").read_text())
-    assert all(
-        (Path(variant["folder"]) / "summary.json").is_file() for variant in content["variants"]
-    )
+    assert all((Path(variant["folder"]) / "summary.json").is_file() for variant in content["runs"])
     assert content["baseline"] == store.none.run_id
     before, after = (run.rows.set_index("path")["iou"] for run in (store.none, store.grabcut))
     changes = (after - before).to_numpy()
