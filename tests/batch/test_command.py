@@ -245,7 +245,7 @@ def test_input_and_output_are_two_folders(batch, source):
     for output in (source, source.parent / "in/../in"):
         with pytest.raises(UserError, match="would mix its results with the input"):
             batch(f"output={output}")
-    with pytest.raises(UserError, match=r"^input: no such folder: "):
+    with pytest.raises(UserError, match=r"^input: no such folder or file: "):
         batch("input=nowhere")
 
 
