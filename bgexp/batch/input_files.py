@@ -39,12 +39,12 @@ class InputFiles:
             if not self.named:
                 entries = list_all_files(self.root, without, follow_links)
             else:
-                found = {
+                by_path = {
                     entry.path: entry
                     for path in self.named
                     for entry in self._list_named(path, without, follow_links)
                 }
-                entries = [found[path] for path in sorted(found)]
+                entries = [by_path[path] for path in sorted(by_path)]
         except OSError as error:
             raise UserError(f"input: {error.filename}: {error.strerror}") from error
         if not entries:

@@ -141,8 +141,8 @@ def _quote_value(value: str, setting: TextSetting, names: set[str]) -> str:
 def _quote_text(text: str, names: set[str]) -> str:
     if _PLAIN.fullmatch(text) or _read_quoted(text):
         return text
-    found = _INTERPOLATION.finditer(text)
-    interpolated = any(m[2] == ":" or m[1].partition(".")[0] in names for m in found)
+    matches = _INTERPOLATION.finditer(text)
+    interpolated = any(m[2] == ":" or m[1].partition(".")[0] in names for m in matches)
     # OmegaConf has a mark of its own for a value that is missing.
     return quote("./???" if text == "???" else text, literal=not interpolated)
 

@@ -30,10 +30,10 @@ def decide_mask_rule(contents: Sequence[MaskContent], settings: Pairs) -> MaskRu
     chosen = settings.mask_values
     reading = _decide_reading(contents, by_luminance=chosen == "threshold")
     planes = [plane for content in contents if (plane := _pick_plane(content, reading))]
-    found = _describe_values(planes, reading)
+    values = _describe_values(planes, reading)
     fixed_void = None if settings.ignore_values is None else _parse(settings.ignore_values)
     if isinstance(chosen, tuple):
-        _refuse_absent(_parse(chosen), contents, reading, found)
+        _refuse_absent(_parse(chosen), contents, reading, values)
         rule = MaskRule("values", _parse(chosen), fixed_void or (), reading)
     elif chosen != "auto":
         rule = MaskRule(chosen, (), fixed_void or (), reading)
@@ -43,11 +43,11 @@ def decide_mask_rule(contents: Sequence[MaskContent], settings: Pairs) -> MaskRu
         except _AmbiguousError as error:
             raise UserError(
                 f"dataset.mask_values: what the masks mean is not clear: {error}; they hold "
-                f"{found} ({len(contents)} masks). Say which are the object: threshold (over 127 "
+                f"{values} ({len(contents)} masks). Say which are the object: threshold (over 127 "
                 "of 255) | nonzero | a list such as [1,2]; dataset.ignore_values=[255] names void"
             ) from error
     alpha = "alpha" if reading.alpha else ""
-    text = "; ".join(part for part in (f"found {found}" if found else "", alpha) if part)
+    text = "; ".join(part for part in (f"found {values}" if values else "", alpha) if part)
     return MaskRule(rule.meaning, rule.foreground, rule.void, reading, text, len(contents))
 
 

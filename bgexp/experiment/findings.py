@@ -41,8 +41,8 @@ def find_run_findings(
         find_refinement_findings,
         _find_by_checks,
     )
-    found = [finding for check in checks for finding in check(view)]
-    return rank_findings([*find_truth_findings(summary), *found])
+    findings = [finding for check in checks for finding in check(view)]
+    return rank_findings([*find_truth_findings(summary), *findings])
 
 
 def _find_failed(view: RunView) -> Iterator[Finding]:
