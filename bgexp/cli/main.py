@@ -88,6 +88,8 @@ def program() -> int:
     if output.error is not None:
         print(f"bgexp: standard output: {output.error.strerror}", file=sys.stderr)
         code = code or 1
+    if workers := sys.modules.get("bgexp.system.workers"):
+        workers.end_preload()
     if "triton" not in sys.modules:  # it prints a page about what is not collected at the end
         gc.freeze()
     return code

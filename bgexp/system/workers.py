@@ -54,6 +54,14 @@ def preload(module: str) -> None:
         forkserver.ensure_running()
 
 
+def end_preload() -> None:
+    """End the workers' server at this process's end: readers of the output would wait for it."""
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def run_tasks(
     tasks: Iterable[T],
     start: Callable[[], Callable[[T], R]],

@@ -235,3 +235,15 @@ def test_what_a_worker_is_asked_for_comes_back():
         call_in_worker(die_at_start, StopRequest())
     with pytest.raises(Interruption):
         call_in_worker(os.getpid, StopRequest(130))
+
+
+def test_the_server_ends_with_the_program():
+    script = (
+        "from multiprocessing import forkserver; import psutil\n"
+        "from bgexp.system.workers import end_preload, preload\n"
+        "preload('bgexp.errors'); end_preload()\n"
+        "server = psutil.Process(forkserver._forkserver._forkserver_pid)\n"
+        "print(server.wait(30))\n"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert process.stdout.strip().endswith("9"), process.stderr  # SIGKILL
