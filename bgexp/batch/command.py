@@ -93,8 +93,9 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                     seconds = monotonic() - work_start
                     summary, draw_page = write_reports(batch, records, began, seconds, load)
                     summary = track_batch(batch, summary, began, send)
-                    RunFolder(output).write_summary(summary)
-                    draw_page(summary)  # with the link to its run
+                    if summary["run_id"]:
+                        RunFolder(output).write_summary(summary)
+                        draw_page(summary)  # with the link to its run
                 except OSError as error:
                     raise HaltedError(f"output: {output}: {error.strerror}") from error
                 return BatchResult(summary, records, planned)

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        return _run_told(list(sys.argv[1:] if arguments is None else arguments))
+        return _run_with_store_errors(list(sys.argv[1:] if arguments is None else arguments))
     except UserError as error:
         from bgexp.config.credentials import hide_credentials
 
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return stop.exit_code
 
 
-def _run_told(arguments: list[str]) -> int:
+def _run_with_store_errors(arguments: list[str]) -> int:
     """Run a command; an error from inside a tracking store is told in one line, too."""
     try:
         return _run_command(arguments)
@@ -70,9 +70,9 @@ def _run_told(arguments: list[str]) -> int:
             raise
         from bgexp.tracking.store import describe_store_error
 
-        if (told := describe_store_error(error)) is None:
+        if (store_error := describe_store_error(error)) is None:
             raise
-        raise told from error
+        raise store_error from error
 
 
 def program() -> int:
