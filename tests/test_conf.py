@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from bgexp.config import compose
+from bgexp.config import conf_dir
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings, flatten_settings
 from bgexp.config.compare import CompareSettings
-from bgexp.config.compose import compose_config, find_conf_dir, list_combinations, resolve_config
+from bgexp.config.compose import compose_config, list_combinations, resolve_config
+from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
@@ -225,7 +226,7 @@ def test_an_installed_package_uses_the_folder_inside_it(tmp_path, monkeypatch):
     installed = tmp_path / "site-packages" / "bgexp"
     (installed / "conf").mkdir(parents=True)
     (tmp_path / "site-packages" / "conf").mkdir()  # of another package
-    monkeypatch.setattr(compose, "__file__", str(installed / "config" / "compose.py"))
+    monkeypatch.setattr(conf_dir, "__file__", str(installed / "config" / "conf_dir.py"))
     assert find_conf_dir() == installed / "conf"
 
 

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import bgexp
-from bgexp.config.compose import find_conf_dir
+from bgexp.config.conf_dir import find_conf_dir
 
 pytestmark = pytest.mark.slow
 PHOTOGRAPHS = ("food/lemons.jpg", "food/coffee.jpg")

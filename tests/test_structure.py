@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import bgexp
-from bgexp.config.compose import find_conf_dir
+from bgexp.config.conf_dir import find_conf_dir
 
 PACKAGE = Path(bgexp.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -166,6 +166,8 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_intermixed_args(arguments)
+    if options.help:  # overrides do not matter, and reading them takes Hydra's import
+        return options
     sweep = options.multirun or "hydra.mode=MULTIRUN" in options.overrides
     options.overrides = _rewrite_overrides(command, options.overrides, sweep)
     if options.config_dir is not None:
@@ -249,7 +251,7 @@ def _describe_command(command: str) -> str:
     """Return a command's help: its config and the groups of its defaults, with their comments."""
     import yaml
 
-    from bgexp.config.compose import find_conf_dir
+    from bgexp.config.conf_dir import find_conf_dir
 
     config = (find_conf_dir() / f"{command}.yaml").read_text()
     parts = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", "", config]

@@ -12,13 +12,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bgexp.config.check import check_places, check_settings
-from bgexp.config.compose import (
-    compose_config,
-    find_conf_dir,
-    list_combinations,
-    quote,
-    resolve_config,
-)
+from bgexp.config.compose import compose_config, list_combinations, quote, resolve_config
+from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.pipeline import STAGES
 from bgexp.config.run import RunSettings
 from bgexp.config.sweep import SweepSettings

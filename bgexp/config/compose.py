@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from bgexp.config import renamed
 from bgexp.config.base import expand_home
+from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.credentials import use_credentials
 from bgexp.config.trust import (
     list_typed,
@@ -31,15 +32,6 @@ from bgexp.errors import UserError
 
 _NAME = re.compile(r"[\w$-]+([./@:][\w$-]+)*", re.ASCII)  # of a setting or a group
 _NAMED_BY_USER = ("dataset.real.", "dataset.real=")  # what stands below has the user's own names
-
-
-def find_conf_dir() -> Path:
-    """Find the folder of configs: the checkout's own, or the one inside the installed package."""
-    package = Path(__file__).parents[1]
-    checkout = package.parent / "conf"
-    if (package.parent / "pyproject.toml").is_file() and checkout.is_dir():
-        return checkout
-    return package / "conf"
 
 
 def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -> DictConfig:

@@ -8,7 +8,7 @@ from bgexp.autotune.candidates import (
     list_arithmetics,
     list_smaller_inputs,
 )
-from bgexp.config.compose import find_conf_dir
+from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.detectors import Demo, MaskRcnnResnet50Fpn
 
 CPU = torch.device("cpu")

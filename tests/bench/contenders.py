@@ -9,7 +9,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from bgexp.config.compose import find_conf_dir
+from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.detectors import DetectorSettings
 from bgexp.config.stages import Combine, Cutout, Refine
 from bgexp.detect.build import build_detector, find_weights
