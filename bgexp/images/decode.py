@@ -26,7 +26,7 @@ from bgexp.images.jpeg_scans import check_scans, restore_jpeg
 from bgexp.images.png import SIGNATURE, encode_png
 from bgexp.images.png_chunks import MAX_PROFILE, select_header, select_picture
 from bgexp.images.tiff_strips import check_directory, check_strips
-from bgexp.images.webp_chunks import check_zeros, is_webp, select_complete
+from bgexp.images.webp_chunks import check_zeros, decode_still, is_webp, select_complete
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
@@ -280,7 +280,7 @@ def decode_first_rgb(
         Exception: As `open_image`.
     """
     image = _open_within_limit(data, limit)
-    pixels = _decode_jpeg(image, data)
+    pixels = _decode_jpeg(image, data) if image.format in _JPEGS else _decode_webp(image, data)
     if pixels is None:
         image = _load_upright(image, data)
     profile = image.info.get("icc_profile") or b""
@@ -344,12 +344,25 @@ def _decode_jpeg(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
     The same decoder as Pillow's, without its copies.
     """
     is_grey = image.mode == "L" and not image.info.get("icc_profile")
-    if image.format not in _JPEGS or not (image.mode == "RGB" or is_grey):
+    if not (image.mode == "RGB" or is_grey):
         return None
     check_scans(data)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     if not _fill(pixels, data, strict=True) and not _fill(pixels, restore_jpeg(data), strict=False):
         return None
+    return _turn_upright(pixels, image)
+
+
+def _decode_webp(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+    """Return an opened WebP as `_decode_jpeg` does; None for one that is transparent or moves."""
+    if image.format != "WEBP" or image.mode != "RGB" or getattr(image, "is_animated", False):
+        return None
+    check_zeros(data)
+    pixels = decode_still(data)
+    return None if pixels is None else _turn_upright(pixels, image)
+
+
+def _turn_upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
     orientation = read_orientation(image)  # OpenCV turns in a third of Pillow's time
     if orientation > 4:
         pixels = np.asarray(cv2.transpose(pixels), np.uint8)

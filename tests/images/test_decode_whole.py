@@ -324,6 +324,14 @@ def test_a_webp_is_whole_without_what_follows_its_pixels(lossless):
     assert find_reason(data[:-5060]) == "truncated: it ends before its picture does"
 
 
+@pytest.mark.parametrize("options", [{}, {"quality": 20}, {"lossless": True}])
+def test_a_still_webp_has_the_pixels_that_pillow_reads(options):
+    data = encode(PHOTO[:-1, :-2], "WEBP", **options)
+    assert np.array_equal(
+        decode_image(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    )
+
+
 def test_an_animated_webp_is_whole_where_a_later_frame_is_cut_short():
     later = [Image.fromarray(PHOTO).rotate(turn) for turn in (90, 180)]
     data = encode(PHOTO, "WEBP", save_all=True, append_images=later)
@@ -357,6 +365,13 @@ def test_a_gif_is_whole_without_its_end():
 
 def test_a_bmp_is_broken_where_a_byte_is_missing():
     assert find_reason(encode(PHOTO, "BMP")[:-1]).startswith("truncated: ")
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+def test_a_heif_is_broken_where_it_is_cut_short(kind):
+    data = encode(PHOTO, kind)
+    for n in (1, len(data) // 9, len(data) // 2, len(data) - 40):
+        assert find_reason(data[:-n]).startswith(("truncated: ", "broken: "))
 
 
 def test_a_heif_of_another_codec_is_not_supported():
