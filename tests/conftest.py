@@ -20,6 +20,7 @@ import bgexp
 # Sets MLflow's environment: before a run that puts the environment back.
 import bgexp.tracking.active_run
 from bgexp.cli import main as cli
+from bgexp.images.decode import decode_mask, encode_mask
 
 # A busy machine takes its time: what a test measures is never how long it took.
 hypothesis.settings.register_profile(
@@ -125,6 +126,20 @@ def two_runs(
     settings += ["dataset.subset=4", "combine.mask_threshold=0.5,0.6", f"runs_dir={runs}"]
     assert run_cli("run", "-m", *settings) == 0
     return runs
+
+
+@pytest.fixture
+def inverted_pairs(tmp_path: Path) -> list[str]:
+    """Four photographs with masks that are white where nothing is; their overrides."""
+    folders = {name: tmp_path / "inverted" / name for name in ("images", "masks")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    for file in sorted((SAMPLE / "images").rglob("*.jpg"))[::6]:
+        [mask] = (SAMPLE / "masks").rglob(f"{file.stem}.*")
+        shutil.copy(file, folders["images"])
+        inverted = encode_mask(~decode_mask(mask.read_bytes()))
+        (folders["masks"] / f"{file.stem}.png").write_bytes(inverted)
+    return ["dataset=pairs", *(f"dataset.{name}={folder}" for name, folder in folders.items())]
 
 
 @pytest.fixture

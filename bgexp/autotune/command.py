@@ -11,12 +11,20 @@ from rich.console import Console
 from rich.table import Table
 
 from bgexp.autotune.candidates import REFERENCE, Changes, list_arithmetics, list_smaller_inputs
-from bgexp.autotune.measure import Measurement, measure, measure_throughput, select_decodable
+from bgexp.autotune.measure import (
+    Measurement,
+    load_truths,
+    measure,
+    measure_throughput,
+    select_decodable,
+)
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.check import flatten_settings
 from bgexp.config.command_line import write_command
 from bgexp.datasets.read import Item, read_dataset
+from bgexp.detect.build import build_detector
 from bgexp.detect.device import Device, get_device_name, pick_device
+from bgexp.experiment.check_truths import warn_of_truths
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.cores import count_available_cores, count_threads_each
 from bgexp.system.provenance import describe_bgexp
@@ -56,6 +64,10 @@ def autotune(settings: AutotuneSettings, folder: Path) -> Tuning:
     device = pick_device(settings.device)
     dataset = read_dataset(settings.dataset, settings.seed)
     items = select_decodable(settings, dataset.items)
+    if dataset.name in ("pairs", "coco"):
+        warn_of_truths(
+            dataset, load_truths(settings, items), build_detector(settings.detector, device)
+        )
     name = f"autotune {settings.detector.name}"
     with open_run(settings, "autotune", name, folder) as run:
         run.log_params(flatten_settings(settings))

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice, takewhile
@@ -15,6 +15,7 @@ from bgexp.autotune.candidates import Changes, apply_changes
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.stages import Cutout
 from bgexp.datasets.load import load_item
+from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Item
 from bgexp.detect.build import build_detector, share_network
 from bgexp.detect.device import Device, pick_device, use_threads
@@ -75,6 +76,16 @@ def select_decodable(settings: AutotuneSettings, items: Sequence[Item]) -> list[
     if not decodable:
         raise UserError("dataset: none of its images can be decoded")
     return decodable
+
+
+def load_truths(
+    settings: AutotuneSettings, items: Sequence[Item]
+) -> Iterator[tuple[NDArray[np.uint8], Truth]]:
+    """Yield the images that have a truth, HxWx3 uint8 RGB, with it."""
+    for item in items:
+        image, truth = load_item(item, settings.dataset.max_megapixels)
+        if truth is not None:
+            yield image, truth
 
 
 def measure(

@@ -41,5 +41,11 @@ def find_truth_findings(summary: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def describe_truth_findings(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the findings as warnings, a line each."""
+    for finding in find_truth_findings(summary):
+        yield f"Warning: {finding.title}. {finding.evidence}"
+
+
 def _make_finding(title: str, evidence: str, setting: str = "") -> Finding:
     return Finding("problem", title, evidence, setting=setting, weight=10.0)

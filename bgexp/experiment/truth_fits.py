@@ -1,6 +1,6 @@
 """How well each truth fits the mask as it is, inverted and turned; how many are empty or full."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,15 +35,22 @@ def measure_truth_fits(mask: BoolMask, truth: Truth) -> dict[str, float]:
 
 
 def summarize_truth(rows: Sequence[ImageResult]) -> dict[str, Any]:
+    """Return `summarize_fits` of the rows; {} without truth."""
+    scored = [row.truth_fits for row in rows if row.truth_fits]
+    n_turned = sum(TURNED in row.reason for row in rows)
+    return summarize_fits(scored, n_turned) if scored or n_turned else {}
+
+
+def summarize_fits(scored: Sequence[Mapping[str, float]], n_turned: int = 0) -> dict[str, Any]:
     """Return how many truths are empty, full, or lie across, and how well each alteration fits.
 
     By alteration: the images that allow for it, the mean of phi with it and without, and how many
-    fit better with it. {} without truth.
+    fit better with it.
+
+    Args:
+        scored: What `measure_truth_fits` returned, an image each.
+        n_turned: How many lie across.
     """
-    scored = [row.truth_fits for row in rows if row.truth_fits]
-    n_turned = sum(TURNED in row.reason for row in rows)
-    if not scored and not n_turned:
-        return {}
     shares = [fits["share"] for fits in scored]
     summary: dict[str, Any] = {
         "n": len(scored),

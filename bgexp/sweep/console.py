@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bgexp.config.command_line import write_command
 from bgexp.config.run import RunSettings
-from bgexp.experiment.truth_findings import find_truth_findings
+from bgexp.experiment.truth_findings import describe_truth_findings
 from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import quote_for_shell
 from bgexp.tracking.run_folder import LOG, MASKS, SAMPLES, SUMMARY, RunFolder
@@ -69,8 +69,7 @@ def _describe_dataset(summary: Mapping[str, Any]) -> Iterator[str]:
     masks = dataset.get("masks")
     if masks and not masks["is_usual"]:
         yield f"Masks:   {masks['description']}"
-    for finding in find_truth_findings(summary):
-        yield f"Warning: {finding.title}. {finding.evidence}"
+    yield from describe_truth_findings(summary)
 
 
 def _compare_command(summaries: Sequence[Mapping[str, Any]], settings: RunSettings) -> str:

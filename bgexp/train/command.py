@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from bgexp import __version__
 from bgexp.config.check import flatten_settings
 from bgexp.config.roles import Role, dump_without
 from bgexp.config.train import TrainSettings
+from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Dataset
+from bgexp.detect.build import build_detector
 from bgexp.detect.device import get_device_name, pick_device
 from bgexp.detect.weights import read_card, read_state, save_state
 from bgexp.errors import UserError
+from bgexp.experiment.check_truths import warn_of_truths
 from bgexp.images.decode import encode_jpeg
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.system.atomic import write_whole
@@ -63,6 +66,8 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
     classes = list_classes(settings, dataset)
     task = build_task(settings, classes, fabric.device)
     data = read_data(settings, dataset, classes)
+    if dataset is not None and fabric.is_global_zero:
+        _warn_of_truths(settings, dataset, data, fabric.device)
     folder.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(task.model, settings.loop, fabric)
     examples = Examples(data.scenes, task.to_example, settings.loop.image_size, settings.seed)
@@ -80,6 +85,17 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
         if fabric.is_global_zero:
             log.finish(settings)
     return folder / WEIGHTS
+
+
+def _warn_of_truths(
+    settings: TrainSettings, dataset: Dataset, data: TrainingData, device: torch.device
+) -> None:
+    """Hold the truths against the masks of a detector that learned from others, if there is one."""
+    if settings.network == "detector" and settings.init != "weights":
+        return
+    pictures = [(scene.image, Truth(scene.foreground, scene.void)) for scene in data.validation]
+    with suppress(UserError):  # the U-Net is trained without one
+        warn_of_truths(dataset, pictures, build_detector(settings.detector, device))
 
 
 def _build_fabric(settings: TrainSettings) -> Fabric:

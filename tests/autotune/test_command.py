@@ -81,12 +81,13 @@ def test_other_commands_take_the_config(tmp_path, workers):
 
 
 @pytest.mark.slow
-def test_the_command_line(bgexp_cli, tmp_path, monkeypatch):
+def test_the_command_line(bgexp_cli, tmp_path, monkeypatch, inverted_pairs):
     # OpenVINO's conversions take most of a minute; test_openvino.py makes them.
     monkeypatch.setattr("bgexp.autotune.command.list_arithmetics", lambda _device: [REFERENCE])
     overrides = "images=2", "refine=none", "tolerance=0.001", f"runs_dir={tmp_path}"
-    code, out, err = bgexp_cli("autotune", *overrides)
+    code, out, err = bgexp_cli("autotune", *inverted_pairs, *overrides)
     assert code == 0, err
+    assert "Warning: The truths fit better inverted." in " ".join(err.split())
     [folder] = (tmp_path / "autotune").iterdir()
     tuning = json.loads((folder / "autotune.json").read_text())
     assert tuning["images"] == 2

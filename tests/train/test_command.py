@@ -12,11 +12,16 @@ import torch
 from safetensors import safe_open
 from torchvision.models import resnet18
 
+from bgexp.config.check import check_settings
+from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.detectors import MaskRcnnResnet50Fpn
+from bgexp.config.train import TrainSettings
 from bgexp.detect.build import build_model, find_weights, list_class_names
 from bgexp.detect.demo import WEIGHTS
 from bgexp.detect.weights import load_weights, read_classes
+from bgexp.train.command import _warn_of_truths
 from bgexp.train.loop import Trainer
+from bgexp.train.split import read_data, read_images
 
 pytestmark = pytest.mark.slow
 
@@ -266,3 +271,15 @@ def test_wrong_use(bgexp_cli, quick, small, coco, other_backbone, tmp_path, wron
     assert err.startswith("bgexp: ")
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_inverted_truths_are_told_before_a_training_begins(inverted_pairs, capfd):
+    words = [*inverted_pairs, "loop.validation_share=0.5", "device=cpu"]
+    settings = check_settings(TrainSettings, resolve_config(compose_config("train", words, None)))
+    dataset = read_images(settings)
+    data = read_data(settings, dataset, ("background", "object"))
+    _warn_of_truths(settings, dataset, data, torch.device("cpu"))
+    line = " ".join(capfd.readouterr().err.split())
+    assert line.startswith("Warning: The truths fit better inverted.")
+    _warn_of_truths(settings.replace(init="random"), dataset, data, torch.device("cpu"))
+    assert capfd.readouterr().err == ""  # nothing is known before it
