@@ -12,7 +12,6 @@ from bgexp.batch import in_worker
 from bgexp.batch.artifacts import write_reports
 from bgexp.batch.dispatch import dispatch_files
 from bgexp.batch.journal import Record
-from bgexp.batch.manifest import CSV, PARQUET
 from bgexp.batch.output_folder import (
     JOURNAL,
     STATE,
@@ -24,7 +23,7 @@ from bgexp.batch.output_folder import (
 from bgexp.batch.plan import plan_files
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.batch.track_batch import track_batch
+from bgexp.batch.track_batch import REPORTS, track_batch
 from bgexp.config.batch import BatchSettings
 from bgexp.errors import HaltedError
 from bgexp.system.progress import tell
@@ -32,7 +31,7 @@ from bgexp.system.signals import catch_stop_signals
 from bgexp.system.workers import call_in_worker, preload
 from bgexp.tracking.outbox import open_outbox
 from bgexp.tracking.registry import apply_model
-from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
         if settings.dry_run:
             call_in_worker(identify, stop)  # what is missing is told now
             return BatchResult({}, [], plan_files(settings, source, output, stop))
-        with open_outbox(settings, tell) as send:
+        with open_outbox(settings, REPORTS, tell) as send:
             identity, provenance, device = call_in_worker(identify, stop)
             with lock_output(output):
                 remove_temporary(output)
@@ -111,6 +110,6 @@ def _prepare_output(
     earlier, damaged = read_earlier_records(output, provenance, planned, settings)
     if damaged:
         tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
-    for name in (PARQUET, CSV, SUMMARY, PAGE):
+    for name in REPORTS:
         (output / name).unlink(missing_ok=True)
     return earlier

@@ -13,6 +13,8 @@ from bgexp.tracking.outbox import RunRecord
 from bgexp.tracking.run_folder import PAGE, SUMMARY
 from bgexp.tracking.summary import flatten_numbers
 
+REPORTS = (SUMMARY, PAGE, PARQUET, CSV)  # of the output folder, that go with the record
+
 
 def track_batch(
     batch: PlannedBatch, summary: dict[str, Any], began: datetime, send: Callable[[RunRecord], str]
@@ -28,6 +30,5 @@ def track_batch(
         metrics=flatten_numbers({key: summary[key] for key in TRACKED}),
         tags={f"bgexp.{key}": str(value) for key, value in describe_bgexp().items()}
         | {"bgexp.folder": str(output), "bgexp.command": "batch"},
-        files=[str(output / name) for name in (SUMMARY, PAGE, PARQUET, CSV)],
     )
     return {**summary, "run_id": send(post)}

@@ -34,23 +34,30 @@ class RunRecord:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
-    files: Sequence[str]
 
 
 @contextmanager
 def open_outbox(
-    settings: TrackedSettings, tell: Callable[[str], None]
+    settings: TrackedSettings, artifacts: Sequence[str], tell: Callable[[str], None]
 ) -> Iterator[Callable[[RunRecord], str]]:
     """Yield a function that sends a record, with those kept earlier, and returns its run's id.
 
     MLflow is imported meanwhile, in a process that can be killed at any moment. A store that is
     away, slow or broken costs SENDING_SECONDS at most: the record is kept in the runs folder, and
     sent once, by the next call. The id is then "".
+
+    Args:
+        settings: Where runs folder and store are.
+        artifacts: The names of the files in a record's folder that go with it. No record says them:
+            one that somebody put into the runs folder could name any file.
+        tell: Is told why a record was kept.
     """
     folder = settings.runs_dir.resolve() / OUTBOX
     context = get_context("spawn")
     parent_end, child_end = context.Pipe()
-    child = context.Process(target=_serve_outbox, args=(settings, folder, child_end), daemon=True)
+    child = context.Process(
+        target=_serve_outbox, args=(settings, artifacts, folder, child_end), daemon=True
+    )
     child.start()
     child_end.close()
 
@@ -89,7 +96,9 @@ def _request_sending(pipe: Connection, name: str) -> tuple[dict[str, str], str]:
     return sent, reason
 
 
-def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> None:
+def _serve_outbox(
+    settings: TrackedSettings, artifacts: Sequence[str], folder: Path, pipe: Connection
+) -> None:
     """Import MLflow in a process of its own, and open the store and send when asked to."""
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
@@ -103,23 +112,25 @@ def _serve_outbox(settings: TrackedSettings, folder: Path, pipe: Connection) -> 
         with FileLock(folder / ".lock", timeout=SENDING_SECONDS):
             for path in sorted(folder.glob("*.json")):
                 try:
-                    pipe.send({path.name: _send(settings, path)})
+                    pipe.send({path.name: _send(settings, artifacts, path)})
                 except Exception as error:  # one that no store takes must not hold up the others
                     pipe.send((path.name, get_first_line(error)))
     except Exception as error:  # of all of them
         pipe.send(("", get_first_line(error)))
 
 
-def _send(settings: TrackedSettings, file: Path) -> str:
+def _send(settings: TrackedSettings, artifacts: Sequence[str], file: Path) -> str:
     """Send one record and delete its file; what an interrupted attempt left is removed first."""
     post, name = json.loads(file.read_text()), file.name
     tracking = settings.tracking.replace(experiment=post["experiment"])
-    run_id = _create_run(settings.replace(tracking=tracking), post, name)
+    run_id = _create_run(settings.replace(tracking=tracking), artifacts, post, name)
     file.unlink()
     return run_id
 
 
-def _create_run(settings: TrackedSettings, post: Mapping[str, Any], name: str) -> str:
+def _create_run(
+    settings: TrackedSettings, artifacts: Sequence[str], post: Mapping[str, Any], name: str
+) -> str:
     client, experiment_id = open_store(settings)
     for earlier in client.search_runs([experiment_id], f"tags.`bgexp.post` = '{name}'"):
         if earlier.info.status != "RUNNING":
@@ -134,8 +145,9 @@ def _create_run(settings: TrackedSettings, post: Mapping[str, Any], name: str) -
     run = Run(client, entity)
     run.log_params(post["params"])
     run.log_metrics(post["metrics"])
-    for path in map(Path, post["files"]):
-        if path.is_file():
+    folder = post["tags"].get("bgexp.folder")
+    for path in (Path(folder) / artifact for artifact in artifacts if folder):
+        if path.is_file() and not path.is_symlink():
             run.log_file(path)
     client.set_terminated(run.run_id, post["status"])
     return run.run_id

@@ -1,12 +1,12 @@
 import sqlite3
+from dataclasses import asdict
 
 import pytest
 
+from bgexp.system.atomic import write_json
 from bgexp.tracking.outbox import OUTBOX, RunRecord, open_outbox
 
-POST = RunRecord(
-    "batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done": 4.0}, {}, []
-)
+POST = RunRecord("batch x", "bgexp", "FINISHED", 1_700_000_000_000, {}, {"counts.done": 4.0}, {})
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def _slow_machine(monkeypatch):
 
 
 def send_post(settings, messages):
-    with open_outbox(settings, messages.append) as send:
+    with open_outbox(settings, ["report.html"], messages.append) as send:
         return send(POST)
 
 
@@ -36,6 +36,25 @@ def test_a_record_that_cannot_be_sent_does_not_hold_up_the_others(settings, tmp_
     assert messages == []
     assert read_run_names(runs) == ["batch x"]
     assert list((runs / OUTBOX).glob("*.json")) == [damaged]
+
+
+def test_a_record_sends_no_file_but_reports_in_its_folder(settings, tmp_path):
+    folder, secret = tmp_path / "out", tmp_path / "secret.txt"
+    folder.mkdir()
+    secret.write_text("secret")
+    (folder / "report.html").write_text("a page")
+    (folder / "other.txt").symlink_to(secret)
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "report.html").symlink_to(secret)
+    for number, place in enumerate((folder, linked)):
+        forged = {**asdict(POST), "tags": {"bgexp.folder": str(place)}, "name": f"forged {number}"}
+        forged["files"] = [str(secret), "../secret.txt", "other.txt"]
+        write_json(tmp_path / "runs" / OUTBOX / f"1-{number}.json", forged)
+    assert send_post(settings(), [])
+    assert len(read_run_names(tmp_path / "runs")) == 3
+    sent = [path for path in (tmp_path / "runs/artifacts").rglob("*") if path.is_file()]
+    assert [(path.name, path.read_text()) for path in sent] == [("report.html", "a page")]
 
 
 def test_a_locked_store_costs_no_record(settings, tmp_path):
