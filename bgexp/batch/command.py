@@ -20,12 +20,13 @@ from bgexp.batch.output_folder import (
     remove_temporary,
     resolve_places,
 )
-from bgexp.batch.plan import plan_files
+from bgexp.batch.plan import METADATA, find_metadata_file, plan_files
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.track_batch import REPORTS, track_batch
 from bgexp.config.batch import BatchSettings
 from bgexp.errors import HaltedError
+from bgexp.quality.table import describe_metadata_table
 from bgexp.system.progress import tell
 from bgexp.system.signals import catch_stop_signals
 from bgexp.system.workers import call_in_worker, preload
@@ -84,7 +85,8 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                 began = datetime.now().astimezone()
                 planned = plan_files(settings, source, output, stop)
                 earlier = _prepare_output(output, provenance, planned, settings)
-                plan = identity, provenance, device, planned, earlier
+                metadata_form = describe_metadata_table(find_metadata_file(settings), METADATA)
+                plan = identity, provenance, device, planned, earlier, metadata_form
                 batch = PlannedBatch(settings, output, *plan)
                 try:
                     work_start = monotonic()

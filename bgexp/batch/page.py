@@ -119,6 +119,7 @@ def _build_facts(
     summary: Mapping[str, Any], settings: Mapping[str, Any], when: datetime | None
 ) -> list[overview.Fact]:
     facts = overview.build_facts({**summary, "dataset": None, "images_per_s": None}, settings, when)
+    facts += overview.describe_metadata(summary)
     speed = f"{format_number(summary['images_per_s'], 2)} images/s"
     seconds = summary["seconds"]
     duration = (

@@ -22,6 +22,7 @@ from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, run_tasks
 
+METADATA = "quality.metadata"  # the setting
 _KINDS = {REGULAR: "regular", OUTLIER: "outlier"}
 
 
@@ -35,11 +36,14 @@ def plan_files(
         Interrupted: A signal came.
     """
     headers = _read_headers(settings, source, output, stop)
-    rules, files = settings.quality, [file.path for file, _ in headers]
-    metadata_file = rules.metadata if rules.enabled else None
-    return plan_batch(
-        headers, settings, read_metadata_table(metadata_file, files, "quality.metadata")
-    )
+    files = [file.path for file, _ in headers]
+    metadata = read_metadata_table(find_metadata_file(settings), files, METADATA)
+    return plan_batch(headers, settings, metadata)
+
+
+def find_metadata_file(settings: BatchSettings) -> Path | None:
+    """Return the CSV that the quality rules need; None where there is none."""
+    return settings.quality.metadata if settings.quality.enabled else None
 
 
 def plan_batch(

@@ -1,7 +1,7 @@
 """A batch as it was planned: what its work, its reports and its record go by."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ class PlannedBatch:
     Attributes:
         provenance: All that determines its results.
         device: What computes, as `describe_device` returns it.
+        metadata_form: How the file of metadata was read, as `describe_metadata_table` returns it.
     """
 
     settings: BatchSettings
@@ -26,3 +27,4 @@ class PlannedBatch:
     device: Mapping[str, str]
     planned: Sequence[PlannedFile]
     earlier: Mapping[str, Record]
+    metadata_form: Mapping[str, Any] = field(default_factory=dict)

@@ -71,6 +71,7 @@ def build_summary(
             "n_images": processed,
             "n_with_truth": 0,
             "n_population": counts["total"],
+            **batch.metadata_form,
         },
         counts=counts,
         issues=_count_names(record.quality_issues for record in records),

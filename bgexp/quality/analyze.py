@@ -29,6 +29,7 @@ from bgexp.quality.table import (
     build_table,
     count_findings,
     count_formats,
+    describe_metadata_table,
     read_metadata_table,
     summarize_categories,
 )
@@ -96,13 +97,14 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
     if not files:
         raise UserError(f"dataset.root: {root} is empty")
     metadata = read_metadata_table(settings.metadata, [file.path for file in files])
+    metadata_form = describe_metadata_table(settings.metadata)
     run_folder = RunFolder(folder)
     run_folder.write_settings(settings)
     with open_run(settings, "analyze", f"analyze {root.name}", folder) as run:
         start_time, start = datetime.now().astimezone(), monotonic()
         inspections = inspect_all(files, settings)
         rows = build_table(inspections, settings, metadata)
-        summary = _summarize(settings, root, rows, monotonic() - start, run)
+        summary = _summarize(settings, root, rows, monotonic() - start, run, metadata_form)
         write_whole(folder / PARQUET, rows.to_parquet(index=False))
         write_whole(folder / CSV, encode_safe_csv(rows))
         page = render_quality(
@@ -139,7 +141,12 @@ def inspect_all(files: Sequence[FileEntry], settings: AnalyzeSettings) -> list[I
 
 
 def _summarize(
-    settings: AnalyzeSettings, root: Path, rows: pd.DataFrame, seconds: float, run: Run
+    settings: AnalyzeSettings,
+    root: Path,
+    rows: pd.DataFrame,
+    seconds: float,
+    run: Run,
+    metadata_form: Mapping[str, Any],
 ) -> dict[str, Any]:
     counts = count_findings(rows)
     hashes = rows[["path", "sha256"]].to_csv(index=False, errors="backslashreplace")
@@ -152,6 +159,7 @@ def _summarize(
             "n_images": counts["images"],
             "n_with_truth": 0,
             "n_population": counts["images"],
+            **metadata_form,
         },
         counts={"total": len(rows), "ok": int(rows["decodes"].sum())},
         findings=counts,

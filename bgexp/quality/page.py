@@ -177,6 +177,7 @@ def _build_facts(
     return [
         overview.Fact("Status", str(summary["status"]), tone="good"),
         *overview.describe_start(when),
+        *overview.describe_metadata(summary),
         overview.Fact("Outliers", method, f"of the logarithms, {rule['by']}"),
         overview.Fact(
             "Speed",

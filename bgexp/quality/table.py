@@ -59,16 +59,13 @@ def read_metadata_table(
     """
     if path is None:
         return None
+    text, encoding, delimiter = _read_text(path, key)
     try:
-        text, encoding = _decode_text(path.read_bytes())
-        text, delimiter = _find_delimiter(text)
         table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, skipinitialspace=True)
-    except OSError as error:
-        raise UserError(f"{key}: {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{key}: {path}: {' '.join(str(error).split())}") from error
     if (encoding, delimiter) != ("UTF-8", ","):
-        tell(f"{key}: {path}: read as {encoding}, columns divided by {_DELIMITERS[delimiter]}")
+        tell(f"{key}: {path}: read as {_describe_form(encoding, delimiter)}")
     if "path" not in table:
         columns = ", ".join(map(str, table.columns[:20]))
         raise UserError(f"{key}: {path}: no column `path` (there are: {columns})")
@@ -81,6 +78,34 @@ def read_metadata_table(
         raise UserError(f"{key}: {path}: none of its paths is here ({example}, here {files[0]!r})")
     blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip())
     return table.mask(blank).set_index("path")
+
+
+def describe_metadata_table(path: Path | None, key: str = "metadata") -> dict[str, dict[str, str]]:
+    """Return the file's name and what it is read as, under "metadata" for a summary; {} for None.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    if path is None:
+        return {}
+    _, encoding, delimiter = _read_text(path, key)
+    return {"metadata": {"file": str(path), "read_as": _describe_form(encoding, delimiter)}}
+
+
+def _read_text(path: Path, key: str) -> tuple[str, str, str]:
+    """Return a CSV's text with its encoding and delimiter."""
+    try:
+        text, encoding = _decode_text(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{key}: {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{key}: {path}: {' '.join(str(error).split())}") from error
+    text, delimiter = _find_delimiter(text)
+    return text, encoding, delimiter
+
+
+def _describe_form(encoding: str, delimiter: str) -> str:
+    return f"{encoding}, columns divided by {_DELIMITERS[delimiter]}"
 
 
 def _decode_text(data: bytes) -> tuple[str, str]:

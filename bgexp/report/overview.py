@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -77,6 +78,14 @@ def build_facts(
         speed = f"{format_number(summary['images_per_s'], 2)} images/s"
         facts.append(Fact("Speed", speed, _describe_cached(summary)))
     return facts
+
+
+def describe_metadata(summary: Mapping[str, Any]) -> list[Fact]:
+    """Return which file of metadata was read, and as what."""
+    metadata = (summary.get("dataset") or {}).get("metadata")
+    if not metadata:
+        return []
+    return [Fact("Metadata", Path(metadata["file"]).name, f"read as {metadata['read_as']}")]
 
 
 def describe_start(when: datetime | None) -> list[Fact]:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def test_a_network_that_was_asked_nothing_is_not_spoken_of():
     for load in (None, ServerStats()):
         summary = build_summary(make_batch(), make_records(), 10.0, load)
         assert summary["network"] is describe_pace(summary) is None
+
+
+def test_how_the_metadata_were_read_is_kept(parse):
+    form = {"metadata": {"file": "/x/texts.csv", "read_as": "UTF-16, columns divided by tabs"}}
+    batch = replace(make_batch(), metadata_form=form)
+    dataset = build_summary(batch, make_records(), 10.0)["dataset"]
+    assert dataset["metadata"] == form["metadata"]
+    page = parse(make_page(make_records(), dataset=dataset))
+    assert "texts.csv" in page.text
+    assert "read as UTF-16, columns divided by tabs" in page.text
 
 
 def test_every_section(parse):

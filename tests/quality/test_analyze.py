@@ -65,6 +65,17 @@ def test_the_counts_are_those_planted(analysis):
     )
 
 
+def test_how_the_metadata_were_read_is_kept(analysis, replica):
+    expected = {
+        "file": str(replica[0] / "metadata.csv"),
+        "read_as": "UTF-8, columns divided by commas",
+    }
+    assert analysis.summary["dataset"]["metadata"] == expected
+    page = (analysis.folder / "report.html").read_text()
+    assert "metadata.csv" in page
+    assert "read as UTF-8, columns divided by commas" in page
+
+
 def test_what_was_planted_is_found_where_it_was_planted(analysis, replica):
     rows, flaws = analysis.rows.set_index("path"), replica[1]
     assert set(rows.index[rows["size_outlier"]]) == find_planted(flaws, "size_outlier")

@@ -15,6 +15,7 @@ from bgexp.quality.table import (
     build_table,
     count_findings,
     count_formats,
+    describe_metadata_table,
     read_metadata_table,
     summarize_categories,
 )
@@ -112,6 +113,11 @@ def test_what_spreadsheets_write(tmp_path, capfd, encoding, delimiter, first):
     usual = delimiter == "," and encoding.startswith("utf-8")
     told = {";": "semicolons", "\t": "tabs", ",": "commas"}[delimiter]
     assert capfd.readouterr().err.endswith("" if usual else f"columns divided by {told}\n")
+    form = describe_metadata_table(path)["metadata"]
+    assert form["file"] == str(path)
+    names = {"utf-8-sig": "UTF-8", "cp1252": "Windows-1252"}
+    expected = f"{names.get(encoding, encoding.upper())}, columns divided by {told}"
+    assert form["read_as"] == expected
 
 
 @pytest.mark.parametrize(
@@ -138,6 +144,7 @@ def test_no_csv(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_metadata_table(tmp_path / "none.csv", ["a.jpg"])
     assert read_metadata_table(None, []) is None
+    assert describe_metadata_table(None) == {}
 
 
 def test_exact_duplicates():
