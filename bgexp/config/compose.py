@@ -25,6 +25,7 @@ from bgexp.config.trust import (
     raise_refusal,
     refuse_code,
     refuse_keys_of_files,
+    refuse_swept_store,
     refuse_typed_keys,
     trust,
 )
@@ -47,6 +48,7 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
     with trust(overrides):
         config = _compose(command, [*overrides, *path])
         refuse_code(config.hydra)
+        refuse_swept_store(config)
         if extra:
             refuse_keys_of_files(
                 config, _compose_own(command, config, overrides), [*overrides, *path]

@@ -28,7 +28,7 @@ _FROM_FILES = re.compile(
     r"|comment|exclude|gres|signal_delay_s|max_num_timeout|array_parallelism))"
 )
 _TYPED = re.compile(
-    rf"{_FROM_FILES.pattern}|hydra\.(launcher|sweeper|verbose|sweeper\.params)(\..+)?"
+    rf"{_FROM_FILES.pattern}|hydra\.(launcher|sweeper|verbose)(\..+)?"
     r"|hydra\.job\.(name|chdir)|hydra\.output_subdir|hydra/(launcher|sweeper|(job|hydra)_logging)"
 )
 _SHORT = "hydra.mode, run.dir, sweep.dir, sweep.subdir, sweeper.params, and a launcher's resources"
@@ -66,6 +66,8 @@ def refuse_typed_keys(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
+        if re.fullmatch(r"hydra\.sweeper(\.params.*)?", key):  # onto none it cannot be put
+            raise UserError(f"{key}: what is swept is typed as -m KEY=A,B")
         if re.search(r"(^|@)hydra\b", key) and not _TYPED.fullmatch(key):
             hint = "use --config-dir" if key == "hydra.searchpath" else f"allowed: {_SHORT}"
             raise UserError(f"{key}: not for Hydra's own section here ({hint})")
@@ -117,6 +119,18 @@ def refuse_keys_of_files(config: DictConfig, own: DictConfig, overrides: Sequenc
             raise UserError(f"{key}: a config file cannot set it ({got}allowed: {_SHORT})")
         if key.startswith("hydra.sweeper.params.") and "$" in str(text):
             raise UserError(f"{key}: a swept value holds no interpolation (got {text!r})")
+
+
+def refuse_swept_store(config: DictConfig) -> None:
+    """Check that a sweep's stored values name no store: Hydra writes them down, passwords and all.
+
+    Raises:
+        UserError: The key, without what it holds.
+    """
+    params = dict(_list_items(dict(_list_items(config.hydra))["sweeper"])).get("params")
+    for key, _ in _list_items(params):
+        if key.lstrip("+~").partition(".")[0] == "tracking":
+            raise UserError(f"hydra.sweeper.params.{key}: not swept (give {key.lstrip('+~')}=…)")
 
 
 def raise_refusal(error: BaseException | None) -> None:

@@ -1,5 +1,7 @@
 """Configs of somebody else: data, and nothing that runs, writes or tells."""
 
+import json
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -84,6 +86,29 @@ def test_what_people_set_for_hydra_passes(tmp_path):
 def test_of_hydras_keys_only_a_few_can_be_typed(override):
     with pytest.raises(UserError, match=r"not for Hydra's own section here \((allowed|use)"):
         compose_config("run", [override], None)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["+hydra.sweeper.params.seed=1", "hydra.sweeper.params={seed:1}", "hydra.sweeper={}"],
+)
+def test_what_is_swept_is_not_typed_for_hydra(override):
+    with pytest.raises(
+        UserError, match=r"^hydra\.sweeper\S*: what is swept is typed as -m KEY=A,B$"
+    ):
+        compose_config("run", [override], None)
+
+
+@pytest.mark.parametrize("key", ["tracking.uri", "+tracking.uri", "tracking"])
+def test_no_store_is_swept_from_a_file(tmp_path, key):
+    """Hydra writes what is swept into multirun.yaml."""
+    params = {
+        key: "{uri: 'http://me:s3cret@host'}" if key == "tracking" else "http://me:s3cret@host"
+    }
+    write_config(tmp_path, f"hydra: {{sweeper: {{params: {json.dumps(params)}}}}}")
+    with pytest.raises(UserError, match=r"^hydra\.sweeper\.params\.\+?tracking") as caught:
+        compose_config("run", ["experiment=own"], tmp_path)
+    assert SECRET not in str(caught.value)
 
 
 READS = {
