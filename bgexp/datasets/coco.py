@@ -33,13 +33,14 @@ class Annotation:
 
     Attributes:
         id, category_id: None where the file has null: the image has no truth then.
+        image_id: None where the file has null: it is passed over.
         segmentation: Polygons or runs as JSON: as Python's numbers they would take ten times the
             memory, and of a large file most of them are never used.
         area: In pixels, by which COCO tells small objects from large ones; None: the mask's.
     """
 
     id: int | None
-    image_id: int
+    image_id: int | None
     category_id: int | None
     segmentation: Annotated[bytes, BeforeValidator(to_json)] = b"null"
     iscrowd: Annotated[bool, BeforeValidator(bool)] = False  # null is none
@@ -53,8 +54,8 @@ def _convert_separators(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    id: int
-    file_name: Annotated[str, AfterValidator(_convert_separators)]
+    id: int | None
+    file_name: Annotated[str, AfterValidator(_convert_separators)] | None
     height: PositiveInt | None
     width: PositiveInt | None
 
@@ -66,7 +67,7 @@ class _Category:
 
 
 class _File(BaseModel):
-    images: list[_Image]
+    images: list[_Image | None]
     annotations: list[Annotation | None]
     categories: list[_Category]
 
@@ -116,8 +117,11 @@ class CocoImage:
 
 def read_coco(
     file: Path, root: Path, categories: Collection[str | int] | None
-) -> dict[str, CocoImage]:
+) -> tuple[dict[str, CocoImage], Counter[str]]:
     """Return each image of a file, by the image's path relative to the folder `root`.
+
+    Entries that are null, or null where they name their image, are passed over: the second result
+    counts them.
 
     Args:
         file: JSON; all of it is read.
@@ -130,7 +134,7 @@ def read_coco(
     try:
         content = _File.model_validate_json(_convert_to_utf8(read_bytes(file)))
         names: dict[int | None, str] = {kind.id: kind.name for kind in content.categories}
-        paths = _check_content(content, names, root)
+        images = _check_content(content, names, root)
     except (ImageError, ValueError) as error:  # pydantic's is a ValueError
         raise UserError(f"dataset.annotations: {_describe_error(error)}: {file}") from error
     selected = _select_categories(names, categories)
@@ -138,10 +142,17 @@ def read_coco(
     for annotation in filter(None, content.annotations):
         if annotation.category_id is None or annotation.category_id in selected:
             by_image[annotation.image_id].append(annotation)
+    nameless = sum(not a or a.image_id is None for a in content.annotations)
+    passed_over = Counter(
+        {
+            "an annotation of null, or without an image_id": nameless,
+            "an image of null, or without id or file_name": len(content.images) - len(images),
+        }
+    )
     return {
-        path: CocoImage(image.id, image.height, image.width, tuple(by_image[image.id]), names)
-        for path, image in zip(paths, content.images, strict=True)
-    }
+        path: CocoImage(number, image.height, image.width, tuple(by_image[number]), names)
+        for path, (number, image) in images.items()
+    }, +passed_over
 
 
 def _convert_to_utf8(data: bytes) -> bytes:
@@ -150,16 +161,26 @@ def _convert_to_utf8(data: bytes) -> bytes:
     return data if encoding == "utf-8" else data.decode(encoding).encode()
 
 
-def _check_content(content: _File, names: Mapping[int | None, str], root: Path) -> list[str]:
-    """Return the images' paths below the root; ValueError where the file contradicts itself."""
-    images, annotations = content.images, list(filter(None, content.annotations))
+def _check_content(
+    content: _File, names: Mapping[int | None, str], root: Path
+) -> dict[str, tuple[int, _Image]]:
+    """Return each image with its id, by its path; ValueError where the file contradicts itself."""
+    entries, annotations = (
+        list(filter(None, content.images)),
+        list(filter(None, content.annotations)),
+    )
+    images = [
+        (image.file_name, image.id, image)
+        for image in entries
+        if image.file_name is not None and image.id is not None
+    ]
     if not images:
         raise ValueError("no images")
     folders: dict[str, str] = {}
-    outside = [image.file_name for image in images if _is_outside(root, image.file_name, folders)]
+    outside = [name for name, _, _ in images if _is_outside(root, name, folders)]
     _raise_if_any("a file_name that leads out of dataset.images", outside)
-    paths = [PurePosixPath(image.file_name).as_posix() for image in images]
-    ids = [image.id for image in images]
+    paths = [PurePosixPath(name).as_posix() for name, _, _ in images]
+    ids = [image.id for image in entries if image.id is not None]
     _raise_if_any("two images of one file_name", _find_repeated(paths))
     _raise_if_any("two images of one id", _find_repeated(ids))
     _raise_if_any("two categories of one id", _find_repeated(c.id for c in content.categories))
@@ -167,12 +188,13 @@ def _check_content(content: _File, names: Mapping[int | None, str], root: Path) 
         "two annotations of one id", _find_repeated(a.id for a in annotations if a.id is not None)
     )
     known_ids = set(ids)
-    unknown = [a.image_id for a in annotations if a.image_id not in known_ids]
+    image_ids = [a.image_id for a in annotations if a.image_id is not None]
+    unknown = [number for number in image_ids if number not in known_ids]
     _raise_if_any("an annotation's image_id that no image has", unknown)
     category_ids = [a.category_id for a in annotations if a.category_id is not None]
     unknown = [number for number in category_ids if number not in names]
     _raise_if_any("an annotation's category_id that no category has", unknown)
-    return paths
+    return {path: (number, image) for path, (_, number, image) in zip(paths, images, strict=True)}
 
 
 def _is_outside(root: Path, name: str, folders: dict[str, str]) -> bool:

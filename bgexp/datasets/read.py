@@ -94,7 +94,7 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
     elif isinstance(source, Pairs):
         images, masks, passed_over = _list_pairs(root, _resolve(source.masks), source.follow_links)
     else:
-        annotations = _read_annotations(root, source)
+        annotations, passed_over = _read_annotations(root, source)
         images = {path: root / path for path in annotations}
 
     selected = sample_items(images, settings.subset or len(images), seed)
@@ -160,18 +160,18 @@ def _hash_once(file: Path, *_state: int) -> str:
     return hash_file(file)
 
 
-def _read_annotations(root: Path, settings: Coco) -> dict[str, CocoImage]:
-    """Return each image of the annotation file, by the image's path."""
+def _read_annotations(root: Path, settings: Coco) -> tuple[dict[str, CocoImage], Counter[str]]:
+    """Return each image of the annotation file, by the image's path, and what was passed over."""
     try:
         os.scandir(root).close()
-        images = read_coco(settings.annotations, root, settings.categories)
+        images, passed_over = read_coco(settings.annotations, root, settings.categories)
     except OSError as error:
         raise _describe_os_error("dataset.images", error) from error
     except UserError as error:  # its message may quote names from the file
         raise _make_user_error(str(error)) from error
     if not any(os.path.exists(root / path) for path in images):  # noqa: PTH110  # never raises
         raise _make_user_error(f"dataset.images: no image of {settings.annotations} is in {root}")
-    return images
+    return images, passed_over
 
 
 def _list_pairs(

@@ -228,7 +228,9 @@ def test_many_annotations_are_read_in_bounded_memory(tmp_path):
             make_annotation(number, 7, 1, [polygon]) for number, polygon in enumerate(numbers)
         ]
     }
-    image = read_coco(write_annotations(tmp_path, content) / "truth.json", tmp_path, None)["a.png"]
+    image = read_coco(write_annotations(tmp_path, content) / "truth.json", tmp_path, None)[0][
+        "a.png"
+    ]
     assert len(image.annotations) == 200
     assert sum(len(annotation.segmentation) for annotation in image.annotations) < 200 * 400 * 7
     assert [json.loads(annotation.segmentation)[0] for annotation in image.annotations] == numbers

@@ -87,7 +87,7 @@ def test_what_contradicts_the_format_or_itself(tmp_path, change, expected):
 def test_marks_of_byte_order(tmp_path, encoding):
     text = json.dumps(make_content()).encode(encoding)
     root = write_annotations(tmp_path, text)
-    images = read_coco(root / "truth.json", root / "images", None)
+    images = read_coco(root / "truth.json", root / "images", None)[0]
     assert sorted(images) == ["a.png", "c/b.png", "c/empty.png"]
 
 
@@ -121,6 +121,26 @@ def test_null_costs_its_own_image(tmp_path, keys, reason, categories):
         load_item(items["c/b.png"], 1)
 
 
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (("annotations", 3), "an annotation of null, or without an image_id"),
+        (("annotations", 3, "image_id"), "an annotation of null, or without an image_id"),
+        (("images", 2), "an image of null, or without id or file_name"),
+        (("images", 2, "id"), "an image of null, or without id or file_name"),
+        (("images", 2, "file_name"), "an image of null, or without id or file_name"),
+    ],
+)
+def test_an_entry_that_names_no_image_is_passed_over(tmp_path, keys, reason):
+    content = make_content()
+    write_dataset(tmp_path, content)
+    set_value(None, *keys)(content)
+    dataset = read_images(write_annotations(tmp_path, content), None)
+    assert dataset.passed_over == ((reason, 1),)
+    assert len(dataset.items) == 3 - (keys[0] == "images")
+    assert all(load_item(item, 1) for item in dataset.items)
+
+
 def test_names_in_a_message_are_one_line(tmp_path):
     content = make_content()
     content["categories"] = [{"id": 1, "name": "a\n\x1b[31m"}, {"id": 18, "name": "dog"}]
@@ -149,9 +169,11 @@ def test_whatever_stands_in_the_file_there_is_an_answer(tmp_path_factory, path, 
     content = copy.deepcopy(make_content())
     set_value(value, *path)(content)
     root = tmp_path_factory.getbasetemp() / "anything"
+    file = write_annotations(root, content) / "truth.json"
     try:
-        images = read_coco(write_annotations(root, content) / "truth.json", root / "images", None)
+        images, passed_over = read_coco(file, root / "images", None)
     except UserError:
         return
-    assert len(images) == len(content["images"])
+    n_passed_over = passed_over["an image of null, or without id or file_name"]
+    assert len(images) + n_passed_over == len(content["images"])
     assert all(len(image.sha256) == 64 for image in images.values())
