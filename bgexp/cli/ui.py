@@ -207,6 +207,8 @@ def _check_alive(server: Server, log: Path) -> None:
         lines = log.read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
         raise UserError(f"the server stopped ({server.returncode}): {last[:200]}; see {log}")
+    if not (log.parent / DATABASE).exists():
+        raise UserError(f"runs_dir: {log.parent} was moved or deleted: start bgexp ui again there")
 
 
 def _list_addresses(settings: UiSettings) -> list[str]:

@@ -62,7 +62,7 @@ def find_comparable_runs(settings: RunSelection) -> ComparableRuns:
     results = [RunResult(label_run(run), [], run.summary, run.rows) for run in runs]
     matched = match_images(results)
     succeeded = [set(result.rows["path"][result.rows["status"] == "ok"]) for result in matched.runs]
-    data = runs[0].settings.dataset
+    data = runs[0].present_settings.dataset
     dataset = read_dataset(data, runs[0].settings.seed)
     rows = matched.runs[0].rows
     digests = dict(zip(rows["path"], rows["sha256"], strict=True))

@@ -225,7 +225,7 @@ def _register(
     folder.mkdir(parents=True, exist_ok=True)
     with open_run(settings, "promote", f"promote {winner.name}", folder) as run:
         with TemporaryDirectory() as temporary:
-            bundle = save_bundle(winner.settings, Path(temporary) / BUNDLE, source)
+            bundle = save_bundle(winner.present_settings, Path(temporary) / BUNDLE, source)
             tags = {f"bgexp.{key}": value for key, value in source.items()}
             version = register(settings, settings.name, bundle, run.run_id, tags)
         run.set_tags({"bgexp.promoted": winner.run_id, "bgexp.version": str(version)})

@@ -74,7 +74,7 @@ def _check_settings(run: StoredRun) -> None:
 def _check_weights(run: StoredRun) -> None:
     """Check that the weights are still those that it ran with."""
     recorded = run.summary["weights"]
-    for name, weights in find_run_weights(run.settings).items():
+    for name, weights in find_run_weights(run.present_settings).items():
         sha256 = recorded.get("refiner_sha256" if name == REFINER else "sha256")
         if sha256 is not None and weights.sha256 != sha256:
             raise UserError(

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from bgexp.config.base import Section
+from bgexp.config.run import RunSettings
 from bgexp.system.addresses import make_file_uri, read_file_uri
 
 ARTIFACTS = "artifacts"  # the folder below the runs folder
@@ -41,6 +43,32 @@ def mend_moves(database: Path) -> list[Path]:
             _replace_start(connection, "tags", "value", str(old), str(runs))
         connection.commit()
     return old_folders
+
+
+def follow_files(settings: RunSettings, runs: Path) -> RunSettings:
+    """Return a run's settings with files of its runs folder, such as weights, where they are now.
+
+    Args:
+        settings: As the run had them.
+        runs: The folder that the runs folder is now.
+    """
+    old = settings.runs_dir.name
+    sections: dict[str, Section] = {}
+    for name in ("dataset", "detector", "refine"):
+        section: Section = getattr(settings, name)
+        paths = {key: value for key, value in section if isinstance(value, Path)}
+        moved = {key: _follow_file(path, old, runs) for key, path in paths.items()}
+        sections[name] = section.replace(**moved)
+    return settings.replace(**sections)
+
+
+def _follow_file(path: Path, old: str, runs: Path) -> Path:
+    """Return where a file is that was below a runs folder of this name; itself if it is there."""
+    if path.exists():
+        return path
+    inner = (path.parts[n + 1 :] for n, name in enumerate(path.parts) if name == old)
+    places = (runs.joinpath(*parts) for parts in inner if parts)
+    return next((place for place in places if place.exists()), path)
 
 
 def _find_old_folders(connection: sqlite3.Connection, runs: Path) -> Iterator[Path]:

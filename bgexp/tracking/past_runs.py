@@ -11,6 +11,7 @@ import pandas as pd
 from bgexp.config.base import TrackedSettings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
+from bgexp.tracking.moved_store import follow_files
 from bgexp.tracking.run_folder import MASKS, SUMMARY, RunFolder
 from bgexp.tracking.store import get_first_line, open_store
 
@@ -34,6 +35,7 @@ class StoredRun:
         parent_run_id: The id of its sweep, if any.
         tags, params, metrics: All of them, as the store has them.
         folder: Its files.
+        runs_dir: The runs folder that is used now.
     """
 
     run_id: str
@@ -44,6 +46,7 @@ class StoredRun:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     folder: RunFolder
+    runs_dir: Path
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -71,6 +74,11 @@ class StoredRun:
             return self.folder.read_settings()
         except UserError as error:
             raise UserError(f"run {self.run_id}: {error}") from error
+
+    @property
+    def present_settings(self) -> RunSettings:
+        """The settings to use now: files of a runs folder that was moved are where they are."""
+        return follow_files(self.settings, self.runs_dir)
 
 
 def find_runs(
@@ -102,7 +110,7 @@ def find_runs(
     if not runs:
         request = " ".join([*words, *([f"filter={where}"] if where else [])])
         raise UserError(f"no run of `bgexp run` in {_name_store(settings)} is meant by: {request}")
-    return [_read_run(client, run) for run in runs.values()]
+    return [_read_run(client, run, settings.runs_dir.resolve()) for run in runs.values()]
 
 
 def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, RunFolder] | None:
@@ -165,7 +173,7 @@ def _read_command(run: "mlflow.entities.Run") -> str:
     return str(run.data.tags.get("bgexp.command", ""))
 
 
-def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
+def _read_run(client: "MlflowClient", run: "mlflow.entities.Run", runs_dir: Path) -> StoredRun:
     tags = run.data.tags
     folder = RunFolder(Path(tags.get("bgexp.folder", "")))
     if not folder.has(SUMMARY) and run.info.status != "RUNNING":  # made on another machine
@@ -179,6 +187,7 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run") -> StoredRun:
         run.data.params,
         run.data.metrics,
         folder,
+        runs_dir,
     )
 
 

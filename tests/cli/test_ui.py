@@ -183,6 +183,14 @@ def test_a_server_that_stops_by_itself(tmp_path, monkeypatch, free_port):
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
+def test_a_runs_folder_that_is_moved_meanwhile(tmp_path, monkeypatch, free_port):
+    (runs := tmp_path / "runs").mkdir()
+    server = write_server(runs, f"mv '{runs}' '{tmp_path}/archive'; sleep 60")
+    monkeypatch.setattr(sys, "executable", str(server))
+    with pytest.raises(UserError, match=r"^runs_dir: .*runs was moved or deleted: start bgexp ui"):
+        ui.serve_ui(settings_for(runs, free_port))
+
+
 SERVE = (
     "import sys; from bgexp.cli import ui; from bgexp.config.doctor import UiSettings\n"
     "runs, port, stop_s, sys.executable = sys.argv[1:]; ui.STOP_S = float(stop_s)\n"

@@ -8,9 +8,10 @@ import pytest
 
 from bgexp.cli.probe_store import check_store
 from bgexp.config.base import Common, Tracking
+from bgexp.config.load import load_settings
 from bgexp.system.addresses import read_file_uri
 from bgexp.tracking.active_run import open_run
-from bgexp.tracking.moved_store import mend_moves
+from bgexp.tracking.moved_store import follow_files, mend_moves
 from bgexp.tracking.past_runs import find_finished
 from bgexp.tracking.run_folder import MASKS, SUMMARY
 from bgexp.tracking.store import open_store
@@ -111,3 +112,24 @@ def test_what_is_no_store_is_left_alone(tmp_path):
     database.write_bytes(b"no database" * 99)
     with pytest.raises(sqlite3.DatabaseError):
         mend_moves(database)
+
+
+@pytest.mark.parametrize("old", ["runs", "/before/runs"])
+def test_settings_name_files_of_the_folder_where_it_is_now(tmp_path, old):
+    now = tmp_path / "archive"
+    (now / "train").mkdir(parents=True)
+    (now / "train" / "w.safetensors").touch()
+    (elsewhere := tmp_path / "runs.safetensors").touch()
+    settings = load_settings("run", [f"runs_dir={old}", "refine=unet"])
+
+    def follow(weights):
+        detector = settings.detector.replace(weights=Path(weights))
+        refine = settings.refine.replace(weights=elsewhere)
+        moved = follow_files(settings.replace(detector=detector, refine=refine), now)
+        assert moved.refine.weights == elsewhere
+        return str(moved.detector.weights)
+
+    for place in ("runs", "/before/runs", "/a/runs/b/runs"):  # also where it was given otherwise
+        assert follow(f"{place}/train/w.safetensors") == str(now / "train" / "w.safetensors")
+    for gone in ("/before/train/w.safetensors", "runs/none.safetensors", "runs"):
+        assert follow(gone) == gone
