@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -417,3 +418,16 @@ def test_an_error_of_the_store_somewhere_in_the_work(bgexp_cli, monkeypatch):
 
     monkeypatch.setattr("bgexp.cli.commands.START", {"doctor": fail})
     check_refusal(bgexp_cli("doctor"), "tracking.uri: ", "The run 5 must be in the 'active' state.")
+
+
+@pytest.mark.parametrize("zone", [":America/New_York", "Nowhere/Bad", ""])
+def test_odd_time_zones(bgexp_cli, place, monkeypatch, zone):
+    (place / "images").mkdir()
+    shutil.copy(min((SAMPLE / "images/birds").iterdir()), "images")
+    with monkeypatch.context() as changes:
+        changes.setenv("TZ", zone)
+        time.tzset()
+        code, out, err = bgexp_cli("analyze", "dataset.root=images", "workers=1")
+    time.tzset()
+    assert (code, err.count("Traceback")) == (0, 0), err
+    assert "Look at: " in out

@@ -1,0 +1,30 @@
+"""The output folder: nothing but what a batch left there is deleted or written to."""
+
+import pytest
+
+from bgexp.batch.journal import Journal
+from bgexp.batch.output_folder import remove_temporary
+
+
+def test_half_written_files_are_deleted_in_the_batchs_own_folders_alone(tmp_path):
+    own = [tmp_path / folder / ".bgexp-1.part" for folder in (".bgexp", "regular/a", "masks")]
+    others = [tmp_path / ".bgexp-1.part", tmp_path / "photos/.bgexp-1.part"]
+    for file in (*own, *others, whole := tmp_path / "regular/a/b.png"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    remove_temporary(tmp_path)
+    assert not any(file.exists() for file in own)
+    assert whole.exists()
+    assert others[1].exists()
+
+
+def test_a_journal_is_not_opened_through_a_link(tmp_path, monkeypatch):
+    (victim := tmp_path / "mine.txt").write_text("mine")
+
+    def write_and_replace(path, _data):
+        path.symlink_to(victim)  # somebody does it meanwhile
+
+    monkeypatch.setattr("bgexp.batch.journal.write_whole", write_and_replace)
+    with pytest.raises(OSError, match="symbolic links"):
+        Journal(tmp_path / "journal.jsonl", {}, [])
+    assert victim.read_text() == "mine"
