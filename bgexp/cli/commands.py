@@ -18,7 +18,7 @@ from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
-from bgexp.errors import RefusedError, UserError
+from bgexp.errors import Interruption, RefusedError, UserError
 from bgexp.tracking.store import require_store
 
 STREAM = "-"  # standard input or output
@@ -106,13 +106,18 @@ def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _run_train(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_train(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(TrainSettings, resolve_config(config))
     check_places(settings)
     from bgexp.train.command import train_network
-    from bgexp.train.console import show_training
+    from bgexp.train.console import show_resumption, show_training
 
-    weights = train_network(settings, Path(config.hydra.run.dir).resolve())
+    folder = Path(config.hydra.run.dir).resolve()
+    try:
+        weights = train_network(settings, folder)
+    except Interruption:
+        show_resumption(folder, options.overrides, settings, options.config_dir)
+        raise
     show_training(weights, settings)
     return 0
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from bgexp.detect.weights import save_state
+from bgexp.errors import Interruption
+from bgexp.train.command import CHECKPOINT
 from bgexp.train.console import show_training
 
 SCORES = [
@@ -45,3 +47,21 @@ def test_the_unets_own_settings_are_told_with_it(show):
 def test_a_trained_unet_is_used_whatever_is_best(show):
     lines, weights = show("none", "network=unet")
     assert shlex.split(lines[-1])[3:] == ["refine=unet", f"refine.weights={weights}"]
+
+
+def test_an_interrupted_training_says_how_to_go_on(bgexp_cli, quick, tmp_path, monkeypatch):
+    folder = tmp_path / "it's mine"
+    folder.mkdir()
+
+    def interrupt(*_):
+        raise Interruption(143)
+
+    monkeypatch.setattr("bgexp.train.command.train_network", interrupt)
+    places = f"hydra.run.dir={folder}", f"runs_dir={tmp_path}", "resume=false"
+    assert bgexp_cli("train", *quick, *places)[:2] == (143, "")  # there is nothing to go on from
+    (folder / CHECKPOINT).touch()
+    code, out, _ = bgexp_cli("train", *quick, *places)
+    assert code == 143
+    words = shlex.split(out.removeprefix("Go on:"))
+    assert words[:2] == ["bgexp", "train"]
+    assert sorted(words[2:]) == sorted([*quick, "resume=true", *places[:2]])
