@@ -11,7 +11,7 @@ from bgexp.cli.run import refuse_beside_model, run
 from bgexp.config.analyze import AnalyzeSettings
 from bgexp.config.autotune import AutotuneSettings
 from bgexp.config.batch import BatchSettings
-from bgexp.config.check import check_places, check_settings
+from bgexp.config.check import check_places, check_runs_folder, check_settings
 from bgexp.config.compare import CompareSettings
 from bgexp.config.compose import resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
@@ -45,6 +45,7 @@ def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
 def _run_analyze(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AnalyzeSettings, resolve_config(config))
     check_places(settings)
+    check_runs_folder(settings.runs_dir)
     from bgexp.quality.analyze import analyze_dataset, show_analysis
 
     analysis = analyze_dataset(settings, Path(config.hydra.run.dir).resolve())
@@ -99,6 +100,7 @@ def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
 def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(AutotuneSettings, resolve_config(config))
     check_places(settings)
+    check_runs_folder(settings.runs_dir)
     from bgexp.autotune.command import autotune, show_tuning
 
     folder = Path(config.hydra.run.dir).resolve()
@@ -109,6 +111,7 @@ def _run_autotune(config: DictConfig, _options: argparse.Namespace) -> int:
 def _run_train(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(TrainSettings, resolve_config(config))
     check_places(settings)
+    check_runs_folder(settings.runs_dir)
     from bgexp.train.command import train_network
     from bgexp.train.console import show_resumption, show_training
 

@@ -62,9 +62,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_with_store_errors(arguments: list[str]) -> int:
-    """Run a command; an error from inside a tracking store is told in one line, too."""
+    """Run a command; missing rights, and an error inside a tracking store, are told in one line."""
     try:
         return _run_command(arguments)
+    except PermissionError as error:
+        raise UserError(f"{error.filename or 'files'}: {error.strerror}") from error
     except Exception as error:
         if "mlflow" not in sys.modules:
             raise

@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bgexp.config.check import check_places, check_settings
+from bgexp.config.check import check_places, check_runs_folder, check_settings
 from bgexp.config.compose import compose_config, list_combinations, quote, resolve_config
 from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.pipeline import STAGES
@@ -29,6 +29,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
         return _optimize(config, options, sweep)
     jobs = list_combinations(config, options.overrides) if sweep else [options.overrides]
     job_settings = [_compose_job(job, options) for job in jobs]
+    check_runs_folder(job_settings[0].runs_dir)
     _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import show_results

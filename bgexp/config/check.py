@@ -1,5 +1,6 @@
 """A composed config to typed settings, with one line for each that is wrong."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,41 @@ def check_places(section: Section) -> None:
     """Check that all that a command reads is there, before the seconds of its imports.
 
     Raises:
-        UserError: one line for each file or folder that is missing.
+        UserError: one line for each file or folder that is missing, or out of reach.
     """
+    places = _list_places(section, "")
     missing = [
-        f"{key}: no such {reads.value}: {path}"
-        for key, path, reads in _list_places(section, "")
-        if not path.exists()
+        f"{key}: {problem}: {path}"
+        for key, path, reads in places
+        if (problem := _explain_missing(path, reads))
     ]
     if missing:
         raise UserError("\n".join(missing))
+
+
+def _explain_missing(path: Path, reads: Reads) -> str:
+    """Return why nothing is found at a path; "" where something is."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no such {reads.value}"
+    except OSError as error:
+        return str(error.strerror)
+    return ""
+
+
+def check_runs_folder(runs_dir: Path) -> None:
+    """Check that the runs folder can be written to, or made.
+
+    Raises:
+        UserError: It cannot.
+    """
+    folder = Path(os.path.realpath(runs_dir))
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        raise UserError(f"runs_dir: {runs_dir}: {existing} is no folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"runs_dir: {runs_dir}: {existing} cannot be written to")
 
 
 def _list_places(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path, Reads]]:

@@ -12,6 +12,7 @@ import pytest
 
 from bgexp import __version__
 from bgexp.cli import main as cli
+from bgexp.cli.commands import START
 from bgexp.tracking.run_folder import RunFolder
 from tests.conftest import SAMPLE
 
@@ -431,3 +432,13 @@ def test_odd_time_zones(bgexp_cli, place, monkeypatch, zone):
     time.tzset()
     assert (code, err.count("Traceback")) == (0, 0), err
     assert "Look at: " in out
+
+
+@pytest.mark.parametrize("command", ["compare", "ui", "batch"])
+def test_missing_rights_are_one_line(bgexp_cli, place, monkeypatch, command):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", "/private/a")
+
+    monkeypatch.setitem(START, command, refuse)
+    overrides = ["input=.", "output=o"] if command == "batch" else []
+    check_refusal(bgexp_cli(command, *overrides), "/private/a: Permission denied")

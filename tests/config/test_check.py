@@ -1,6 +1,6 @@
 import pytest
 
-from bgexp.config.check import check_places, check_settings
+from bgexp.config.check import check_places, check_runs_folder, check_settings
 from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
 from bgexp.config.train import TrainSettings
@@ -37,3 +37,23 @@ def _name_all(folder):
 
 def test_what_ships_is_there():
     check_places(load(RunSettings, "run"))
+
+
+def test_a_place_without_rights_is_told(tmp_path, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    settings = load(RunSettings, "run", "dataset=folder", f"dataset.root={tmp_path}")
+    monkeypatch.setattr("pathlib.Path.stat", refuse)  # root may look everywhere
+    with pytest.raises(UserError, match=rf"^dataset\.root: Permission denied: {tmp_path}$"):
+        check_places(settings)
+
+
+def test_a_runs_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch):
+    check_runs_folder(tmp_path / "new" / "runs")
+    (file := tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"^runs_dir: {file}/runs: {file} is no folder$"):
+        check_runs_folder(file / "runs")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(UserError, match=rf"/runs: {tmp_path} cannot be written to$"):
+        check_runs_folder(tmp_path / "runs")
