@@ -178,7 +178,12 @@ def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]
 
 def describe_unreachable_store(uri: str, error: BaseException) -> UserError:
     """Return the one line for a store that cannot be reached, credentials left out."""
-    return UserError(f"tracking.uri: {strip_credentials(uri)}: {_explain_store_error(error)}")
+    address = strip_credentials(uri)
+    reason = _explain_store_error(error)
+    if "out-of-date database schema" in reason:
+        command = f"mlflow db upgrade {shlex.quote(address)}"
+        reason = f"it is of an older MLflow: make a copy of it, then {command}"
+    return UserError(f"tracking.uri: {address}: {reason}")
 
 
 def describe_store_error(error: BaseException) -> UserError | None:

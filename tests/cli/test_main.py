@@ -435,7 +435,7 @@ def test_odd_time_zones(bgexp_cli, place, monkeypatch, zone):
 
 
 @pytest.mark.parametrize("command", ["compare", "ui", "batch"])
-def test_missing_rights_are_one_line(bgexp_cli, place, monkeypatch, command):
+def test_missing_rights_are_one_line(bgexp_cli, monkeypatch, command):
     def refuse(*_):
         raise PermissionError(13, "Permission denied", "/private/a")
 

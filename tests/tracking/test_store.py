@@ -1,5 +1,7 @@
 """The store: how many runs it holds, and one line for each that cannot be opened."""
 
+import shlex
+import sqlite3
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -66,6 +68,18 @@ def test_a_web_page_in_place_of_a_server(tmp_path, monkeypatch, status):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_store_of_an_older_mlflow_is_told_with_the_command_for_it(tmp_path):
+    store.open_store(settings_for(tmp_path / "first"))
+    database = (tmp_path / "first").rename(tmp_path / "it's") / store.DATABASE  # not MLflow's yet
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '5d2d30f0abce'")
+    connection.close()
+    with pytest.raises(UserError) as caught:
+        store.open_store(settings_for(database.parent))
+    command = str(caught.value).partition("it is of an older MLflow: make a copy of it, then ")[2]
+    assert shlex.split(command) == ["mlflow", "db", "upgrade", f"sqlite:///{database}"]
 
 
 def test_a_deleted_experiment_and_a_deleted_run(tmp_path):
