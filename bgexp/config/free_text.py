@@ -28,6 +28,7 @@ from bgexp.errors import UserError
 
 # What Hydra reads as typed, and the rest of this package need not see in quotes.
 _PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)([A-Za-z_]|\.{0,2}/)[\w./-]*", re.I | re.A)
+_MISSING = "???"  # OmegaConf's mark of a value that is missing
 _SWEEP_FUNCTION = re.compile(r"(sort|shuffle|range|interval|tag)\(.*\)")
 _INTERPOLATION = re.compile(r"\$\{\s*([\w.]+)\s*([:}])")
 _PART = re.compile(r"\s*('(?:\\'|[^'])*'|\"(?:\\\"|[^\"])*\")\s*(?:,|$)")
@@ -139,12 +140,14 @@ def _quote_value(value: str, setting: TextSetting, names: set[str]) -> str:
 
 
 def _quote_text(text: str, names: set[str]) -> str:
-    if _PLAIN.fullmatch(text) or _read_quoted(text):
+    quoted = _read_quoted(text)
+    if text == _MISSING or (quoted and quoted.text == _MISSING):
+        return quote(f"./{_MISSING}")
+    if quoted or _PLAIN.fullmatch(text):
         return text
     matches = _INTERPOLATION.finditer(text)
     interpolated = any(m[2] == ":" or m[1].partition(".")[0] in names for m in matches)
-    # OmegaConf has a mark of its own for a value that is missing.
-    return quote("./???" if text == "???" else text, literal=not interpolated)
+    return quote(text, literal=not interpolated)
 
 
 def _read_quoted(value: str) -> QuotedString | None:

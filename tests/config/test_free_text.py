@@ -75,6 +75,11 @@ def test_a_setting_is_composed_as_it_was_typed(name):
     assert load_settings("analyze", [f"dataset.root={name}"]).dataset.root == Path(name)
 
 
+@pytest.mark.parametrize("typed", ["'???'", '"???"', "[???]", "['???']", "???"])
+def test_a_folder_called_like_a_missing_value(typed):
+    assert load_settings("batch", [f"input={typed}", "output=o"]).input == (Path("???"),)
+
+
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_folder_in_a_sweep(name):
     assert list_roots(name) == [spell(name)]
