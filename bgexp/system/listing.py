@@ -4,8 +4,8 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from pathlib import Path
 
 _KINDS = {
@@ -48,9 +48,17 @@ class FileEntry:
 def list_all_files(
     root: Path, without: Collection[Path] = (), follow_links: bool = False
 ) -> list[FileEntry]:
-    """List everything below a folder but folders, sorted by path.
+    """Return what `walk_files` yields."""
+    return list(walk_files(root, without, follow_links))
 
-    A folder that is hidden or cannot be read stands for what is in it.
+
+def walk_files(
+    root: Path, without: Collection[Path] = (), follow_links: bool = False
+) -> Iterator[FileEntry]:
+    """Yield everything below a folder but folders, sorted by path.
+
+    A folder that is hidden or cannot be read stands for what is in it. Only the names of the
+    folders on the way are held in memory, and a file is looked at as it is yielded.
 
     Args:
         root: Absolute path of the folder.
@@ -62,16 +70,16 @@ def list_all_files(
         OSError: The root itself cannot be read.
     """
     os.scandir(root).close()
-    states = {path: (state, closed) for path, state, closed in _walk(root, without, follow_links)}
-    paths = {path.relative_to(root).as_posix(): path for path in states}
-    by_path: dict[str, FileEntry] = {}
-    # Names that need escapes come first: a literal %E9 beside the byte gives way.
-    for name in sorted(paths, key=lambda name: (escape_path(name) == name, name)):
-        safe = escape_path(name)
-        while safe in by_path:
-            safe = safe.replace("%", "%25")
-        by_path[safe] = FileEntry(safe, paths[name], *states[paths[name]])
-    return [by_path[name] for name in sorted(by_path)]
+    walk = _Walk(root, without, follow_links)
+    pending = [walk.list_folder(_Folder(str(root), "", False))]
+    while pending:
+        place = next(pending[-1], None)
+        if place is None:
+            pending.pop()
+        elif isinstance(place, FileEntry):
+            yield place
+        else:
+            pending.append(walk.list_folder(place))
 
 
 def describe_passed_over(counts: Mapping[str, int], key: str) -> str:
@@ -84,60 +92,116 @@ def describe_passed_over(counts: Mapping[str, int], key: str) -> str:
     return ", ".join(f"{reason} ({n:,}{hints.get(reason, '')})" for reason, n in counts.items())
 
 
-def _walk(
-    root: Path, without: Collection[Path], follow_links: bool
-) -> Iterator[tuple[Path, tuple[int, int, int], str]]:
-    folders: list[Path] = [root]
-    links: list[Path] = []  # to folders: they come last, so that what is in the tree counts there
-    known = {os.path.realpath(path): "" for path in without}
-    while folders or links:
-        folder = folders.pop() if folders else heappop(links)
-        if follow_links and (reason := _explain_known(folder, root, known)) is not None:
-            if reason:
-                yield folder, _UNKNOWN, reason
-            continue
-        scanned = _scan(folder, follow_links)
-        for path, status, closed in (entry for entry in scanned if entry[0] not in without):
-            if status is None:
-                yield path, _UNKNOWN, closed
-            elif not stat.S_ISDIR(status.st_mode) or path.name.startswith("."):
-                yield path, read_file_state(status), closed
-            elif path.is_symlink():
-                heappush(links, path)
-            else:
-                folders.append(path)
+@dataclass(frozen=True)
+class _Folder:
+    """A folder to walk into.
+
+    Attributes:
+        file: Absolute path.
+        prefix: What stands before the names in it, as in `FileEntry.path`.
+        linked: Whether a link led there.
+    """
+
+    file: str
+    prefix: str
+    linked: bool
 
 
-def _explain_known(folder: Path, root: Path, known: dict[str, str]) -> str | None:
-    """Return why a folder is not to be walked, "" where it is left out; else None, and note it."""
-    place = os.path.realpath(folder)
-    if folder != root and Path(os.path.realpath(root)).is_relative_to(place):
-        return f"{LINK} that leads back"
-    if place in known:
-        return known[place]
-    known[place] = "listed elsewhere"
-    return None
+class _Walk:
+    """What one walk through a tree has to know: what it leaves out, and where it has been."""
 
+    def __init__(self, root: Path, without: Collection[Path], follow_links: bool) -> None:
+        self._root, self._follow_links = Path(os.path.realpath(root)), follow_links
+        self._without = {str(path) for path in without}
+        self._known: dict[str, str] = {}
+        if follow_links:  # what is in the tree counts there, not where a link leads to it
+            for folder, inner, _ in os.walk(root):
+                inner[:] = [name for name in inner if name[0] != "."]
+                self._known[os.path.realpath(folder)] = "listed elsewhere"
+            self._known |= {os.path.realpath(path): "" for path in without}
 
-def _scan(folder: Path, follow_links: bool) -> Iterator[tuple[Path, os.stat_result | None, str]]:
-    """Yield a folder's entries, or itself, with their status where it is known."""
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        yield folder, None, f"unreadable: {error.strerror}"
-        return
-    for entry in entries:
-        path, is_followed = Path(entry.path), False
+    def list_folder(self, folder: _Folder) -> "Iterator[FileEntry | _Folder]":
+        """Yield what is in a folder, in the order of the paths that come of it."""
         try:
-            is_followed = follow_links and entry.is_symlink() and not entry.name.startswith(".")
-            status = entry.stat(follow_symlinks=is_followed)
+            names, inner = self._read_names(folder.file)
+        except OSError as error:  # it was readable a moment ago
+            path = folder.prefix.rstrip("/") or "."
+            yield FileEntry(path, Path(folder.file), _UNKNOWN, f"unreadable: {error.strerror}")
+            return
+        safe_names = _make_names_safe(names)
+        reasons = {
+            name: reason
+            for name in sorted(inner)
+            if (reason := self._explain_closed_folder(folder, name)) is not None
+        }
+        inner -= reasons.keys()
+        # "a/x" stands behind "a-b": a folder's place is that of what is in it.
+        keys = {name: safe_names.get(name, name) + "/" * (name in inner) for name in names}
+        for name in sorted(names, key=keys.__getitem__):
+            file, path = Path(folder.file, name), folder.prefix + keys[name]
+            if name in inner:
+                yield _Folder(str(file), path, folder.linked or file.is_symlink())
+            elif name not in reasons:
+                yield _look_at(file, path, self._follow_links and name[0] != ".")
+            elif reasons[name]:
+                yield FileEntry(path, file, _UNKNOWN, reasons[name])
+
+    def _read_names(self, folder: str) -> tuple[list[str], set[str]]:
+        """Return the names in a folder, and those of them that are folders to walk."""
+        names, inner = [], set()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                names.append(entry.name)
+                with suppress(OSError):  # a link to itself
+                    if entry.name[0] != "." and entry.is_dir(follow_symlinks=self._follow_links):
+                        inner.add(entry.name)
+        return names, inner
+
+    def _explain_closed_folder(self, outer: _Folder, name: str) -> str | None:
+        """Return why a folder is not walked, "" where it is left out; else None, and note it."""
+        file = Path(outer.file, name)
+        if str(file) in self._without:
+            return ""
+        if self._follow_links and (outer.linked or file.is_symlink()):
+            place = os.path.realpath(file)
+            if self._root.is_relative_to(place):
+                return f"{LINK} that leads back"
+            if place in self._known:
+                return self._known[place]
+            self._known[place] = "listed elsewhere"
+        try:
+            os.scandir(file).close()
         except OSError as error:
-            reason = (
-                f"{LINK} that leads nowhere" if is_followed else f"unreadable: {error.strerror}"
-            )
-            yield path, None, reason
-            continue
-        yield path, status, _explain_closed(entry.name, status.st_mode)
+            return f"unreadable: {error.strerror}"
+        return None
+
+
+def _make_names_safe(names: Collection[str]) -> dict[str, str]:
+    """Return the names of a folder that cannot stay as they are, with what they become.
+
+    Names that need escapes come first: a literal %E9 beside the byte gives way.
+    """
+    if all(escape_path(name) == name for name in names):
+        return {}
+    by_safe_name: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: (escape_path(name) == name, name)):
+        safe = escape_path(name)
+        while safe in by_safe_name:
+            safe = safe.replace("%", "%25")
+        by_safe_name[safe] = name
+    return {name: safe for safe, name in by_safe_name.items() if safe != name}
+
+
+def _look_at(file: Path, path: str, follow_link: bool) -> FileEntry:
+    try:
+        status = file.stat(follow_symlinks=follow_link)
+    except OSError as error:
+        leads_nowhere = follow_link and file.is_symlink()
+        reason = f"{LINK} that leads nowhere" if leads_nowhere else f"unreadable: {error.strerror}"
+        return FileEntry(path, file, _UNKNOWN, reason)
+    return FileEntry(
+        path, file, read_file_state(status), _explain_closed(file.name, status.st_mode)
+    )
 
 
 def read_file_state(status: os.stat_result) -> tuple[int, int, int]:
