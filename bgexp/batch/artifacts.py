@@ -1,90 +1,68 @@
-"""What a batch leaves behind besides its results: manifest, summary, page."""
+"""What a batch leaves behind besides its results and their manifest: summary and page."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from bgexp.batch.journal import Record
-from bgexp.batch.manifest import CSV, PARQUET, build_manifest, write_manifest
-from bgexp.batch.output_folder import remove_stale, remove_temporary
+from bgexp.batch.dispatch import PartsWork
+from bgexp.batch.manifest import CSV, PARQUET, read_manifest
 from bgexp.batch.page import list_most_doubtful, render_batch
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import build_summary
-from bgexp.config.batch import BatchSettings
 from bgexp.images.decode import ImageError, load_image, make_thumbnail
 from bgexp.report.pictures import PANEL
-from bgexp.system.progress import tell
-from bgexp.tracking.run_folder import SUMMARY, RunFolder
+from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
 
-if TYPE_CHECKING:
-    from bgexp.detect.inference_server import ServerStats
-
+REPORTS = (SUMMARY, PAGE, PARQUET, CSV)
 SHOWN = 24
 _THREADS = 2  # decoders release the GIL; more threads would hold more images in memory at once
+# What the page and the summary go by; the hashes of all images are held in memory by nobody.
+_COLUMNS = (
+    *("path", "category", "status", "reason", "output", "kind", "quality_issues"),
+    *("missing_metadata", "handling", "settings_hash", "coverage", "confidence", "flags"),
+    *("timings_ms", "memory"),
+)
 
 
 def write_reports(
-    batch: PlannedBatch,
-    records: Sequence[Record],
-    began: datetime,
-    seconds: float,
-    load: "ServerStats | None",
+    batch: PlannedBatch, work: PartsWork, began: datetime, seconds: float
 ) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], None]]:
-    """Write manifest, summary and page, once every input is known to have its row.
+    """Write summary and page of a batch whose manifest is there.
 
     Returns:
         The summary, and the function that writes the page again for another summary.
     """
-    if [file.path for file in batch.planned] != [record.path for record in records]:
-        raise AssertionError(f"{len(batch.planned)} inputs, {len(records)} rows")
     output = batch.output
-    if removed := remove_stale(output, batch.earlier.values(), records):
-        tell(f"{removed} files of results that are out of date were deleted")
-    write_manifest(records, output)
-    reused = sum(
-        record.status == "done" and record == batch.earlier.get(record.path) for record in records
-    )
-    summary = build_summary(batch, records, seconds, load, reused)
+    rows = read_manifest(output, _COLUMNS)
+    summary = build_summary(batch, rows, seconds, work.load, work.newly_done)
     RunFolder(output).write_summary(summary)
-    files = {file.path: file.file for file in batch.planned}
-    draw_page = _prepare_page(output, batch.settings, records, files, began)
+    draw_page = _prepare_page(batch, rows.drop(columns="timings_ms"), began)
     draw_page(summary)
-    remove_temporary(output)
     return summary, draw_page
 
 
 def _prepare_page(
-    output: Path,
-    settings: BatchSettings,
-    records: Sequence[Record],
-    files: Mapping[str, Path],
-    began: datetime,
+    batch: PlannedBatch, rows: pd.DataFrame, began: datetime
 ) -> Callable[[Mapping[str, Any]], None]:
-    """Return the function that writes report.html; an image that cannot be read is left out.
-
-    Args:
-        output: The output folder.
-        settings: The batch's settings.
-        records: One record per input file.
-        files: Absolute path of each input by its path relative to the input folder.
-        began: When the batch began.
-    """
-    rows = build_manifest(records)
-    outputs = {record.path: output / record.output for record in records if record.output}
+    """Return the function that writes report.html; an image that cannot be read is left out."""
+    output, settings = batch.output, batch.settings
     paths = list_most_doubtful(rows, SHOWN)
+    outputs = dict(rows.set_index("path").loc[paths, "output"])
+    files = {file.path: file.file for file in batch.folder.walk() if file.path in outputs}
 
     def load_thumbnail(file: Path) -> NDArray[np.uint8]:
         return make_thumbnail(load_image(file, settings.max_megapixels), PANEL)
 
     def load_pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
         with suppress(ImageError, MemoryError):
-            return load_thumbnail(files[path]), load_thumbnail(outputs[path])
+            return load_thumbnail(files[path]), load_thumbnail(output / outputs[path])
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:

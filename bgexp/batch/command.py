@@ -1,53 +1,54 @@
 """The production run: plan, work, and a row for every file of the input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from bgexp.batch import in_worker
-from bgexp.batch.artifacts import write_reports
-from bgexp.batch.dispatch import dispatch_files
-from bgexp.batch.journal import Record
-from bgexp.batch.output_folder import (
-    JOURNAL,
-    STATE,
-    lock_output,
-    read_earlier_records,
-    remove_temporary,
-    resolve_places,
-)
-from bgexp.batch.plan import METADATA, find_metadata_file, plan_files
+from bgexp.batch.artifacts import REPORTS, write_reports
+from bgexp.batch.dispatch import PartsWork, work_on_parts
+from bgexp.batch.engine import make_engine
+from bgexp.batch.journal import Origin
+from bgexp.batch.output_folder import OutputLock, resolve_places
+from bgexp.batch.part import find_open_parts
+from bgexp.batch.plan_folder import PlanFolder
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.batch.track_batch import REPORTS, track_batch
-from bgexp.config.batch import BatchSettings
-from bgexp.errors import HaltedError
-from bgexp.quality.table import describe_metadata_table
+from bgexp.batch.prepare import describe_metadata, find_unfinished_plan, plan_input, prepare_plan
+from bgexp.batch.track_batch import track_batch
+from bgexp.batch.unite import describe_missing, unite_parts
+from bgexp.config.batch import UNITE, BatchSettings, PartShare
+from bgexp.errors import HaltedError, UserError
 from bgexp.system.progress import tell
-from bgexp.system.signals import catch_stop_signals
-from bgexp.system.workers import call_in_worker, preload
-from bgexp.tracking.outbox import open_outbox
+from bgexp.system.signals import StopRequest, catch_stop_signals
+from bgexp.system.workers import preload
+from bgexp.tracking.outbox import RunRecord, open_outbox
 from bgexp.tracking.registry import apply_model
 from bgexp.tracking.run_folder import RunFolder
+
+_WAIT = 0.5  # seconds between two looks at whether another process has made the plan
+
+Send = Callable[[RunRecord], str]
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """The records and the summary of a batch.
+    """What a batch, or a share of one, has done.
 
     Attributes:
-        summary: The content of summary.json; {} of a dry run.
-        records: One record per input file; none of a dry run.
-        planned: What was planned for each file.
+        summary: The content of summary.json; {} of a dry run and of a share.
+        planned: What was planned for each file; only of a dry run.
+        work: What was done of a share.
     """
 
     summary: Mapping[str, Any]
-    records: Sequence[Record]
-    planned: Sequence[PlannedFile]
+    planned: Sequence[PlannedFile] = ()
+    work: PartsWork | None = None
 
 
 def batch_process_images(settings: BatchSettings) -> BatchResult:
@@ -73,45 +74,95 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
     settings, version = apply_model(settings.replace(quality=rules))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
-    identify = partial(in_worker.compute_identity, settings, version, source.root)
+    engine = make_engine(settings)
+    identify = partial(in_worker.compute_origin, settings, version, source.root)
     with catch_stop_signals() as stop:
         if settings.dry_run:
-            call_in_worker(identify, stop)  # what is missing is told now
-            return BatchResult({}, [], plan_files(settings, source, output, stop))
+            engine.call(identify, stop)  # what is missing is told now
+            with plan_input(settings, source, output, engine, stop) as (files, _):
+                return BatchResult({}, list(files))
+        prepare = partial(prepare_plan, settings, source, output, engine=engine, stop=stop)
+        if isinstance(settings.part, PartShare):
+            origin = engine.call(identify, stop)
+            return _work_on_share(settings, settings.part, output, origin, prepare, stop)
         with open_outbox(settings, REPORTS, tell) as send:
-            identity, provenance, device = call_in_worker(identify, stop)
-            with lock_output(output):
-                remove_temporary(output)
+            origin = engine.call(identify, stop)
+            with OutputLock(output) as lock, _name_output_errors(output):
+                lock.hold_alone()
                 began = datetime.now().astimezone()
-                planned = plan_files(settings, source, output, stop)
-                earlier = _prepare_output(output, provenance, planned, settings)
-                metadata_form = describe_metadata_table(find_metadata_file(settings), METADATA)
-                plan = identity, provenance, device, planned, earlier, metadata_form
-                batch = PlannedBatch(settings, output, *plan)
-                try:
+                if settings.part == UNITE:
+                    batch = _find_batch_to_unite(settings, output, origin)
+                    done = unite_parts(batch)
+                    work, seconds = PartsWork(done.newly_done), done.seconds
+                else:
+                    batch = PlannedBatch(settings, output, prepare(origin))
                     work_start = monotonic()
-                    records, load = dispatch_files(batch, stop)
+                    work = engine.work_on_parts(batch, find_open_parts(batch), stop)
                     seconds = monotonic() - work_start
-                    summary, draw_page = write_reports(batch, records, began, seconds, load)
-                    summary = track_batch(batch, summary, began, send)
-                    if summary["run_id"]:
-                        RunFolder(output).write_summary(summary)
-                        draw_page(summary)  # with the link to its run
-                except OSError as error:
-                    raise HaltedError(f"output: {output}: {error.strerror}") from error
-                return BatchResult(summary, records, planned)
+                    unite_parts(batch)
+                summary, draw_page = write_reports(batch, work, began, seconds)
+                summary = track_batch(batch, summary, began, send)
+                if summary["run_id"]:
+                    RunFolder(output).write_summary(summary)
+                    draw_page(summary)  # with the link to its run
+                return BatchResult(summary)
 
 
-def _prepare_output(
-    output: Path,
-    provenance: Mapping[str, Any],
-    planned: Sequence[PlannedFile],
+@contextmanager
+def _name_output_errors(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise HaltedError(f"output: {output}: {error.strerror}") from error
+
+
+def _find_batch_to_unite(settings: BatchSettings, output: Path, origin: Origin) -> PlannedBatch:
+    folder = find_unfinished_plan(output, origin, describe_metadata(settings))
+    if folder is None:
+        raise UserError(
+            f"part: {output} holds no begun batch of these settings that could be united"
+        )
+    batch = PlannedBatch(settings, output, folder)
+    if missing := find_open_parts(batch):
+        raise UserError(describe_missing(missing, folder.plan.n_parts))
+    return batch
+
+
+def _work_on_share(
     settings: BatchSettings,
-) -> dict[str, Record]:
-    """Return an earlier batch's records by path; its reports give way to those to come."""
-    earlier, damaged = read_earlier_records(output, provenance, planned, settings)
-    if damaged:
-        tell(f"{damaged} damaged lines in {STATE}/{JOURNAL}: their images are done again")
-    for name in REPORTS:
-        (output / name).unlink(missing_ok=True)
-    return earlier
+    share: PartShare,
+    output: Path,
+    origin: Origin,
+    prepare: Callable[[Origin], PlanFolder],
+    stop: StopRequest,
+) -> BatchResult:
+    """Work on every n-th part of the plan, which the first of the processes makes for all."""
+    with OutputLock(output) as lock, _name_output_errors(output):
+        folder = _await_plan(settings, output, origin, lock, prepare, stop)
+        batch = PlannedBatch(settings, output, folder)
+        numbers = range(share.number - 1, folder.plan.n_parts, share.of)
+        work = work_on_parts(batch, find_open_parts(batch, numbers), stop)
+        return BatchResult({}, work=work)
+
+
+def _await_plan(
+    settings: BatchSettings,
+    output: Path,
+    origin: Origin,
+    lock: OutputLock,
+    prepare: Callable[[Origin], PlanFolder],
+    stop: StopRequest,
+) -> PlanFolder:
+    """Return the plan once it is there, the output being held beside other processes' parts."""
+    metadata = describe_metadata(settings)
+    while True:
+        stop.raise_if_set()
+        if lock.try_to_hold(alone=False):
+            if folder := find_unfinished_plan(output, origin, metadata):
+                return folder
+            if lock.try_to_hold(alone=True, to_plan=True):
+                prepare(origin)
+                continue
+        elif not lock.is_held_to_plan():
+            lock.hold_alone()  # tells who works there
+        sleep(_WAIT)

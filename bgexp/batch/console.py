@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bgexp.batch.command import BatchResult
+from bgexp.batch.dispatch import PartsWork
 from bgexp.batch.findings import describe_pace
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.config.batch import BatchSettings
+from bgexp.config.batch import BatchSettings, PartShare
 from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import RunFolder
@@ -29,6 +30,13 @@ def show_plan(planned: Sequence[PlannedFile]) -> None:
     kinds = Counter(file.kind or "skipped" for file in planned)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     console.print(Text(f"{len(planned):,} files: {counts}. Nothing was written."))
+
+
+def show_share(work: PartsWork, part: PartShare) -> None:
+    """Print what was done of a share, and how the batch is closed."""
+    failed = f", {work.failed:,} failed" if work.failed else ""
+    print(f"part {part.number} of {part.of}: {work.newly_done:,} newly done{failed}")
+    print("Once all parts are done, the same command with part=unite closes the batch.")
 
 
 def show_batch(result: BatchResult, settings: BatchSettings) -> None:

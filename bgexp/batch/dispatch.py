@@ -1,14 +1,15 @@
-"""The files of a batch to the workers, journalled as they come back."""
+"""The images of parts to the workers, journalled as they come back."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from bgexp.batch import in_worker
 from bgexp.batch.file_task import BatchAborted, FileTask, make_record
-from bgexp.batch.journal import Journal, Record
-from bgexp.batch.output_folder import JOURNAL, STATE
+from bgexp.batch.journal import Record
+from bgexp.batch.part import Part, open_part
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.detect import placement
 from bgexp.errors import HaltedError
@@ -21,55 +22,69 @@ if TYPE_CHECKING:
     from bgexp.detect.inference_server import InferenceServer, ServerStats
 
 
-def dispatch_files(
-    batch: PlannedBatch, stop: StopRequest
-) -> "tuple[list[Record], ServerStats | None]":
-    """Process each file and journal it at once; return the records and the shared network's load.
+@dataclass(frozen=True)
+class PartsWork:
+    """What was done of some parts.
+
+    Attributes:
+        newly_done: How many results were made.
+        failed: How many images failed.
+        load: Of the network that all workers shared, if there was one.
+    """
+
+    newly_done: int
+    failed: int = 0
+    load: "ServerStats | None" = None
+
+
+def work_on_parts(batch: PlannedBatch, numbers: Iterable[int], stop: StopRequest) -> PartsWork:
+    """Process the images of parts and journal each at once.
+
+    The parts flow into each other: no worker waits for the last image of one.
 
     Raises:
         HaltedError: No image can be processed any more.
-        Interrupted: A signal came; what is finished stays in the journal.
+        Interruption: A signal came; what is finished stays in the journals.
     """
-    jobs = [
-        FileTask(file, batch.earlier.get(file.path)) for file in batch.planned if not file.reason
-    ]
-    settings = batch.settings
-    path = batch.output / STATE / JOURNAL
-    records_by_path: dict[str, Record] = {}
-    failed = 0
-    journal = Journal(path, batch.provenance, batch.earlier.values())
-    n_workers = min(settings.workers or count_available_cores(), max(1, len(jobs)))
-    with _share_network(batch) as network, journal, show_progress("images", len(jobs)) as step:
+    settings, numbers = batch.settings, list(numbers)
+    n_images = sum(batch.folder.plan.n_images[number] for number in numbers)
+    n_workers = min(settings.workers or count_available_cores(), max(1, n_images))
+    parts: dict[int, Part] = {}
+
+    def list_tasks() -> Iterator[FileTask]:
+        for number in numbers:
+            parts[number] = open_part(batch, number)
+            yield from parts[number].tasks
+
+    newly_done = failed = 0
+    with _share_network(batch) as network, show_progress("images", n_images) as step:
         address = network.address if network else None
-        setup = settings, batch.output, batch.identity, address, count_threads_each(n_workers)
-        start = partial(in_worker.make_processor, *setup)
-        for job, outcome in run_tasks(jobs, start, n_workers, settings.timeout_s, stop):
+        setup = settings, batch.output, batch.origin.identity, address
+        start = partial(in_worker.make_processor, *setup, count_threads_each(n_workers))
+        limits = n_workers, settings.timeout_s
+        for task, outcome in run_tasks(list_tasks(), start, *limits, stop):
             if isinstance(outcome, BatchAborted):
                 raise HaltedError(outcome.reason)
             record = (
-                outcome if isinstance(outcome, Record) else _record_failure(batch, job, outcome)
+                _record_failure(batch, task, outcome)
+                if isinstance(outcome, TaskFailure)
+                else outcome
             )
-            if record != job.earlier:
-                journal.add(record)
-            records_by_path[record.path] = record
+            if parts[task.part].add(task, record):
+                del parts[task.part]
+            newly_done += record.status == "done" and record != task.earlier
             failed += record.status == "failed"
             if record.status != "done":
                 tell(f"{record.path}: {record.status}: {record.reason}")
             step(failed)
         load = network.load() if network else None
     stop.raise_if_set()
-    records = [
-        Record(file.path, file.category, "skipped", file.reason)
-        if file.reason
-        else records_by_path[file.path]
-        for file in batch.planned
-    ]
-    return records, load
+    return PartsWork(newly_done, failed, load)
 
 
 def _share_network(batch: PlannedBatch) -> "AbstractContextManager[InferenceServer | None]":
     """Start the workers' inference server beside a GPU; torch is imported only then."""
-    if not placement.wants_one_process(batch.device["used"]):
+    if not placement.wants_one_process(batch.origin.device["used"]):
         return nullcontext()
     from bgexp.detect.build import share_network
     from bgexp.detect.device import pick_device
@@ -77,6 +92,6 @@ def _share_network(batch: PlannedBatch) -> "AbstractContextManager[InferenceServ
     return share_network(batch.settings.detector, pick_device(batch.settings.device))
 
 
-def _record_failure(batch: PlannedBatch, job: FileTask, failure: TaskFailure) -> Record:
-    record = make_record(job.planned, batch.identity)
+def _record_failure(batch: PlannedBatch, task: FileTask, failure: TaskFailure) -> Record:
+    record = make_record(task.planned, batch.origin.identity)
     return replace(record, status="failed", kind="", reason=failure.reason)

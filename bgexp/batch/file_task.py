@@ -8,10 +8,11 @@ from bgexp.batch.planned_file import PlannedFile
 
 @dataclass(frozen=True)
 class FileTask:
-    """A worker's task: an input, and what an earlier batch recorded of it."""
+    """A worker's task: an input, what was recorded of it before, and the part it belongs to."""
 
     planned: PlannedFile
     earlier: Record | None
+    part: int = 0
 
 
 @dataclass(frozen=True)

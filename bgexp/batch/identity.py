@@ -2,9 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
-from bgexp.batch.journal import Identity
+from bgexp.batch.journal import Identity, Origin
 from bgexp.config.batch import BatchSettings
 from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.stages import UNet
@@ -17,10 +16,8 @@ from bgexp.system.provenance import find_package_versions, hash_sources
 from bgexp.tracking.registry import Version
 
 
-def compute_identity(
-    settings: BatchSettings, version: Version | None, source: Path
-) -> tuple[Identity, dict[str, Any], dict[str, str]]:
-    """Return what each record names, what an output's results are compared by, and the device.
+def compute_origin(settings: BatchSettings, version: Version | None, source: Path) -> Origin:
+    """Return all that determines the results of a batch.
 
     Args:
         settings: The batch's settings, those of the promoted model among them.
@@ -45,4 +42,4 @@ def compute_identity(
     digest = hash_bytes(json.dumps(provenance, sort_keys=True).encode())
     name, number = (version.name, str(version.number)) if version else (settings.detector.name, "")
     identity = Identity(digest, weights.sha256, name, number)
-    return identity, {"input": str(source), **provenance}, device
+    return Origin(identity, {"input": str(source), **provenance}, device)

@@ -5,26 +5,24 @@ The process that deals out the work would wait seconds for an import of its own.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bgexp.config.batch import BatchSettings
 
 if TYPE_CHECKING:
     from bgexp.batch.file_task import FileTask, Outcome
-    from bgexp.batch.journal import Identity
+    from bgexp.batch.journal import Identity, Origin
     from bgexp.detect.inference_server import ServerAddress
     from bgexp.tracking.registry import Version
 
 MODULE = "bgexp.batch.process_file"  # for `preload`: all that the workers import
 
 
-def compute_identity(
-    settings: BatchSettings, version: "Version | None", source: Path
-) -> "tuple[Identity, dict[str, Any], dict[str, str]]":
-    """Call `batch.identity.compute_identity`."""
-    from bgexp.batch.identity import compute_identity
+def compute_origin(settings: BatchSettings, version: "Version | None", source: Path) -> "Origin":
+    """Call `batch.identity.compute_origin`."""
+    from bgexp.batch.identity import compute_origin
 
-    return compute_identity(settings, version, source)
+    return compute_origin(settings, version, source)
 
 
 def make_processor(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bgexp.errors import UserError
-from bgexp.system.listing import FileEntry, escape_path, list_all_files, read_file_state
+from bgexp.system.listing import FileEntry, escape_path, read_file_state, walk_files
 
 LIST = ".txt"  # the ending of a file that names one input a line
 
@@ -29,34 +29,40 @@ class InputFiles:
         named = {path if path.is_dir() else path.parent for path in self.named}
         return named or {self.root}
 
-    def list(self, without: Collection[Path] = (), follow_links: bool = False) -> list[FileEntry]:
-        """List the files as `list_all_files` does; what is named and not there has its entry, too.
+    def walk(
+        self, without: Collection[Path] = (), follow_links: bool = False
+    ) -> Iterator[FileEntry]:
+        """Yield the files as `walk_files` does; what is named and not there has its entry, too.
 
         Raises:
             UserError: A folder cannot be read, or there is nothing.
         """
+        is_empty = True
         try:
-            if not self.named:
-                entries = list_all_files(self.root, without, follow_links)
-            else:
-                by_path = {
-                    entry.path: entry
-                    for path in self.named
-                    for entry in self._list_named(path, without, follow_links)
-                }
-                entries = [by_path[path] for path in sorted(by_path)]
+            for entry in self._walk(without, follow_links):
+                is_empty = False
+                yield entry
         except OSError as error:
             raise UserError(f"input: {error.filename}: {error.strerror}") from error
-        if not entries:
+        if is_empty:
             raise UserError(f"input: {self.root} is empty")
-        return entries
+
+    def _walk(self, without: Collection[Path], follow_links: bool) -> Iterator[FileEntry]:
+        if not self.named:
+            return walk_files(self.root, without, follow_links)
+        by_path = {
+            entry.path: entry
+            for path in self.named
+            for entry in self._list_named(path, without, follow_links)
+        }
+        return (by_path[path] for path in sorted(by_path))
 
     def _list_named(
         self, path: Path, without: Collection[Path], follow_links: bool
     ) -> Iterator[FileEntry]:
         name = escape_path(path.relative_to(self.root).as_posix())
         if path.is_dir():
-            for entry in list_all_files(path, without, follow_links):
+            for entry in walk_files(path, without, follow_links):
                 yield replace(entry, path=entry.path if name == "." else f"{name}/{entry.path}")
             return
         target = Path(os.path.realpath(path))  # a link that is named is meant

@@ -1,24 +1,23 @@
-"""The journal of a batch: one record per input, written as it is processed, for resuming.
+"""The journal of a batch's part: one record per input, as it is processed, for resuming.
 
 One line per record, each with a checksum, synced to disk before the next is written. A line that
 is damaged or torn is no record: its input is processed again. A record never comes before its file.
 """
 
 import errno
-import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from bgexp.batch.output_paths import TREES
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_whole
-from bgexp.system.hashing import hash_bytes
-
-_CHECKSUM = 16  # hexadecimal digits of the line's SHA-256
+from bgexp.system.checked_lines import encode_line, find_text
+from bgexp.system.inside import is_inside
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,21 @@ class Identity:
     weights_sha256: str
     model_name: str
     model_version: str = ""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What determines the results of a batch.
+
+    Attributes:
+        identity: What each record names of it.
+        provenance: All of it, by the name of its setting, and where the input is.
+        device: What computes, as `describe_device` returns it.
+    """
+
+    identity: Identity
+    provenance: dict[str, Any]
+    device: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -81,82 +95,120 @@ class Record:
 
 
 @dataclass(frozen=True)
-class _FirstLine:
+class Closing:
+    """The end of a part's work.
+
+    Attributes:
+        newly_done: How many results were made by whoever closed the part.
+        began, ended: When, in seconds since 1970.
+    """
+
     __pydantic_config__: ClassVar[ConfigDict] = Record.__pydantic_config__
 
-    batch: dict[str, Any]
+    newly_done: int
+    began: float
+    ended: float
 
 
-_LINE: TypeAdapter[Record | _FirstLine] = TypeAdapter(Record | _FirstLine)
+_LINE: TypeAdapter[Record | Closing] = TypeAdapter(Record | Closing)
+
+
+@dataclass
+class JournalContent:
+    """What a part's journal holds.
+
+    Attributes:
+        records: The last record of each input by its path.
+        superseded: Earlier records of results under other names, whose files may still be there.
+        closing: The end of the part's work; None where it never came, or more was written after.
+        damaged: How many lines were damaged.
+    """
+
+    records: dict[str, Record] = field(default_factory=dict)
+    superseded: list[Record] = field(default_factory=list)
+    closing: Closing | None = None
+    damaged: int = 0
+
+    def add(self, entry: Record | Closing | None) -> None:
+        """Take in what the next line holds; None for a damaged one."""
+        if isinstance(entry, Closing):
+            self.closing = entry
+            return
+        self.closing = None
+        if entry is None:
+            self.damaged += 1
+            return
+        before = self.records.get(entry.path)
+        if before and before.output and _list_files(before) != _list_files(entry):
+            self.superseded.append(before)
+        self.records[entry.path] = entry
+
+
+def _list_files(record: Record) -> tuple[str, str]:
+    return record.output, record.mask
 
 
 class Journal:
-    """The file of records of one output folder, open for appending."""
+    """The file of one part's records. A second worker's takes its place, and harms nothing."""
 
-    def __init__(self, path: Path, identity: Mapping[str, Any], records: Iterable[Record]) -> None:
+    def __init__(self, path: Path, earlier: Iterable[Record] = ()) -> None:
         """Write it anew, whole: nothing is ever appended behind a torn line."""
-        lines = [
-            _encode_line({"batch": dict(identity)}),
-            *(_encode_line(asdict(record)) for record in records),
-        ]
-        write_whole(path, b"".join(lines))
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        write_whole(path, b"".join(encode_line(asdict(record)) for record in earlier))
+        self._path = path
 
-    def add(self, record: Record) -> None:
-        """Append a record; it is on disk when this returns.
+    def add(self, entry: Record | Closing) -> None:
+        """Append a record or the end; it is on disk when this returns.
 
         Raises:
             OSError: It could not be written.
         """
-        line, size = _encode_line(asdict(record)), os.fstat(self._file).st_size
-        if os.write(self._file, line) != len(line):  # a full disk takes a part
-            os.ftruncate(self._file, size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(self._file)
+        line = encode_line(asdict(entry))
+        # Opened for each: a batch may have more parts begun than it may have files open.
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            size = os.fstat(file).st_size
+            if os.write(file, line) != len(line):  # a full disk takes a part
+                os.ftruncate(file, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        finally:
+            os.close(file)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_error: object) -> None:
-        os.close(self._file)
-
-
-def read_journal(path: Path) -> tuple[dict[str, Any] | None, dict[str, Record], int]:
-    """Read an earlier batch's identity, the last record of each input, and damaged lines.
-
-    The identity is None where there is no journal or its first line is damaged.
+def read_journal(path: Path) -> JournalContent:
+    """Read a part's journal; one that is not there is empty.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or names a file that is no result of the output folder.
     """
+    content = JournalContent()
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
-        return None, {}, 0
+        return content
     except OSError as error:
         raise UserError(f"output: {path}: {error.strerror}") from error
-    identity, records, damaged = None, {}, 0
     for line in lines:
         entry = _decode_line(line)
         if isinstance(entry, Record):
-            records[entry.path] = entry
-        elif entry is None:
-            damaged += 1
-        else:
-            identity = entry.batch
-    return identity, records, damaged
+            for name in filter(None, _list_files(entry)):
+                refuse_strange_name(name, path)
+        content.add(entry)
+    return content
 
 
-def _encode_line(content: Mapping[str, Any]) -> bytes:
-    # ASCII: no name then holds a line break, whatever characters a reader splits lines at.
-    text = json.dumps(content, allow_nan=False).encode()
-    return hash_bytes(text)[:_CHECKSUM].encode() + b" " + text + b"\n"
+def refuse_strange_name(name: str, path: Path) -> None:
+    """Raise UserError where a name, read from a file of the state, is that of no result."""
+    if not (is_inside(name) and name.partition("/")[0] in TREES):
+        raise UserError(
+            f"output: {path} names {name!r}, which is no result in this folder: choose another "
+            "folder, or delete that file"
+        )
 
 
-def _decode_line(line: bytes) -> Record | _FirstLine | None:
+def _decode_line(line: bytes) -> Record | Closing | None:
     """Return what a line holds; None where it is damaged, or of another version or other types."""
-    checksum, _, text = line.partition(b" ")
-    if not line.endswith(b"\n") or hash_bytes(text[:-1])[:_CHECKSUM].encode() != checksum:
+    if (text := find_text(line)) is None:
         return None
     try:
         return _LINE.validate_json(text)

@@ -1,25 +1,45 @@
 """The manifest: one row per input, as Parquet and as a CSV that is safe to open."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from bgexp.batch.journal import Record
-from bgexp.system.atomic import write_whole
+from bgexp.system.atomic import open_whole
 from bgexp.system.safe_csv import encode_safe_csv
 
 PARQUET, CSV = "manifest.parquet", "manifest.csv"
 _LISTS = ("quality_issues", "missing_metadata", "flags")
+_NUMBERS = {"width": pa.int64(), "height": pa.int64(), "memory": pa.int64()} | dict.fromkeys(
+    ("coverage", "confidence"), pa.float64()
+)
+_SCHEMA = pa.schema(
+    [(field.name, _NUMBERS.get(field.name, pa.large_string())) for field in fields(Record)]
+)
+_GROUP = 2**15  # rows that are written, and held in memory, at once
 
 
-def write_manifest(records: Sequence[Record], output: Path) -> None:
-    """Write both files, each whole or not at all."""
-    table = build_manifest(records)
-    write_whole(output / PARQUET, table.to_parquet(index=False))
-    write_whole(output / CSV, encode_safe_csv(table))
+def write_manifest(records: Iterable[Record], output: Path) -> None:
+    """Write both files, each whole or not at all, with as few rows in memory as a group has."""
+    records = iter(records)
+    with (
+        open_whole(output / PARQUET) as parquet_file,
+        open_whole(output / CSV) as csv_file,
+        parquet.ParquetWriter(parquet_file, _SCHEMA) as writer,
+    ):
+        group = list(islice(records, _GROUP))
+        is_first = True
+        while group or is_first:
+            rows = build_manifest(group)
+            writer.write_table(pa.Table.from_pandas(rows, _SCHEMA, preserve_index=False))
+            csv_file.write(encode_safe_csv(rows, header=is_first))
+            group, is_first = list(islice(records, _GROUP)), False
 
 
 def build_manifest(records: Sequence[Record]) -> pd.DataFrame:
@@ -38,3 +58,16 @@ def build_manifest(records: Sequence[Record]) -> pd.DataFrame:
     table["coverage"] = table["coverage"].astype(float)
     table["confidence"] = table["confidence"].astype(float)
     return table
+
+
+def read_manifest(output: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read the manifest's rows, or some columns of them."""
+    return pd.read_parquet(output / PARQUET, columns=columns and list(columns))
+
+
+def walk_names(output: Path) -> Iterator[str]:
+    """Yield the names of all results and masks that the manifest has."""
+    with parquet.ParquetFile(output / PARQUET) as file:
+        for group in file.iter_batches(columns=["output", "mask"]):
+            for column in group.columns:
+                yield from filter(None, column.to_pylist())

@@ -1,29 +1,27 @@
 """The output folder: whose it is, who works in it now, and what an earlier batch left there."""
 
+import fcntl
 import fnmatch
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
-from typing import Any
-
-from filelock import FileLock, Timeout
+from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
 
 from bgexp.batch.input_files import InputFiles, find_input
-from bgexp.batch.journal import Record, read_journal
-from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR
-from bgexp.batch.planned_file import PlannedFile
+from bgexp.batch.journal import Record
+from bgexp.batch.output_paths import TREES
+from bgexp.batch.plan_folder import PLAN
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json
-from bgexp.system.inside import is_inside, remove_inside
+from bgexp.system.inside import remove_inside
 
-STATE = ".bgexp"  # the folder inside the output that holds journal and lock
-JOURNAL = "journal.jsonl"
-TREES = (REGULAR, OUTLIER, MASKS)
+STATE = ".bgexp"  # the folder inside the output that holds plan, journals and lock
+LOCK, OWNER = "lock", "owner.json"
 _SHOWN = 5  # settings or names in a message
 
 
@@ -41,33 +39,64 @@ def resolve_places(settings: BatchSettings) -> tuple[InputFiles, Path]:
     return source, output
 
 
-@contextmanager
-def lock_output(output: Path) -> Iterator[None]:
-    """Make the folder and keep other batches out of it; a dead one's lock does not hold.
+class OutputLock:
+    """The hold of one batch on its output, alone or beside others; a dead one's does not count."""
 
-    Raises:
-        UserError: Another batch works there, or it cannot be written to.
-    """
-    state = output / STATE
-    _refuse_links(output, [STATE, *(f"{STATE}/{name}" for name in (JOURNAL, "lock")), *TREES])
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(state / "lock")
-        lock.acquire(timeout=0)
-        write_json(state / "owner.json", {"pid": os.getpid(), "host": socket.gethostname()})
-    except Timeout:
-        raise UserError(f"output: {output}: {_describe_owner(state)} works there") from None
-    except OSError as error:
-        raise UserError(f"output: {output}: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            (state / "owner.json").unlink()
-        lock.release()
+    def __init__(self, output: Path) -> None:
+        """Make the folder and open the lock, which nobody holds yet.
+
+        Raises:
+            UserError: It cannot be written to, or is a link.
+        """
+        self._output, self._state = output, output / STATE
+        refuse_links(output, [STATE, *(f"{STATE}/{name}" for name in (PLAN, LOCK)), *TREES])
+        try:
+            self._state.mkdir(parents=True, exist_ok=True)
+            self._file = (self._state / LOCK).open("ab")
+        except OSError as error:
+            raise UserError(f"output: {output}: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._file.close()
+
+    def hold_alone(self) -> None:
+        """Keep all others out.
+
+        Raises:
+            UserError: Another batch works there, or the folder cannot be written to.
+        """
+        if not self.try_to_hold(alone=True):
+            raise UserError(f"output: {self._output}: {_describe_owner(self._state)} works there")
+
+    def try_to_hold(self, *, alone: bool, to_plan: bool = False) -> bool:
+        """Hold the output, alone or beside others that do not, if that is free.
+
+        Args:
+            alone: Whether all others are kept out.
+            to_plan: Whether that is for the time of planning only.
+        """
+        try:
+            fcntl.flock(self._file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            if alone:
+                owner = {"pid": os.getpid(), "host": socket.gethostname(), "plans": to_plan}
+                write_json(self._state / OWNER, owner)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise UserError(f"output: {self._output}: {error.strerror}") from error
+        return True
+
+    def is_held_to_plan(self) -> bool:
+        """Return whether who holds it alone only plans."""
+        with suppress(OSError, ValueError, AttributeError):
+            return bool(json.loads((self._state / OWNER).read_text()).get("plans"))
+        return False
 
 
-def _refuse_links(output: Path, names: Iterable[str]) -> None:
+def refuse_links(output: Path, names: Iterable[str]) -> None:
     """Refuse links where a batch writes: what they lead to is not its own."""
     for name in names:
         if (output / name).is_symlink():
@@ -79,60 +108,19 @@ def _refuse_links(output: Path, names: Iterable[str]) -> None:
 
 def _describe_owner(state: Path) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
-        owner = json.loads((state / "owner.json").read_text())
+        owner = json.loads((state / OWNER).read_text())
         return f"process {owner['pid']} on {owner['host']}"
     return "another batch"
 
 
-def read_earlier_records(
-    output: Path,
-    identity: Mapping[str, Any],
-    planned: Sequence[PlannedFile],
-    settings: BatchSettings,
-) -> tuple[dict[str, Record], int]:
-    """Return an earlier batch's records by path, and how many lines of them were damaged.
-
-    Raises:
-        UserError: There are results of other settings, of another input or of no record, and
-            neither overwrite nor, for the input, moved_input is set.
-    """
-    folders = {str(parent) for file in planned for parent in PurePosixPath(file.output).parents}
-    folders |= {str(parent) for file in planned for parent in PurePosixPath(file.mask).parents}
-    _refuse_links(output, sorted(folders - {"."}))
-    old, records, damaged = read_journal(output / STATE / JOURNAL)
-    for name in (name for record in records.values() for name in (record.output, record.mask)):
-        if name and not (is_inside(name) and name.partition("/")[0] in TREES):
-            raise UserError(
-                f"output: {output / STATE / JOURNAL} names {name!r}, which is no result in this "
-                "folder: choose another folder, or delete that file"
-            )
-    if settings.overwrite:
-        return records, damaged
-    if old is None and not records:
-        unrecorded = [name for name in TREES if _has_files(output / name)]
-        if unrecorded:
-            raise UserError(
-                f"output: {output / unrecorded[0]} holds files that no batch has recorded: choose "
-                "another folder, or overwrite=true"
-            )
-    if old is not None:
-        _refuse_other_settings(output, old, identity, settings.moved_input)
-    planned_paths = {file.path for file in planned}
-    lost = sorted(
-        path for path, record in records.items() if record.output and path not in planned_paths
-    )
-    if lost:
-        raise UserError(
-            f"output: {output} holds {len(lost)} results of files that are no longer in the input "
-            f"({', '.join(map(repr, lost[:_SHOWN]))}): put them back, choose another folder, or "
-            "overwrite=true, which deletes those results"
-        )
-    return records, damaged
-
-
-def _refuse_other_settings(
+def refuse_other_settings(
     output: Path, old: Mapping[str, Any], new: Mapping[str, Any], moved_input: bool
 ) -> None:
+    """Refuse results of other settings, or of another input that is not told to be the same.
+
+    Raises:
+        UserError: There are some; the message names what differs.
+    """
     from_here = {**old, "input": new["input"]}
     is_moved = from_here == dict(new)
     if old != dict(new) and not (moved_input and is_moved):
@@ -141,6 +129,16 @@ def _refuse_other_settings(
             f"output: {output} holds results of other settings: {_list_changes(old, new)}; "
             f"{advice}choose another folder, or overwrite=true"
         )
+
+
+def refuse_unrecorded(output: Path) -> None:
+    """Refuse results that are of no plan."""
+    for name in TREES:
+        if _has_files(output / name):
+            raise UserError(
+                f"output: {output / name} holds files that no batch has recorded: choose another "
+                "folder, or overwrite=true"
+            )
 
 
 def _has_files(folder: Path) -> bool:
@@ -167,16 +165,20 @@ def remove_temporary(output: Path) -> None:
             os.unlink(name, dir_fd=descriptor)
 
 
-def remove_stale(output: Path, earlier: Iterable[Record], now: Iterable[Record]) -> int:
-    """Delete results of an earlier batch that no record names any more; return how many.
+def remove_superseded(
+    output: Path, superseded: Iterable[Record], current_names: Container[str]
+) -> int:
+    """Delete results that no row names any more; return how many.
 
     A file that is not what was recorded is somebody else's by now and stays.
     """
-    current_names = {name for record in now for name in (record.output, record.mask)}
-    removed = 0
-    for record in earlier:
-        hashes = {record.output: record.output_sha256, record.mask: record.mask_sha256}
-        for name, sha256 in hashes.items():
-            if name and name not in current_names:
-                removed += remove_inside(output, name, sha256)
-    return removed
+    hashes = {
+        name: sha256
+        for record in superseded
+        for name, sha256 in (
+            (record.output, record.output_sha256),
+            (record.mask, record.mask_sha256),
+        )
+        if name and name not in current_names
+    }
+    return sum(remove_inside(output, name, sha256) for name, sha256 in hashes.items())

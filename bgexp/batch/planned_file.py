@@ -1,7 +1,15 @@
-"""A file of the input and what is planned for it, as a worker gets it."""
+"""A file of the input and what is planned for it, as it is kept and as a worker gets it."""
 
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from bgexp.system.checked_lines import encode_line, find_text
 
 
 @dataclass(frozen=True)
@@ -9,10 +17,11 @@ class PlannedFile:
     """The plan for one input file.
 
     Attributes:
-        path, category: As in `FileEntry`.
-        file: Absolute path.
+        path: As in `FileEntry`.
+        address: Absolute path, its bytes percent-quoted.
         state: As in `FileEntry`; the file is only processed while it has this state.
         reason: Why it is skipped; "" where it is processed.
+        width, height: Of the upright image, in pixels; 0 where unknown.
         output, mask: Relative to the output folder, POSIX; "" for none.
         kind: regular or outlier; "" where it is skipped.
         issues: What the quality rules found.
@@ -20,12 +29,58 @@ class PlannedFile:
     """
 
     path: str
-    category: str
-    file: Path
+    address: str
     state: tuple[int, int, int]
     reason: str = ""
+    width: int = 0
+    height: int = 0
     output: str = ""
     mask: str = ""
     kind: str = ""
     issues: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @cached_property
+    def file(self) -> Path:
+        """Return the absolute path."""
+        return Path(os.fsdecode(unquote_to_bytes(self.address)))
+
+    @property
+    def category(self) -> str:
+        """Return the folder part of the path; "." at the top level."""
+        return Path(self.path).parent.as_posix()
+
+    @property
+    def size(self) -> int:
+        """Return the size in bytes."""
+        return self.state[0]
+
+
+def quote_path(file: Path) -> str:
+    """Return the address of a file: its path's bytes, percent-quoted."""
+    return quote(os.fsencode(file))
+
+
+def encode_planned_files(files: Iterable[PlannedFile]) -> bytes:
+    """Return the lines of a file that holds them."""
+    return b"".join(encode_line(asdict(file)) for file in files)
+
+
+def decode_planned_files(data: bytes) -> list[PlannedFile] | None:
+    """Return what such a file holds; None where it is damaged or of another version."""
+    files = []
+    for line in data.splitlines(keepends=True):
+        if (text := find_text(line)) is None:
+            return None
+        try:
+            files.append(PlannedFile(**_make_tuples(json.loads(text))))
+        except (AttributeError, TypeError):
+            return None
+    return files
+
+
+def _make_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """Replace the lists that JSON makes of tuples."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }

@@ -4,16 +4,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from bgexp.batch.manifest import CSV, PARQUET
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import TRACKED
 from bgexp.config.check import flatten_settings
 from bgexp.system.provenance import describe_bgexp
 from bgexp.tracking.outbox import RunRecord
-from bgexp.tracking.run_folder import PAGE, SUMMARY
 from bgexp.tracking.summary import flatten_numbers
-
-REPORTS = (SUMMARY, PAGE, PARQUET, CSV)  # of the output folder, that go with the record
 
 
 def track_batch(

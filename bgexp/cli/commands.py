@@ -64,13 +64,16 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
         return _run_stream(settings)
     resolve_places(settings)  # a wrong one is told before the seconds of imports below
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
-    from bgexp.batch.console import show_batch, show_plan
+    from bgexp.batch.console import show_batch, show_plan, show_share
 
     has_rules = settings.quality.enabled
     process_images = batch_process_with_quality_handling if has_rules else batch_process_images
     result = process_images(settings)
     if settings.dry_run:
         show_plan(result.planned)
+        return 0
+    if result.work is not None:
+        show_share(result.work, settings.part)
         return 0
     show_batch(result, settings)
     return 0 if result.summary["status"] == "finished" else 1

@@ -1,7 +1,8 @@
 """Settings of `bgexp batch`."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BeforeValidator,
@@ -84,6 +85,31 @@ Places = Annotated[
 ]
 
 
+UNITE = "unite"
+
+
+class PartShare(NamedTuple):
+    """Every n-th part of a batch's plan: `number` of `of`, counted from 1."""
+
+    number: int
+    of: int
+
+
+def _parse_part(value: object) -> object:
+    """Parse a share, such as 3/64."""
+    if value is None or value == UNITE or isinstance(value, PartShare):
+        return value
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", str(value))
+    share = PartShare(*map(int, match.groups())) if match else PartShare(0, 0)
+    if not 1 <= share.number <= share.of:
+        raise PydanticCustomError("part", "allowed: i/n with i from 1 to n, such as 3/64, or unite")
+    return share
+
+
+def _name_part(part: object) -> object:
+    return f"{part.number}/{part.of}" if isinstance(part, PartShare) else part
+
+
 class BatchSettings(PipelineSettings):
     """Settings of `bgexp batch`.
 
@@ -96,6 +122,8 @@ class BatchSettings(PipelineSettings):
         masks: Whether masks are written too.
         max_failed: Share of what was to be processed; where more fail, the batch has failed.
         timeout_s: Seconds; an image that takes longer is given up.
+        part: A share of the plan's parts, to be worked on by this process beside others, such as
+            3/64; `unite` closes the batch once all are done; None: the whole batch.
         dry_run: Shows the plan and writes nothing.
         overwrite: Whether results of other settings in the output may be replaced.
         moved_input: Whether the input is the folder that the output was begun with, moved; each
@@ -113,6 +141,9 @@ class BatchSettings(PipelineSettings):
     max_megapixels: Annotated[float, Field(gt=0)]
     max_failed: Annotated[Share, BeforeValidator(_parse_share), Role.EXECUTION]
     timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
+    part: Annotated[
+        Any, BeforeValidator(_parse_part), PlainSerializer(_name_part), Role.EXECUTION
+    ] = None
     dry_run: Annotated[bool, Role.BOOKKEEPING]
     overwrite: Annotated[bool, Role.BOOKKEEPING]
     moved_input: Annotated[bool, Role.BOOKKEEPING]

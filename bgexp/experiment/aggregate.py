@@ -49,22 +49,29 @@ def summarize_categories(rows: Sequence[ImageResult]) -> dict[str, Any]:
 
 def summarize_timings(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     """Return each stage's times, as `summarize_stage_times`."""
-    return summarize_stage_times([row.timings_ms for row in rows])
+    times: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        for stage, milliseconds in row.timings_ms.items():
+            times[stage].append(milliseconds)
+    return summarize_stage_times(times)
 
 
-def summarize_stage_times(images: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return each stage's total in seconds, and mean, median and p95 in milliseconds."""
+def summarize_stage_times(times_ms: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Return each stage's total in seconds, and mean, median and p95 in milliseconds.
+
+    Args:
+        times_ms: Milliseconds by stage, one for each image that passed it.
+    """
     stages = {}
-    for stage in STAGES:
-        times = [times_ms[stage] for times_ms in images if stage in times_ms]
-        if times:
-            p50, p95 = np.percentile(times, (50, 95))
-            stages[stage] = {
-                "total_s": sum(times) / 1000,
-                "mean_ms": float(np.mean(times)),
-                "p50_ms": float(p50),
-                "p95_ms": float(p95),
-            }
+    for stage in (name for name in STAGES if len(times_ms.get(name, ()))):
+        times = np.asarray(times_ms[stage], np.float64)
+        p50, p95 = np.percentile(times, (50, 95))
+        stages[stage] = {
+            "total_s": float(times.sum()) / 1000,
+            "mean_ms": float(times.mean()),
+            "p50_ms": float(p50),
+            "p95_ms": float(p95),
+        }
     return stages
 
 

@@ -3,7 +3,7 @@
 import codecs
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,13 @@ def build_table(
 
 
 def read_metadata_table(
-    path: Path | None, files: Sequence[str], key: str = "metadata"
+    path: Path | None, files: Iterable[str], key: str = "metadata"
 ) -> pd.DataFrame | None:
     """Read a CSV with a `path` column: its other columns as text by path, missing cells NaN.
 
     Args:
         path: The CSV's path; None returns None.
-        files: The dataset's paths, of which the CSV has to name some.
+        files: The dataset's paths, of which the CSV has to name some; taken only as needed.
         key: The setting that named it, for error messages.
 
     Raises:
@@ -73,9 +73,7 @@ def read_metadata_table(
     repeated = table["path"][table["path"].duplicated()]
     if len(repeated):
         raise UserError(f"{key}: {path}: {len(repeated)} paths twice, {repeated.iloc[0]} first")
-    if not table["path"].isin(files).any():
-        example = f"it has {table['path'].iloc[0]!r}" if len(table) else "it has no rows"
-        raise UserError(f"{key}: {path}: none of its paths is here ({example}, here {files[0]!r})")
+    _refuse_other_files(table["path"], files, f"{key}: {path}")
     blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip())
     return table.mask(blank).set_index("path")
 
@@ -106,6 +104,17 @@ def _read_text(path: Path, key: str) -> tuple[str, str, str]:
 
 def _describe_form(encoding: str, delimiter: str) -> str:
     return f"{encoding}, columns divided by {_DELIMITERS[delimiter]}"
+
+
+def _refuse_other_files(paths: "pd.Series[str]", files: Iterable[str], place: str) -> None:
+    """Refuse a table that names none of the files."""
+    named, first = set(paths), ""
+    for file in files:
+        first = first or file
+        if file in named:
+            return
+    example = f"it has {paths.iloc[0]!r}" if len(paths) else "it has no rows"
+    raise UserError(f"{place}: none of its paths is here ({example}, here {first!r})")
 
 
 def _decode_text(data: bytes) -> tuple[str, str]:

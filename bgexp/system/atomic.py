@@ -4,8 +4,10 @@ import json
 import math
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 # A killed process may leave such a file: whoever owns the folder may delete it.
 TEMPORARY = ".bgexp-*.part"
@@ -20,23 +22,36 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         OSError: It could not be written; no temporary file is left. Only where the very last step,
             the folder's fsync, fails does the path hold the new file.
     """
+    with open_whole(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file for writing piece by piece; it is there whole, as by `write_whole`, at the end.
+
+    Raises:
+        OSError: As in `write_whole`. Where the body raises, nothing is written either.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        write_into(folder, path.name, data)
+        with open_into(folder, path.name) as file:
+            yield file
     finally:
         os.close(folder)
 
 
-def write_into(folder: int, name: str, data: bytes) -> None:
-    """Write a file as `write_whole` does, into a folder given by its open descriptor."""
+@contextmanager
+def open_into(folder: int, name: str) -> Iterator[BinaryIO]:
+    """Open a file as `open_whole` does, in a folder given by its open descriptor."""
     # Not derived from the target's name, which may already be as long as a name can be.
     temporary = TEMPORARY.replace("*", secrets.token_hex(8))
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)

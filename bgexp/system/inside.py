@@ -7,11 +7,12 @@ somebody makes meanwhile: each folder is opened in the one before it.
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from bgexp.system.atomic import write_into
+from bgexp.system.atomic import open_into
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -37,8 +38,11 @@ def write_inside(root: Path, name: str, data: bytes) -> None:
     Raises:
         OSError: It could not be written, or the name leads out of the root.
     """
-    with _open_folder(root, name, make=True) as folder:
-        write_into(folder, PurePosixPath(name).name, data)
+    with (
+        _open_folder(root, name, make=True) as folder,
+        open_into(folder, PurePosixPath(name).name) as file,
+    ):
+        file.write(data)
 
 
 def hash_inside(root: Path, name: str) -> str | None:
@@ -48,6 +52,16 @@ def hash_inside(root: Path, name: str) -> str | None:
             return _hash_in(folder, PurePosixPath(name).name)
     except OSError:
         return None
+
+
+def is_file_inside(root: Path, name: str) -> bool:
+    """Return whether there is a regular file of that name; links on the way are not followed."""
+    try:
+        with _open_folder(root, name) as folder:
+            status = os.stat(PurePosixPath(name).name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode)
 
 
 def remove_inside(root: Path, name: str, sha256: str) -> bool:

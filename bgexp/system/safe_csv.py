@@ -5,7 +5,7 @@ import pandas as pd
 from bgexp.system.terminal import make_printable
 
 
-def encode_safe_csv(table: pd.DataFrame) -> bytes:
+def encode_safe_csv(table: pd.DataFrame, header: bool = True) -> bytes:
     """Return a CSV in which no cell is a formula, a line break or a terminal's escape.
 
     A cell that a spreadsheet would take for a formula gets an apostrophe in front, and what does
@@ -18,7 +18,7 @@ def encode_safe_csv(table: pd.DataFrame) -> bytes:
                 lambda cell: _make_safe(cell) if isinstance(cell, str) else cell
             )
     plain.columns = pd.Index([_make_safe(str(name)) for name in plain])
-    text: str = plain.to_csv(index=False)
+    text: str = plain.to_csv(index=False, header=header)
     return text.encode(errors="backslashreplace")
 
 

@@ -2,14 +2,15 @@ import hashlib
 import os
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
-from bgexp.batch.journal import Journal, read_journal
-from bgexp.batch.output_folder import JOURNAL, STATE
+from bgexp.batch.output_folder import STATE
+from bgexp.batch.plan_folder import PlanFolder, read_plan, use_plan
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
@@ -92,7 +93,7 @@ def _kept(tmp_path_factory):
 def first_batch(batch, source, tmp_path, _kept):
     """Leaves the output of a first batch, which is run once and copied from then on.
 
-    A journal names its input's place: that of a copy is written anew.
+    A plan names its input's place: that of a copy is written anew.
     """
     output = tmp_path / "out"
     if not _kept.exists():
@@ -100,10 +101,17 @@ def first_batch(batch, source, tmp_path, _kept):
         shutil.copytree(output, _kept)
         return
     shutil.copytree(_kept, output)
-    journal = output / STATE / JOURNAL
-    identity, records, _ = read_journal(journal)
-    with Journal(journal, identity | {"input": os.path.realpath(source)}, records.values()):
-        pass
+    folder = read_plan(output / STATE)
+    origin = folder.plan.origin
+    provenance = origin.provenance | {"input": os.path.realpath(source)}
+    origin = replace(origin, provenance=provenance)
+    use_plan(PlanFolder(folder.state, replace(folder.plan, origin=origin)))
+
+
+def find_journal(output):
+    """Return the journal of the only part of a batch's plan."""
+    (journal,) = (output / STATE).glob("*/*.journal.jsonl")
+    return journal
 
 
 def manifest(output):

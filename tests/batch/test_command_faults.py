@@ -11,6 +11,8 @@ from bgexp.errors import HaltedError, UserError
 from bgexp.images.decode import load_image
 from tests.batch.conftest import assert_accounted, tree
 
+JOURNALS = ".bgexp/*/*.journal.jsonl"
+
 
 def command(settings_of, *overrides):
     """Return the command line of the same batch, for a process of its own."""
@@ -30,11 +32,10 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(batch, settings, source,
     output = tmp_path / "out"
     expected = tree(output)
     shutil.rmtree(output)
-    journal = output / ".bgexp/journal.jsonl"
     process = subprocess.Popen(command(settings), start_new_session=True)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if journal.exists() and len(journal.read_bytes().splitlines()) > 1:
+        if any(path.stat().st_size for path in output.glob(JOURNALS)):
             break
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
@@ -51,11 +52,10 @@ def test_killed_and_resumed_it_ends_with_the_same_bytes(batch, settings, source,
 def test_a_signal_ends_it_within_seconds_and_it_can_be_resumed(
     batch, settings, source, tmp_path, number, code
 ):
-    journal = tmp_path / "out/.bgexp/journal.jsonl"
     stderr = tmp_path / "stderr.txt"
     with stderr.open("w") as file, subprocess.Popen(command(settings), stderr=file) as process:
         deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not journal.exists():
+        while time.monotonic() < deadline and not list(tmp_path.glob(f"out/{JOURNALS}")):
             time.sleep(0.01)
         process.send_signal(number)
         started = time.monotonic()

@@ -13,7 +13,7 @@ def tree(tmp_path):
 
 
 def list_paths(source):
-    return [entry.path for entry in source.list()]
+    return [entry.path for entry in source.walk()]
 
 
 def test_a_folder_is_all_below_it(tree):
@@ -24,7 +24,7 @@ def test_a_folder_is_all_below_it(tree):
 
 
 def test_one_file(tree):
-    (entry,) = find_input([tree / "in/a/x.jpg"]).list()
+    (entry,) = find_input([tree / "in/a/x.jpg"]).walk()
     assert (entry.path, entry.file, entry.size) == ("x.jpg", tree / "in/a/x.jpg", 10)
 
 
@@ -39,14 +39,14 @@ def test_a_list_has_one_a_line_from_the_current_folder(tree, monkeypatch):
     monkeypatch.chdir(tree)
     (tree / "list.txt").write_text("\ufeffin/a/x.jpg\r\n\nother/z.jpg\nin/a/gone.jpg\nin/a/x.jpg\n")
     source = find_input([tree / "list.txt"])
-    entries = {entry.path: entry.closed for entry in source.list()}
+    entries = {entry.path: entry.closed for entry in source.walk()}
     reason = "unreadable: No such file or directory"
     assert entries == {"in/a/x.jpg": "", "in/a/gone.jpg": reason, "other/z.jpg": ""}
 
 
 def test_a_link_that_is_named_is_meant(tree):
     (tree / "in/link.jpg").symlink_to(tree / "other/z.jpg")
-    (entry,) = find_input([tree / "in/link.jpg"]).list()
+    (entry,) = find_input([tree / "in/link.jpg"]).walk()
     assert (entry.path, entry.file, entry.closed) == ("link.jpg", tree / "other/z.jpg", "")
 
 
@@ -64,4 +64,4 @@ def test_a_list_that_names_nothing(tree):
 
 def test_an_empty_folder(tmp_path):
     with pytest.raises(UserError, match=f"^input: {tmp_path} is empty$"):
-        find_input([tmp_path]).list()
+        list(find_input([tmp_path]).walk())

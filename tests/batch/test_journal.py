@@ -1,16 +1,15 @@
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgexp.batch.journal import Journal, Record, read_journal
+from bgexp.batch.journal import Closing, Journal, JournalContent, Record, read_journal
 from bgexp.errors import UserError
 from bgexp.system.hashing import hash_bytes
 
-IDENTITY = {"settings": "ab" * 32, "weights": "cd" * 32, "input": "/a/\u00e9\u2028\n", "n": 3}
 FULL = Record(
     "cat/\u00e4\n\u2028\x85.jpg",
     "cat",
@@ -43,15 +42,18 @@ RECORDS = [FULL, Record("b.jpg", ".", "failed", "x"), Record("c", ".", "skipped"
 def journal(tmp_path):
     """Write a journal with three records; return its path."""
     path = tmp_path / "journal"
-    with Journal(path, IDENTITY, RECORDS[:1]) as open_journal:
-        for record in RECORDS[1:]:
-            open_journal.add(record)
+    journal = Journal(path, RECORDS[:1])
+    for record in RECORDS[1:]:
+        journal.add(record)
     return path
 
 
+def make_content(records=RECORDS, **values):
+    return JournalContent({record.path: record for record in records}, **values)
+
+
 def test_a_round_trip(journal):
-    records = {record.path: record for record in RECORDS}
-    assert read_journal(journal) == (IDENTITY, records, 0)
+    assert read_journal(journal) == make_content()
     assert all(getattr(FULL, field.name) not in ("", (), {}, 0, None) for field in fields(Record)
                if field.name != "reason")  # fmt: skip
 
@@ -59,32 +61,65 @@ def test_a_round_trip(journal):
 def test_each_record_is_on_disk_before_the_next(tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
     path = tmp_path / "journal"
-    with Journal(path, IDENTITY, []) as journal:
+    journal = Journal(path)
 
-        def note(descriptor):
-            fsync(descriptor)
-            synced.append(len(read_journal(path)[1]))
+    def note(descriptor):
+        fsync(descriptor)
+        synced.append(len(read_journal(path).records))
 
-        monkeypatch.setattr(os, "fsync", note)
-        for record in RECORDS:
-            journal.add(record)
+    monkeypatch.setattr(os, "fsync", note)
+    for record in RECORDS:
+        journal.add(record)
     assert synced == [1, 2, 3]
 
 
-def test_of_two_records_the_last_one_counts(tmp_path):
+def test_of_two_records_the_last_one_counts(journal):
     later = Record("b.jpg", ".", "done")
-    with Journal(tmp_path / "journal", {}, RECORDS) as journal:
-        journal.add(later)
-    identity, records, damaged = read_journal(tmp_path / "journal")
-    assert (identity, records["b.jpg"], len(records), damaged) == ({}, later, 3, 0)
+    Journal(journal, [*RECORDS, later])
+    assert read_journal(journal) == make_content([FULL, later, RECORDS[2]])
+
+
+def test_results_under_other_names_are_remembered(journal):
+    moved = replace(FULL, output="outliers/cat/x.png")
+    done_again = replace(moved, width=41)
+    Journal(journal, [FULL, moved, done_again])
+    assert read_journal(journal) == make_content([done_again], superseded=[FULL])
+
+
+def test_a_part_is_closed_while_nothing_follows(tmp_path):
+    path, closing = tmp_path / "journal", Closing(2, 1.5, 3.25)
+    journal = Journal(path, RECORDS)
+    journal.add(closing)
+    assert read_journal(path) == make_content(closing=closing)
+    journal.add(RECORDS[0])
+    assert read_journal(path).closing is None
+    journal.add(closing)
+    path.write_bytes(path.read_bytes() + b"torn")
+    assert read_journal(path) == make_content(damaged=1)
+
+
+def test_a_second_worker_takes_its_place_and_loses_nothing(tmp_path):
+    first = Journal(tmp_path / "journal", RECORDS[:1])
+    second = Journal(tmp_path / "journal", RECORDS[:1])
+    first.add(RECORDS[1])
+    second.add(RECORDS[2])
+    assert read_journal(tmp_path / "journal") == make_content()
 
 
 def test_no_journal_and_an_unreadable_one(tmp_path):
-    assert read_journal(tmp_path / "none") == (None, {}, 0)
+    assert read_journal(tmp_path / "none") == JournalContent()
     (tmp_path / "empty").touch()
-    assert read_journal(tmp_path / "empty") == (None, {}, 0)
+    assert read_journal(tmp_path / "empty") == JournalContent()
     with pytest.raises(UserError, match=r"output: .*Is a directory"):
         read_journal(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/x.png", "regular/../x.png", "x.png", ".bgexp/lock"])
+@pytest.mark.parametrize("field", ["output", "mask"])
+def test_a_name_that_is_no_results_is_refused(tmp_path, field, name):
+    Journal(tmp_path / "journal", [replace(FULL, **{field: name})])
+    with pytest.raises(UserError, match="which is no result in this folder"):
+        read_journal(tmp_path / "journal")
 
 
 # -- damage --------------------------------------------------------------------------------------
@@ -93,37 +128,31 @@ def test_no_journal_and_an_unreadable_one(tmp_path):
 def test_cut_off_anywhere_only_whole_records_are_left(journal):
     data = journal.read_bytes()
     ends = [n + 1 for n, byte in enumerate(data) if byte == 0x0A]
-    assert len(ends) == 4
+    assert len(ends) == 3
     for length in range(len(data)):
         journal.write_bytes(data[:length])
-        identity, records, damaged = read_journal(journal)
         whole = sum(end <= length for end in ends)
-        assert identity == (IDENTITY if whole else None)
-        assert list(records.values()) == RECORDS[: max(0, whole - 1)]
-        assert damaged == (length not in (0, *ends))
+        damaged = int(length not in (0, *ends))
+        assert read_journal(journal) == make_content(RECORDS[:whole], damaged=damaged)
 
 
 @pytest.mark.parametrize("bit", [0, 5])  # 5: an upper case letter becomes a lower case one
 def test_a_flipped_bit_is_never_a_wrong_record(tmp_path, bit):
     path = tmp_path / "journal"
     short = [Record("a", ".", "done", coverage=0.5), Record("b", ".", "failed", "x")]
-    Journal(path, {"n": 1}, short).__exit__()
+    Journal(path, short)
     data = path.read_bytes()
     starts = [0, *(n + 1 for n, byte in enumerate(data) if byte == 0x0A)]
     for position in range(len(data)):
         path.write_bytes(
             data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
         )
-        identity, records, damaged = read_journal(path)
-        assert damaged >= 1
-        assert identity in (None, {"n": 1})
-        assert all(record in short for record in records.values())
-        hit = sum(end <= position for end in starts) - 1
+        content = read_journal(path)
+        assert content.damaged >= 1
+        hit = sum(start <= position for start in starts) - 1
         lost = {hit, hit + 1} if data[position] == 0x0A else {hit}
-        assert (identity is None) == (0 in lost)
-        assert {record.path for record in records.values()} == {
-            record.path for n, record in enumerate(short, 1) if n not in lost
-        }
+        kept = [record for n, record in enumerate(short) if n not in lost]
+        assert list(content.records.values()) == kept
 
 
 def test_garbage_is_no_record(journal):
@@ -133,8 +162,8 @@ def test_garbage_is_no_record(journal):
     @given(st.lists(st.binary(max_size=40), max_size=6))
     def check(lines):
         journal.write_bytes(good + b"\n".join(lines))
-        identity, records, _ = read_journal(journal)
-        assert (identity, list(records.values())) == (IDENTITY, RECORDS)
+        content = read_journal(journal)
+        assert content == make_content(damaged=content.damaged)
 
     check()
 
@@ -142,10 +171,8 @@ def test_garbage_is_no_record(journal):
 def test_a_line_of_another_version_is_no_record(journal):
     """Append lines with the right checksum, but fields that this version does not know."""
     for text in (b'{"path": "x", "colour": 1}', b"[]", b'{"category": "x"}', b"1"):
-        line = hash_bytes(text)[:16].encode() + b" " + text + b"\n"
-        journal.write_bytes(journal.read_bytes() + line)
-    _, records, damaged = read_journal(journal)
-    assert (list(records.values()), damaged) == (RECORDS, 4)
+        append_line(journal, text)
+    assert read_journal(journal) == make_content(damaged=4)
 
 
 @pytest.mark.parametrize(
@@ -167,13 +194,13 @@ def test_a_line_of_another_version_is_no_record(journal):
 def test_a_whole_line_of_other_types_is_no_record(journal, change):
     text = json.dumps({"path": "x", "category": "", "status": "done", **change}).encode()
     append_line(journal, text)
-    assert read_journal(journal) == (IDENTITY, {r.path: r for r in RECORDS}, 1)
+    assert read_journal(journal) == make_content(damaged=1)
 
 
-@pytest.mark.parametrize("text", [b'{"batch": []}', b'{"batch": [["a", 1]]}', b'"batch"', b"{}"])
-def test_a_whole_line_of_another_shape_is_no_identity(journal, text):
+@pytest.mark.parametrize("text", [b'{"newly_done": 1}', b'{"newly_done": "1"}', b'"x"', b"{}"])
+def test_a_whole_line_of_another_shape_is_no_end(journal, text):
     append_line(journal, text)
-    assert read_journal(journal) == (IDENTITY, {r.path: r for r in RECORDS}, 1)
+    assert read_journal(journal) == make_content(damaged=1)
 
 
 def append_line(journal, text):
@@ -183,27 +210,25 @@ def append_line(journal, text):
 
 def test_nothing_is_appended_behind_a_torn_line(journal):
     journal.write_bytes(journal.read_bytes()[:-5])
-    identity, records, damaged = read_journal(journal)
-    assert damaged == 1
-    with Journal(journal, identity, records.values()) as reopened:
-        reopened.add(RECORDS[2])
-    assert read_journal(journal) == (IDENTITY, {record.path: record for record in RECORDS}, 0)
-    assert journal.read_bytes().count(b"\n") == 4
+    content = read_journal(journal)
+    assert content.damaged == 1
+    Journal(journal, content.records.values()).add(RECORDS[2])
+    assert read_journal(journal) == make_content()
+    assert journal.read_bytes().count(b"\n") == 3
 
 
 def test_a_full_disk(journal, monkeypatch):
-    identity, records, _ = read_journal(journal)
     write = os.write
-    with Journal(journal, identity, records.values()) as reopened:
-        monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
-        with pytest.raises(OSError, match="No space left") as error:
-            reopened.add(Record("d.jpg", ".", "done"))
-        monkeypatch.undo()
+    reopened = Journal(journal, RECORDS)
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
+    with pytest.raises(OSError, match="No space left") as error:
+        reopened.add(Record("d.jpg", ".", "done"))
+    monkeypatch.undo()
     assert error.value.errno == 28
-    assert read_journal(journal) == (IDENTITY, {record.path: record for record in RECORDS}, 0)
+    assert read_journal(journal) == make_content()
 
 
 def test_a_number_without_a_json_form_is_refused(journal):
-    with Journal(journal, IDENTITY, []) as reopened, pytest.raises(ValueError, match="JSON"):
-        reopened.add(Record("a", ".", "done", coverage=float("nan")))
-    assert read_journal(journal) == (IDENTITY, {}, 0)
+    with pytest.raises(ValueError, match="JSON"):
+        Journal(journal).add(Record("a", ".", "done", coverage=float("nan")))
+    assert read_journal(journal) == JournalContent()

@@ -8,8 +8,14 @@ from hypothesis import strategies as st
 from bgexp.batch.output_paths import LONGEST, plan_output_paths
 
 
+def name_by_top(tops, suffix=".png"):
+    """Return each input's output by its path; `tops`: the top folder by path."""
+    name_output = plan_output_paths(tops.items(), suffix)
+    return {path: name_output(path, top) for path, top in tops.items()}
+
+
 def name_outputs(*paths, top="regular", suffix=".png"):
-    return plan_output_paths(dict.fromkeys(paths, top), suffix)
+    return name_by_top(dict.fromkeys(paths, top), suffix)
 
 
 def test_the_tree_is_mirrored():
@@ -19,7 +25,7 @@ def test_the_tree_is_mirrored():
         "z.PNG": "regular/z.png",
     }
     assert name_outputs("a.b.jpg", suffix=".webp") == {"a.b.jpg": "regular/a.b.webp"}
-    assert plan_output_paths({"a.jpg": "outliers", "b/a.jpg": "regular"}, ".png") == {
+    assert name_by_top({"a.jpg": "outliers", "b/a.jpg": "regular"}) == {
         "a.jpg": "outliers/a.png",
         "b/a.jpg": "regular/b/a.png",
     }
@@ -48,7 +54,7 @@ def test_two_that_would_meet_keep_their_suffix(paths, expected):
 
 
 def test_tops_do_not_meet():
-    assert plan_output_paths({"x.jpg": "regular", "x.webp": "outliers"}, ".png") == {
+    assert name_by_top({"x.jpg": "regular", "x.webp": "outliers"}) == {
         "x.jpg": "regular/x.png",
         "x.webp": "outliers/x.png",
     }
@@ -137,7 +143,7 @@ def test_no_two_results_meet_on_any_file_system(paths, data):
     # Of a tree: no path is a folder on the way of another.
     tree = {path for path in paths if not any(longer.startswith(f"{path}/") for longer in paths)}
     tops = {path: data.draw(st.sampled_from(["regular", "outliers"])) for path in sorted(tree)}
-    outputs = plan_output_paths(tops, ".png")
+    outputs = name_by_top(tops)
     assert set(outputs) == tree
     for names in zip(*(fold_name(name) for name in outputs.values()), strict=True):
         assert len(set(names)) == len(names)
@@ -154,7 +160,7 @@ def test_no_two_results_meet_on_any_file_system(paths, data):
         assert all(0 < len(part.encode()) <= LONGEST for part in name.split("/"))
         assert len(name.split("/")) == len(path.split("/")) + 1
     order = data.draw(st.permutations(sorted(tree)))
-    assert plan_output_paths({path: tops[path] for path in order}, ".png") == outputs
+    assert name_by_top({path: tops[path] for path in order}) == outputs
 
 
 @given(PATHS)

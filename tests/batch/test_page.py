@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from bgexp.batch.findings import describe_pace
-from bgexp.batch.journal import Identity, Record
+from bgexp.batch.journal import Identity, Origin, Record
 from bgexp.batch.manifest import build_manifest
 from bgexp.batch.page import MOST_LISTED, list_most_doubtful, render_batch
+from bgexp.batch.plan_folder import Plan, PlanFolder
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import build_summary
 from bgexp.config.batch import BatchSettings
@@ -54,18 +55,17 @@ def make_settings():
 
 
 def make_batch(name="in"):
-    identity, device = (
-        Identity("s", "ab", "demo"),
-        {"requested": "cpu", "used": "cpu", "name": "CPU"},
+    device = {"requested": "cpu", "used": "cpu", "name": "CPU"}
+    origin = Origin(Identity("s", "ab", "demo"), {"weights": "ab", "input": name}, device)
+    return PlannedBatch(
+        make_settings(), Path("out"), PlanFolder(Path("state"), Plan("x", origin, {}))
     )
-    provenance = {"weights": "ab", "input": name}
-    return PlannedBatch(make_settings(), Path("out"), identity, provenance, device, [], {})
 
 
 def make_page(records, name="in", when=None, **changes):
     settings = make_settings()
-    summary = build_summary(make_batch(name), records, 10.0) | changes
     rows = build_manifest(records)
+    summary = build_summary(make_batch(name), rows, 10.0) | changes
     pictures = {path: (SMALL, SMALL) for path in list_most_doubtful(rows, 3)}
     values = settings.model_dump(mode="json") | {"input": name}
     return render_batch(summary, values, rows, pictures, when, {"manifest": "a b.csv"})
@@ -80,7 +80,7 @@ def make_page(records, name="in", when=None, **changes):
 )
 def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
     load = ServerStats(pictures=int(2 * seconds), batches=4, seconds=seconds, span=10.0)
-    summary = build_summary(make_batch(), make_records(), 10.0, load)
+    summary = build_summary(make_batch(), build_manifest(make_records()), 10.0, load)
     assert summary["network"] == {
         "busy": pytest.approx(seconds / 10),
         "images_per_s": pytest.approx(2.0),
@@ -95,7 +95,7 @@ def test_who_sets_the_pace_of_a_shared_network(seconds, sentences, parse):
 
 def test_a_network_that_was_asked_nothing_is_not_spoken_of():
     for load in (None, ServerStats()):
-        summary = build_summary(make_batch(), make_records(), 10.0, load)
+        summary = build_summary(make_batch(), build_manifest(make_records()), 10.0, load)
         assert summary["network"] is describe_pace(summary) is None
 
 

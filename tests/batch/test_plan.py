@@ -3,7 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bgexp.batch.plan import plan_batch
+from bgexp.batch.drafts import draft_file
+from bgexp.batch.plan import plan_files
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
@@ -25,6 +26,12 @@ def make_image(path, size=1000, width=400, height=300, agrees=True, **fields):
 
 def make_other(path, reason, kind="other"):
     return FileEntry(path, Path("/in") / path, (9, 1, 2)), Header(kind, reason)
+
+
+def plan_batch(files, settings, metadata=None):
+    """Plan files that are given with their headers."""
+    drafts = [draft_file(entry, header, settings.quality) for entry, header in files]
+    return list(plan_files(drafts, settings, metadata))
 
 
 def test_where_everything_goes():

@@ -7,7 +7,7 @@ import pytest
 
 from bgexp.batch import process_file as module
 from bgexp.batch.journal import Identity
-from bgexp.batch.planned_file import PlannedFile
+from bgexp.batch.planned_file import PlannedFile, quote_path
 from bgexp.batch.process_file import BatchAborted, FileTask, process
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
@@ -58,8 +58,7 @@ def job(tmp_path):
     (entry,) = list_all_files(folder)
     planned = PlannedFile(
         entry.path,
-        entry.category,
-        entry.file,
+        quote_path(entry.file),
         entry.state,
         output="regular/a.png",
         mask="masks/a.png",
@@ -208,7 +207,11 @@ def test_what_a_link_leads_to_is_read_unless_it_changes(job, settings, tmp_path)
     link.symlink_to("a.png")
     entries = {entry.path: entry for entry in list_all_files(link.parent, follow_links=True)}
     planned = replace(
-        job.planned, path="link.png", file=link, state=entries["link.png"].state, output="b.png"
+        job.planned,
+        path="link.png",
+        address=quote_path(link),
+        state=entries["link.png"].state,
+        output="b.png",
     )
     assert run(replace(job, planned=planned), settings, tmp_path).status == "done"
     link.unlink()

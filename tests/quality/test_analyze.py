@@ -131,14 +131,16 @@ def test_it_is_tracked_like_every_run(analysis):
 
 
 def test_a_batch_sorts_out_the_same_outliers(replica, tmp_path):
-    from bgexp.batch.plan import plan_batch
+    from bgexp.batch.drafts import draft_file
+    from bgexp.batch.plan import plan_files
     from bgexp.quality.header import read_header
     from bgexp.system.listing import list_all_files
 
     root = replica[0] / "images"
     overrides = ["detector.labels=null", f"input={root}", f"output={tmp_path}"]
     batch = check_settings(BatchSettings, resolve_config(compose_config("batch", overrides, None)))
-    planned = plan_batch([(file, read_header(file)) for file in list_all_files(root)], batch)
+    drafts = [draft_file(file, read_header(file), batch.quality) for file in list_all_files(root)]
+    planned = list(plan_files(drafts, batch))
     outliers = {planned_file.path for planned_file in planned if planned_file.kind == "outlier"}
     flaws = replica[1]
     planted = find_planted(flaws, "size_outlier") | find_planted(flaws, "dimension_outlier")
