@@ -94,7 +94,9 @@ class PlanFolder:
         except OSError as error:
             raise UserError(f"output: {path}: {error.strerror}") from error
         if not files:
-            raise UserError(f"output: {path} is damaged: delete {self.state / PLAN} and plan anew")
+            raise UserError(
+                f"output: {path} is damaged: run the same command without part=, which plans anew"
+            )
         for name in (name for file in files for name in (file.output, file.mask) if name):
             refuse_strange_name(name, path)
         return files
