@@ -50,6 +50,7 @@ OWNERS = {
     "hydra": {"cli/run", "config/compose", "config/free_text", "sweep/optuna_space"},
     "omegaconf": {"cli", "config/compose", "config/trust", "sweep/optuna_space"},
     "optuna": {"sweep"},
+    "ray": {"batch/ray_engine"},
     "PIL": {"detect/rembg", "images", "quality/near_duplicates"},
     "imagehash": {"quality/near_duplicates"},
     "pillow_heif": {"images"},

@@ -7,6 +7,8 @@ from typing import Protocol, TypeVar
 from bgexp.batch.dispatch import PartsWork, work_on_parts
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.batch import BatchSettings, PartShare
+from bgexp.config.engines import Ray
+from bgexp.errors import UserError
 from bgexp.system.cores import count_available_cores
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, call_in_worker, run_tasks
@@ -73,6 +75,19 @@ class LocalEngine:
 
 
 def make_engine(settings: BatchSettings) -> Engine:
-    """Return the engine of the settings."""
-    least_parts = settings.part.of if isinstance(settings.part, PartShare) else 1
-    return LocalEngine(settings.workers, settings.timeout_s, least_parts)
+    """Return the engine of the settings.
+
+    Raises:
+        UserError: Its library is not installed, or it cannot be reached.
+    """
+    if isinstance(settings.part, PartShare):
+        return LocalEngine(settings.workers, settings.timeout_s, settings.part.of)
+    if isinstance(settings.engine, Ray):
+        try:
+            from bgexp.batch.ray_engine import RayEngine
+        except ImportError as error:
+            raise UserError(
+                f"engine: {error.name} is not installed: pip install 'bgexp[ray]'"
+            ) from error
+        return RayEngine(settings.engine)
+    return LocalEngine(settings.workers, settings.timeout_s)

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
 from bgexp.config.base import Count, Section, Share, UserPath, expand_home
+from bgexp.config.engines import Engine, Local
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Reads, Role
 
@@ -122,6 +123,7 @@ class BatchSettings(PipelineSettings):
         masks: Whether masks are written too.
         max_failed: Share of what was to be processed; where more fail, the batch has failed.
         timeout_s: Seconds; an image that takes longer is given up.
+        engine: Who does the work.
         part: A share of the plan's parts, to be worked on by this process beside others, such as
             3/64; `unite` closes the batch once all are done; None: the whole batch.
         dry_run: Shows the plan and writes nothing.
@@ -141,6 +143,7 @@ class BatchSettings(PipelineSettings):
     max_megapixels: Annotated[float, Field(gt=0)]
     max_failed: Annotated[Share, BeforeValidator(_parse_share), Role.EXECUTION]
     timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
+    engine: Annotated[Engine, Role.EXECUTION] = Local()
     part: Annotated[
         Any, BeforeValidator(_parse_part), PlainSerializer(_name_part), Role.EXECUTION
     ] = None

@@ -22,7 +22,7 @@ from multiprocessing import (
     parent_process,
 )
 from time import monotonic, sleep
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from bgexp.errors import UserError
 from bgexp.system.signals import StopRequest
@@ -62,6 +62,94 @@ def end_preload() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+class WorkerPool(Generic[T, R]):
+    """Processes that have their function ready for one run of tasks after the other.
+
+    They end with the pool, which is a context.
+    """
+
+    def __init__(
+        self, start: Callable[[], Callable[[T], R]], n_workers: int, timeout_s: float
+    ) -> None:
+        """Begin with no process; each is started as there is a task for it.
+
+        Args:
+            start: Called once in each worker; returns the function for each task. Picklable.
+            n_workers: Number of workers.
+            timeout_s: Time limit of a task, after which its worker is killed.
+        """
+        self._start, self._n_workers, self._timeout_s = start, n_workers, timeout_s
+        self._workers: list[_Worker[T, R]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._kill_all()
+
+    def run(self, tasks: Iterable[T], stop: StopRequest) -> Iterator[tuple[T, R | TaskFailure]]:
+        """Yield each task with its result, as they are done.
+
+        A task whose worker died is tried once more at the end, with nothing else running beside it.
+        After a signal no task is begun; tasks in flight have CLOSING_SECONDS.
+
+        Args:
+            tasks: Small and picklable; taken only as workers become free.
+            stop: Checked between tasks.
+
+        Raises:
+            UserError: A worker could not start.
+        """
+        suspects: list[T] = []
+        try:
+            for task, result in self._run_pass(tasks, self._n_workers, stop):
+                if isinstance(result, TaskFailure):
+                    suspects.append(task)
+                else:
+                    yield task, result
+            if suspects:
+                self._kill_all()
+                yield from self._run_pass(suspects, 1, stop)
+        except (UserError, EOFError, OSError):
+            # A signal to the whole group ends workers that are just starting, and the server that
+            # forks them; here it may arrive a moment later.
+            sleep(_TICK)
+            if stop.exit_code is None:
+                raise
+
+    def _run_pass(
+        self, tasks: Iterable[T], n_workers: int, stop: StopRequest
+    ) -> Iterator[tuple[T, R | TaskFailure]]:
+        waiting = iter(tasks)
+        give_up = float("inf")
+        is_whole = False
+        try:
+            while True:
+                if stop.exit_code is not None:
+                    give_up = min(give_up, monotonic() + CLOSING_SECONDS)
+                else:
+                    _assign_tasks(self._workers, waiting, self._start, n_workers)
+                busy = [worker for worker in self._workers if worker.task]
+                if not busy or monotonic() > give_up:
+                    is_whole = not busy
+                    return
+                answering = connection.wait([worker.connection for worker in busy], _TICK)
+                for worker in busy:
+                    if worker.connection in answering:
+                        yield from worker.answer()
+                    elif worker.measure_elapsed() > self._timeout_s:
+                        yield from worker.give_up(f"took longer than {self._timeout_s:g} s")
+                self._workers = [worker for worker in self._workers if worker.alive]
+        finally:
+            if not is_whole:  # some are in the middle of a task that nobody waits for
+                self._kill_all()
+
+    def _kill_all(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+
 def run_tasks(
     tasks: Iterable[T],
     start: Callable[[], Callable[[T], R]],
@@ -69,35 +157,9 @@ def run_tasks(
     timeout_s: float,
     stop: StopRequest,
 ) -> Iterator[tuple[T, R | TaskFailure]]:
-    """Yield each task with its result, as they are done.
-
-    A task whose worker died is tried once more at the end, with nothing else running beside it.
-    After a signal no task is begun; tasks in flight have CLOSING_SECONDS.
-
-    Args:
-        tasks: Small and picklable; taken only as workers become free.
-        start: Called once in each worker; returns the function for each task. Picklable.
-        n_workers: Number of workers.
-        timeout_s: Time limit of a task, after which its worker is killed.
-        stop: Checked between tasks.
-
-    Raises:
-        UserError: A worker could not start.
-    """
-    suspects: list[T] = []
-    try:
-        for task, result in _run_pass(tasks, start, n_workers, timeout_s, stop):
-            if isinstance(result, TaskFailure):
-                suspects.append(task)
-            else:
-                yield task, result
-        yield from _run_pass(suspects, start, 1, timeout_s, stop)
-    except (UserError, EOFError, OSError):
-        # A signal to the whole group ends workers that are just starting, and the server that
-        # forks them; here it may arrive a moment later.
-        sleep(_TICK)
-        if stop.exit_code is None:
-            raise
+    """Yield each task with its result, by workers of its own, as `WorkerPool.run` does."""
+    with WorkerPool(start, n_workers, timeout_s) as pool:
+        yield from pool.run(tasks, stop)
 
 
 def call_in_worker(function: Callable[[], R], stop: StopRequest) -> R:
@@ -122,37 +184,6 @@ def call_in_worker(function: Callable[[], R], stop: StopRequest) -> R:
 def _begin(function: Callable[[], R]) -> Callable[[None], R]:
     result = function()
     return lambda _task: result
-
-
-def _run_pass(
-    tasks: Iterable[T],
-    start: Callable[[], Callable[[T], R]],
-    n_workers: int,
-    timeout_s: float,
-    stop: StopRequest,
-) -> Iterator[tuple[T, R | TaskFailure]]:
-    waiting = iter(tasks)
-    workers: list[_Worker[T, R]] = []
-    give_up = float("inf")
-    try:
-        while True:
-            if stop.exit_code is not None:
-                give_up = min(give_up, monotonic() + CLOSING_SECONDS)
-            else:
-                _assign_tasks(workers, waiting, start, n_workers)
-            busy = [worker for worker in workers if worker.task]
-            if not busy or monotonic() > give_up:
-                return
-            answering = connection.wait([worker.connection for worker in busy], _TICK)
-            for worker in busy:
-                if worker.connection in answering:
-                    yield from worker.answer()
-                elif worker.measure_elapsed() > timeout_s:
-                    yield from worker.give_up(f"took longer than {timeout_s:g} s")
-            workers = [worker for worker in workers if worker.alive]
-    finally:
-        for worker in workers:
-            worker.kill()
 
 
 def _assign_tasks(

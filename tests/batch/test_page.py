@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,11 +53,11 @@ def make_settings():
     return check_settings(BatchSettings, resolve_config(config))
 
 
-def make_batch(name="in"):
+def make_batch(name="in", metadata=None):
     device = {"requested": "cpu", "used": "cpu", "name": "CPU"}
     origin = Origin(Identity("s", "ab", "demo"), {"weights": "ab", "input": name}, device)
     return PlannedBatch(
-        make_settings(), Path("out"), PlanFolder(Path("state"), Plan("x", origin, {}))
+        make_settings(), Path("out"), PlanFolder(Path("state"), Plan("x", origin, metadata or {}))
     )
 
 
@@ -100,10 +99,10 @@ def test_a_network_that_was_asked_nothing_is_not_spoken_of():
 
 
 def test_how_the_metadata_were_read_is_kept(parse):
-    form = {"metadata": {"file": "/x/texts.csv", "read_as": "UTF-16, columns divided by tabs"}}
-    batch = replace(make_batch(), metadata_form=form)
-    dataset = build_summary(batch, make_records(), 10.0)["dataset"]
-    assert dataset["metadata"] == form["metadata"]
+    form = {"file": "/x/texts.csv", "read_as": "UTF-16, columns divided by tabs"}
+    rows = build_manifest(make_records())
+    dataset = build_summary(make_batch(metadata=form), rows, 10.0)["dataset"]
+    assert dataset["metadata"] == form
     page = parse(make_page(make_records(), dataset=dataset))
     assert "texts.csv" in page.text
     assert "read as UTF-16, columns divided by tabs" in page.text

@@ -1,0 +1,43 @@
+"""Settings of the engines that a batch's work is done by."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from bgexp.config.base import Positive, Section
+
+
+class Local(Section):
+    """The processes of this machine."""
+
+    name: Literal["local"] = "local"
+
+
+class Ray(Section):
+    """Settings of the work on a Ray cluster.
+
+    Attributes:
+        address: Of the cluster; `auto` for the one that runs on this machine; None: one that is
+            started here and ends with the batch.
+        min_workers, max_workers: How many workers there are; None: as the cluster has room for.
+        cpus, gpus: What each worker is given of its machine.
+    """
+
+    name: Literal["ray"] = "ray"
+    address: Annotated[str, Field(min_length=1)] | None = None
+    min_workers: Positive = 1
+    max_workers: Positive | None = None
+    cpus: Positive = 1
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.max_workers is not None and self.max_workers < self.min_workers:
+            raise PydanticCustomError(
+                "whole", "engine.max_workers: allowed: at least engine.min_workers"
+            )
+        return self
+
+
+Engine = Annotated[Local | Ray, Field(discriminator="name")]
