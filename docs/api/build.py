@@ -64,6 +64,7 @@ SECTIONS = {
         "batch.command.batch_process_images",
         "batch.command.batch_process_with_quality_handling",
         "batch.command.BatchResult",
+        "batch.manifest.read_manifest",
         "batch.journal.Record",
     ),
     "Choosing": (

@@ -24,6 +24,8 @@ def command(settings_of, *overrides):
     arguments += [
         f"detector.{key}={detector[key]}" for key in ("weights", "score_threshold", "image_size")
     ]
+    own = {name.partition("=")[0] for name in overrides}
+    arguments = [argument for argument in arguments if argument.partition("=")[0] not in own]
     return [sys.executable, "-m", "bgexp.cli.main", "batch", *arguments, "refine=none", *overrides]
 
 
