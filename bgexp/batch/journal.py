@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from bgexp.batch.output_paths import TREES
 from bgexp.errors import UserError
@@ -110,7 +110,9 @@ class Closing:
     ended: float
 
 
-_LINE: TypeAdapter[Record | Closing] = TypeAdapter(Record | Closing)
+_LINE: TypeAdapter[Record | Closing] = TypeAdapter(
+    Annotated[Record | Closing, Field(union_mode="left_to_right")]
+)
 
 
 @dataclass

@@ -48,7 +48,7 @@ class PlannedFile:
     @property
     def category(self) -> str:
         """Return the folder part of the path; "." at the top level."""
-        return Path(self.path).parent.as_posix()
+        return self.path.rpartition("/")[0] or "."
 
     @property
     def size(self) -> int:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, cast
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports to its makers
 # Ray gives its workers the least of the cores; beside any other work they would come to a halt.
 os.environ.setdefault("RAY_worker_niceness", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what becomes of a part is told here
 
 import ray
 import ray.data
@@ -120,6 +121,7 @@ class RayEngine:
         """Yield what became of each part, as Ray Data gives it, and look for signals meanwhile."""
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         n_workers = min(self._n_workers, len(numbers))
         rows = ray.data.from_items(
             [{"part": number} for number in numbers], override_num_blocks=len(numbers)

@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bgexp.system.atomic import open_into
 
@@ -25,11 +25,13 @@ def is_inside(name: object) -> bool:
     """
     if not isinstance(name, str) or "\0" in name:
         return False
-    return str(PurePosixPath(name)) == name and name not in (".", "") and _is_relative(name)
+    return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def _is_relative(name: str) -> bool:
-    return not name.startswith("/") and ".." not in PurePosixPath(name).parts
+def _split(name: str) -> tuple[list[str], str]:
+    """Return the folders on the way to a file, and its own name."""
+    *folders, own_name = name.split("/")
+    return folders, own_name
 
 
 def write_inside(root: Path, name: str, data: bytes) -> None:
@@ -40,7 +42,7 @@ def write_inside(root: Path, name: str, data: bytes) -> None:
     """
     with (
         _open_folder(root, name, make=True) as folder,
-        open_into(folder, PurePosixPath(name).name) as file,
+        open_into(folder, _split(name)[1]) as file,
     ):
         file.write(data)
 
@@ -49,7 +51,7 @@ def hash_inside(root: Path, name: str) -> str | None:
     """Return a file's SHA-256; None where there is no regular file of that name."""
     try:
         with _open_folder(root, name) as folder:
-            return _hash_in(folder, PurePosixPath(name).name)
+            return _hash_in(folder, _split(name)[1])
     except OSError:
         return None
 
@@ -58,7 +60,7 @@ def is_file_inside(root: Path, name: str) -> bool:
     """Return whether there is a regular file of that name; links on the way are not followed."""
     try:
         with _open_folder(root, name) as folder:
-            status = os.stat(PurePosixPath(name).name, dir_fd=folder, follow_symlinks=False)
+            status = os.stat(_split(name)[1], dir_fd=folder, follow_symlinks=False)
     except OSError:
         return False
     return stat.S_ISREG(status.st_mode)
@@ -68,7 +70,7 @@ def remove_inside(root: Path, name: str, sha256: str) -> bool:
     """Delete a file while it has this hash; return whether it was deleted."""
     try:
         with _open_folder(root, name) as folder:
-            own = PurePosixPath(name).name
+            own = _split(name)[1]
             if _hash_in(folder, own) != sha256:
                 return False
             os.unlink(own, dir_fd=folder)
@@ -91,7 +93,7 @@ def _open_folder(root: Path, name: str, make: bool = False) -> Iterator[int]:
         raise OSError(errno.EPERM, f"leads out of the folder: {name!r}")
     folder = os.open(root, _FOLDER & ~os.O_NOFOLLOW)  # the user's own choice, link or not
     try:
-        for part in PurePosixPath(name).parts[:-1]:
+        for part in _split(name)[0]:
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(part, dir_fd=folder)

@@ -42,7 +42,7 @@ class FileEntry:
     @property
     def category(self) -> str:
         """Return the folder part of the path; "." at the top level."""
-        return Path(self.path).parent.as_posix()
+        return self.path.rpartition("/")[0] or "."
 
 
 def list_all_files(
