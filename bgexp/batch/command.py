@@ -74,7 +74,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
     settings, version = apply_model(settings.replace(quality=rules))
     if version:
         tell(f"model: {version}, of run {version.run_id}")
-    engine = make_engine(settings)
+    engine = make_engine(settings, output)
     identify = partial(in_worker.compute_origin, settings, version, source.root)
     with catch_stop_signals() as stop:
         if settings.dry_run:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from bgexp.batch.dispatch import PartsWork, work_on_parts
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.batch import BatchSettings, PartShare
-from bgexp.config.engines import Ray
+from bgexp.config.engines import Ray, Slurm
 from bgexp.errors import UserError
 from bgexp.system.cores import count_available_cores
 from bgexp.system.signals import StopRequest
@@ -74,20 +75,30 @@ class LocalEngine:
         return work_on_parts(batch, numbers, stop)
 
 
-def make_engine(settings: BatchSettings) -> Engine:
+def make_engine(settings: BatchSettings, output: Path) -> Engine:
     """Return the engine of the settings.
+
+    Args:
+        settings: The batch's settings.
+        output: The output folder, absolute.
 
     Raises:
         UserError: Its library is not installed, or it cannot be reached.
     """
+    engine = settings.engine
     if isinstance(settings.part, PartShare):
         return LocalEngine(settings.workers, settings.timeout_s, settings.part.of)
-    if isinstance(settings.engine, Ray):
-        try:
+    try:
+        if isinstance(engine, Ray):
             from bgexp.batch.ray_engine import RayEngine
-        except ImportError as error:
-            raise UserError(
-                f"engine: {error.name} is not installed: pip install 'bgexp[ray]'"
-            ) from error
-        return RayEngine(settings.engine)
+
+            return RayEngine(engine)
+        if isinstance(engine, Slurm):
+            from bgexp.batch.slurm_engine import SlurmEngine
+
+            return SlurmEngine(engine, output, settings.timeout_s)
+    except ImportError as error:
+        raise UserError(
+            f"engine: {error.name} is not installed: pip install 'bgexp[{engine.name}]'"
+        ) from error
     return LocalEngine(settings.workers, settings.timeout_s)

@@ -20,6 +20,9 @@ from bgexp.system.checked_lines import encode_line, find_text
 from bgexp.system.inside import is_inside
 
 
+_END = 400  # bytes; the line that closes a journal has fewer
+
+
 @dataclass(frozen=True)
 class Identity:
     """Everything besides its input that determines a result."""
@@ -197,6 +200,17 @@ def read_journal(path: Path) -> JournalContent:
                 refuse_strange_name(name, path)
         content.add(entry)
     return content
+
+
+def is_closed(path: Path) -> bool:
+    """Return whether the last line of a part's journal closes it; nothing else is looked at."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+            lines = file.read().splitlines(keepends=True)
+    except OSError:
+        return False
+    return bool(lines) and isinstance(_decode_line(lines[-1]), Closing)
 
 
 def refuse_strange_name(name: str, path: Path) -> None:

@@ -6,6 +6,7 @@ folder takes its place, whole or not at all.
 """
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ from bgexp.system.listing import FileEntry
 from bgexp.system.progress import tell
 
 PLAN = "plan.jsonl"
+_PARTS = "[0-9a-f]{8}"  # names of the folders of parts
 PART_FILES = 500  # at most in a part
 
 
@@ -148,8 +150,7 @@ def read_plan(state: Path) -> PlanFolder | None:
         plan = _PLAN.validate_python(json.loads(text)) if text else None
     except (ValueError, ValidationError):
         return None
-    is_own = plan is not None and plan.folder.isalnum()
-    return PlanFolder(state, plan) if plan and is_own else None
+    return PlanFolder(state, plan) if plan and re.fullmatch(_PARTS, plan.folder) else None
 
 
 def write_plan(
@@ -201,5 +202,6 @@ def use_plan(folder: PlanFolder) -> None:
 def discard_plans(state: Path, keep: str) -> None:
     """Delete the parts of all plans but one, such as what a killed batch left of its planning."""
     for path in state.iterdir():
-        if path.is_dir() and not path.is_symlink() and path.name != keep:
+        is_plan = re.fullmatch(_PARTS, path.name) and path.is_dir() and not path.is_symlink()
+        if is_plan and path.name != keep:
             shutil.rmtree(path, ignore_errors=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import Positive, Section
+from bgexp.config.base import Count, Positive, Section
 
 
 class Local(Section):
@@ -40,4 +40,25 @@ class Ray(Section):
         return self
 
 
-Engine = Annotated[Local | Ray, Field(discriminator="name")]
+class Slurm(Section):
+    """Settings of the work by a job array of Slurm.
+
+    Attributes:
+        tasks: How many tasks the array has, at most.
+        cpus, gpus, memory_gb: What each task is given of its node.
+        hours: Time limit of each task.
+        partition, account, qos: As `sbatch` takes them.
+    """
+
+    name: Literal["slurm"] = "slurm"
+    tasks: Positive = 8
+    cpus: Positive = 1
+    gpus: Count = 0
+    hours: Annotated[float, Field(gt=0)] = 24.0
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+
+
+Engine = Annotated[Local | Ray | Slurm, Field(discriminator="name")]

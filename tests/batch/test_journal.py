@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgexp.batch.journal import Closing, Journal, JournalContent, Record, read_journal
+from bgexp.batch.journal import Closing, Journal, JournalContent, Record, is_closed, read_journal
 from bgexp.errors import UserError
 from bgexp.system.hashing import hash_bytes
 
@@ -91,11 +91,15 @@ def test_a_part_is_closed_while_nothing_follows(tmp_path):
     journal = Journal(path, RECORDS)
     journal.add(closing)
     assert read_journal(path) == make_content(closing=closing)
+    assert is_closed(path)
     journal.add(RECORDS[0])
     assert read_journal(path).closing is None
+    assert not is_closed(path)
     journal.add(closing)
     path.write_bytes(path.read_bytes() + b"torn")
     assert read_journal(path) == make_content(damaged=1)
+    assert not is_closed(path)
+    assert not is_closed(tmp_path / "none")
 
 
 def test_a_second_worker_takes_its_place_and_loses_nothing(tmp_path):

@@ -57,7 +57,9 @@ def make_batch(name="in", metadata=None):
     device = {"requested": "cpu", "used": "cpu", "name": "CPU"}
     origin = Origin(Identity("s", "ab", "demo"), {"weights": "ab", "input": name}, device)
     return PlannedBatch(
-        make_settings(), Path("out"), PlanFolder(Path("state"), Plan("x", origin, metadata or {}))
+        make_settings(),
+        Path("out"),
+        PlanFolder(Path("state"), Plan("0" * 8, origin, metadata or {})),
     )
 
 

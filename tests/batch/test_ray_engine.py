@@ -36,15 +36,15 @@ def test_a_cluster_that_is_not_there(settings):
     assert "Traceback" not in process.stderr
 
 
-def test_without_the_library_the_command_that_installs_it_is_told(settings, monkeypatch):
+def test_without_the_library_the_command_that_installs_it_is_told(settings, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "bgexp.batch.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"^engine: ray is not installed: .*'bgexp\[ray\]'"):
-        make_engine(settings("engine=ray"))
+        make_engine(settings("engine=ray"), tmp_path)
 
 
-def test_a_share_is_done_here_whatever_the_engine(settings):
-    assert isinstance(make_engine(settings("engine=ray", "part=1/2")), LocalEngine)
+def test_a_share_is_done_here_whatever_the_engine(settings, tmp_path):
+    assert isinstance(make_engine(settings("engine=ray", "part=1/2"), tmp_path), LocalEngine)
 
 
 def test_at_most_as_many_workers_as_at_least(settings):

@@ -56,7 +56,7 @@ def plan(settings: BatchSettings) -> PlannedBatch:
     source, output = resolve_places(settings)
     with OutputLock(output) as lock:
         lock.hold_alone()
-        engine, stop = make_engine(settings), StopRequest()
+        engine, stop = make_engine(settings, output), StopRequest()
         return PlannedBatch(
             settings, output, prepare_plan(settings, source, output, ORIGIN, engine, stop)
         )

@@ -13,7 +13,7 @@ import pytest
 
 from bgexp.errors import Interruption, UserError
 from bgexp.system.signals import StopRequest
-from bgexp.system.workers import TaskFailure, call_in_worker, run_tasks
+from bgexp.system.workers import TaskFailure, WorkerPool, call_in_worker, run_tasks
 
 SECONDS = 60.0  # more than any task here takes
 MANY = 64 * 2**20  # bytes; glibc by itself returns as many at once
@@ -247,3 +247,26 @@ def test_the_server_ends_with_the_program():
     )
     process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert process.stdout.strip().endswith("9"), process.stderr  # SIGKILL
+
+
+def test_a_pool_keeps_its_workers_from_run_to_run(tmp_path):
+    stop = StopRequest()
+    with WorkerPool(partial(make_behave, tmp_path), 2, SECONDS) as pool:
+        for run in range(3):
+            names = [f"{run}{n}" for n in range(4)]
+            results = dict(pool.run([(name, "wait") for name in names], stop))
+            assert results == {(name, "wait"): f"{name} done" for name in names}
+    processes = {path.name.rpartition("-")[2] for path in tmp_path.iterdir()}
+    assert len(processes) == 2
+    assert not any(psutil.pid_exists(int(process)) for process in processes)
+
+
+def test_a_pool_goes_on_after_a_death_and_after_a_run_that_was_left(tmp_path):
+    stop = StopRequest()
+    with WorkerPool(partial(make_behave, tmp_path), 2, SECONDS) as pool:
+        results = dict(pool.run([("a", "die"), ("b", "wait")], stop))
+        assert results["b", "wait"] == "b done"
+        assert isinstance(results["a", "die"], TaskFailure)
+        for _ in pool.run([("c", "wait"), ("d", "hang")], stop):
+            break
+        assert dict(pool.run([("e", "wait")], stop)) == {("e", "wait"): "e done"}
