@@ -19,7 +19,6 @@ from bgexp.system.atomic import write_whole
 from bgexp.system.checked_lines import encode_line, find_text
 from bgexp.system.inside import is_inside
 
-
 _END = 400  # bytes; the line that closes a journal has fewer
 
 

@@ -7,6 +7,7 @@ which goes on from the part's journal. What is done is decided by the journals a
 import logging
 import os
 import queue
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -38,6 +39,7 @@ R = TypeVar("R")
 
 _PARTS_EACH = 4  # so that the last workers do not wait long for each other
 _AHEAD = 4  # tasks for each worker that are given out before the first is done
+_CONNECT_S = 10.0  # for the head of a cluster to answer
 _TICK = 0.2  # seconds between two looks at whether a signal came
 
 
@@ -181,16 +183,24 @@ def _connect(engine: Ray) -> None:
     if ray.is_initialized():
         return
     try:
+        _try_address(engine.address)
         ray.init(
             address=engine.address or "local",
             include_dashboard=False if engine.address is None else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         place = engine.address or "this machine"
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"engine.address: no Ray cluster at {place}: {reason}") from error
+
+
+def _try_address(address: str | None) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for minutes."""
+    host, _, port = (address or "").rpartition("//")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
 
 
 def _count_room(engine: Ray) -> int:
