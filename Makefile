@@ -6,10 +6,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-bench check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
+.PHONY: help setup run test test-bench test-cluster cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
 help:  ## show this text
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## */  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
 
 setup: $(INSTALLED)  ## create .venv with the locked packages and bgexp
 
@@ -34,6 +34,17 @@ test: $(INSTALLED)  ## run the tests, two at a time (ARGS=)
 
 test-bench: $(INSTALLED)  # test the benchmark, for minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m bench tests/bench
+
+# What PostgreSQL and Slurm need of a Debian or Ubuntu; everything else comes with `make setup`.
+CLUSTER_PACKAGES := postgresql slurm-wlm munge
+
+cluster-setup: $(INSTALLED)  ## install PostgreSQL and Slurm, which `make test-cluster` starts; as root
+	@test $$(id -u) = 0 || { echo "apt-get install $(CLUSTER_PACKAGES): needs root (sudo make cluster-setup)"; exit 2; }
+	apt-get update --quiet --quiet
+	DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends $(CLUSTER_PACKAGES)
+
+test-cluster: $(INSTALLED)  ## test with real PostgreSQL, MLflow, S3-like store and Slurm, 15 minutes (ARGS=)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
 check: $(INSTALLED)  ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -1,0 +1,1 @@
+"""The real components that bgexp works with beyond one machine, each started on this one."""
