@@ -126,10 +126,10 @@ def _compute_results(run: Run, inputs: RunInputs, folder: RunFolder) -> RunSumma
     folder.write_rows(tabulate_rows(evaluation.rows))
     if evaluation.stopped is None:
         _draw_page(folder, summary, inputs, began)
-        run.log_table(build_picture_table(evaluation.rows, evaluation.pairs), "per_image.json")
-    _record(run, summary, folder)
+    _record(run, summary, folder)  # before the table: the store may be away
     if evaluation.stopped is not None:
         raise evaluation.stopped
+    run.log_table(build_picture_table(evaluation.rows, evaluation.pairs), "per_image.json")
     return summary
 
 

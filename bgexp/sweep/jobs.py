@@ -20,7 +20,7 @@ from bgexp.sweep.artifacts import JOBS, draw_sweep
 from bgexp.sweep.console import describe_job
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
-from bgexp.tracking.active_run import close_dead, open_run
+from bgexp.tracking.active_run import close_jobs, open_run
 from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
 from bgexp.tracking.run_names import find_varied_keys, name_sweep
 
@@ -54,20 +54,22 @@ def run_sweep(
             stopped = True
             raise
         finally:
-            close_dead(planned[0])  # jobs that were killed in other processes
+            # First what needs no store, which may be away.
             paths = (path.parent for path in folder.glob(f"*/{SUMMARY}"))
             jobs = [RunFolder(path) for path in sorted(paths, key=_make_sort_key)]
             summaries = [job.read_summary() for job in jobs]
-            parent.set_tags({"bgexp.jobs": str(len(jobs))})
             parent.failed = any(summary["status"] != "finished" for summary in summaries)
             rows = [
                 describe_job(job, summary) for job, summary in zip(jobs, summaries, strict=True)
             ]
             # No tracked table: in the run list's table view it would hide those of the jobs.
             write_whole(folder / JOBS, pd.DataFrame(rows).to_csv(index=False).encode())
-            parent.log_file(folder / JOBS)
             if jobs and not stopped:  # whoever presses Ctrl-C waits for no page
                 _draw(RunFolder(folder), planned[0], jobs, began)
+            close_jobs(planned[0], parent.run_id)  # those that were killed in other processes
+            parent.set_tags({"bgexp.jobs": str(len(jobs))})
+            parent.log_file(folder / JOBS)
+            if jobs and not stopped:
                 parent.log_file(RunFolder(folder).page)
     return jobs
 
@@ -99,15 +101,15 @@ def run_job(
     except Interruption as stop:
         _write_end(folder, "interrupted", str(stop), folder.read_summary())
         raise
-    except UserError as error:
-        _write_end(folder, "failed", str(error))
+    except UserError as error:  # perhaps of a store that went away when all was computed
+        _write_end(folder, "failed", str(error), folder.read_summary())
     except Exception as error:
         folder.write_error(hide_credentials(traceback.format_exc()))
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
 
 
 def write_failed_job(folder: RunFolder, overrides: Sequence[str], error: str) -> None:
-    """Write what a job leaves that failed before it began."""
+    """Write what a job leaves that failed before it began, or died."""
     _write_overrides(folder, overrides)
     _write_end(folder, "failed", error)
 

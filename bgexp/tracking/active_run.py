@@ -21,7 +21,14 @@ from bgexp.config.credentials import hide_credentials
 from bgexp.errors import Interruption
 from bgexp.system.addresses import read_file_uri
 from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
-from bgexp.tracking.store import describe_unreachable_store, get_first_line, open_store
+from bgexp.tracking.store import (
+    describe_store_error,
+    describe_unreachable_store,
+    get_first_line,
+    open_store,
+    stop_waiting,
+    wait_for_server,
+)
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -129,8 +136,6 @@ def open_run(
         parent_run_id: The id of its sweep, if any.
         run_id: The id of an earlier run that goes on; None: a new one.
     """
-    from mlflow.exceptions import MlflowException
-
     client, experiment_id = open_store(settings)
     close_dead_runs(client, experiment_id)
     tags = {"bgexp.command": command, "bgexp.folder": str(folder.resolve())}
@@ -141,7 +146,15 @@ def open_run(
         entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
     else:
         entity = _reopen_run(client, run_id, tags)
-    run, status = Run(client, entity), "FAILED"
+    run = Run(client, entity)
+    with wait_for_server():
+        yield from _keep_open(run, client)
+
+
+def _keep_open(run: Run, client: "MlflowClient") -> Iterator[Run]:
+    from mlflow.exceptions import MlflowException
+
+    status = "FAILED"
     try:
         with _log_system_metrics(run.run_id):
             yield run
@@ -150,16 +163,20 @@ def open_run(
         status = "KILLED"
         raise
     except Exception as error:
+        store_error = describe_store_error(error)
+        if store_error is not None:
+            stop_waiting()
         with suppress(MlflowException):
             reason = hide_credentials(f"{type(error).__name__}: {error}")
             run.set_tags({"bgexp.error": reason[:5000]})
-        if isinstance(error, MlflowException):
-            raise describe_unreachable_store(client.tracking_uri, error) from error
+        if store_error is not None:
+            raise store_error from error
         raise
     finally:
         try:
             client.set_terminated(run.run_id, status)
         except MlflowException as error:
+            stop_waiting()
             log.warning("run %s stays open: %s", run.run_id, get_first_line(error))
 
 
@@ -175,9 +192,13 @@ def _reopen_run(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) ->
     return entity
 
 
-def close_dead(settings: TrackedSettings) -> None:
-    """Close what dead processes of this host left RUNNING in a store."""
-    close_dead_runs(*open_store(settings))
+def close_jobs(settings: TrackedSettings, parent_run_id: str) -> None:
+    """Close the jobs of a sweep that are RUNNING after its end, whichever host they were on."""
+    client, experiment_id = open_store(settings)
+    of_parent = f"tags.`mlflow.parentRunId` = '{parent_run_id}'"
+    query = f"attributes.status = 'RUNNING' and {of_parent}"
+    for run in client.search_runs([experiment_id], query):
+        _close_dead_run(client, run.info.run_id)
 
 
 def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
@@ -189,9 +210,13 @@ def close_dead_runs(client: "MlflowClient", experiment_id: str) -> list[str]:
         if has_lost_owner(run.data.tags)
     ]
     for run_id in dead:
-        client.set_tag(run_id, "bgexp.error", "its process died")
-        client.set_terminated(run_id, "KILLED")
+        _close_dead_run(client, run_id)
     return dead
+
+
+def _close_dead_run(client: "MlflowClient", run_id: str) -> None:
+    client.set_tag(run_id, "bgexp.error", "its process died")
+    client.set_terminated(run_id, "KILLED")
 
 
 @contextmanager

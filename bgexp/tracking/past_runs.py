@@ -13,7 +13,7 @@ from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.tracking.moved_store import follow_files
 from bgexp.tracking.run_folder import MASKS, SUMMARY, RunFolder
-from bgexp.tracking.store import get_first_line, open_store
+from bgexp.tracking.store import explain_store_error, get_first_line, open_store
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -132,6 +132,8 @@ def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlf
     try:
         return list(client.search_runs([experiment_id], where, max_results=LIMIT, order_by=newest))
     except MlflowException as error:
+        if not where or error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
         raise UserError(f"filter: {where}: {get_first_line(error)}") from error
 
 
@@ -197,7 +199,9 @@ def _download(client: "MlflowClient", run_id: str) -> Path:
     try:
         return Path(client.download_artifacts(run_id, ""))
     except (MlflowException, OSError) as error:
-        raise UserError(f"run {run_id}: its files are gone ({get_first_line(error)})") from error
+        raise UserError(
+            f"run {run_id}: its files cannot be fetched ({explain_store_error(error)})"
+        ) from error
 
 
 def _name_store(settings: TrackedSettings) -> str:

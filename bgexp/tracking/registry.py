@@ -6,8 +6,8 @@ too makes no difference here: no model's code is run, and a model of someone els
 
 import logging
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.errors import UserError
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
-from bgexp.tracking.store import get_first_line, open_store
+from bgexp.tracking.store import explain_store_error, open_store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +31,7 @@ NAME = "bgexp"
 CHAMPION, PREVIOUS = "champion", "previous"
 RUN, SETTINGS_SHA256 = "bgexp.run_id", "bgexp.settings_sha256"
 BUNDLE = "bundle"  # the artifact's folder
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: of an alias
 _CODE = Path(__file__).parents[1] / "promote" / "serving_model.py"
 
 
@@ -79,13 +80,23 @@ def _parse_reference(reference: str) -> tuple[str, str, str]:
 
 
 def _lookup(client: "MlflowClient", name: str, alias: str, number: str) -> "ModelVersion | None":
-    from mlflow.exceptions import MlflowException
-
-    with suppress(MlflowException):
+    with _pass_over_missing():
         if alias:
             return client.get_model_version_by_alias(name, alias)
         return client.get_model_version(name, number)
     return None
+
+
+@contextmanager
+def _pass_over_missing() -> Iterator[None]:
+    """Pass over the error that a model is not there; a store that is away is another one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in _MISSING:
+            raise
 
 
 def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
@@ -142,7 +153,7 @@ def _download(settings: TrackedSettings, version: Version) -> Bundle:
                 (bundle.folder / name).replace(target / name)
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"model: {version} cannot be downloaded: {get_first_line(error)}"
+            f"model: {version} cannot be downloaded: {explain_store_error(error)}"
         ) from error
     return load_bundle(target)
 
@@ -177,13 +188,10 @@ def register(
 
 
 def _is_model_missing(client: "MlflowClient", name: str) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    try:
+    with _pass_over_missing():
         client.get_registered_model(name)
-    except MlflowException:
-        return True
-    return False
+        return False
+    return True
 
 
 def set_champion(settings: TrackedSettings, version: Version) -> None:

@@ -1,5 +1,6 @@
 """The process that a run belongs to, by the run's tags: whether it still lives."""
 
+import os
 import socket
 from collections.abc import Mapping
 
@@ -9,9 +10,10 @@ CLOCK_S = 5  # a set clock moves the start of a process by its correction, seen 
 
 
 def make_owner_tags() -> dict[str, str]:
-    """Return the tags that name this process and this machine."""
+    """Return the tags that name this process and this machine, and its job where Slurm runs it."""
     process = psutil.Process()
-    return {
+    job = {"bgexp.slurm_job": os.environ["SLURM_JOB_ID"]} if "SLURM_JOB_ID" in os.environ else {}
+    return job | {
         "bgexp.host": socket.gethostname(),
         "bgexp.pid": str(process.pid),
         "bgexp.process_started": str(process.create_time()),

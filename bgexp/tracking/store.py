@@ -5,9 +5,14 @@ MLflow is imported late: it takes seconds, and `--help` must be quick.
 
 import json
 import logging
+import math
 import os
+import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
@@ -28,8 +33,15 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+_RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+# A wrong address is told within seconds. Where work goes on, a server has time to start again: the
+# pauses double from two seconds on, so that the second number is two minutes.
+_AT_START, _AT_WORK = "3", "6"
+os.environ.setdefault(_RETRIES, _AT_START)
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Artifacts through the server: the object store behind it need not be reachable from here.
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "false")
+os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "false")
 os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on tables and monitoring
 
 DATABASE = "mlflow.db"  # in the runs folder
@@ -42,6 +54,8 @@ DRIVERS = {  # the packages of these modules
 }
 TRIES = 3  # to reach an SQL store; MLflow's ten take a minute and a half
 _SQLITE_HEADER = b"SQLite format 3\0"
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
+_NOTICE_S = 30  # between two lines that say that a server does not answer
 
 
 def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
@@ -56,6 +70,8 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
     from mlflow import MlflowClient
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.ERROR)
+    logging.getLogger("urllib3.connectionpool").addFilter(_retry_notice)
     runs = settings.runs_dir.resolve()
     uri = restore_credentials(settings.tracking.uri or make_sqlite_uri(runs / DATABASE))
     try:
@@ -89,6 +105,46 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
         raise
     except Exception as error:  # MLflow lets those of drivers, SQLAlchemy and JSON through
         raise describe_unreachable_store(uri, error) from error
+
+
+@contextmanager
+def wait_for_server() -> Iterator[None]:
+    """Give a server that does not answer two minutes to start again, until it used them up.
+
+    A number of tries that the user has set is left as it is.
+    """
+    if os.environ.get(_RETRIES) != _AT_START:
+        yield
+        return
+    os.environ[_RETRIES] = _AT_WORK
+    try:
+        yield
+    finally:
+        os.environ[_RETRIES] = _AT_START
+
+
+def stop_waiting() -> None:
+    """Wait no more for a server that did not come back: the next calls fail within seconds."""
+    if os.environ.get(_RETRIES) == _AT_WORK:
+        os.environ[_RETRIES] = _AT_START
+
+
+class _RetryNotice(logging.Filter):
+    """Of urllib3's lines on each try: none at the start, one every half a minute at work."""
+
+    last = -math.inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not str(record.msg).startswith("Retrying"):
+            return True
+        if os.environ.get(_RETRIES) == _AT_START or monotonic() - self.last < _NOTICE_S:
+            return False
+        self.last = monotonic()
+        record.msg, record.args = "tracking: the server does not answer; trying again", ()
+        return True
+
+
+_retry_notice = _RetryNotice()
 
 
 def require_store(settings: TrackedSettings) -> None:
@@ -179,7 +235,7 @@ def count_runs(settings: TrackedSettings) -> tuple[int, dict[str, dict[str, str]
 def describe_unreachable_store(uri: str, error: BaseException) -> UserError:
     """Return the one line for a store that cannot be reached, credentials left out."""
     address = strip_credentials(uri)
-    reason = _explain_store_error(error)
+    reason = explain_store_error(error)
     if "out-of-date database schema" in reason:
         command = f"mlflow db upgrade {shlex.quote(address)}"
         reason = f"it is of an older MLflow: make a copy of it, then {command}"
@@ -198,13 +254,33 @@ def describe_store_error(error: BaseException) -> UserError | None:
     return describe_unreachable_store(mlflow.get_tracking_uri(), error)
 
 
-def _explain_store_error(error: BaseException) -> str:
+def explain_store_error(error: BaseException) -> str:
+    """Return in a line why a store did not do what it was asked for, credentials left out."""
+    import requests
+
     text = str(error).lower()
     if isinstance(error, ImportError) and error.name:
         package = DRIVERS.get(error.name, error.name)
         return f"it needs a driver that is not installed (pip install '{package}')"
     if "<html" in text or "<!doctype" in text or isinstance(error, json.JSONDecodeError):
         return "a web page answers there, and no tracking server"
+    response = getattr(error, "response", None)
+    code = getattr(error, "error_code", getattr(response, "status_code", None))
+    if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", 401):
+        names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        if os.environ.get("MLFLOW_TRACKING_USERNAME"):
+            return f"it does not know this user with this password ({names})"
+        return f"it asks for a user and a password (set {names})"
+    if code in ("PERMISSION_DENIED", 403):
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+        return (
+            f"the user {user} has no right to do this (the experiment's or model's owner gives it)"
+        )
+    if isinstance(error.__cause__ or error.__context__, requests.RequestException):
+        reason = _ERRNO.search(str(error))
+        if "error responses" in text:
+            return "the server answers with errors (its log tells which)"
+        return f"no server answers there{f' ({reason[1]})' if reason else ''}"
     return get_first_line(error)
 
 

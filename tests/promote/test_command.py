@@ -344,3 +344,21 @@ def test_what_a_model_is_called(store, reference, number):
     assert (version and version.number) == number
     with nullcontext() if number else pytest.raises(UserError, match="nothing is registered as"):
         assert fetch(store.settings(), reference)[0].number == number
+
+
+def test_a_store_that_went_away_is_no_missing_model(store, monkeypatch):
+    """Else the champion would be replaced without being kept as the previous one."""
+
+    def refuse(*_):
+        raise mlflow.exceptions.MlflowException("it is away")
+
+    first, second = store.add(0.8), store.add(0.9)
+    store.promote(f"run={first}")
+    version = find_version(store.settings(), "champion")
+    monkeypatch.setattr(mlflow.MlflowClient, "get_model_version_by_alias", refuse)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="it is away"):
+        set_champion(store.settings(), version)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="it is away"):
+        store.promote(f"run={second}")
+    monkeypatch.undo()
+    assert store.version() == 1

@@ -1,5 +1,7 @@
 """The store: how many runs it holds, and one line for each that cannot be opened."""
 
+import logging
+import os
 import shlex
 import sqlite3
 import threading
@@ -24,7 +26,7 @@ def settings_for(runs, **tracking):
         ("sqlite:////nosuch/a.db", r"^tracking.uri: .*: no such folder: /nosuch$"),
         ("sqlite:///{}/page.db", r"^tracking.uri: .* is no database, or a damaged one"),
         ("sqlite:///{}", r"^tracking.uri: .*: Is a directory$"),
-        ("postgresql://me:secret@h/db", r"needs a driver .*\(pip install 'psycopg.*'\)$"),
+        ("mysql://me:secret@h/db", r"needs a driver .*\(pip install 'mysqlclient'\)$"),
         ("nosuch://h", r"^tracking.uri: nosuch://h: no store \(allowed: http://…, "),
     ],
 )
@@ -80,6 +82,76 @@ def test_a_store_of_an_older_mlflow_is_told_with_the_command_for_it(tmp_path):
         store.open_store(settings_for(database.parent))
     command = str(caught.value).partition("it is of an older MLflow: make a copy of it, then ")[2]
     assert shlex.split(command) == ["mlflow", "db", "upgrade", f"sqlite:///{database}"]
+
+
+@pytest.mark.parametrize(
+    ("status", "user", "message"),
+    [
+        (401, "", "it asks for a user and a password (set MLFLOW_TRACKING_USERNAME and"),
+        (401, "ann", "it does not know this user with this password (MLFLOW_TRACKING_USERNAME"),
+        (403, "ann", "the user ann has no right to do this"),
+    ],
+)
+def test_a_server_that_does_not_let_in(tmp_path, monkeypatch, status, user, message):
+    class Closed(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"You are not authenticated.")
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+    server = HTTPServer(("127.0.0.1", 0), Closed)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with pytest.raises(UserError) as caught:
+            store.open_store(settings_for(tmp_path, uri=address))
+        assert str(caught.value).startswith(f"tracking.uri: {address}: {message}")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_away(tmp_path):
+    with pytest.raises(UserError) as caught:
+        store.open_store(settings_for(tmp_path, uri="http://127.0.0.1:9"))
+    line = "tracking.uri: http://127.0.0.1:9: no server answers there (Connection refused)"
+    assert str(caught.value) == line
+
+
+def test_a_server_has_time_to_start_again_where_work_goes_on(monkeypatch):
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    monkeypatch.setenv(name, "3")
+    with store.wait_for_server():
+        assert os.environ[name] == "6"
+        with store.wait_for_server():  # a job of a sweep
+            store.stop_waiting()
+            assert os.environ[name] == "3"
+    assert os.environ[name] == "3"
+    monkeypatch.setenv(name, "1")  # a user's own
+    with store.wait_for_server():
+        store.stop_waiting()
+        assert os.environ[name] == "1"
+
+
+def test_tries_are_told_at_work_alone_and_now_and_then(monkeypatch):
+    def look(message):
+        record = logging.LogRecord("urllib3", logging.WARNING, "", 0, message, ("secret",), None)
+        return notice.filter(record) and record.getMessage()
+
+    notice = store._RetryNotice()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    assert not look("Retrying (%s) after connection broken")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "6")
+    told = "tracking: the server does not answer; trying again"
+    assert look("Retrying (%s) after connection broken") == told
+    assert not look("Retrying (%s) after connection broken")
+    notice.last -= store._NOTICE_S
+    assert look("Retrying (%s) after connection broken") == told
+    assert look("Another %s") == "Another secret"
 
 
 def test_a_deleted_experiment_and_a_deleted_run(tmp_path):
