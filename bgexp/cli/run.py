@@ -1,10 +1,15 @@
 """`bgexp run`: one experiment, or the jobs of a sweep by Hydra's launcher or an optimiser."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +22,7 @@ from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.pipeline import STAGES
 from bgexp.config.run import RunSettings
 from bgexp.config.sweep import SweepSettings
-from bgexp.errors import UserError
+from bgexp.errors import Interruption, UserError
 from bgexp.system.cores import count_own_cores
 from bgexp.system.workers import preload
 
@@ -46,11 +51,32 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     if job_settings[0].tracking.uri is not None:
         fixed["tracking.uri"] = job_settings[0].tracking.uri
     if sweep:
-        folders = run_sweep(job_settings, folder, lambda: _run_hydra(options, fixed))
+        launcher = str(config.hydra.launcher._target_)
+        attend = _attend_jobs(folder) if "submitit" in launcher else nullcontext()
+
+        def launch() -> None:
+            with attend:
+                _run_hydra(options, fixed)
+
+        folders = run_sweep(job_settings, folder, launch)
     else:
         _run_hydra(options, fixed)
         folders = [RunFolder(folder)]
     return 0 if show_results(folders, job_settings[0], config_dir=options.config_dir) else 1
+
+
+def _attend_jobs(sweep: Path) -> AbstractContextManager[None]:
+    """Return a context in which submitit's jobs are awaited; one that died leaves its reason."""
+    from bgexp.sweep.jobs import write_failed_job
+    from bgexp.sweep.submitted_jobs import attend_jobs
+    from bgexp.tracking.run_folder import SUMMARY, RunFolder
+
+    def write_end(number: int, overrides: Sequence[str], line: str) -> None:
+        folder = RunFolder(sweep / str(number))
+        if not folder.has(SUMMARY):  # else it died after its work
+            write_failed_job(folder, overrides, line)
+
+    return attend_jobs(write_end)
 
 
 def _preload_workers(jobs: Sequence[RunSettings]) -> None:
@@ -125,11 +151,17 @@ def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
     hydra.main(version_base="1.3", config_path=str(find_conf_dir()), config_name="run")(_run_job)()
 
 
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interruption(128 + number)
+
+
 def _run_job(composed: DictConfig) -> None:
     from bgexp.detect.device import limit_threads
     from bgexp.sweep.jobs import run_job
     from bgexp.tracking.run_folder import RunFolder
 
+    if "SUBMITIT_EXECUTOR" in os.environ:  # which would ignore it: Slurm's order to end
+        signal.signal(signal.SIGTERM, _stop)
     limit_threads()
     hydra_config = HydraConfig.get()
     sweep = Path(hydra_config.sweep.dir) if hydra_config.mode == RunMode.MULTIRUN else None

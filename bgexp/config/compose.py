@@ -186,6 +186,8 @@ def _describe_error(command: str, overrides: Sequence[str], error: Exception) ->
         missing_choice = re.search(r"Could not find '(.+?)/([^/']+)'", text)
         if missing_choice:
             group, name = missing_choice.groups()
+            if group == "hydra/launcher" and name.startswith("submitit_"):
+                return f"{group}: {name} is not installed (pip install 'bgexp[slurm]')"
             allowed = sorted(path.stem for path in (find_conf_dir() / group).glob("*.yaml"))
             return renamed.add_hint(
                 f"{group}: no such choice: {name!r} (allowed: {', '.join(allowed)})",

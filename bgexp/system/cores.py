@@ -11,6 +11,8 @@ _ROOT = Path("/")
 def count_available_cores(root: Path = _ROOT) -> int:
     """Return how many cores this process may use: its affinity, within its cgroups' quotas.
 
+    And within what Slurm gave its job, to which not every cluster confines it.
+
     A quota of a part of a core is one: a container with half a core of 64 has no 64 workers.
 
     Args:
@@ -18,7 +20,9 @@ def count_available_cores(root: Path = _ROOT) -> int:
     """
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return max(1, min([cores, *map(int, _read_quotas(root))]))
+    slurm = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+    job = [int(slurm)] if slurm.isdecimal() else []
+    return max(1, min([cores, *job, *map(int, _read_quotas(root))]))
 
 
 def count_own_cores() -> int:
