@@ -19,7 +19,9 @@ DATABASE = "mlflow"
 ADMIN = "admin"
 # The password of the user `admin`, and what signs the forms and sessions of its pages.
 SECRETS = ("MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY")
-WORKERS = 2
+LOGIN_S = (
+    60  # that a login counts: hashing the password anew for each request takes most of its time
+)
 
 
 class TrackingServer(Service):
@@ -32,7 +34,12 @@ class TrackingServer(Service):
         environment: Users, passwords and keys for the database and the artifacts, and those of
             `SECRETS`.
         host: The address it binds to.
+
+    Attributes:
+        workers: The number of processes that answer.
     """
+
+    workers = 2
 
     def __init__(
         self,
@@ -53,11 +60,12 @@ class TrackingServer(Service):
         (self.folder / "users.ini").write_text(
             f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {self._database}\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+            f"auth_cache_ttl_seconds = {LOGIN_S}\n"
         )
 
     def make_command(self) -> Sequence[str]:
         """Return the command."""
-        where = ["--host", self._host, "--port", str(self.port), "--workers", str(WORKERS)]
+        where = ["--host", self._host, "--port", str(self.port), "--workers", str(self.workers)]
         return [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", *where]
 
     def make_environment(self) -> Mapping[str, str]:
@@ -82,28 +90,36 @@ class TrackingServer(Service):
 
 
 class Team:
-    """A tracking server with a PostgreSQL of its own."""
+    """A tracking server, with a PostgreSQL of its own where the environment names none."""
 
     def __init__(self, folder: Path, port: int) -> None:
-        self.database = Postgres(folder / "postgres", read_secret("PGPASSWORD"))
+        password = read_secret("PGPASSWORD")
+        secrets = {name: read_secret(name) for name in SECRETS}
+        address = os.environ.get("MLFLOW_BACKEND_STORE_URI")
+        self.database = None if address else Postgres(folder / "postgres", password)
+        if self.database is not None:
+            address = self.database.make_address(DATABASE)
+            secrets |= self.database.client_environment
+        artifacts = os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or folder.resolve() / "artifacts"
         self.server = TrackingServer(
             folder / "mlflow",
-            self.database.make_address(DATABASE),
-            os.environ.get("MLFLOW_ARTIFACTS_DESTINATION") or str(folder.resolve() / "artifacts"),
-            self.database.client_environment | {name: read_secret(name) for name in SECRETS},
+            str(address),
+            str(artifacts),
+            secrets,
             port,
             os.environ.get("MLFLOW_HOST", LOOPBACK),
         )
         self._stack = ExitStack()
 
     def is_alive(self) -> bool:
-        """Return whether both run."""
-        return self.database.is_alive() and self.server.is_alive()
+        """Return whether all of it runs."""
+        return self.server.is_alive() and (self.database is None or self.database.is_alive())
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(self.database)
-            self.database.create_database(DATABASE)
+            if self.database is not None:
+                stack.enter_context(self.database)
+                self.database.create_database(DATABASE)
             stack.enter_context(self.server)
             self._stack = stack.pop_all()
         return self

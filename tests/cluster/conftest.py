@@ -1,9 +1,13 @@
 """The real components, each started once for all tests that ask for it; nothing stays running."""
 
+import os
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,7 @@ import pytest
 from cluster.object_store import ObjectStore
 from cluster.postgres import Postgres
 from cluster.slurm import Slurm
-from cluster.tracking_server import DATABASE, SECRETS, TrackingServer
+from cluster.tracking_server import ADMIN, DATABASE, SECRETS, TrackingServer
 
 BUCKET = "bgexp"
 
@@ -51,17 +55,96 @@ def slurm(place: Path) -> Iterator[Slurm]:
         yield cluster
 
 
+@dataclass(frozen=True)
+class Team:
+    """A tracking server with what is behind it, and its users.
+
+    Attributes:
+        server, postgres, objects: To be killed and started again.
+        passwords: By user: `admin`; `member`, who may make experiments; `reader`, who may not log
+            into those of others.
+        secrets: All passwords and keys, which nothing may show.
+        started: The commands that were started.
+    """
+
+    server: TrackingServer
+    postgres: Postgres
+    objects: ObjectStore
+    passwords: Mapping[str, str]
+    secrets: frozenset[str]
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    def login(self, user: str) -> dict[str, str]:
+        """What a user's environment holds; tests elsewhere try a server that is away but once."""
+        names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+        login = dict(zip(names, (user, self.passwords[user]), strict=True))
+        return {**login, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+
+    def start_bgexp(self, *words: object) -> "subprocess.Popen[str]":
+        """Start a command of bgexp as the user `member`."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bgexp.cli.main", *map(str, words), self.address],
+            env={**os.environ, **self.login("member")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    @property
+    def address(self) -> str:
+        """The setting that names the server."""
+        return f"tracking.uri={self.server.address}"
+
+
 @pytest.fixture(scope="session")
-def tracking_server(
-    place: Path, postgres: Postgres, object_store: ObjectStore
-) -> Iterator[TrackingServer]:
-    """MLflow's server on PostgreSQL, artifacts in s3://bgexp/artifacts."""
+def team(place: Path, postgres: Postgres, object_store: ObjectStore) -> Iterator[Team]:
+    """MLflow's server on PostgreSQL, artifacts in s3://bgexp/artifacts, three users."""
     postgres.create_database(DATABASE)
-    with TrackingServer(
+    behind = {**postgres.client_environment, **object_store.client_environment}
+    own = {name: make_secret() for name in SECRETS}
+    passwords = {user: make_secret() for user in ("member", "reader")}
+    server = TrackingServer(
         place / "mlflow",
         postgres.make_address(DATABASE),
         f"s3://{BUCKET}/artifacts",
-        {**postgres.client_environment, **object_store.client_environment}
-        | {name: make_secret() for name in SECRETS},
-    ) as server:
-        yield server
+        behind | own,
+    )
+    server.workers = 1  # each takes seconds of a core to start
+    with server:
+        passwords[ADMIN] = own["MLFLOW_AUTH_ADMIN_PASSWORD"]
+        hidden = {*passwords.values(), *own.values()}
+        hidden |= {behind["PGPASSWORD"], behind["AWS_SECRET_ACCESS_KEY"]}
+        team = Team(server, postgres, object_store, passwords, frozenset(hidden))
+        create_users(team, "member", "reader")
+        yield team
+        for process in team.started:  # of tests that failed
+            process.kill()
+            process.communicate()
+
+
+def create_users(team: Team, *users: str) -> None:
+    import requests
+
+    for user in users:
+        answer = requests.post(
+            f"{team.server.address}/api/2.0/mlflow/users/create",
+            json={"username": user, "password": team.passwords[user]},
+            auth=(ADMIN, team.passwords[ADMIN]),
+            timeout=60,
+        )
+        answer.raise_for_status()
+
+
+@pytest.fixture
+def log_in(team: Team, monkeypatch: pytest.MonkeyPatch):
+    """Makes a user of the server this process's."""
+
+    def log_in(user: str, password: str | None = None) -> None:
+        for name, value in team.login(user).items():
+            monkeypatch.setenv(name, value)
+        if password is not None:
+            monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+    return log_in
