@@ -76,6 +76,7 @@ CASES = [
     ),
     ("analyze",),
     *(("batch", *chosen) for chosen in itertools.product(*map(choices, ["detector", "refine"]))),
+    *(("batch", engine) for engine in choices("engine")),
     ("compare",),
     *(("doctor", chosen) for chosen in choices("detector")),
     ("promote",),
@@ -98,12 +99,13 @@ def test_configs_and_schema_have_the_same_settings(case):
 
 
 def test_every_config_is_tested():
-    groups = {"combine", "dataset", "detector", "experiment", "refine", "sweep", "tracking"}
+    groups = {"combine", "dataset", "detector", "engine", "experiment", "refine", "sweep"}
+    groups |= {"tracking"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups | {"training"}
     assert choices("combine") == ["combine=default"]  # in every composed case
     assert choices("tracking") == ["tracking=default"]
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 1 + 4 + 3 + 3 * 3 + 3 + 1
+    assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 3 + 1 + 4 + 3 + 3 * 3 + 3 + 1
 
 
 def test_a_sweep_that_chooses():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bgexp.batch.journal import Journal
+from bgexp.batch.journal import Journal, Record
 from bgexp.batch.output_folder import remove_temporary
 
 
@@ -25,5 +25,5 @@ def test_a_journal_is_not_opened_through_a_link(tmp_path, monkeypatch):
 
     monkeypatch.setattr("bgexp.batch.journal.write_whole", write_and_replace)
     with pytest.raises(OSError, match="symbolic links"):
-        Journal(tmp_path / "journal.jsonl", {}, [])
+        Journal(tmp_path / "journal.jsonl").add(Record("a", ".", "failed"))
     assert victim.read_text() == "mine"
