@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from bgexp.batch.output_folder import STATE
-from tests.batch.conftest import assert_accounted, manifest, tree
+from bgexp.system.atomic import TEMPORARY
+from tests.batch.conftest import manifest, tree
 
 pytestmark = pytest.mark.cluster
 SAMPLE = Path(__file__).parents[2] / "bgexp/sample/images"
@@ -63,9 +64,12 @@ def expected(source):
 
 
 def assert_whole(source, output, expected):
+    """Assert that every file has its row, and that bytes and rows are those of one machine."""
     assert tree(output) == expected[0]
     pd.testing.assert_frame_equal(manifest(output).drop(columns=MEASURED), expected[1])
-    assert_accounted(source, output)
+    files = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    assert set(manifest(output).index) == files
+    assert not list(output.rglob(TEMPORARY))
 
 
 @pytest.fixture
