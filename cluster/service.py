@@ -15,7 +15,7 @@ from typing import NoReturn, Protocol, Self
 
 import psutil
 
-START_S = 180  # until a server answers; MLflow takes 20 on an idle machine, a minute on a busy one
+START_S = 300  # until a server answers; MLflow takes 20 on an idle machine, minutes on a busy one
 STOP_S = 15  # until a server that was asked to end is killed
 LOOPBACK = "127.0.0.1"
 SHORTEST_SECRET = 8  # characters

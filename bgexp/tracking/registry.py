@@ -80,7 +80,7 @@ def _parse_reference(reference: str) -> tuple[str, str, str]:
 
 
 def _lookup(client: "MlflowClient", name: str, alias: str, number: str) -> "ModelVersion | None":
-    with _pass_over_missing():
+    with _pass_over_missing(client, name):
         if alias:
             return client.get_model_version_by_alias(name, alias)
         return client.get_model_version(name, number)
@@ -88,15 +88,23 @@ def _lookup(client: "MlflowClient", name: str, alias: str, number: str) -> "Mode
 
 
 @contextmanager
-def _pass_over_missing() -> Iterator[None]:
+def _pass_over_missing(client: "MlflowClient", name: str) -> Iterator[None]:
     """Pass over the error that a model is not there; a store that is away is another one."""
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        if error.error_code not in _MISSING:
-            raise
+        # A server with users forbids to read what is not there, too.
+        forbidden = error.error_code == "PERMISSION_DENIED"
+        if error.error_code in _MISSING or (forbidden and not _is_listed(client, name)):
+            return
+        raise
+
+
+def _is_listed(client: "MlflowClient", name: str) -> bool:
+    quoted = name.replace("'", "")  # of which no registered name has one
+    return len(client.search_registered_models(f"name = '{quoted}'")) > 0
 
 
 def fetch(settings: TrackedSettings, reference: str) -> tuple[Version, Bundle]:
@@ -188,7 +196,7 @@ def register(
 
 
 def _is_model_missing(client: "MlflowClient", name: str) -> bool:
-    with _pass_over_missing():
+    with _pass_over_missing(client, name):
         client.get_registered_model(name)
         return False
     return True

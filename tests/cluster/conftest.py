@@ -75,16 +75,19 @@ class Team:
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     def login(self, user: str) -> dict[str, str]:
-        """What a user's environment holds; tests elsewhere try a server that is away but once."""
+        """What a user's environment holds."""
         names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
-        login = dict(zip(names, (user, self.passwords[user]), strict=True))
-        return {**login, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
+        return dict(zip(names, (user, self.passwords[user]), strict=True))
 
-    def start_bgexp(self, *words: object) -> "subprocess.Popen[str]":
-        """Start a command of bgexp as the user `member`."""
+    def start_bgexp(self, *words: object, tries: int = 8) -> "subprocess.Popen[str]":
+        """Start a command of bgexp as the user `member`.
+
+        Eight tries take six minutes, for a machine on which a server takes minutes to start again.
+        """
+        environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(tries), **self.login("member")}
         process = subprocess.Popen(
             [sys.executable, "-m", "bgexp.cli.main", *map(str, words), self.address],
-            env={**os.environ, **self.login("member")},
+            env={**os.environ, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
