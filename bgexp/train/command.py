@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -105,7 +106,9 @@ def _build_fabric(settings: TrainSettings) -> Fabric:
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
         precision = "bf16-mixed" if has_bf16 else "32-true"
     arithmetic = Precision() if precision == "32-true" else _MixedPrecision(precision, device.type)
-    return Fabric(accelerator=device.type, devices=settings.devices, plugins=arithmetic)
+    with warnings.catch_warnings():  # on a machine of a cluster it advises to start by `srun`
+        warnings.filterwarnings("ignore", "The `srun` command is available")
+        return Fabric(accelerator=device.type, devices=settings.devices, plugins=arithmetic)
 
 
 class _MixedPrecision(MixedPrecision):
