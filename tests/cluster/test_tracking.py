@@ -186,10 +186,10 @@ def test_a_server_that_is_away(team, tmp_path, bgexp_cli, monkeypatch, command):
 
 
 @pytest.mark.usefixtures("sweep")
-@pytest.mark.parametrize("command", ["run", "sweep", "promote", "review"])
+@pytest.mark.parametrize("command", ["sweep", "promote", "review"])
 def test_no_right(team, tmp_path, bgexp_cli, log_in, fast, command):
     log_in("reader")
-    words = fast[:3] if command in ("run", "sweep") else []
+    words = fast[:3] if command == "sweep" else []
     line = refuse(bgexp_cli, team, tmp_path, command, team.address, *words)
     assert "the user reader has no right to do this" in line
 
