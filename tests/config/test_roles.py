@@ -27,7 +27,13 @@ from bgexp.config.run import RunSettings
             Role.BOOKKEEPING,
             "score_floor force runs_dir tracking.experiment tracking.uri",
         ),
-        (BatchSettings, Role.EXECUTION, "device max_failed timeout_s workers"),
+        (
+            BatchSettings,
+            Role.EXECUTION,
+            "device engine.account engine.address engine.cpus engine.gpus engine.hours "
+            "engine.max_workers engine.memory_gb engine.min_workers engine.name engine.partition "
+            "engine.qos engine.tasks max_failed part timeout_s workers",
+        ),
         (
             BatchSettings,
             Role.BOOKKEEPING,

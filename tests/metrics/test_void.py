@@ -24,7 +24,7 @@ quads = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9).flatmap(
 
 
 def is_same(value, expected):
-    return value == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    return value == pytest.approx(expected, abs=1e-7, nan_ok=True)
 
 
 def divide(part, whole):
