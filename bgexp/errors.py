@@ -29,3 +29,9 @@ class Interruption(BaseException):
     def __init__(self, exit_code: int) -> None:
         super().__init__(f"interrupted (exit code {exit_code})")
         self.exit_code = exit_code
+
+
+def get_last_line(error: BaseException) -> str:
+    """Return the last line of an error's text, which in a traceback's says what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -27,13 +27,11 @@ from bgexp.errors import HaltedError, UserError
 from bgexp.system.progress import tell
 from bgexp.system.signals import StopRequest, catch_stop_signals
 from bgexp.system.workers import preload
-from bgexp.tracking.outbox import RunRecord, open_outbox
+from bgexp.tracking.outbox import open_outbox
 from bgexp.tracking.registry import apply_model
 from bgexp.tracking.run_folder import RunFolder
 
 _WAIT = 0.5  # seconds between two looks at whether another process has made the plan
-
-Send = Callable[[RunRecord], str]
 
 
 @dataclass(frozen=True)

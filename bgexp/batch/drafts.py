@@ -20,6 +20,7 @@ from bgexp.batch.planned_file import (
 )
 from bgexp.batch.shape_issues import find_shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
+from bgexp.errors import HaltedError
 from bgexp.quality.header import Header, read_header
 from bgexp.system.listing import FileEntry
 from bgexp.system.progress import show_progress
@@ -59,7 +60,10 @@ class Drafts:
         for number in sorted(self._places):
             start, size = self._places[number]
             self._file.seek(start)
-            yield from decode_planned_files(self._file.read(size)) or ()
+            drafts = decode_planned_files(self._file.read(size))
+            if drafts is None:  # no file may be left out for it
+                raise HaltedError("input: the temporary file of what was listed is damaged")
+            yield from drafts
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from bgexp.batch import in_worker
 from bgexp.batch.dispatch import PartsWork, open_image_workers
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.engines import Ray
-from bgexp.errors import HaltedError, UserError
+from bgexp.errors import HaltedError, UserError, get_last_line
 from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, preload
@@ -92,7 +92,7 @@ class RayEngine:
                 try:
                     yield task, ray.get(reference)
                 except RayError as error:
-                    yield task, TaskFailure(_describe(error))
+                    yield task, TaskFailure(get_last_line(error))
 
     def work_on_parts(
         self, batch: PlannedBatch, numbers: Sequence[int], stop: StopRequest
@@ -156,7 +156,7 @@ class RayEngine:
                 if result is None:
                     return
                 if isinstance(result, Exception):
-                    raise HaltedError(f"engine: {_describe(result)}") from result
+                    raise HaltedError(f"engine: {get_last_line(result)}") from result
                 yield result
 
 
@@ -229,12 +229,6 @@ def _forward_errors() -> Iterator[None]:
     except RayTaskError as error:
         if isinstance(error.cause, UserError):
             raise error.cause from None
-        raise HaltedError(f"engine: {_describe(error)}") from error
+        raise HaltedError(f"engine: {get_last_line(error)}") from error
     except RayError as error:
-        raise HaltedError(f"engine: {_describe(error)}") from error
-
-
-def _describe(error: Exception) -> str:
-    """Return the last line of an error, which says what happened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+        raise HaltedError(f"engine: {get_last_line(error)}") from error

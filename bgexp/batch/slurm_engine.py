@@ -21,7 +21,7 @@ from bgexp.batch.journal import is_closed
 from bgexp.batch.output_folder import STATE
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.engines import Slurm
-from bgexp.errors import HaltedError, UserError
+from bgexp.errors import HaltedError, UserError, get_last_line
 from bgexp.system.cores import count_available_cores
 from bgexp.system.progress import show_progress, tell
 from bgexp.system.signals import StopRequest, catch_stop_signals
@@ -127,7 +127,7 @@ class SlurmEngine:
         try:
             jobs = executor.map_array(_answer, functions)
         except FailedSubmissionError as error:
-            raise UserError(f"engine: Slurm refuses the job: {_get_last_line(error)}") from error
+            raise UserError(f"engine: Slurm refuses the job: {get_last_line(error)}") from error
         try:
             yield jobs
         except BaseException:
@@ -167,8 +167,3 @@ def _get_result(job: Job[Any], kind: type[UserError]) -> Any:  # noqa: ANN401
     if answer.error:
         raise kind(answer.error)
     return answer.result
-
-
-def _get_last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from bgexp.batch import drafts as module
-from bgexp.batch.drafts import draft_files
+from bgexp.batch.drafts import Drafts, draft_files
 from bgexp.batch.input_files import find_input
+from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.load import load_settings
-from bgexp.errors import Interruption
+from bgexp.errors import HaltedError, Interruption
 from bgexp.images.png import encode_png
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure
@@ -72,3 +73,12 @@ def test_a_file_that_ends_its_worker_costs_no_other_one(draft):
 def test_a_signal_ends_it(draft):
     with pytest.raises(Interruption):
         draft(Engine(), StopRequest(143))
+
+
+def test_no_file_is_left_out_of_a_damaged_list():
+    with Drafts() as drafts:
+        drafts.add(0, [PlannedFile("a.jpg", "/in/a.jpg", (1, 2, 3))])
+        drafts._file.seek(30)
+        drafts._file.write(b"#")
+        with pytest.raises(HaltedError, match="damaged"):
+            list(drafts)
