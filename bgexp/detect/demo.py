@@ -20,7 +20,7 @@ from bgexp.detect.maskrcnn import set_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
-WEIGHTS_SHA256 = "77faecf9a5c2ba7f788ab18b8a3f1539a3cf509faab419e11c733141f22eb64d"
+WEIGHTS_SHA256 = "054ecd26de2d379f306f9dbf3143d45a5b63232f34bb01df9883147a18304109"
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.

@@ -33,7 +33,8 @@ CARDS = {
     },
 }
 CARD = {
-    "data": "Photographs with hand-made masks, and composites made by bgexp train. Photographs: "
+    "data": "Photographs with hand-made masks, subjects of some of them pasted over others (share: "
+    "pasted_share in the settings), and composites made by bgexp train. Photographs: "
     "700 street photographs of people, one each in full figure (Clothing Co-Parsing: Yang, Luo, "
     "Lin, CVPR 2014); 645 of a cat or dog (Oxford-IIIT Pet: Parkhi et al., CVPR 2012); 807 of "
     "animals, plants, cameras and vehicles (Caltech-101: Li, Andreeto, Ranzato, Perona 2003). The "
