@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ import bgexp
 import bgexp.tracking.active_run
 from bgexp.cli import main as cli
 from bgexp.images.decode import decode_mask, encode_mask
+from bgexp.system.stores import Address, forget_stores
+from cluster.object_store import ObjectStore
 
 # A busy machine takes its time: what a test measures is never how long it took.
 hypothesis.settings.register_profile(
@@ -146,3 +148,25 @@ def inverted_pairs(tmp_path: Path) -> list[str]:
 def photographs(tmp_path: Path) -> Path:
     """A folder of the 24 sample images without their masks."""
     return Path(shutil.copytree(SAMPLE / "images", tmp_path / "photographs"))
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Serves the bucket s3://photos to a user who may write and to one who may only read."""
+    writer, reader = ("writer-key", "writer-secret/+"), ("reader-key", "reader-secret/+")
+    folder = tmp_path_factory.mktemp("objects") / "store"
+    with ObjectStore(folder, writer, reader, ["photos"]) as store:
+        yield store
+
+
+@pytest.fixture
+def bucket(
+    object_store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Address]:
+    """The address of an empty part of the bucket; copies of objects go into the test's folder."""
+    for name, value in object_store.client_environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    forget_stores()
+    yield Address(f"s3://photos/{tmp_path.name}")
+    forget_stores()

@@ -55,6 +55,7 @@ OWNERS = {
         "sweep/submitted_jobs",
     },
     "omegaconf": {"cli", "config/compose", "config/trust", "sweep/optuna_space"},
+    "obstore": {"system/stores"},
     "optuna": {"sweep"},
     "ray": {"batch/ray_engine"},
     "submitit": {"batch/slurm_engine", "sweep/submitted_jobs", "system/slurm_queue"},

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from bgexp.batch.manifest import CSV, PARQUET, read_manifest
 from bgexp.batch.page import list_most_doubtful, render_batch
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.summary import build_summary
-from bgexp.images.decode import ImageError, load_image, make_thumbnail
+from bgexp.images.decode import ImageError, decode_image, make_thumbnail, read_bytes
 from bgexp.report.pictures import PANEL
-from bgexp.tracking.run_folder import PAGE, SUMMARY, RunFolder
+from bgexp.system.atomic import encode_json
+from bgexp.tracking.run_folder import PAGE, SUMMARY
 
 REPORTS = (SUMMARY, PAGE, PARQUET, CSV)
 SHOWN = 24
@@ -42,10 +42,15 @@ def write_reports(
     output = batch.output
     rows = read_manifest(output, _COLUMNS)
     summary = build_summary(batch, rows, seconds, work.load, work.newly_done)
-    RunFolder(output).write_summary(summary)
+    write_summary(batch, summary)
     draw_page = _prepare_page(batch, rows.drop(columns="timings_ms"), began)
     draw_page(summary)
     return summary, draw_page
+
+
+def write_summary(batch: PlannedBatch, summary: Mapping[str, Any]) -> None:
+    """Write summary.json."""
+    batch.output.write(SUMMARY, encode_json(dict(summary)))
 
 
 def _prepare_page(
@@ -57,12 +62,13 @@ def _prepare_page(
     outputs = dict(rows.set_index("path").loc[paths, "output"])
     files = {file.path: file.file for file in batch.folder.walk() if file.path in outputs}
 
-    def load_thumbnail(file: Path) -> NDArray[np.uint8]:
-        return make_thumbnail(load_image(file, settings.max_megapixels), PANEL)
+    def make_picture(data: bytes) -> NDArray[np.uint8]:
+        return make_thumbnail(decode_image(data, settings.max_megapixels), PANEL)
 
     def load_pair(path: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
-        with suppress(ImageError, MemoryError):
-            return load_thumbnail(files[path]), load_thumbnail(output / outputs[path])
+        with suppress(ImageError, MemoryError, OSError):
+            before = make_picture(read_bytes(files[path]))
+            return before, make_picture(output.read(outputs[path]))
         return None
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -73,6 +79,6 @@ def _prepare_page(
 
     def draw_page(summary: Mapping[str, Any]) -> None:
         page = render_batch(summary, values, rows, thumbnails, began, links)
-        RunFolder(output).write_page(page)
+        output.write(PAGE, page)
 
     return draw_page

@@ -5,16 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
 from bgexp.batch import in_worker
-from bgexp.batch.artifacts import REPORTS, write_reports
+from bgexp.batch.artifacts import REPORTS, write_reports, write_summary
 from bgexp.batch.dispatch import PartsWork, work_on_parts
 from bgexp.batch.engine import make_engine
 from bgexp.batch.journal import Origin
-from bgexp.batch.output_folder import OutputLock, resolve_places
+from bgexp.batch.output_folder import OutputLock, open_lock, resolve_places
 from bgexp.batch.part import find_open_parts
 from bgexp.batch.plan_folder import PlanFolder
 from bgexp.batch.planned_batch import PlannedBatch
@@ -24,12 +23,12 @@ from bgexp.batch.track_batch import track_batch
 from bgexp.batch.unite import describe_missing, unite_parts
 from bgexp.config.batch import UNITE, BatchSettings, PartShare
 from bgexp.errors import HaltedError, UserError
+from bgexp.system.folders import Folder
 from bgexp.system.progress import tell
 from bgexp.system.signals import StopRequest, catch_stop_signals
 from bgexp.system.workers import preload
 from bgexp.tracking.outbox import open_outbox
 from bgexp.tracking.registry import apply_model
-from bgexp.tracking.run_folder import RunFolder
 
 _WAIT = 0.5  # seconds between two looks at whether another process has made the plan
 
@@ -85,7 +84,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
             return _work_on_share(settings, settings.part, output, origin, prepare, stop)
         with open_outbox(settings, REPORTS, tell) as send:
             origin = engine.call(identify, stop)
-            with OutputLock(output) as lock, _name_output_errors(output):
+            with open_lock(output, stop) as lock, _name_output_errors(output):
                 lock.hold_alone()
                 began = datetime.now().astimezone()
                 if settings.part == UNITE:
@@ -93,7 +92,7 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                     done = unite_parts(batch)
                     work, seconds = PartsWork(done.newly_done), done.seconds
                 else:
-                    batch = PlannedBatch(settings, output, prepare(origin))
+                    batch = PlannedBatch(settings, prepare(origin))
                     work_start = monotonic()
                     work = engine.work_on_parts(batch, find_open_parts(batch), stop)
                     seconds = monotonic() - work_start
@@ -101,26 +100,26 @@ def _run_batch(settings: BatchSettings, *, with_rules: bool) -> BatchResult:
                 summary, draw_page = write_reports(batch, work, began, seconds)
                 summary = track_batch(batch, summary, began, send)
                 if summary["run_id"]:
-                    RunFolder(output).write_summary(summary)
+                    write_summary(batch, summary)
                     draw_page(summary)  # with the link to its run
                 return BatchResult(summary)
 
 
 @contextmanager
-def _name_output_errors(output: Path) -> Iterator[None]:
+def _name_output_errors(output: Folder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise HaltedError(f"output: {output}: {error.strerror}") from error
 
 
-def _find_batch_to_unite(settings: BatchSettings, output: Path, origin: Origin) -> PlannedBatch:
+def _find_batch_to_unite(settings: BatchSettings, output: Folder, origin: Origin) -> PlannedBatch:
     folder = find_unfinished_plan(output, origin, describe_metadata(settings))
     if folder is None:
         raise UserError(
             f"part: {output} holds no begun batch of these settings that could be united"
         )
-    batch = PlannedBatch(settings, output, folder)
+    batch = PlannedBatch(settings, folder)
     if missing := find_open_parts(batch):
         raise UserError(describe_missing(missing, folder.plan.n_parts))
     return batch
@@ -129,15 +128,15 @@ def _find_batch_to_unite(settings: BatchSettings, output: Path, origin: Origin) 
 def _work_on_share(
     settings: BatchSettings,
     share: PartShare,
-    output: Path,
+    output: Folder,
     origin: Origin,
     prepare: Callable[[Origin], PlanFolder],
     stop: StopRequest,
 ) -> BatchResult:
     """Work on every n-th part of the plan, which the first of the processes makes for all."""
-    with OutputLock(output) as lock, _name_output_errors(output):
+    with open_lock(output, stop) as lock, _name_output_errors(output):
         folder = _await_plan(settings, output, origin, lock, prepare, stop)
-        batch = PlannedBatch(settings, output, folder)
+        batch = PlannedBatch(settings, folder)
         numbers = range(share.number - 1, folder.plan.n_parts, share.of)
         work = work_on_parts(batch, find_open_parts(batch, numbers), stop)
         return BatchResult({}, work=work)
@@ -145,7 +144,7 @@ def _work_on_share(
 
 def _await_plan(
     settings: BatchSettings,
-    output: Path,
+    output: Folder,
     origin: Origin,
     lock: OutputLock,
     prepare: Callable[[Origin], PlanFolder],

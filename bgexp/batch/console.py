@@ -3,7 +3,6 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -17,7 +16,7 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.batch import BatchSettings, PartShare
 from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import make_printable
-from bgexp.tracking.run_folder import RunFolder
+from bgexp.tracking.run_folder import PAGE
 
 
 def show_plan(planned: Sequence[PlannedFile]) -> None:
@@ -60,9 +59,9 @@ def show_batch(result: BatchResult, settings: BatchSettings) -> None:
         console.print("Flags:   " + ", ".join(f"{name} {count:,}" for name, count in flags.items()))
     if skipped := result.summary["skipped"]:
         console.print(Text(f"Skipped: {describe_passed_over(skipped, 'follow_links')}"))
-    output = Path(settings.output)
+    output = settings.output
     console.print(Text(f"Results: {make_printable(output)}"))
-    console.print(Text(f"Look at: {make_printable(RunFolder(output).page)}"))
+    console.print(Text(f"Look at: {make_printable(output / PAGE)}"))
     if result.summary["status"] == "failed":
         share = counts["failed"] / max(1, counts["failed"] + counts["done"])
         line = f"{counts['failed']:,} failed ({share:.1%}), more than max_failed allows"

@@ -1,7 +1,7 @@
 """The images of parts to the workers, journalled as they come back."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -69,7 +69,8 @@ class ImageWorkers:
 
         newly_done = failed = 0
         n_images = sum(self.batch.folder.plan.n_images[number] for number in numbers)
-        with show_progress("images", n_images) as step:
+        with show_progress("images", n_images) as step, ExitStack() as at_end:
+            at_end.callback(_flush, parts)
             for task, outcome in self.pool.run(list_tasks(), stop):
                 if isinstance(outcome, BatchAborted):
                     raise HaltedError(outcome.reason)
@@ -91,6 +92,12 @@ class ImageWorkers:
     def _record_failure(self, task: FileTask, failure: TaskFailure) -> Record:
         record = make_record(task.planned, self.batch.origin.identity)
         return replace(record, status="failed", kind="", reason=failure.reason)
+
+
+def _flush(parts: Mapping[int, Part]) -> None:
+    """Write what is not written yet of the journals of parts that did not come to their end."""
+    for part in parts.values():
+        part.flush()
 
 
 @contextmanager

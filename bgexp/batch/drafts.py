@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Self
 
 from bgexp.batch.engine import Engine
-from bgexp.batch.input_files import InputFiles
+from bgexp.batch.input_files import Input
 from bgexp.batch.planned_file import (
     PlannedFile,
     decode_planned_files,
@@ -22,9 +21,11 @@ from bgexp.batch.shape_issues import find_shape_issues
 from bgexp.config.batch import BatchSettings, QualityRules
 from bgexp.errors import HaltedError
 from bgexp.quality.header import Header, read_header
+from bgexp.system.folders import Folder
 from bgexp.system.listing import FileEntry
 from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
+from bgexp.system.stores import StoreError
 from bgexp.system.workers import TaskFailure
 
 _CHUNK = 64  # files whose headers are one task
@@ -68,7 +69,7 @@ class Drafts:
 
 @contextmanager
 def draft_files(
-    settings: BatchSettings, source: InputFiles, output: Path, engine: Engine, stop: StopRequest
+    settings: BatchSettings, source: Input, output: Folder, engine: Engine, stop: StopRequest
 ) -> Iterator[Drafts]:
     """List the files of the input and read their headers, for as long as the context lasts.
 
@@ -76,13 +77,15 @@ def draft_files(
         UserError: The input cannot be listed, or is empty.
         Interruption: A signal came.
     """
-    chunks = _divide(source.walk([output], settings.follow_links))
+    chunks = _divide(source.walk(output, settings.follow_links))
     read_chunk = partial(_make_chunk_reader, settings.quality)
     failed_chunks = []
     with Drafts() as drafts, show_progress("headers", None) as step:
         for (number, entries), outcome in engine.run(chunks, read_chunk, stop):
             if isinstance(outcome, TaskFailure):
                 failed_chunks.append((number, entries))
+            elif isinstance(outcome, StoreError):
+                raise _describe(outcome)
             else:
                 drafts.add(number, outcome)
                 step(0, len(entries))
@@ -100,11 +103,14 @@ def _divide(entries: Iterator[FileEntry]) -> Iterator[Chunk]:
         number += 1
 
 
-def _make_chunk_reader(rules: QualityRules) -> Callable[[Chunk], list[PlannedFile]]:
+def _make_chunk_reader(rules: QualityRules) -> Callable[[Chunk], list[PlannedFile] | StoreError]:
     """Return the function that a worker calls with each chunk."""
 
-    def read_chunk(chunk: Chunk) -> list[PlannedFile]:
-        return [draft_file(entry, read_header(entry), rules) for entry in chunk[1]]
+    def read_chunk(chunk: Chunk) -> list[PlannedFile] | StoreError:
+        try:
+            return [draft_file(entry, read_header(entry), rules) for entry in chunk[1]]
+        except StoreError as error:  # no file is at fault
+            return error
 
     return read_chunk
 
@@ -119,9 +125,15 @@ def _draft_each(
         if isinstance(outcome, TaskFailure):
             header = Header("image", f"its header cannot be read: {outcome.reason}")
             outcome = [draft_file(entry, header, rules)]
+        if isinstance(outcome, StoreError):
+            raise _describe(outcome)
         (drafts[number],) = outcome
     stop.raise_if_set()
     return [drafts[number] for number, _ in chunks]
+
+
+def _describe(error: StoreError) -> HaltedError:
+    return HaltedError(f"input: {error.filename}: {error.strerror}; run the same command again")
 
 
 def _divide_singly(entries: Iterable[FileEntry]) -> Iterator[Chunk]:

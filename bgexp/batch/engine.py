@@ -2,20 +2,23 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from bgexp.batch.dispatch import PartsWork, work_on_parts
+from bgexp.batch.plan_folder import STATE
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.batch import BatchSettings, PartShare
 from bgexp.config.engines import Ray, Slurm
 from bgexp.errors import UserError
 from bgexp.system.cores import count_available_cores
+from bgexp.system.folders import Folder, LocalFolder
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, call_in_worker, run_tasks
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LOGS = "slurm"  # the folder of the logs of Slurm's tasks
 
 
 class Engine(Protocol):
@@ -75,12 +78,12 @@ class LocalEngine:
         return work_on_parts(batch, numbers, stop)
 
 
-def make_engine(settings: BatchSettings, output: Path) -> Engine:
+def make_engine(settings: BatchSettings, output: Folder) -> Engine:
     """Return the engine of the settings.
 
     Args:
         settings: The batch's settings.
-        output: The output folder, absolute.
+        output: The output folder.
 
     Raises:
         UserError: Its library is not installed, or it cannot be reached.
@@ -96,7 +99,11 @@ def make_engine(settings: BatchSettings, output: Path) -> Engine:
         if isinstance(engine, Slurm):
             from bgexp.batch.slurm_engine import SlurmEngine
 
-            return SlurmEngine(engine, output, settings.timeout_s)
+            # An object store takes no logs: the runs folder, which all machines see, does.
+            folder = settings.runs_dir.resolve()
+            if isinstance(output, LocalFolder):
+                folder = output.path / STATE
+            return SlurmEngine(engine, folder / LOGS, settings.timeout_s)
     except ImportError as error:
         raise UserError(
             f"engine: {error.name} is not installed: pip install 'bgexp[{engine.name}]'"

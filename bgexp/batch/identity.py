@@ -13,16 +13,19 @@ from bgexp.pipeline.cutout import hash_background
 from bgexp.pipeline.refine import find_network
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.provenance import find_package_versions, hash_sources
+from bgexp.system.stores import Address
 from bgexp.tracking.registry import Version
 
 
-def compute_origin(settings: BatchSettings, version: Version | None, source: Path) -> Origin:
+def compute_origin(
+    settings: BatchSettings, version: Version | None, source: Path | Address
+) -> Origin:
     """Return all that determines the results of a batch.
 
     Args:
         settings: The batch's settings, those of the promoted model among them.
         version: The promoted model, if one is named.
-        source: The folder of the input, absolute.
+        source: The folder of the input, absolute, or its address.
 
     Raises:
         UserError: Weights or device are missing.

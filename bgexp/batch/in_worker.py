@@ -4,21 +4,26 @@ The process that deals out the work would wait seconds for an import of its own.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bgexp.config.batch import BatchSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bgexp.batch.file_task import FileTask, Outcome
     from bgexp.batch.journal import Identity, Origin
     from bgexp.detect.inference_server import ServerAddress
+    from bgexp.system.folders import Folder
+    from bgexp.system.stores import Address
     from bgexp.tracking.registry import Version
 
 MODULE = "bgexp.batch.process_file"  # for `preload`: all that the workers import
 
 
-def compute_origin(settings: BatchSettings, version: "Version | None", source: Path) -> "Origin":
+def compute_origin(
+    settings: BatchSettings, version: "Version | None", source: "Path | Address"
+) -> "Origin":
     """Call `batch.identity.compute_origin`."""
     from bgexp.batch.identity import compute_origin
 
@@ -27,7 +32,7 @@ def compute_origin(settings: BatchSettings, version: "Version | None", source: P
 
 def make_processor(
     settings: BatchSettings,
-    output: Path,
+    output: "Folder",
     identity: "Identity",
     network: "ServerAddress | None",
     threads: int,

@@ -4,16 +4,77 @@ import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from bgexp.errors import UserError
-from bgexp.system.listing import FileEntry, escape_path, read_file_state, walk_files
+from bgexp.system.folders import Folder, LocalFolder, StoreFolder
+from bgexp.system.listing import (
+    FileEntry,
+    escape_path,
+    read_file_state,
+    walk_files,
+    walk_store,
+)
+from bgexp.system.store_copies import explain_missing
+from bgexp.system.stores import Address
 
 LIST = ".txt"  # the ending of a file that names one input a line
 
 
+class Input(Protocol):
+    """The input of a batch.
+
+    Attributes:
+        root: What all paths are relative to.
+    """
+
+    @property
+    def root(self) -> Path | Address:
+        """Return the absolute path or the address."""
+        ...
+
+    @property
+    def folders(self) -> set[str]:
+        """The absolute folders that the files are read from."""
+        ...
+
+    def walk(self, output: Folder | None = None, follow_links: bool = False) -> Iterator[FileEntry]:
+        """Yield the files in the order of their paths; those of the output are none.
+
+        Raises:
+            UserError: The input cannot be listed, or there is nothing.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class StoredInput:
+    """What lies below an address of an object store.
+
+    Attributes:
+        root: Of a bucket, or of what is below it.
+    """
+
+    root: Address
+
+    @property
+    def folders(self) -> set[str]:
+        """The address."""
+        return {self.root}
+
+    def walk(
+        self,
+        output: Folder | None = None,
+        follow_links: bool = False,  # noqa: ARG002
+    ) -> Iterator[FileEntry]:
+        """Yield the objects; there are no links among them."""
+        without = [output.address] if isinstance(output, StoreFolder) else []
+        return _refuse_empty(self.root, walk_store(self.root, without))
+
+
 @dataclass(frozen=True)
 class InputFiles:
-    """The input of a batch.
+    """Files of a file system.
 
     Attributes:
         root: Absolute folder that all paths are relative to.
@@ -24,38 +85,26 @@ class InputFiles:
     named: tuple[Path, ...] = ()
 
     @property
-    def folders(self) -> set[Path]:
+    def folders(self) -> set[str]:
         """The absolute folders that the files are read from."""
         named = {path if path.is_dir() else path.parent for path in self.named}
-        return named or {self.root}
+        return set(map(str, named or {self.root}))
 
-    def walk(
-        self, without: Collection[Path] = (), follow_links: bool = False
-    ) -> Iterator[FileEntry]:
-        """Yield the files as `walk_files` does; what is named and not there has its entry, too.
-
-        Raises:
-            UserError: A folder cannot be read, or there is nothing.
-        """
-        is_empty = True
-        try:
-            for entry in self._walk(without, follow_links):
-                is_empty = False
-                yield entry
-        except OSError as error:
-            raise UserError(f"input: {error.filename}: {error.strerror}") from error
-        if is_empty:
-            raise UserError(f"input: {self.root} is empty")
+    def walk(self, output: Folder | None = None, follow_links: bool = False) -> Iterator[FileEntry]:
+        """Yield the files as `walk_files` does; what is named and not there has its entry, too."""
+        without = [output.path] if isinstance(output, LocalFolder) else []
+        return _refuse_empty(self.root, self._walk(without, follow_links))
 
     def _walk(self, without: Collection[Path], follow_links: bool) -> Iterator[FileEntry]:
         if not self.named:
-            return walk_files(self.root, without, follow_links)
+            yield from walk_files(self.root, without, follow_links)
+            return
         by_path = {
             entry.path: entry
             for path in self.named
             for entry in self._list_named(path, without, follow_links)
         }
-        return (by_path[path] for path in sorted(by_path))
+        yield from (by_path[path] for path in sorted(by_path))
 
     def _list_named(
         self, path: Path, without: Collection[Path], follow_links: bool
@@ -72,7 +121,19 @@ class InputFiles:
             yield FileEntry(name, target, (0, 0, 0), f"unreadable: {error.strerror}")
 
 
-def find_input(places: Sequence[Path]) -> InputFiles:
+def _refuse_empty(root: Path | Address, entries: Iterator[FileEntry]) -> Iterator[FileEntry]:
+    is_empty = True
+    try:
+        for entry in entries:
+            is_empty = False
+            yield entry
+    except OSError as error:
+        raise UserError(f"input: {error.filename}: {error.strerror}") from error
+    if is_empty:
+        raise UserError(f"input: {root} is empty")
+
+
+def find_input(places: Sequence[Path | Address]) -> Input:
     """Find the input that a setting names: a folder, a file, several of them, or lists (.txt).
 
     The lines of a list are relative to the current folder, as those of `find` are.
@@ -80,6 +141,15 @@ def find_input(places: Sequence[Path]) -> InputFiles:
     Raises:
         UserError: There is no such file or folder, or a list that names nothing.
     """
+    addresses = [place for place in places if isinstance(place, Address)]
+    if addresses and len(places) > 1:
+        raise UserError(f"input: {addresses[0]}: an address of a store is given alone")
+    if addresses and (reason := explain_missing(addresses[0])):
+        raise UserError(f"input: {reason}: {addresses[0]}")
+    return StoredInput(addresses[0]) if addresses else _find_files(list(map(Path, places)))
+
+
+def _find_files(places: Sequence[Path]) -> InputFiles:
     if len(places) == 1 and places[0].is_dir():
         return InputFiles(Path(os.path.realpath(places[0])))
     named: dict[Path, None] = {}

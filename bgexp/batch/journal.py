@@ -4,21 +4,20 @@ One line per record, each with a checksum, synced to disk before the next is wri
 is damaged or torn is no record: its input is processed again. A record never comes before its file.
 """
 
-import errno
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from bgexp.batch.output_paths import TREES
 from bgexp.errors import UserError
-from bgexp.system.atomic import write_whole
 from bgexp.system.checked_lines import encode_line, find_text
+from bgexp.system.folders import Folder
 from bgexp.system.inside import is_inside
 
+_INTERVAL = 5.0  # seconds between two writes of a journal in an object store
 _END = 400  # bytes; the line that closes a journal has fewer
 
 
@@ -153,33 +152,43 @@ def _list_files(record: Record) -> tuple[str, str]:
 
 
 class Journal:
-    """The file of one part's records. A second worker's takes its place, and harms nothing."""
+    """The file of one part's records. A second worker's takes its place, and harms nothing.
 
-    def __init__(self, path: Path, earlier: Iterable[Record] = ()) -> None:
+    In an object store, which appends to nothing, it is written whole every few seconds: a kill
+    costs the records since then.
+    """
+
+    def __init__(self, folder: Folder, name: str, earlier: Iterable[Record] = ()) -> None:
         """Write it anew, whole: nothing is ever appended behind a torn line."""
-        write_whole(path, b"".join(encode_line(asdict(record)) for record in earlier))
-        self._path = path
+        data = b"".join(encode_line(asdict(record)) for record in earlier)
+        folder.write(name, data)
+        self._folder, self._name = folder, name
+        self._lines = [] if folder.appends else [data]
+        self._written, self._written_at = len(self._lines), monotonic()
 
     def add(self, entry: Record | Closing) -> None:
-        """Append a record or the end; it is on disk when this returns.
+        """Append a record or the end; on a file system it is on disk when this returns.
 
         Raises:
             OSError: It could not be written.
         """
         line = encode_line(asdict(entry))
-        # Opened for each: a batch may have more parts begun than it may have files open.
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
-        try:
-            size = os.fstat(file).st_size
-            if os.write(file, line) != len(line):  # a full disk takes a part
-                os.ftruncate(file, size)
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file)
-        finally:
-            os.close(file)
+        if self._folder.appends:
+            # Opened for each: a batch may have more parts begun than it may have files open.
+            self._folder.append(self._name, line)
+            return
+        self._lines.append(line)
+        if isinstance(entry, Closing) or monotonic() - self._written_at > _INTERVAL:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was added and is not written yet, or raise OSError."""
+        if self._written < len(self._lines):
+            self._folder.write(self._name, b"".join(self._lines))
+            self._written, self._written_at = len(self._lines), monotonic()
 
 
-def read_journal(path: Path) -> JournalContent:
+def read_journal(folder: Folder, name: str) -> JournalContent:
     """Read a part's journal; one that is not there is empty.
 
     Raises:
@@ -187,32 +196,30 @@ def read_journal(path: Path) -> JournalContent:
     """
     content = JournalContent()
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = folder.read(name).splitlines(keepends=True)
     except FileNotFoundError:
         return content
     except OSError as error:
-        raise UserError(f"output: {path}: {error.strerror}") from error
+        raise UserError(f"output: {folder}/{name}: {error.strerror}") from error
     for line in lines:
         entry = _decode_line(line)
         if isinstance(entry, Record):
-            for name in filter(None, _list_files(entry)):
-                refuse_strange_name(name, path)
+            for result in filter(None, _list_files(entry)):
+                refuse_strange_name(result, f"{folder}/{name}")
         content.add(entry)
     return content
 
 
-def is_closed(path: Path) -> bool:
+def is_closed(folder: Folder, name: str) -> bool:
     """Return whether the last line of a part's journal closes it; nothing else is looked at."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
-            lines = file.read().splitlines(keepends=True)
+        lines = folder.read_end(name, _END).splitlines(keepends=True)
     except OSError:
         return False
     return bool(lines) and isinstance(_decode_line(lines[-1]), Closing)
 
 
-def refuse_strange_name(name: str, path: Path) -> None:
+def refuse_strange_name(name: str, path: str) -> None:
     """Raise UserError where a name, read from a file of the state, is that of no result."""
     if not (is_inside(name) and name.partition("/")[0] in TREES):
         raise UserError(

@@ -11,8 +11,9 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from bgexp.batch.journal import Record
-from bgexp.system.atomic import open_whole
+from bgexp.system.folders import Folder, open_folder
 from bgexp.system.safe_csv import encode_safe_csv
+from bgexp.system.stores import Address
 
 PARQUET, CSV = "manifest.parquet", "manifest.csv"
 _LISTS = ("quality_issues", "missing_metadata", "flags")
@@ -25,12 +26,12 @@ _SCHEMA = pa.schema(
 _GROUP = 2**15  # rows that are written, and held in memory, at once
 
 
-def write_manifest(records: Iterable[Record], output: Path) -> None:
+def write_manifest(records: Iterable[Record], output: Folder) -> None:
     """Write both files, each whole or not at all, with as few rows in memory as a group has."""
     records = iter(records)
     with (
-        open_whole(output / PARQUET) as parquet_file,
-        open_whole(output / CSV) as csv_file,
+        output.open_whole(PARQUET) as parquet_file,
+        output.open_whole(CSV) as csv_file,
         parquet.ParquetWriter(parquet_file, _SCHEMA) as writer,
     ):
         group = list(islice(records, _GROUP))
@@ -60,14 +61,18 @@ def build_manifest(records: Sequence[Record]) -> pd.DataFrame:
     return table
 
 
-def read_manifest(output: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read the manifest's rows, or some columns of them."""
-    return pd.read_parquet(output / PARQUET, columns=columns and list(columns))
+def read_manifest(
+    output: Folder | Path | Address, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Read the manifest's rows, or some columns of them; raise OSError where there is none."""
+    folder = open_folder(output) if isinstance(output, Path | Address) else output
+    with folder.open(PARQUET) as file:
+        return pd.read_parquet(file, columns=columns and list(columns))
 
 
-def walk_names(output: Path) -> Iterator[str]:
+def walk_names(output: Folder) -> Iterator[str]:
     """Yield the names of all results and masks that the manifest has."""
-    with parquet.ParquetFile(output / PARQUET) as file:
+    with output.open(PARQUET) as opened, parquet.ParquetFile(opened) as file:
         for group in file.iter_batches(columns=["output", "mask"]):
             for column in group.columns:
                 yield from filter(None, column.to_pylist())

@@ -7,49 +7,104 @@ import os
 import socket
 from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Self
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, Self
 
-from bgexp.batch.input_files import InputFiles, find_input
+from bgexp.batch.input_files import Input, find_input
 from bgexp.batch.journal import Record
 from bgexp.batch.output_paths import TREES
-from bgexp.batch.plan_folder import PLAN
+from bgexp.batch.plan_folder import PLAN, STATE
+from bgexp.batch.store_lock import StoreLock
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, write_json
-from bgexp.system.inside import remove_inside
+from bgexp.system.folders import Folder, LocalFolder, StoreFolder, open_folder
+from bgexp.system.signals import StopRequest
+from bgexp.system.stores import Address, find_object
 
-STATE = ".bgexp"  # the folder inside the output that holds plan, journals and lock
 LOCK, OWNER = "lock", "owner.json"
 _SHOWN = 5  # settings or names in a message
 
 
-def resolve_places(settings: BatchSettings) -> tuple[InputFiles, Path]:
-    """Return the input, and the absolute folder of the output.
+def resolve_places(settings: BatchSettings) -> tuple[Input, Folder]:
+    """Return the input, and the output folder.
 
     Raises:
         UserError: There is no input, or the results would mix with it.
     """
-    source, output = find_input(settings.input), Path(os.path.realpath(settings.output))
-    trees = [output, *(output / name for name in (*TREES, STATE))]
+    source, place = find_input(settings.input), settings.output
+    output = open_folder(place if isinstance(place, Address) else Path(os.path.realpath(place)))
+    trees = [PurePosixPath(str(output), name) for name in ("", *TREES, STATE)]
     for folder in source.folders:
-        if folder in trees or any(tree in folder.parents for tree in trees[1:]):
+        path = PurePosixPath(folder)
+        if path in trees or any(tree in path.parents for tree in trees[1:]):
             raise UserError(f"output: {output} would mix its results with the input {folder}")
+    if isinstance(place, Address):
+        _refuse_unreachable(place)
     return source, output
 
 
-class OutputLock:
+def _refuse_unreachable(address: Address) -> None:
+    """Raise UserError where a store does not answer or refuses, before minutes of tries."""
+    try:
+        find_object(address / PLAN, patiently=False)
+    except OSError as error:
+        raise UserError(f"output: {address}: {error.strerror}") from error
+
+
+class OutputLock(Protocol):
     """The hold of one batch on its output, alone or beside others; a dead one's does not count."""
 
-    def __init__(self, output: Path) -> None:
-        """Make the folder and open the lock, which nobody holds yet.
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_error: object) -> None: ...
+
+    def hold_alone(self) -> None:
+        """Keep all others out.
+
+        Raises:
+            UserError: Another batch works there, or the folder cannot be written to.
+        """
+        ...
+
+    def try_to_hold(self, *, alone: bool, to_plan: bool = False) -> bool:
+        """Hold the output, alone or beside others that do not, if that is free.
+
+        Args:
+            alone: Whether all others are kept out.
+            to_plan: Whether that is for the time of planning only.
+        """
+        ...
+
+    def is_held_to_plan(self) -> bool:
+        """Return whether who holds it alone only plans."""
+        ...
+
+
+def open_lock(output: Folder, stop: StopRequest) -> OutputLock:
+    """Open the lock of an output, which nobody holds yet; a hold that is lost stops the work.
+
+    Raises:
+        UserError: The output cannot be written to, or is a link.
+    """
+    if isinstance(output, LocalFolder):
+        return LocalLock(output)
+    assert isinstance(output, StoreFolder)
+    return StoreLock(output, stop)
+
+
+class LocalLock:
+    """The lock of a folder: a file's, which the system lets go with its process."""
+
+    def __init__(self, output: LocalFolder) -> None:
+        """Make the folder and open the lock.
 
         Raises:
             UserError: It cannot be written to, or is a link.
         """
-        self._output, self._state = output, output / STATE
-        refuse_links(output, [STATE, *(f"{STATE}/{name}" for name in (PLAN, LOCK)), *TREES])
+        self._output, self._state = output, output.path / STATE
+        refuse_links(output, [STATE, PLAN, f"{STATE}/{LOCK}", *TREES])
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             self._file = (self._state / LOCK).open("ab")
@@ -63,21 +118,12 @@ class OutputLock:
         self._file.close()
 
     def hold_alone(self) -> None:
-        """Keep all others out.
-
-        Raises:
-            UserError: Another batch works there, or the folder cannot be written to.
-        """
+        """Keep all others out."""
         if not self.try_to_hold(alone=True):
-            raise UserError(f"output: {self._output}: {_describe_owner(self._state)} works there")
+            raise UserError(f"output: {self._output}: {self._describe_owner()} works there")
 
     def try_to_hold(self, *, alone: bool, to_plan: bool = False) -> bool:
-        """Hold the output, alone or beside others that do not, if that is free.
-
-        Args:
-            alone: Whether all others are kept out.
-            to_plan: Whether that is for the time of planning only.
-        """
+        """Hold the output if that is free."""
         try:
             fcntl.flock(self._file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
             if alone:
@@ -95,26 +141,27 @@ class OutputLock:
             return bool(json.loads((self._state / OWNER).read_text()).get("plans"))
         return False
 
+    def _describe_owner(self) -> str:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            owner = json.loads((self._state / OWNER).read_text())
+            return f"process {owner['pid']} on {owner['host']}"
+        return "another batch"
 
-def refuse_links(output: Path, names: Iterable[str]) -> None:
+
+def refuse_links(output: Folder, names: Iterable[str]) -> None:
     """Refuse links where a batch writes: what they lead to is not its own."""
+    if not isinstance(output, LocalFolder):
+        return
     for name in names:
-        if (output / name).is_symlink():
+        if (output.path / name).is_symlink():
             raise UserError(
-                f"output: {output / name} is a link, and nothing is written through one "
+                f"output: {output}/{name} is a link, and nothing is written through one "
                 "(remove it, or choose another folder)"
             )
 
 
-def _describe_owner(state: Path) -> str:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        owner = json.loads((state / OWNER).read_text())
-        return f"process {owner['pid']} on {owner['host']}"
-    return "another batch"
-
-
 def refuse_other_settings(
-    output: Path, old: Mapping[str, Any], new: Mapping[str, Any], moved_input: bool
+    output: Folder, old: Mapping[str, Any], new: Mapping[str, Any], moved_input: bool
 ) -> None:
     """Refuse results of other settings, or of another input that is not told to be the same.
 
@@ -131,18 +178,14 @@ def refuse_other_settings(
         )
 
 
-def refuse_unrecorded(output: Path) -> None:
+def refuse_unrecorded(output: Folder) -> None:
     """Refuse results that are of no plan."""
     for name in TREES:
-        if _has_files(output / name):
+        if output.has_files(name):
             raise UserError(
-                f"output: {output / name} holds files that no batch has recorded: choose another "
+                f"output: {output}/{name} holds files that no batch has recorded: choose another "
                 "folder, or overwrite=true"
             )
-
-
-def _has_files(folder: Path) -> bool:
-    return any(path.is_file() for path in folder.rglob("*"))
 
 
 def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -156,9 +199,11 @@ def _list_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(changes) + (f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else "")
 
 
-def remove_temporary(output: Path) -> None:
-    """Delete what killed batches may have left half-written."""
-    for folder, inner, names, descriptor in os.fwalk(output):  # which follows no link
+def remove_temporary(output: Folder) -> None:
+    """Delete what killed batches may have left half-written; in an object store that is nothing."""
+    if not isinstance(output, LocalFolder):
+        return
+    for folder, inner, names, descriptor in os.fwalk(output.path):  # which follows no link
         if folder == str(output):
             inner[:] = [name for name in inner if name in (STATE, *TREES)]
         for name in fnmatch.filter(names, TEMPORARY):
@@ -166,7 +211,7 @@ def remove_temporary(output: Path) -> None:
 
 
 def remove_superseded(
-    output: Path, superseded: Iterable[Record], current_names: Container[str]
+    output: Folder, superseded: Iterable[Record], current_names: Container[str]
 ) -> int:
     """Delete results that no row names any more; return how many.
 
@@ -181,4 +226,4 @@ def remove_superseded(
         )
         if name and name not in current_names
     }
-    return sum(remove_inside(output, name, sha256) for name, sha256 in hashes.items())
+    return sum(output.remove(name, sha256) for name, sha256 in hashes.items())

@@ -10,7 +10,6 @@ from bgexp.batch.journal import Closing, Journal, Record, read_journal
 from bgexp.batch.output_folder import refuse_links
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.planned_file import PlannedFile
-from bgexp.system.inside import is_file_inside
 
 
 @dataclass
@@ -43,6 +42,10 @@ class Part:
             self.close()
         return not self._n_left
 
+    def flush(self) -> None:
+        """Write all that was noted, or raise OSError."""
+        self._journal.flush()
+
     def close(self) -> None:
         """Write that the part is done."""
         self._journal.add(Closing(self._newly_done, self._began, time()))
@@ -59,7 +62,8 @@ def open_part(batch: PlannedBatch, number: int) -> Part:
     records = content.records
     images = [file for file in files if not file.reason]
     tasks = [FileTask(file, records.get(file.path), number) for file in images]
-    journal = Journal(batch.folder.get_journal(number), [*content.superseded, *records.values()])
+    earlier = [*content.superseded, *records.values()]
+    journal = Journal(batch.output, batch.folder.get_journal(number), earlier)
     part = Part(number, tasks, journal, len(tasks))
     if not tasks:
         part.close()
@@ -74,12 +78,10 @@ def find_open_parts(batch: PlannedBatch, numbers: Iterable[int] | None = None) -
 
 def _is_done(batch: PlannedBatch, number: int) -> bool:
     """Return whether a part's work is at its end, and its results are still there."""
-    content = read_journal(batch.folder.get_journal(number))
-    return content.closing is not None and all(
-        is_file_inside(batch.output, name)
-        for record in content.records.values()
-        for name in (record.output, record.mask)
-        if name
+    content = read_journal(batch.output, batch.folder.get_journal(number))
+    records = content.records.values()
+    return content.closing is not None and batch.output.holds(
+        [name for record in records for name in (record.output, record.mask) if name]
     )
 
 

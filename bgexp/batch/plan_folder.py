@@ -7,11 +7,9 @@ folder takes its place, whole or not at all.
 
 import json
 import re
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,12 +28,13 @@ from bgexp.batch.planned_file import (
     quote_path,
 )
 from bgexp.errors import UserError
-from bgexp.system.atomic import write_whole
 from bgexp.system.checked_lines import encode_line, find_text
+from bgexp.system.folders import Folder
 from bgexp.system.listing import FileEntry
 from bgexp.system.progress import tell
 
-PLAN = "plan.jsonl"
+STATE = ".bgexp"  # the folder inside the output that holds plan, journals and lock
+PLAN = f"{STATE}/plan.jsonl"
 _PARTS = "[0-9a-f]{8}"  # names of the folders of parts
 PART_FILES = 500  # at most in a part
 
@@ -67,22 +66,18 @@ _PLAN = TypeAdapter(Plan)
 
 @dataclass(frozen=True)
 class PlanFolder:
-    """A plan and the state folder of the output that holds it."""
+    """A plan and the output folder that holds it."""
 
-    state: Path
+    output: Folder
     plan: Plan
 
-    def get_journal(self, number: int) -> Path:
-        """Return the path of a part's journal."""
-        return self._parts / f"{number:05}.journal.jsonl"
+    def get_journal(self, number: int) -> str:
+        """Return the name of a part's journal."""
+        return f"{STATE}/{self.plan.folder}/{number:05}.journal.jsonl"
 
-    def get_files(self, number: int) -> Path:
-        """Return the path of a part's planned files."""
-        return self._parts / f"{number:05}.plan.jsonl"
-
-    @property
-    def _parts(self) -> Path:
-        return self.state / self.plan.folder
+    def get_files(self, number: int) -> str:
+        """Return the name of the file of a part's planned files."""
+        return f"{STATE}/{self.plan.folder}/{number:05}.plan.jsonl"
 
     def read_part(self, number: int) -> list[PlannedFile]:
         """Return the files of a part, in the order of their paths.
@@ -90,17 +85,18 @@ class PlanFolder:
         Raises:
             UserError: It is damaged, or names a file that is no result of the output folder.
         """
-        path = self.get_files(number)
+        name = self.get_files(number)
+        path = f"{self.output}/{name}"
         try:
-            files = decode_planned_files(path.read_bytes())
+            files = decode_planned_files(self.output.read(name))
         except OSError as error:
             raise UserError(f"output: {path}: {error.strerror}") from error
         if not files:
             raise UserError(
                 f"output: {path} is damaged: run the same command without part=, which plans anew"
             )
-        for name in (name for file in files for name in (file.output, file.mask) if name):
-            refuse_strange_name(name, path)
+        for result in (name for file in files for name in (file.output, file.mask) if name):
+            refuse_strange_name(result, path)
         return files
 
     def walk(self) -> Iterator[PlannedFile]:
@@ -123,10 +119,9 @@ class PlanFolder:
 
     def read_records(self, number: int) -> JournalContent:
         """Read a part's journal, and tell what of it is lost."""
-        path = self.get_journal(number)
-        content = read_journal(path)
+        name = self.get_journal(number)
+        content = read_journal(self.output, name)
         if content.damaged:
-            name = path.relative_to(self.state.parent)
             tell(f"{content.damaged} damaged lines in {name}: their images are done again")
         return content
 
@@ -138,23 +133,23 @@ class PlanFolder:
             yield from sorted(records, key=lambda record: record.path)
 
 
-def read_plan(state: Path) -> PlanFolder | None:
-    """Return the plan in a state folder; None where there is none, or a damaged one."""
+def read_plan(output: Folder) -> PlanFolder | None:
+    """Return the plan of an output; None where there is none, or a damaged one."""
     try:
-        text = find_text((state / PLAN).read_bytes())
+        text = find_text(output.read(PLAN))
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"output: {state / PLAN}: {error.strerror}") from error
+        raise UserError(f"output: {output}/{PLAN}: {error.strerror}") from error
     try:
         plan = _PLAN.validate_python(json.loads(text)) if text else None
     except (ValueError, ValidationError):
         return None
-    return PlanFolder(state, plan) if plan and re.fullmatch(_PARTS, plan.folder) else None
+    return PlanFolder(output, plan) if plan and re.fullmatch(_PARTS, plan.folder) else None
 
 
 def write_plan(
-    state: Path,
+    output: Folder,
     plan: Plan,
     files: Iterator[PlannedFile],
     n_files: int,
@@ -164,7 +159,7 @@ def write_plan(
     """Write the parts of a plan; it counts once `use_plan` is called.
 
     Args:
-        state: The state folder of the output.
+        output: The output folder.
         plan: The plan, its parts not yet known.
         files: The planned files, in the order of their paths.
         n_files: How many there are.
@@ -174,13 +169,13 @@ def write_plan(
     Returns:
         The plan, and the records of results whose inputs are not among the files.
     """
-    folder, n_images, lost = PlanFolder(state, plan), [], []
+    folder, n_images, lost = PlanFolder(output, plan), [], []
     records = iter(earlier)
     record = next(records, None)
     for number in range(n_parts):
         size = n_files * (number + 1) // n_parts - n_files * number // n_parts
         part = list(islice(files, size))
-        write_whole(folder.get_files(number), encode_planned_files(part))
+        output.write(folder.get_files(number), encode_planned_files(part))
         n_images.append(sum(not file.reason for file in part))
         paths, is_last = {file.path for file in part}, number == n_parts - 1
         own = []
@@ -189,19 +184,18 @@ def write_plan(
             record = next(records, None)
         lost += [lost for lost in own if lost.output and lost.path not in paths]
         if own:
-            Journal(folder.get_journal(number), own)
-    return PlanFolder(state, replace(plan, n_images=tuple(n_images))), lost
+            Journal(output, folder.get_journal(number), own)
+    return PlanFolder(output, replace(plan, n_images=tuple(n_images))), lost
 
 
 def use_plan(folder: PlanFolder) -> None:
     """Make it the plan of its output, and delete all others."""
-    write_whole(folder.state / PLAN, encode_line(asdict(folder.plan)))
-    discard_plans(folder.state, keep=folder.plan.folder)
+    folder.output.write(PLAN, encode_line(asdict(folder.plan)))
+    discard_plans(folder.output, keep=folder.plan.folder)
 
 
-def discard_plans(state: Path, keep: str) -> None:
+def discard_plans(output: Folder, keep: str) -> None:
     """Delete the parts of all plans but one, such as what a killed batch left of its planning."""
-    for path in state.iterdir():
-        is_plan = re.fullmatch(_PARTS, path.name) and path.is_dir() and not path.is_symlink()
-        if is_plan and path.name != keep:
-            shutil.rmtree(path, ignore_errors=True)
+    for name in output.list_folders(STATE):
+        if re.fullmatch(_PARTS, name) and name != keep:
+            output.discard(f"{STATE}/{name}")

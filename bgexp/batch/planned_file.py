@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 from bgexp.system.checked_lines import encode_line, find_text
+from bgexp.system.stores import Address, read_place
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class PlannedFile:
 
     Attributes:
         path: As in `FileEntry`.
-        address: Absolute path, its bytes percent-quoted.
+        address: Absolute path, its bytes percent-quoted, or the address of an object.
         state: As in `FileEntry`; the file is only processed while it has this state.
         reason: Why it is skipped; "" where it is processed.
         width, height: Of the upright image, in pixels; 0 where unknown.
@@ -41,8 +42,11 @@ class PlannedFile:
     missing: tuple[str, ...] = ()
 
     @cached_property
-    def file(self) -> Path:
-        """Return the absolute path."""
+    def file(self) -> Path | Address:
+        """Return the absolute path, or the address of the object."""
+        place = read_place(self.address)
+        if isinstance(place, Address):
+            return place
         return Path(os.fsdecode(unquote_to_bytes(self.address)))
 
     @property
@@ -56,9 +60,9 @@ class PlannedFile:
         return self.state[0]
 
 
-def quote_path(file: Path) -> str:
-    """Return the address of a file: its path's bytes, percent-quoted."""
-    return quote(os.fsencode(file))
+def quote_path(file: Path | Address) -> str:
+    """Return the address of a file: its path's bytes, percent-quoted; an object's as it is."""
+    return str(file) if isinstance(file, Address) else quote(os.fsencode(file))
 
 
 def encode_planned_files(files: Iterable[PlannedFile]) -> bytes:

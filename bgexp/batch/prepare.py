@@ -9,10 +9,9 @@ from pathlib import Path
 from bgexp.batch.artifacts import REPORTS
 from bgexp.batch.drafts import draft_files
 from bgexp.batch.engine import Engine
-from bgexp.batch.input_files import InputFiles
+from bgexp.batch.input_files import Input
 from bgexp.batch.journal import Origin, Record
 from bgexp.batch.output_folder import (
-    STATE,
     refuse_other_settings,
     refuse_unrecorded,
     remove_temporary,
@@ -31,6 +30,7 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.batch import BatchSettings
 from bgexp.errors import UserError
 from bgexp.quality.table import describe_metadata_table, read_metadata_table
+from bgexp.system.folders import Folder
 from bgexp.system.hashing import hash_file
 from bgexp.system.signals import StopRequest
 from bgexp.tracking.run_folder import SUMMARY
@@ -40,11 +40,11 @@ _SHOWN = 5  # names in a message
 
 
 def find_unfinished_plan(
-    output: Path, origin: Origin, metadata: dict[str, str]
+    output: Folder, origin: Origin, metadata: dict[str, str]
 ) -> PlanFolder | None:
     """Return the plan of a batch that began the same work and did not come to its end."""
-    folder = read_plan(output / STATE)
-    if folder is None or (output / SUMMARY).exists():
+    folder = read_plan(output)
+    if folder is None or output.holds([SUMMARY]):
         return None
     plan = folder.plan
     return folder if (plan.origin, plan.metadata) == (origin, metadata) else None
@@ -52,8 +52,8 @@ def find_unfinished_plan(
 
 def prepare_plan(
     settings: BatchSettings,
-    source: InputFiles,
-    output: Path,
+    source: Input,
+    output: Folder,
     origin: Origin,
     engine: Engine,
     stop: StopRequest,
@@ -69,34 +69,34 @@ def prepare_plan(
             is set.
         Interruption: A signal came.
     """
-    state, metadata = output / STATE, describe_metadata(settings)
+    metadata = describe_metadata(settings)
     remove_temporary(output)
-    earlier = read_plan(state)
+    earlier = read_plan(output)
     if earlier is None and not settings.overwrite:
         refuse_unrecorded(output)
     elif earlier is not None and not settings.overwrite:
         old, new = earlier.plan.origin.provenance, origin.provenance
         refuse_other_settings(output, old, new, settings.moved_input)
     unfinished = find_unfinished_plan(output, origin, metadata)
-    if unfinished and unfinished.is_of(source.walk([output], settings.follow_links)):
+    if unfinished and unfinished.is_of(source.walk(output, settings.follow_links)):
         return unfinished
-    discard_plans(state, keep=earlier.plan.folder if earlier else "")
+    discard_plans(output, keep=earlier.plan.folder if earlier else "")
     records = earlier.walk_records() if earlier else ()
     plan = Plan(secrets.token_hex(4), origin, metadata)
     with plan_input(settings, source, output, engine, stop) as (planned, n_files):
         n_parts = max(math.ceil(n_files / PART_FILES), min(engine.least_parts, n_files))
-        folder, lost = write_plan(state, plan, planned, n_files, n_parts, records)
+        folder, lost = write_plan(output, plan, planned, n_files, n_parts, records)
     if lost and not settings.overwrite:
         _refuse_lost(output, lost)
     use_plan(folder)
     for name in REPORTS:  # those of the last batch give way to those to come
-        (output / name).unlink(missing_ok=True)
+        output.discard(name)
     return folder
 
 
 @contextmanager
 def plan_input(
-    settings: BatchSettings, source: InputFiles, output: Path, engine: Engine, stop: StopRequest
+    settings: BatchSettings, source: Input, output: Folder, engine: Engine, stop: StopRequest
 ) -> Iterator[tuple[Iterator[PlannedFile], int]]:
     """List the input and read its headers; yield the planned files and their number.
 
@@ -126,7 +126,7 @@ def _find_metadata_file(settings: BatchSettings) -> Path | None:
     return settings.quality.metadata if settings.quality.enabled else None
 
 
-def _refuse_lost(output: Path, lost: Sequence[Record]) -> None:
+def _refuse_lost(output: Folder, lost: Sequence[Record]) -> None:
     names = ", ".join(repr(record.path) for record in lost[:_SHOWN])
     raise UserError(
         f"output: {output} holds {len(lost)} results of files that are no longer in the input "

@@ -4,7 +4,6 @@ import errno
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 
 from bgexp.batch.file_task import BatchAborted, FileTask, Outcome, make_record
@@ -17,10 +16,11 @@ from bgexp.detect.inference_server import NetworkLostError, ServerAddress
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.images.encode import decode_photo, encode_result
 from bgexp.pipeline.remover import Remover
+from bgexp.system.folders import Folder
 from bgexp.system.hashing import hash_bytes
-from bgexp.system.inside import hash_inside, write_inside
-from bgexp.system.listing import read_file_state
+from bgexp.system.listing import read_file_state, read_object_state
 from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
+from bgexp.system.stores import Address, StoreError, read_object
 
 # Errors of the storage and not of the image: every other write would fail, too.
 STORAGE = {
@@ -38,7 +38,7 @@ STORAGE = {
 
 def make_processor(
     settings: BatchSettings,
-    output: Path,
+    output: Folder,
     identity: Identity,
     network: ServerAddress | None,
     threads: int,
@@ -47,7 +47,7 @@ def make_processor(
 
     Args:
         settings: The batch's settings.
-        output: Where the results go, absolute.
+        output: Where the results go.
         identity: Settings' hash, weights' hash and model, for every record.
         network: Address of the detector's network, where all workers share one.
         threads: Number of threads of this worker.
@@ -60,6 +60,8 @@ def make_processor(
             return process(job, settings, output, identity, remove)
         except NetworkLostError as error:
             return BatchAborted(f"{error}; run the same command again")
+        except StoreError as error:
+            return BatchAborted(f"{error.filename}: {error.strerror}; run the same command again")
 
     return process_task
 
@@ -75,7 +77,7 @@ def load_remove(settings: BatchSettings, network: ServerAddress | None = None) -
 
 
 def process(
-    job: FileTask, settings: BatchSettings, output: Path, identity: Identity, remove: Remove
+    job: FileTask, settings: BatchSettings, output: Folder, identity: Identity, remove: Remove
 ) -> Outcome:
     """Process one input, unless its result is there and whole."""
     reset_peak_memory()
@@ -110,7 +112,8 @@ def process(
     if write_error := _write_files(files, output):
         if write_error.errno in STORAGE:
             message = f"output: {output}: {write_error.strerror}: {planned.output}"
-            return BatchAborted(f"{message}; make room and run the same command again")
+            make_room = "" if isinstance(write_error, StoreError) else "make room and "
+            return BatchAborted(f"{message}; {make_room}run the same command again")
         reason = f"cannot be written: {write_error.strerror}"
         return replace(record, status="failed", kind="", reason=reason)
     seconds = {"load": loaded_at - started_at, "encode": encoded_at - removed_at}
@@ -134,11 +137,11 @@ def process(
     )
 
 
-def _write_files(files: dict[str, bytes], output: Path) -> OSError | None:
+def _write_files(files: dict[str, bytes], output: Folder) -> OSError | None:
     """Write each file whole; return the error where that was not possible."""
     try:
         for name, content in files.items():
-            write_inside(output, name, content)
+            output.write(name, content)
     except OSError as error:
         return error
     return None
@@ -154,8 +157,14 @@ def _read_unchanged(planned: PlannedFile) -> bytes:
     Raises:
         ChangedError: It vanished, or it is another file by now.
         ImageError: It cannot be read.
+        StoreError: Its store does not answer, or refuses.
     """
     try:
+        if isinstance(planned.file, Address):
+            data, found = read_object(planned.file)
+            if planned.state != read_object_state(found):
+                raise ChangedError("changed after the batch had begun")
+            return data
         status = planned.file.stat()
         if planned.state != read_file_state(status):
             raise ChangedError("changed after the batch had begun")
@@ -164,12 +173,14 @@ def _read_unchanged(planned: PlannedFile) -> bytes:
             raise ChangedError("changed while it was read")
     except FileNotFoundError:
         raise ChangedError("vanished after the batch had begun") from None
+    except StoreError:
+        raise
     except OSError as error:
         raise ChangedError(f"unreadable: {error.strerror}") from error
     return data
 
 
-def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output: Path) -> bool:
+def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output: Folder) -> bool:
     """Return whether the earlier result is of this very work, in its place and whole."""
     same = (
         earlier.status == "done"
@@ -181,9 +192,7 @@ def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output
         and (earlier.quality_issues, earlier.missing_metadata) == (planned.issues, planned.missing)
     )
     files = {earlier.output: earlier.output_sha256, earlier.mask: earlier.mask_sha256}
-    return same and all(
-        hash_inside(output, name) == sha256 for name, sha256 in files.items() if name
-    )
+    return same and all(output.hash(name) == sha256 for name, sha256 in files.items() if name)
 
 
 def _find_flags(result: SizeHandling, settings: BatchSettings) -> list[str]:

@@ -18,7 +18,6 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 from bgexp.batch import in_worker
 from bgexp.batch.dispatch import PartsWork, work_on_parts
 from bgexp.batch.journal import is_closed
-from bgexp.batch.output_folder import STATE
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.engines import Slurm
 from bgexp.errors import HaltedError, UserError, get_last_line
@@ -31,7 +30,6 @@ from bgexp.system.workers import TaskFailure, preload, run_tasks
 T = TypeVar("T")
 R = TypeVar("R")
 
-LOGS = "slurm"  # the folder inside the output's state that holds the tasks' logs
 _PARTS_EACH = 4  # so that what a task leaves is little
 _LOOK_S = 2.0  # between two looks at what the tasks have done
 _WATCH_S = 10  # at most, until a task that died is noticed
@@ -48,14 +46,19 @@ class Answer(Generic[R]):
 class SlurmEngine:
     """Tasks of Slurm that see the input, the output and bgexp under the same paths."""
 
-    def __init__(self, engine: Slurm, output: Path, timeout_s: float) -> None:
+    def __init__(self, engine: Slurm, logs: Path, timeout_s: float) -> None:
         """Find Slurm.
+
+        Args:
+            engine: The settings.
+            logs: The folder of the tasks' logs, which all machines see.
+            timeout_s: Time limit of a task.
 
         Raises:
             UserError: There is none here.
         """
         self._engine, self._timeout_s = engine, timeout_s
-        self._logs = output / STATE / LOGS
+        self._logs = logs
         self.least_parts = _PARTS_EACH * engine.tasks
         if SlurmExecutor.affinity() <= 0:
             raise UserError("engine: there is no Slurm on this machine (sbatch is not found)")
@@ -99,7 +102,9 @@ class SlurmEngine:
             while left and not all(job.done() for job in jobs):
                 stop.raise_if_set()
                 sleep(_LOOK_S)
-                for number in [n for n in left if is_closed(batch.folder.get_journal(n))]:
+                for number in [
+                    n for n in left if is_closed(batch.output, batch.folder.get_journal(n))
+                ]:
                     left.remove(number)
                     step(0, n_images[number])
             works = [_get_result(job, HaltedError) for job in jobs]

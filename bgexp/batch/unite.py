@@ -55,7 +55,7 @@ def unite_parts(batch: PlannedBatch) -> PartsDone:
 def _walk_records(batch: PlannedBatch, done: PartsDone) -> Iterator[Record]:
     """Yield a record for each planned file, in their order."""
     for number in range(batch.folder.plan.n_parts):
-        content = read_journal(batch.folder.get_journal(number))
+        content = read_journal(batch.output, batch.folder.get_journal(number))
         files = batch.folder.read_part(number)
         records = content.records
         closing = content.closing

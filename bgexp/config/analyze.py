@@ -6,7 +6,7 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.base import Count, Positive, Section, TrackedSettings, UserPath
+from bgexp.config.base import Count, Positive, Section, TrackedSettings, UserPath, UserPlace
 from bgexp.config.roles import Reads
 
 
@@ -79,7 +79,7 @@ class QualityChecks(Section):
 class AnalysisFolder(Section):
     """A folder with all its files, images or not."""
 
-    root: Annotated[UserPath, Reads.FOLDER]
+    root: Annotated[UserPlace, Reads.FOLDER]
     follow_links: bool = False
     max_megapixels: Annotated[float, Field(gt=0)] = 200
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from bgexp.config.credentials import use_credentials
 from bgexp.config.roles import Role
+from bgexp.system.stores import Address, Place, read_place
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -27,10 +28,19 @@ def expand_home(value: object) -> object:
     if value == "":  # which would be the current folder
         raise PydanticCustomError("path", "a path is needed")
     # Path.expanduser raises where no home is known.
+    if isinstance(value, Address):
+        return value
     return os.path.expanduser(value) if isinstance(value, str | Path) else value  # noqa: PTH111
 
 
-UserPath = Annotated[Path, BeforeValidator(expand_home)]
+def _refuse_address(value: object) -> object:
+    if isinstance(read_place(value), Address):
+        raise PydanticCustomError("path", "no address of an object store is possible here")
+    return expand_home(value)
+
+
+UserPath = Annotated[Path, BeforeValidator(_refuse_address)]
+UserPlace = Annotated[Place, BeforeValidator(expand_home)]
 NameOrPath = Annotated[str, BeforeValidator(expand_home)]
 
 

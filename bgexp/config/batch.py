@@ -7,16 +7,18 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import (
     BeforeValidator,
     Field,
+    InstanceOf,
     PlainSerializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
-from bgexp.config.base import Count, Section, Share, UserPath, expand_home
+from bgexp.config.base import Count, Section, Share, UserPath, UserPlace, expand_home
 from bgexp.config.engines import Engine, Local
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Reads, Role
+from bgexp.system.stores import Address, read_place
 
 
 class QualityRules(Section):
@@ -71,15 +73,15 @@ def _parse_share(value: object) -> object:
 def _list_places(value: object) -> object:
     """Make a list of one path, and expand each here: else the key of a wrong one has its number."""
     places = value if isinstance(value, list | tuple) else [value]
-    return [expand_home(place) for place in places]
+    return [read_place(expand_home(place)) for place in places]
 
 
-def _name_places(places: tuple[Path, ...]) -> str | list[str]:
+def _name_places(places: tuple[Path | Address, ...]) -> str | list[str]:
     return str(places[0]) if len(places) == 1 else [str(place) for place in places]
 
 
 Places = Annotated[
-    tuple[Path, ...],
+    tuple[Path | InstanceOf[Address], ...],
     BeforeValidator(_list_places),
     PlainSerializer(_name_places),
     Field(min_length=1),
@@ -118,7 +120,8 @@ class BatchSettings(PipelineSettings):
         input: The folder of images; a file, several files and folders, or a list (.txt) with one a
             line; - for one image from standard input, whose result goes to standard output.
         follow_links: Whether links in the input stand for what they lead to.
-        output: The folder of results; may lie in the input, or the input in it.
+        output: The folder of results; may lie in the input, or the input in it. Both may be
+            addresses of an object store.
         format: Of the results. PNG and WebP are lossless.
         masks: Whether masks are written too.
         max_failed: Share of what was to be processed; where more fail, the batch has failed.
@@ -134,7 +137,7 @@ class BatchSettings(PipelineSettings):
 
     input: Annotated[Places, Role.LOCATION]
     follow_links: Annotated[bool, Role.LOCATION] = False
-    output: Annotated[UserPath, Role.BOOKKEEPING]
+    output: Annotated[UserPlace, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]
     masks: bool
     keep: KeptMetadata

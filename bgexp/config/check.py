@@ -11,6 +11,8 @@ from bgexp.config.base import Section, Settings
 from bgexp.config.renamed import VALUES, add_hint
 from bgexp.config.roles import Reads
 from bgexp.errors import UserError
+from bgexp.system.store_copies import explain_missing
+from bgexp.system.stores import Address
 
 
 def check_settings(kind: type[Settings], config: object) -> Settings:
@@ -49,8 +51,10 @@ def check_places(section: Section) -> None:
         raise UserError("\n".join(missing))
 
 
-def _explain_missing(path: Path, reads: Reads) -> str:
+def _explain_missing(path: Path | Address, reads: Reads) -> str:
     """Return why nothing is found at a path; "" where something is."""
+    if isinstance(path, Address):
+        return explain_missing(path)
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -74,7 +78,7 @@ def check_runs_folder(runs_dir: Path) -> None:
         raise UserError(f"runs_dir: {runs_dir}: {existing} cannot be written to")
 
 
-def _list_places(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path, Reads]]:
+def _list_places(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path | Address, Reads]]:
     for name, field in type(section).model_fields.items():
         value, key = getattr(section, name), f"{prefix}{name}"
         if isinstance(value, BaseModel):
@@ -83,7 +87,7 @@ def _list_places(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path, R
             for word, inner in value.items():
                 yield from _list_places(inner, f"{key}.{word}.")
         for mark in field.metadata:
-            if isinstance(mark, Reads) and isinstance(value, Path):
+            if isinstance(mark, Reads) and isinstance(value, Path | Address):
                 yield key, value, mark
 
 

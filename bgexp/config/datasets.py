@@ -9,7 +9,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import Positive, Section, UserPath
+from bgexp.config.base import Positive, Section, UserPlace
 from bgexp.config.roles import Reads, Role
 
 Values = tuple[int | str, ...]
@@ -42,7 +42,7 @@ class Folder(Section):
     """Images in a folder, categories by sub-folder, no truth."""
 
     name: Literal["folder"]
-    root: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    root: Annotated[UserPlace, Role.LOCATION, Reads.FOLDER]
     follow_links: Annotated[bool, Role.LOCATION] = False
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200
@@ -59,8 +59,8 @@ class Pairs(Section):
     """
 
     name: Literal["pairs"]
-    images: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
-    masks: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
+    images: Annotated[UserPlace, Role.LOCATION, Reads.FOLDER]
+    masks: Annotated[UserPlace, Role.LOCATION, Reads.FOLDER]
     follow_links: Annotated[bool, Role.LOCATION] = False
     mask_values: Annotated[MaskValues, BeforeValidator(_check_mask_values)] = "auto"
     ignore_values: Annotated[Values | None, BeforeValidator(_check_ignore_values)] = None
@@ -84,8 +84,8 @@ class Coco(Section):
     """
 
     name: Literal["coco"]
-    images: Annotated[UserPath, Role.LOCATION, Reads.FOLDER]
-    annotations: Annotated[UserPath, Role.LOCATION, Reads.FILE]
+    images: Annotated[UserPlace, Role.LOCATION, Reads.FOLDER]
+    annotations: Annotated[UserPlace, Role.LOCATION, Reads.FILE]
     categories: tuple[str | int, ...] | None = None
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200

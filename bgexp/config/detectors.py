@@ -8,7 +8,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bgexp.config.base import NameOrPath, Positive, Section, Share, UserPath
+from bgexp.config.base import NameOrPath, Positive, Section, Share, UserPlace
 from bgexp.config.roles import Reads, Role
 
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
@@ -77,7 +77,7 @@ class Demo(_Detector):
     """The shipped class-agnostic Mask R-CNN; weights null: the shipped file."""
 
     name: Literal["demo"]
-    weights: Annotated[UserPath | None, Role.LOCATION, Reads.FILE]
+    weights: Annotated[UserPlace | None, Role.LOCATION, Reads.FILE]
     image_size: Annotated[int, Field(ge=64, le=4096)]
 
 

@@ -7,7 +7,7 @@ from pydantic import (
     Field,
 )
 
-from bgexp.config.base import NameOrPath, Section, Share, UserPath
+from bgexp.config.base import NameOrPath, Section, Share, UserPlace
 from bgexp.config.color import BLUR, is_picture, parse_color
 from bgexp.config.roles import Reads, Role
 
@@ -87,7 +87,7 @@ class UNet(Section):
     """
 
     name: Literal["unet"] = "unet"
-    weights: Annotated[UserPath | None, Role.LOCATION, Reads.FILE] = None
+    weights: Annotated[UserPlace | None, Role.LOCATION, Reads.FILE] = None
     size: Annotated[int, Field(ge=64, le=2048)] = 384
     threshold: Share = 0.5
     reach: Share = 0.3

@@ -25,6 +25,8 @@ from bgexp.images.decode import SUFFIXES, ImageError, read_bytes
 from bgexp.images.mask_values import MaskContent, survey_mask
 from bgexp.system.hashing import hash_bytes, hash_file
 from bgexp.system.listing import describe_passed_over, escape_path, list_all_files
+from bgexp.system.store_copies import fetch_file, fetch_folder
+from bgexp.system.stores import Address
 
 _HERE = Path(__file__).parents[1] / "sample"
 _SAMPLE = Pairs(name="pairs", images=_HERE / "images", masks=_HERE / "masks")
@@ -54,7 +56,7 @@ class Dataset:
     """The chosen items, sorted by path; `n_population` is the number of items to choose from."""
 
     name: str
-    root: Path
+    root: Path | Address
     items: tuple[Item, ...]
     n_population: int
     mask_rule: MaskRule = USUAL
@@ -85,14 +87,17 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
         UserError: A folder is missing, without images or unreadable, or the truth does not fit.
     """
     source = _SAMPLE if isinstance(settings, Sample) else settings
-    root = _resolve(source.root if isinstance(source, Folder) else source.images)
+    key = "root" if isinstance(source, Folder) else "images"
+    place = source.root if isinstance(source, Folder) else source.images
+    root = _resolve(fetch_folder(place, f"dataset.{key}"))
     masks: dict[str, Path] = {}
     annotations: dict[str, CocoImage] = {}
     passed_over: Counter[str] = Counter()
     if isinstance(source, Folder):
         images, passed_over = _list_images("dataset.root", root, source.follow_links)
     elif isinstance(source, Pairs):
-        images, masks, passed_over = _list_pairs(root, _resolve(source.masks), source.follow_links)
+        truth = _resolve(fetch_folder(source.masks, "dataset.masks"))
+        images, masks, passed_over = _list_pairs(root, truth, source.follow_links)
     else:
         annotations, passed_over = _read_annotations(root, source)
         images = {path: root / path for path in annotations}
@@ -107,7 +112,8 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
 
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         items = tuple(pool.map(make_item, selected))
-    return Dataset(settings.name, root, items, len(images), rule, tuple(passed_over.most_common()))
+    shown = place if isinstance(place, Address) else root
+    return Dataset(settings.name, shown, items, len(images), rule, tuple(passed_over.most_common()))
 
 
 def _find_mask_rule(settings: Pairs, masks: dict[str, Path], selected: Collection[str]) -> MaskRule:
@@ -162,9 +168,10 @@ def _hash_once(file: Path, *_state: int) -> str:
 
 def _read_annotations(root: Path, settings: Coco) -> tuple[dict[str, CocoImage], Counter[str]]:
     """Return each image of the annotation file, by the image's path, and what was passed over."""
+    file = fetch_file(settings.annotations, "dataset.annotations")
     try:
         os.scandir(root).close()
-        images, passed_over = read_coco(settings.annotations, root, settings.categories)
+        images, passed_over = read_coco(file, root, settings.categories)
     except OSError as error:
         raise _describe_os_error("dataset.images", error) from error
     except UserError as error:  # its message may quote names from the file
@@ -228,8 +235,9 @@ def _list_images(
     for entry in files:
         if entry.closed.startswith("unreadable"):
             raise _make_user_error(f"{key}: {entry.closed}: {entry.file}")
-        if not entry.closed and entry.file.suffix.lower() in SUFFIXES:
-            images[entry.path] = entry.file
+        file = Path(entry.file)
+        if not entry.closed and file.suffix.lower() in SUFFIXES:
+            images[entry.path] = file
         else:
             passed_over[entry.closed or "not an image by its name"] += 1
     if not images:

@@ -219,7 +219,10 @@ def list_class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
     """Return the detector's class names by id; None where it knows no classes, only objects."""
     if isinstance(settings, Demo | Rembg):
         return None
-    names = None if settings.weights == "COCO_V1" else read_classes(Path(settings.weights))
+    if settings.weights == "COCO_V1":
+        names = None
+    else:
+        names = read_classes(locate_weights(settings.weights).path)
     return None if names == OBJECT else names or tuple(COCO[settings.name].meta["categories"])
 
 

@@ -12,6 +12,8 @@ from safetensors.torch import load, save
 from bgexp.errors import UserError
 from bgexp.system.atomic import write_whole
 from bgexp.system.hashing import hash_bytes, hash_file
+from bgexp.system.store_copies import fetch_file
+from bgexp.system.stores import Address, read_place
 
 State = dict[str, torch.Tensor]
 
@@ -34,14 +36,15 @@ class Weights:
 
 
 def locate_weights(
-    path: str | Path, name: str = "", sha256: str = "", key: str = "detector.weights"
+    path: str | Path | Address, name: str = "", sha256: str = "", key: str = "detector.weights"
 ) -> Weights:
-    """Locate a file on this machine; `sha256`, where given, has to be the file's.
+    """Locate a file, of which one in an object store is copied; `sha256` has to be the file's.
 
     Raises:
         UserError: no such file, or another one than expected.
     """
-    path = Path(path)
+    place = read_place(path)
+    path = fetch_file(place, key) if isinstance(place, Address) else Path(path)
     if not path.is_file():
         raise UserError(f"{key}: no such file: {path}")
     digest = hash_file(path)

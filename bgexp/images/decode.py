@@ -27,6 +27,7 @@ from bgexp.images.png import SIGNATURE, encode_png
 from bgexp.images.png_chunks import MAX_PROFILE, select_header, select_picture
 from bgexp.images.tiff_strips import check_directory, check_strips
 from bgexp.images.webp_chunks import check_zeros, decode_still, is_webp, select_complete
+from bgexp.system.stores import Address, StoreError, open_object, read_object
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp"})
@@ -67,8 +68,13 @@ class ImageError(Exception):
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """Return a regular file's bytes or raise ImageError; a FIFO or a device is never opened."""
+    """Return a regular file's bytes or raise ImageError; a FIFO or a device is never opened.
+
+    Of an `Address` the object's bytes are returned.
+    """
     try:
+        if isinstance(path, Address):
+            return read_object(path)[0]
         if not S_ISREG(Path(path).stat().st_mode):
             raise ImageError("not a regular file")
         return Path(path).read_bytes()
@@ -156,8 +162,20 @@ def make_thumbnail(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading or raise ImageError; a FIFO or a device is never opened."""
+def open_regular(path: Path | Address, size: int = 0) -> Iterator[BinaryIO]:
+    """Open a regular file for reading or raise ImageError; a FIFO or a device is never opened.
+
+    Args:
+        path: Its path, or the address of an object.
+        size: Of the object, in bytes.
+
+    Raises:
+        StoreError: The store of an object does not answer.
+    """
+    if isinstance(path, Address):
+        with open_object(path, size) as file:
+            yield file
+        return
     try:
         if not S_ISREG(path.stat().st_mode):
             raise ImageError("not a regular file")
@@ -185,7 +203,7 @@ def translate_errors() -> Iterator[None]:
             PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
     try:
         yield
-    except (ImageError, MemoryError):  # too little memory says nothing about the image
+    except (ImageError, MemoryError, StoreError):  # which say nothing about the image
         raise
     except Exception as error:  # Pillow raises nearly every type
         raise ImageError(_describe_error(error)) from error

@@ -42,6 +42,7 @@ from bgexp.system.progress import show_progress
 from bgexp.system.provenance import describe_bgexp
 from bgexp.system.safe_csv import encode_safe_csv
 from bgexp.system.signals import catch_stop_signals
+from bgexp.system.store_copies import fetch_folder
 from bgexp.system.terminal import make_printable
 from bgexp.system.workers import TaskFailure, preload, run_tasks
 from bgexp.tracking.active_run import Run, open_run
@@ -89,7 +90,7 @@ def analyze_dataset(settings: AnalyzeSettings, folder: Path) -> Analysis:
         Interrupted: A signal came.
     """
     preload("bgexp.quality.inspection")
-    root = Path(os.path.realpath(settings.dataset.root))
+    root = Path(os.path.realpath(fetch_folder(settings.dataset.root, "dataset.root")))
     try:
         files = list_all_files(root, follow_links=settings.dataset.follow_links)
     except OSError as error:

@@ -60,7 +60,7 @@ def read_header(entry: FileEntry) -> Header:
     suffix = Path(entry.path).suffix.lower()
     claims = suffix in SUFFIXES
     try:
-        with open_regular(entry.file) as file:
+        with open_regular(entry.file, entry.size) as file:
             try:
                 metadata = read_metadata(file)
             except ImageError as error:

@@ -69,8 +69,13 @@ def write_json(path: str | os.PathLike[str], obj: object) -> None:
         TypeError: Something in `obj` has no JSON form.
         OSError: As in `write_whole`.
     """
+    write_whole(path, encode_json(obj))
+
+
+def encode_json(obj: object) -> bytes:
+    """Return strict JSON as `write_json` writes it."""
     text = json.dumps(_replace_non_finite(obj), indent=2, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
+    return f"{text}\n".encode()
 
 
 def _replace_non_finite(obj: object) -> object:

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 
 from bgexp.system.atomic import open_into
@@ -47,6 +48,35 @@ def write_inside(root: Path, name: str, data: bytes) -> None:
         file.write(data)
 
 
+def read_inside(root: Path, name: str) -> bytes:
+    """Return the bytes of a regular file below the root.
+
+    Raises:
+        OSError: There is none, or it cannot be read.
+    """
+    with _open_folder(root, name) as folder, _open_in(folder, _split(name)[1]) as file:
+        return file.read()
+
+
+def append_inside(root: Path, name: str, data: bytes) -> None:
+    """Append to a file below the root; the bytes are on disk when this returns.
+
+    Raises:
+        OSError: There is no such file, or it could not be written; it is as it was then.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+    with _open_folder(root, name) as folder:
+        file = os.open(_split(name)[1], flags, dir_fd=folder)
+    try:
+        size = os.fstat(file).st_size
+        if os.write(file, data) != len(data):  # a full disk takes a part
+            os.ftruncate(file, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def hash_inside(root: Path, name: str) -> str | None:
     """Return a file's SHA-256; None where there is no regular file of that name."""
     try:
@@ -80,10 +110,14 @@ def remove_inside(root: Path, name: str, sha256: str) -> bool:
 
 
 def _hash_in(folder: int, name: str) -> str:
+    with _open_in(folder, name) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_in(folder: int, name: str) -> BufferedReader:
     # Without O_NONBLOCK a pipe of that name would hold up everything.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return os.fdopen(os.open(name, flags, dir_fd=folder), "rb")
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from bgexp.system.hashing import hash_bytes
+from bgexp.system.stores import Address, StoredObject, walk_objects
+
 _KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFSOCK: "a socket",
@@ -24,13 +27,14 @@ class FileEntry:
 
     Attributes:
         path: Relative to the root, POSIX, `escape_path`; unique in its tree.
-        file: Absolute path.
-        state: Size in bytes, time of the last change in ns, inode: differs once the file changes.
+        file: Absolute path, or the address of an object.
+        state: Size in bytes, time of the last change in ns, inode; of an object a number from its
+            ETag in place of the latter two. It differs once the file changes.
         closed: Why it must not be opened, such as "a link"; "" for regular files.
     """
 
     path: str
-    file: Path
+    file: Path | Address
     state: tuple[int, int, int]
     closed: str = ""
 
@@ -207,6 +211,27 @@ def _look_at(file: Path, path: str, follow_link: bool) -> FileEntry:
 def read_file_state(status: os.stat_result) -> tuple[int, int, int]:
     """Return the state of a file as `FileEntry.state` holds it."""
     return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def walk_store(root: Address, without: Collection[Address] = ()) -> Iterator[FileEntry]:
+    """Yield all objects below an address, sorted by path; hidden ones are closed, as files are.
+
+    Raises:
+        OSError: There is no such bucket, or the store does not answer.
+    """
+    prefix = f"{root.key}/" if root.key else ""
+    left_out = tuple(f"{address.key}/" for address in without if address.bucket == root.bucket)
+    for found in walk_objects(root):
+        if found.key.startswith(left_out):
+            continue
+        path = found.key.removeprefix(prefix)
+        closed = "hidden" if any(part.startswith(".") for part in path.split("/")) else ""
+        yield FileEntry(path, root / path, read_object_state(found), closed)
+
+
+def read_object_state(found: StoredObject) -> tuple[int, int, int]:
+    """Return the state of an object as `FileEntry.state` holds it."""
+    return found.size, int(hash_bytes(found.version.encode())[:15], 16), 0
 
 
 def _explain_closed(name: str, mode: int) -> str:

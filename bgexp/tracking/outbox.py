@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
@@ -16,6 +17,7 @@ from filelock import FileLock
 
 from bgexp.config.base import TrackedSettings
 from bgexp.system.atomic import write_json
+from bgexp.system.stores import Address, read_object, read_place
 from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run
 from bgexp.tracking.store import get_first_line, import_store, open_store
 
@@ -145,9 +147,21 @@ def _create_run(
     run = Run(client, entity)
     run.log_params(post["params"])
     run.log_metrics(post["metrics"])
-    folder = post["tags"].get("bgexp.folder")
-    for path in (Path(folder) / artifact for artifact in artifacts if folder):
-        if path.is_file() and not path.is_symlink():
-            run.log_file(path)
+    place = read_place(str(post["tags"].get("bgexp.folder", "")))
+    with TemporaryDirectory() as copies:
+        folder = Path(place)
+        if isinstance(place, Address):
+            folder = _copy(place, artifacts, Path(copies))
+        for path in (folder / artifact for artifact in artifacts if place):
+            if path.is_file() and not path.is_symlink():
+                run.log_file(path)
     client.set_terminated(run.run_id, post["status"])
     return run.run_id
+
+
+def _copy(folder: Address, artifacts: Sequence[str], target: Path) -> Path:
+    """Copy the artifacts of a record from an object store to a folder, and return that."""
+    for artifact in artifacts:
+        with suppress(FileNotFoundError):
+            (target / artifact).write_bytes(read_object(folder / artifact)[0])
+    return target

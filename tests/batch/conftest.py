@@ -16,6 +16,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
 from bgexp.images.decode import load_image
 from bgexp.system.atomic import TEMPORARY
+from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_file
 from bgexp.system.workers import preload
 
@@ -101,11 +102,11 @@ def first_batch(batch, source, tmp_path, _kept):
         shutil.copytree(output, _kept)
         return
     shutil.copytree(_kept, output)
-    folder = read_plan(output / STATE)
+    folder = read_plan(LocalFolder(output))
     origin = folder.plan.origin
     provenance = origin.provenance | {"input": os.path.realpath(source)}
     origin = replace(origin, provenance=provenance)
-    use_plan(PlanFolder(folder.state, replace(folder.plan, origin=origin)))
+    use_plan(PlanFolder(folder.output, replace(folder.plan, origin=origin)))
 
 
 def find_journal(output):

@@ -16,10 +16,11 @@ from bgexp.batch.command import (
     batch_process_with_quality_handling,
 )
 from bgexp.batch.journal import Journal, Record, read_journal
-from bgexp.batch.output_folder import OutputLock
+from bgexp.batch.output_folder import LocalLock
 from bgexp.detect.inference_server import start_server
 from bgexp.errors import UserError
 from bgexp.images.decode import load_image
+from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_bytes
 from tests.batch.conftest import assert_accounted, find_journal, manifest, tree
 
@@ -191,9 +192,9 @@ def test_a_journal_that_names_files_elsewhere_is_refused(batch, tmp_path, name, 
     outside, journal = tmp_path / "mine", find_journal(tmp_path / "out")
     outside.write_bytes(b"mine")
     name = name.replace("ABSOLUTE", str(outside))
-    records = read_journal(journal).records
+    records = read_journal(LocalFolder(journal.parent), journal.name).records
     forged = Record("gone.jpg", ".", "done", output=name, output_sha256=hash_bytes(b"mine"))
-    Journal(journal, [*records.values(), forged])
+    Journal(LocalFolder(journal.parent), journal.name, [*records.values(), forged])
     with pytest.raises(UserError, match=r"^output: \S+ names .* which is no result in this folder"):
         batch(f"overwrite={overwrite}")
     assert outside.read_bytes() == b"mine"
@@ -261,7 +262,7 @@ def test_an_output_inside_the_input_is_not_taken_for_input(batch, source):
 
 
 def test_a_second_batch_is_refused_with_the_first_ones_process_id(batch, tmp_path):
-    with OutputLock(tmp_path / "out") as lock:
+    with LocalLock(LocalFolder(tmp_path / "out")) as lock:
         lock.hold_alone()
         with pytest.raises(UserError, match=f"process {os.getpid()} on "):
             batch()
@@ -271,7 +272,7 @@ def test_a_page_without_the_pictures_that_memory_does_not_suffice_for(batch, tmp
     def raise_memory_error(*_):
         raise MemoryError
 
-    monkeypatch.setattr("bgexp.batch.artifacts.load_image", raise_memory_error)
+    monkeypatch.setattr("bgexp.batch.artifacts.decode_image", raise_memory_error)
     assert batch().summary["status"] == "finished"
     assert "data:image" not in (tmp_path / "out/report.html").read_text()
 

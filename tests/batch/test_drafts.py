@@ -8,6 +8,7 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.load import load_settings
 from bgexp.errors import HaltedError, Interruption
 from bgexp.images.png import encode_png
+from bgexp.system.folders import LocalFolder
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure
 
@@ -42,7 +43,7 @@ def draft(tmp_path, monkeypatch):
     source = find_input(settings.input)
 
     def run(engine, stop=None):
-        places = settings, source, tmp_path / "out"
+        places = settings, source, LocalFolder(tmp_path / "out")
         with draft_files(*places, engine, stop or StopRequest()) as drafts:
             assert drafts.n_files == len(NAMES) + 1
             assert list(drafts) == list(drafts)  # it can be gone through again

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgexp.batch.journal import Closing, Journal, JournalContent, Record, is_closed, read_journal
+from bgexp.batch import journal as module
+from bgexp.batch.journal import Closing, Journal, JournalContent, Record
 from bgexp.errors import UserError
+from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_bytes
 
 FULL = Record(
@@ -38,11 +40,23 @@ FULL = Record(
 RECORDS = [FULL, Record("b.jpg", ".", "failed", "x"), Record("c", ".", "skipped", "not an image")]
 
 
+def begin_journal(path, records=()):
+    return Journal(LocalFolder(path.parent), path.name, records)
+
+
+def read_journal(path):
+    return module.read_journal(LocalFolder(path.parent), path.name)
+
+
+def is_closed(path):
+    return module.is_closed(LocalFolder(path.parent), path.name)
+
+
 @pytest.fixture
 def journal(tmp_path):
     """Write a journal with three records; return its path."""
     path = tmp_path / "journal"
-    journal = Journal(path, RECORDS[:1])
+    journal = begin_journal(path, RECORDS[:1])
     for record in RECORDS[1:]:
         journal.add(record)
     return path
@@ -61,7 +75,7 @@ def test_a_round_trip(journal):
 def test_each_record_is_on_disk_before_the_next(tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
     path = tmp_path / "journal"
-    journal = Journal(path)
+    journal = begin_journal(path)
 
     def note(descriptor):
         fsync(descriptor)
@@ -75,20 +89,20 @@ def test_each_record_is_on_disk_before_the_next(tmp_path, monkeypatch):
 
 def test_of_two_records_the_last_one_counts(journal):
     later = Record("b.jpg", ".", "done")
-    Journal(journal, [*RECORDS, later])
+    begin_journal(journal, [*RECORDS, later])
     assert read_journal(journal) == make_content([FULL, later, RECORDS[2]])
 
 
 def test_results_under_other_names_are_remembered(journal):
     moved = replace(FULL, output="outliers/cat/x.png")
     done_again = replace(moved, width=41)
-    Journal(journal, [FULL, moved, done_again])
+    begin_journal(journal, [FULL, moved, done_again])
     assert read_journal(journal) == make_content([done_again], superseded=[FULL])
 
 
 def test_a_part_is_closed_while_nothing_follows(tmp_path):
     path, closing = tmp_path / "journal", Closing(2, 1.5, 3.25)
-    journal = Journal(path, RECORDS)
+    journal = begin_journal(path, RECORDS)
     journal.add(closing)
     assert read_journal(path) == make_content(closing=closing)
     assert is_closed(path)
@@ -103,8 +117,8 @@ def test_a_part_is_closed_while_nothing_follows(tmp_path):
 
 
 def test_a_second_worker_takes_its_place_and_loses_nothing(tmp_path):
-    first = Journal(tmp_path / "journal", RECORDS[:1])
-    second = Journal(tmp_path / "journal", RECORDS[:1])
+    first = begin_journal(tmp_path / "journal", RECORDS[:1])
+    second = begin_journal(tmp_path / "journal", RECORDS[:1])
     first.add(RECORDS[1])
     second.add(RECORDS[2])
     assert read_journal(tmp_path / "journal") == make_content()
@@ -121,7 +135,7 @@ def test_no_journal_and_an_unreadable_one(tmp_path):
 @pytest.mark.parametrize("name", ["../x.png", "/x.png", "regular/../x.png", "x.png", ".bgexp/lock"])
 @pytest.mark.parametrize("field", ["output", "mask"])
 def test_a_name_that_is_no_results_is_refused(tmp_path, field, name):
-    Journal(tmp_path / "journal", [replace(FULL, **{field: name})])
+    begin_journal(tmp_path / "journal", [replace(FULL, **{field: name})])
     with pytest.raises(UserError, match="which is no result in this folder"):
         read_journal(tmp_path / "journal")
 
@@ -144,7 +158,7 @@ def test_cut_off_anywhere_only_whole_records_are_left(journal):
 def test_a_flipped_bit_is_never_a_wrong_record(tmp_path, bit):
     path = tmp_path / "journal"
     short = [Record("a", ".", "done", coverage=0.5), Record("b", ".", "failed", "x")]
-    Journal(path, short)
+    begin_journal(path, short)
     data = path.read_bytes()
     starts = [0, *(n + 1 for n, byte in enumerate(data) if byte == 0x0A)]
     for position in range(len(data)):
@@ -216,14 +230,14 @@ def test_nothing_is_appended_behind_a_torn_line(journal):
     journal.write_bytes(journal.read_bytes()[:-5])
     content = read_journal(journal)
     assert content.damaged == 1
-    Journal(journal, content.records.values()).add(RECORDS[2])
+    begin_journal(journal, content.records.values()).add(RECORDS[2])
     assert read_journal(journal) == make_content()
     assert journal.read_bytes().count(b"\n") == 3
 
 
 def test_a_full_disk(journal, monkeypatch):
     write = os.write
-    reopened = Journal(journal, RECORDS)
+    reopened = begin_journal(journal, RECORDS)
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
     with pytest.raises(OSError, match="No space left") as error:
         reopened.add(Record("d.jpg", ".", "done"))
@@ -234,5 +248,5 @@ def test_a_full_disk(journal, monkeypatch):
 
 def test_a_number_without_a_json_form_is_refused(journal):
     with pytest.raises(ValueError, match="JSON"):
-        Journal(journal).add(Record("a", ".", "done", coverage=float("nan")))
+        begin_journal(journal).add(Record("a", ".", "done", coverage=float("nan")))
     assert read_journal(journal) == JournalContent()

@@ -4,6 +4,7 @@ import pytest
 
 from bgexp.batch.journal import Journal, Record
 from bgexp.batch.output_folder import remove_temporary
+from bgexp.system.folders import LocalFolder
 
 
 def test_half_written_files_are_deleted_in_the_batchs_own_folders_alone(tmp_path):
@@ -12,7 +13,7 @@ def test_half_written_files_are_deleted_in_the_batchs_own_folders_alone(tmp_path
     for file in (*own, *others):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    remove_temporary(tmp_path)
+    remove_temporary(LocalFolder(tmp_path))
     assert not any(file.exists() for file in own)
     assert all(file.exists() for file in others)
 
@@ -20,10 +21,10 @@ def test_half_written_files_are_deleted_in_the_batchs_own_folders_alone(tmp_path
 def test_a_journal_is_not_opened_through_a_link(tmp_path, monkeypatch):
     (victim := tmp_path / "mine.txt").write_text("mine")
 
-    def write_and_replace(path, _data):
-        path.symlink_to(victim)  # somebody does it meanwhile
+    def write_and_replace(root, name, _data):
+        (root / name).symlink_to(victim)  # somebody does it meanwhile
 
-    monkeypatch.setattr("bgexp.batch.journal.write_whole", write_and_replace)
+    monkeypatch.setattr("bgexp.system.folders.write_inside", write_and_replace)
     with pytest.raises(OSError, match="symbolic links"):
-        Journal(tmp_path / "journal.jsonl").add(Record("a", ".", "failed"))
+        Journal(LocalFolder(tmp_path), "journal.jsonl").add(Record("a", ".", "failed"))
     assert victim.read_text() == "mine"

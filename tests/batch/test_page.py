@@ -16,6 +16,7 @@ from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
 from bgexp.detect.inference_server import ServerStats
+from bgexp.system.folders import LocalFolder
 from bgexp.system.terminal import make_printable
 
 HOSTILE = (
@@ -58,8 +59,7 @@ def make_batch(name="in", metadata=None):
     origin = Origin(Identity("s", "ab", "demo"), {"weights": "ab", "input": name}, device)
     return PlannedBatch(
         make_settings(),
-        Path("out"),
-        PlanFolder(Path("state"), Plan("0" * 8, origin, metadata or {})),
+        PlanFolder(LocalFolder(Path("out")), Plan("0" * 8, origin, metadata or {})),
     )
 
 

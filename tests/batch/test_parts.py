@@ -8,11 +8,12 @@ import pytest
 
 from bgexp.batch import plan_folder, prepare
 from bgexp.batch.command import batch_process_with_quality_handling
-from bgexp.batch.output_folder import STATE, OutputLock
+from bgexp.batch.output_folder import STATE, LocalLock
 from bgexp.batch.part import find_open_parts
 from bgexp.batch.plan_folder import read_plan
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.errors import UserError
+from bgexp.system.folders import LocalFolder
 from tests.batch.conftest import assert_accounted, manifest, tree
 
 MEASURED = ["timings_ms", "memory"]
@@ -43,7 +44,7 @@ def test_many_parts_give_what_one_gives(batch, source, tmp_path, expected):
     batch("masks=false")
     assert_same(tmp_path / "out", expected)
     assert_accounted(source, tmp_path / "out")
-    folder = read_plan(tmp_path / "out" / STATE)
+    folder = read_plan(LocalFolder(tmp_path / "out"))
     assert folder.plan.n_parts == 5
     assert sum(folder.plan.n_images) == 5  # the cut one is known by its pixels alone
 
@@ -83,7 +84,7 @@ def test_shares_of_other_settings_do_not_meet(batch):
 
 def test_a_share_is_refused_while_a_batch_works_and_a_batch_while_a_share_does(batch, tmp_path):
     batch("part=1/3")
-    with OutputLock(tmp_path / "out") as lock:
+    with LocalLock(LocalFolder(tmp_path / "out")) as lock:
         assert lock.try_to_hold(alone=False)
         batch("part=2/3")
         for overrides in ((), ("part=unite",)):
@@ -100,7 +101,7 @@ def test_a_part_whose_result_is_gone_is_done_again(batch, settings, tmp_path, ex
     for number in (1, 2, 3):
         batch(f"part={number}/3")
     origin_of = settings()
-    planned = PlannedBatch(origin_of, output, read_plan(output / STATE))
+    planned = PlannedBatch(origin_of, read_plan(LocalFolder(output)))
     assert find_open_parts(planned) == []
     next(output.glob("regular/**/duck.png")).unlink()
     assert len(find_open_parts(planned)) == 1
@@ -136,16 +137,18 @@ def test_a_damaged_part_of_the_plan_is_planned_again(batch, source, tmp_path):
 
 def test_a_forged_plan_names_nothing_outside(batch, tmp_path):
     batch("part=1/2")
-    folder = read_plan(tmp_path / "out" / STATE)
+    folder = read_plan(LocalFolder(tmp_path / "out"))
     files = folder.read_part(0)
     for name in ("../mine", "/mine", ".bgexp/lock", "regular/../x"):
         forged = [replace(file, output=name) for file in files]
-        folder.get_files(0).write_bytes(plan_folder.encode_planned_files(forged))
+        data = plan_folder.encode_planned_files(forged)
+        folder.output.write(folder.get_files(0), data)
         with pytest.raises(UserError, match="which is no result in this folder"):
             folder.read_part(0)
 
 
 @pytest.mark.parametrize("text", [b"", b"x", b"{}", b'{"folder": "../.."}'])
 def test_a_plan_that_is_none(tmp_path, text):
-    (tmp_path / "plan.jsonl").write_bytes(text)
-    assert read_plan(tmp_path) is None
+    folder = LocalFolder(tmp_path)
+    folder.write(plan_folder.PLAN, text)
+    assert read_plan(folder) is None

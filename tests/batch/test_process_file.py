@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bgexp.batch import process_file as module
 from bgexp.batch.journal import Identity
 from bgexp.batch.planned_file import PlannedFile, quote_path
 from bgexp.batch.process_file import BatchAborted, FileTask, process
@@ -18,6 +17,8 @@ from bgexp.images.decode import load_image
 from bgexp.images.png import encode_png
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.remove import RemovalResult
+from bgexp.system import folders
+from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_file
 from bgexp.system.listing import list_all_files
 
@@ -70,7 +71,7 @@ def job(tmp_path):
 
 def run(job, settings, tmp_path, remove=left_half):
     (tmp_path / "out").mkdir(exist_ok=True)  # as a batch makes it before its work
-    return process(job, settings, tmp_path / "out", IDENTITY, remove)
+    return process(job, settings, LocalFolder(tmp_path / "out"), IDENTITY, remove)
 
 
 def test_a_result_and_its_record(job, settings, tmp_path):
@@ -166,7 +167,7 @@ def test_a_disk_that_refuses_stops_the_batch(job, settings, tmp_path, monkeypatc
     def fail(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(module, "write_inside", fail)
+    monkeypatch.setattr(folders, "write_inside", fail)
     outcome = run(job, settings, tmp_path)
     if stops:
         message = f"output: {tmp_path / 'out'}: {os.strerror(number)}: regular/a.png"

@@ -8,6 +8,7 @@ import pytest
 
 from bgexp.batch.engine import LocalEngine, make_engine
 from bgexp.errors import UserError
+from bgexp.system.folders import LocalFolder
 from tests.batch.conftest import manifest, tree
 from tests.batch.test_command_faults import command
 from tests.batch.test_parts import MEASURED
@@ -40,11 +41,12 @@ def test_without_the_library_the_command_that_installs_it_is_told(settings, tmp_
     monkeypatch.delitem(sys.modules, "bgexp.batch.ray_engine", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"^engine: ray is not installed: .*'bgexp\[ray\]'"):
-        make_engine(settings("engine=ray"), tmp_path)
+        make_engine(settings("engine=ray"), LocalFolder(tmp_path))
 
 
 def test_a_share_is_done_here_whatever_the_engine(settings, tmp_path):
-    assert isinstance(make_engine(settings("engine=ray", "part=1/2"), tmp_path), LocalEngine)
+    output = LocalFolder(tmp_path)
+    assert isinstance(make_engine(settings("engine=ray", "part=1/2"), output), LocalEngine)
 
 
 def test_at_most_as_many_workers_as_at_least(settings):

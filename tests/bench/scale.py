@@ -18,7 +18,7 @@ from bgexp.batch.dispatch import PartsWork
 from bgexp.batch.engine import make_engine
 from bgexp.batch.file_task import make_record
 from bgexp.batch.journal import Closing, Identity, Journal, Origin
-from bgexp.batch.output_folder import OutputLock, resolve_places
+from bgexp.batch.output_folder import open_lock, resolve_places
 from bgexp.batch.part import find_open_parts
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.batch.prepare import prepare_plan
@@ -54,12 +54,10 @@ def make_input(folder: Path, n_files: int) -> None:
 def plan(settings: BatchSettings) -> PlannedBatch:
     """Plan the batch, or find the plan that is there still the input's."""
     source, output = resolve_places(settings)
-    with OutputLock(output) as lock:
+    with open_lock(output, StopRequest()) as lock:
         lock.hold_alone()
         engine, stop = make_engine(settings, output), StopRequest()
-        return PlannedBatch(
-            settings, output, prepare_plan(settings, source, output, ORIGIN, engine, stop)
-        )
+        return PlannedBatch(settings, prepare_plan(settings, source, output, ORIGIN, engine, stop))
 
 
 def finish(settings: BatchSettings) -> None:
@@ -82,7 +80,7 @@ def finish(settings: BatchSettings) -> None:
                 "timings_ms": times,
             }
             records.append(type(make_record(file, ORIGIN.identity))(**record))
-        Journal(batch.folder.get_journal(number), records).add(
+        Journal(batch.output, batch.folder.get_journal(number), records).add(
             Closing(len(records), time(), time())
         )
 
@@ -97,7 +95,9 @@ def close_last(settings: BatchSettings) -> None:
     batch = plan(settings)
     number = batch.folder.plan.n_parts - 1
     records = [make_record(file, ORIGIN.identity) for file in batch.folder.read_part(number)]
-    Journal(batch.folder.get_journal(number), records).add(Closing(len(records), time(), time()))
+    Journal(batch.output, batch.folder.get_journal(number), records).add(
+        Closing(len(records), time(), time())
+    )
 
 
 def unite(settings: BatchSettings) -> None:

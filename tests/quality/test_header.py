@@ -7,7 +7,8 @@ from PIL import ExifTags, Image
 
 from bgexp.images.decode import FORMATS
 from bgexp.quality.header import EXTENSIONS, read_header
-from bgexp.system.listing import list_all_files
+from bgexp.system.listing import list_all_files, walk_store
+from bgexp.system.stores import StoreError, forget_stores, write_object
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8))
 
@@ -102,3 +103,21 @@ def test_a_file_that_vanished(tmp_path):
     assert (image.kind, text.kind) == ("image", "other")
     assert "No such file" in image.reason
     assert "No such file" in text.reason
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_the_header_of_an_object_is_that_of_the_file(header, bucket, format):
+    suffix = sorted(EXTENSIONS[format])[0]
+    name, data = f"x{suffix}", encode_picture(format) + bytes(200_000)
+    write_object(bucket / name, data)
+    (entry,) = walk_store(bucket)
+    assert read_header(entry) == header(name, data)
+
+
+def test_a_store_that_fails_is_not_taken_for_a_broken_file(bucket, monkeypatch):
+    write_object(bucket / "x.jpg", encode_picture("JPEG"))
+    (entry,) = walk_store(bucket)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    forget_stores()
+    with pytest.raises(StoreError, match="another secret key"):
+        read_header(entry)
