@@ -23,7 +23,7 @@ _NUMBERS = {"width": pa.int64(), "height": pa.int64(), "memory": pa.int64()} | d
 _SCHEMA = pa.schema(
     [(field.name, _NUMBERS.get(field.name, pa.large_string())) for field in fields(Record)]
 )
-_GROUP = 2**15  # rows that are written, and held in memory, at once
+_GROUP = 2**13  # rows that are written, and held in memory, at once
 
 
 def write_manifest(records: Iterable[Record], output: Folder) -> None:

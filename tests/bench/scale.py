@@ -62,12 +62,12 @@ def plan(settings: BatchSettings) -> PlannedBatch:
 
 def finish(settings: BatchSettings) -> None:
     """Stand in for the network: each image has its result, and its record; one part has not."""
-    batch = plan(settings)
+    batch, folder = plan(settings), Path(settings.output)
     times = {"load": 3.0, "detect": 100.0, "combine": 1.0, "encode": 9.0, "write": 2.0}
     for number in range(batch.folder.plan.n_parts - 1):
         records = []
         for file in batch.folder.read_part(number):
-            result = batch.output / file.output
+            result = folder / file.output
             result.parent.mkdir(parents=True, exist_ok=True)
             if not result.exists():
                 os.link(file.file, result)
