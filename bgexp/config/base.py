@@ -28,7 +28,7 @@ def expand_home(value: object) -> object:
     if value == "":  # which would be the current folder
         raise PydanticCustomError("path", "a path is needed")
     # Path.expanduser raises where no home is known.
-    if isinstance(value, Address):
+    if isinstance(read_place(value), Address):
         return value
     return os.path.expanduser(value) if isinstance(value, str | Path) else value  # noqa: PTH111
 

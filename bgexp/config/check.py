@@ -113,6 +113,8 @@ def _format_error(wrong: Any) -> str:  # noqa: ANN401
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
     if wrong["type"] == "whole":
         return str(wrong["msg"])
+    if wrong["type"] == "credentials":  # which are shown nowhere
+        return f"{key}: {wrong['msg']}: they come from the environment"
     if wrong["type"] == "score_floor":
         return f"{key}.{wrong['msg']}"
     if wrong["type"] == "union_tag_invalid":

@@ -42,6 +42,7 @@ from bgexp.detect.resnet50 import N_CLASSES, build_resnet50_model, build_resnet5
 from bgexp.detect.weights import (
     Weights,
     download_weights,
+    find_file,
     load_weights,
     locate_weights,
     read_classes,
@@ -219,10 +220,7 @@ def list_class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
     """Return the detector's class names by id; None where it knows no classes, only objects."""
     if isinstance(settings, Demo | Rembg):
         return None
-    if settings.weights == "COCO_V1":
-        names = None
-    else:
-        names = read_classes(locate_weights(settings.weights).path)
+    names = None if settings.weights == "COCO_V1" else read_classes(find_file(settings.weights))
     return None if names == OBJECT else names or tuple(COCO[settings.name].meta["categories"])
 
 

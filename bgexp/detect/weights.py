@@ -43,8 +43,7 @@ def locate_weights(
     Raises:
         UserError: no such file, or another one than expected.
     """
-    place = read_place(path)
-    path = fetch_file(place, key) if isinstance(place, Address) else Path(path)
+    path = find_file(path, key)
     if not path.is_file():
         raise UserError(f"{key}: no such file: {path}")
     digest = hash_file(path)
@@ -54,6 +53,16 @@ def locate_weights(
             f"with {sha256[:16]}; delete it and try again"
         )
     return Weights(name or path.name, path, digest, key)
+
+
+def find_file(path: str | Path | Address, key: str = "detector.weights") -> Path:
+    """Return the path of a file of weights, of one in an object store that of its copy.
+
+    Raises:
+        UserError: There is no such object.
+    """
+    place = read_place(path)
+    return fetch_file(place, key) if isinstance(place, Address) else Path(path)
 
 
 def download_weights(url: str, name: str) -> Weights:

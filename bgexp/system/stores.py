@@ -18,6 +18,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, cast, overload
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer
+from pydantic_core import PydanticCustomError
 
 from bgexp.system.terminal import make_printable
 
@@ -103,10 +104,15 @@ def read_place(value: object) -> object: ...
 def read_place(value: object) -> object:
     """Return a text that names an object store as an address, and all else as it is.
 
+    Raises:
+        PydanticCustomError: It has a user or a password, which the environment alone may hold.
+
     >>> read_place("s3://photos/2024/"), read_place("photos")
     ('s3://photos/2024', 'photos')
     """
     if isinstance(value, str) and _ADDRESS.fullmatch(value):
+        if re.search("[:@]", Address(value).bucket.partition("://")[2]):
+            raise PydanticCustomError("credentials", "an address without credentials is needed")
         return Address(value.rstrip("/"))
     return value
 

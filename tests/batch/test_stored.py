@@ -121,6 +121,12 @@ def test_an_output_below_its_input_is_none_of_it(batch, stored):
         batch(f"input={stored}", f"output={stored}")
 
 
+@pytest.mark.parametrize("key", ["input", "output", "detector.weights", "refine.weights"])
+def test_credentials_in_an_address_are_shown_nowhere(settings, key):
+    with pytest.raises(UserError, match=rf"^{key}: .* they come from the environment$"):
+        settings("refine=unet", f"{key}=s3://key:secret@photos/x")
+
+
 def make_failing_reader(_rules):
     return lambda chunk: StoreError(5, "the store does not answer", str(chunk[1][0].file))
 

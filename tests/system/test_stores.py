@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import PydanticCustomError
 
 from bgexp.system import stores
 from bgexp.system.stores import (
@@ -48,6 +49,13 @@ def test_a_text_that_is_an_address(text):
 def test_what_is_none_stays(text):
     assert read_place(text) is text
     assert not isinstance(read_place(text), Address)
+
+
+@pytest.mark.parametrize("text", ["s3://key:secret@photos/x", "az://secret@photos"])
+def test_an_address_holds_no_credentials(text):
+    with pytest.raises(PydanticCustomError, match="without credentials") as error:
+        read_place(text)
+    assert "secret" not in str(error.value)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
