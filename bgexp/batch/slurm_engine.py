@@ -4,6 +4,7 @@ Tasks write nothing but results and journals: what is done is decided by the jou
 task that died costs what it had not done.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -93,20 +94,19 @@ class SlurmEngine:
         batch = replace(batch, settings=batch.settings.replace(workers=self._engine.cpus))
         n_tasks = min(self._engine.tasks, len(numbers))
         shares = [list(numbers[task::n_tasks]) for task in range(n_tasks)]
-        n_images, left = batch.folder.plan.n_images, list(numbers)
+        n_images = batch.folder.plan.n_images
+        left = [deque(share) for share in shares]
         with (
             self._submit([partial(_work_on_share, batch, share) for share in shares]) as jobs,
             show_progress("images", sum(n_images[number] for number in numbers)) as step,
         ):
             tell(f"job {jobs[0].job_id.partition('_')[0]} of Slurm; logs: {self._logs}")
-            while left and not all(job.done() for job in jobs):
+            while any(left) and not all(job.done() for job in jobs):
                 stop.raise_if_set()
                 sleep(_LOOK_S)
-                for number in [
-                    n for n in left if is_closed(batch.output, batch.folder.get_journal(n))
-                ]:
-                    left.remove(number)
-                    step(0, n_images[number])
+                for share in left:  # whose parts are done in their order: the first says all
+                    while share and is_closed(batch.output, batch.folder.get_journal(share[0])):
+                        step(0, n_images[share.popleft()])
             works = [_get_result(job, HaltedError) for job in jobs]
         return PartsWork(sum(work.newly_done for work in works), sum(work.failed for work in works))
 
