@@ -123,7 +123,11 @@ class StoreLock:
         return any(hold.number and hold.owner.get("plans") for hold in self._read_holds()[0])
 
     def _write_hold(self, alone: bool, to_plan: bool, dead: Sequence[Hold]) -> bool:
-        """Write the own object, if nobody was quicker."""
+        """Write the own object, if nobody was quicker.
+
+        Raises:
+            UserError: The store lets a second one write it, too.
+        """
         number = max((hold.number for hold in dead), default=0) + 1
         name = f"{_ALONE}-{number:08}" if alone else f"{_BESIDE}-{secrets.token_hex(8)}"
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "plans": to_plan}
@@ -131,6 +135,11 @@ class StoreLock:
         if not self._output.create(f"{LOCKS}/{hold.name}", _encode(hold, 0)):
             return False
         self._own = hold
+        if self._output.create(f"{LOCKS}/{hold.name}", _encode(hold, 0)):
+            raise UserError(
+                f"output: {self._output}: this store does not honour If-None-Match, so two batches "
+                "could meet there: choose another store, or a folder"
+            )
         return True
 
     def _read_holds(self) -> tuple[list[Hold], list[Hold]]:

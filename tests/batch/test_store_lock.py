@@ -137,6 +137,13 @@ def test_a_hold_that_is_lost_stops_the_work(output, how):
         assert stop.exit_code == 1
 
 
+def test_a_store_that_lets_two_create_one_object_is_refused(output, monkeypatch):
+    monkeypatch.setattr(StoreFolder, "create", lambda self, name, data: self.write(name, data) or 1)
+    with StoreLock(output, StopRequest()) as lock, pytest.raises(UserError, match="If-None-Match"):
+        lock.hold_alone()
+    assert list_holds(output) == []
+
+
 def test_waiting_can_be_stopped(output):
     write_hold(output, "alone-00000001")
     stop = StopRequest(143)
