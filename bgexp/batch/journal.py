@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from bgexp.batch.output_paths import TREES
 from bgexp.errors import UserError
 from bgexp.system.checked_lines import encode_line, find_text
-from bgexp.system.folders import Folder
+from bgexp.system.folders import Folder, LocalFolder
 from bgexp.system.inside import is_inside
 
 _INTERVAL = 5.0  # seconds between two writes of a journal in an object store
@@ -163,7 +163,7 @@ class Journal:
         data = b"".join(encode_line(asdict(record)) for record in earlier)
         folder.write(name, data)
         self._folder, self._name = folder, name
-        self._lines = [] if folder.appends else [data]
+        self._lines = [] if isinstance(folder, LocalFolder) else [data]
         self._written, self._written_at = len(self._lines), monotonic()
 
     def add(self, entry: Record | Closing) -> None:
@@ -173,7 +173,7 @@ class Journal:
             OSError: It could not be written.
         """
         line = encode_line(asdict(entry))
-        if self._folder.appends:
+        if isinstance(self._folder, LocalFolder):
             # Opened for each: a batch may have more parts begun than it may have files open.
             self._folder.append(self._name, line)
             return

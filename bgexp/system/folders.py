@@ -46,21 +46,12 @@ class Folder(Protocol):
         """Return the last part of its path."""
         ...
 
-    @property
-    def appends(self) -> bool:
-        """Return whether `append` is there."""
-        ...
-
     def read(self, name: str) -> bytes:
         """Return the bytes of a file, or raise OSError."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all, or raise OSError."""
-        ...
-
-    def append(self, name: str, data: bytes) -> None:
-        """Append to a file that is there; the bytes are on disk when this returns."""
         ...
 
     def open_whole(self, name: str) -> AbstractContextManager[BinaryIO]:
@@ -109,7 +100,6 @@ class LocalFolder:
     """
 
     path: Path
-    appends = True
 
     def __str__(self) -> str:
         return str(self.path)
@@ -129,7 +119,7 @@ class LocalFolder:
         write_inside(self.path, name, data)
 
     def append(self, name: str, data: bytes) -> None:
-        """Append to a file that is there."""
+        """Append to a file that is there; the bytes are on disk when this returns."""
         append_inside(self.path, name, data)
 
     def open_whole(self, name: str) -> AbstractContextManager[BinaryIO]:
@@ -188,7 +178,6 @@ class StoreFolder:
     """
 
     address: Address
-    appends = False
 
     def __str__(self) -> str:
         return self.address
@@ -209,10 +198,6 @@ class StoreFolder:
     def create(self, name: str, data: bytes) -> bool:
         """Write an object where there is none, and return whether it was written."""
         return create_object(self._locate(name), data)
-
-    def append(self, name: str, data: bytes) -> None:
-        """Raise: stores have no such thing."""
-        raise NotImplementedError
 
     def open_whole(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open a temporary file that becomes the object at the end."""

@@ -46,7 +46,7 @@ def fetch_folder(place: Path | Address, key: str) -> Path:
     """
     if isinstance(place, Path):
         return place
-    return _fetch(place, key, _list_below)
+    return _fetch(place, key, walk_objects)
 
 
 def fetch_file(place: Path | Address, key: str) -> Path:
@@ -153,7 +153,3 @@ def _delete_others(folder: Path, kept: set[Path]) -> None:
 def _list_one(address: Address) -> Iterable[StoredObject]:
     found = find_object(address)
     return [found] if found else []
-
-
-def _list_below(address: Address) -> Iterable[StoredObject]:
-    return walk_objects(address)
