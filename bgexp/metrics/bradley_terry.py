@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from bgexp.metrics.win_rate import Vote, Z, exclude_repeats
 
@@ -87,13 +86,13 @@ def _fit(design: Floats, wins: Floats) -> Floats:
 
 def _compute_slopes(design: Floats, wins: Floats, theta: Floats) -> Floats:
     """Return d log-posterior / d log-strengths, (n + 1, k): a row a vote, the prior's last."""
-    vote_slopes = design * (wins - expit(design @ theta))[:, None]
+    vote_slopes = design * (wins - _logistic(design @ theta))[:, None]
     return np.vstack([vote_slopes, -theta / PRIOR_SD**2])
 
 
 def _compute_hessian(design: Floats, theta: Floats) -> Floats:
     """Return the Hessian of the negative log-posterior, (k, k)."""
-    chances = expit(design @ theta)
+    chances = _logistic(design @ theta)
     weighted = design.T @ (design * (chances * (1 - chances))[:, None])
     return np.asarray(weighted + np.eye(len(theta)) / PRIOR_SD**2, np.float64)
 
@@ -117,11 +116,17 @@ def _compute_win_rate(
     if not voted[place]:
         return math.nan, math.nan, math.nan
     others = voted & (np.arange(len(theta)) != place)
-    chances = expit(theta[place] - theta[others])
+    chances = _logistic(theta[place] - theta[others])
     rate = float(chances.mean())
     slope = np.zeros(len(theta))
     slope[others] = -chances * (1 - chances) / others.sum()
     slope[place] = -slope.sum()
     error = max(float(slope @ covariance @ slope) for covariance in covariances) ** 0.5
     half_width = Z * error / (rate * (1 - rate))
-    return rate, float(expit(logit(rate) - half_width)), float(expit(logit(rate) + half_width))
+    log_odds = math.log(rate / (1 - rate))
+    return rate, float(_logistic(log_odds - half_width)), float(_logistic(log_odds + half_width))
+
+
+def _logistic(log_odds: Floats | float) -> Floats:
+    """1 / (1 + exp(-x)), without its overflow; scipy.special would cost every command its import."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(log_odds))))
