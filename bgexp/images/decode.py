@@ -21,12 +21,13 @@ from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedIm
 from pillow_heif import register_heif_opener
 from simplejpeg import decode_jpeg
 
+from bgexp.images import bmff_items, webp_chunks
 from bgexp.images.color_profile import convert_to_8_bit, convert_to_rgb, convert_to_srgb
 from bgexp.images.jpeg_scans import check_scans, restore_jpeg
 from bgexp.images.png import SIGNATURE, encode_png
 from bgexp.images.png_chunks import MAX_PROFILE, select_header, select_picture
 from bgexp.images.tiff_strips import check_directory, check_strips
-from bgexp.images.webp_chunks import check_zeros, decode_still, is_webp, select_complete
+from bgexp.images.webp_chunks import decode_still, is_webp, select_complete
 from bgexp.system.stores import Address, StoreError, open_object, read_object
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
@@ -330,14 +331,7 @@ def _open_within_limit(data: bytes, limit: float) -> Image.Image:
 
 def _load_upright(image: Image.Image, data: bytes) -> Image.Image:
     width, height = image.size
-    if image.format in _JPEGS:
-        image = Image.open(BytesIO(restore_jpeg(data)), formats=["JPEG"])
-    elif image.format == "PNG":
-        image = Image.open(select_picture(data), formats=["PNG"])
-    elif isinstance(image, TiffImagePlugin.TiffImageFile):
-        check_strips(image.tag_v2, data)
-    elif image.format == "WEBP":
-        check_zeros(data)
+    image = _reopen_whole(image, data)
     try:
         image.load()  # once: after an error a second try returns partial pixels
     except OSError as error:
@@ -348,6 +342,26 @@ def _load_upright(image: Image.Image, data: bytes) -> Image.Image:
         size = f"{image.width}x{image.height}"
         raise ImageError(f"broken: {width}x{height} by its header, {size} by its pixels")
     return _rotate_upright(image)
+
+
+def _reopen_whole(image: Image.Image, data: bytes) -> Image.Image:
+    """Return an opened image without what its format leaves out or has damaged beside its pixels.
+
+    Raises:
+        ValueError: Pixels are missing which its decoder would make up.
+    """
+    match image.format:
+        case "JPEG" | "MPO":
+            return Image.open(BytesIO(restore_jpeg(data)), formats=["JPEG"])
+        case "PNG":
+            return Image.open(select_picture(data), formats=["PNG"])
+        case "TIFF" if isinstance(image, TiffImagePlugin.TiffImageFile):
+            check_strips(image.tag_v2, data)
+        case "WEBP":
+            webp_chunks.check_zeros(data)
+        case "HEIF" | "AVIF":
+            bmff_items.check_zeros(data)
+    return image
 
 
 def _rotate_upright(image: Image.Image) -> Image.Image:
@@ -375,7 +389,7 @@ def _decode_webp(image: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
     """Return an opened WebP as `_decode_jpeg` does; None for one that is transparent or moves."""
     if image.format != "WEBP" or image.mode != "RGB" or getattr(image, "is_animated", False):
         return None
-    check_zeros(data)
+    webp_chunks.check_zeros(data)
     pixels = decode_still(data)
     return None if pixels is None else _turn_upright(pixels, image)
 

@@ -3,11 +3,15 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from bgexp.images.bmff_items import check_zeros
 from bgexp.images.decode import ImageError, decode_image, decode_mask
 from bgexp.images.metadata import read_metadata
 from bgexp.images.png import SIGNATURE, make_chunk
@@ -16,6 +20,8 @@ from tests.images.profiles import adobe_rgb
 
 END = b"\xff\xd9"
 PHOTO = np.asarray(Image.fromarray(SMOOTH).resize((160, 120), Image.Resampling.BICUBIC))
+LARGE = np.asarray(Image.fromarray(PHOTO).resize((480, 360)).rotate(9))
+HEICS = {format: encode(LARGE, format) for format in ("HEIF", "AVIF")}
 JPEGS = {
     "plain": encode(PHOTO, "JPEG"),
     "optimized": encode(PHOTO, "JPEG", optimize=True, quality=10),
@@ -341,8 +347,7 @@ def test_an_animated_webp_is_whole_where_a_later_frame_is_cut_short():
 @pytest.mark.parametrize("options", [{}, {"quality": 10}, {"lossless": True}])
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_a_webp_is_broken_where_zeros_stand_in_place_of_data(options, share):
-    large = np.asarray(Image.fromarray(PHOTO).resize((480, 360)).rotate(9))
-    data = encode(large, "WEBP", **options)
+    data = encode(LARGE, "WEBP", **options)
     n = len(data) - max(80, int(len(data) * (1 - share)))
     assert find_reason(data[:n] + bytes(len(data) - n)).startswith("broken: ")
 
@@ -353,6 +358,35 @@ def test_a_webp_whose_zeros_are_data_is_whole():
     data = encode(dark, "WEBP", lossless=True, method=0)
     assert data.endswith(bytes(64))
     assert np.array_equal(decode_image(data), dark)
+
+
+@pytest.mark.parametrize("format", ["HEIF", "AVIF"])
+@pytest.mark.parametrize(("first", "last"), [(0.4, 1), (0.7, 1), (0.5, 0.8)])
+def test_a_heic_is_broken_where_zeros_stand_in_place_of_data(format, first, last):
+    data = bytearray(encode(LARGE, format))
+    part = slice(int(len(data) * first), int(len(data) * last))
+    data[part] = bytes(part.stop - part.start)
+    assert find_reason(bytes(data)).startswith("broken: ")
+
+
+@pytest.mark.parametrize(
+    ("format", "quality"), [("HEIF", -1), ("HEIF", 10), ("AVIF", 100), ("AVIF", 10)]
+)
+def test_a_dark_heic_is_whole(format, quality):
+    dark = np.zeros((1024, 1024, 4), np.uint8)
+    dark[:99, ..., :3] = np.resize(NOISE, (99, 1024, 3))
+    assert decode_image(encode(dark, format, quality=quality)).shape == (1024, 1024, 3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.data(), st.sampled_from(["HEIF", "AVIF"]))
+def test_damaged_boxes_end_soon(data, format):
+    whole = bytearray(HEICS[format])
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(4, 400))
+        whole[place : place + 4] = data.draw(st.binary(min_size=4, max_size=4))
+    with suppress(ValueError):  # what the boxes say is odd, which is for the decoder to tell
+        check_zeros(bytes(whole))
 
 
 def test_a_gif_is_whole_without_its_end():
