@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from bgexp.config.compose import compose_config, list_combinations, quote, resolve_config
 from bgexp.config.load import load_settings
+from bgexp.config.trust import refuse_code
 from bgexp.errors import UserError
 
 SECRET = "s3cret"
@@ -46,6 +47,12 @@ def test_a_config_file_sets_only_a_few_of_hydras_keys(tmp_path, case):
         load_settings("run", ["experiment=own"], tmp_path)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["${oc.create:'{_target_: f}'}", "${ oc.decode:'{class: f}'}"])
+def test_no_text_becomes_a_config(text):
+    with pytest.raises(UserError, match=r"^hydra\.launcher: a config names no code"):
+        refuse_code(OmegaConf.create({"launcher": {"name": text}}))
 
 
 @pytest.mark.parametrize("group", ["job_logging", "hydra_logging", "launcher", "output"])
