@@ -57,7 +57,7 @@ OWNERS = {
     "omegaconf": {"cli", "config/compose", "config/trust", "sweep/optuna_space"},
     "obstore": {"system/stores"},
     "optuna": {"sweep"},
-    "ray": {"batch/ray_engine"},
+    "ray": {"batch/ray_engine", "system/ray_cluster"},
     "submitit": {"batch/slurm_engine", "sweep/submitted_jobs", "system/slurm_queue"},
     "PIL": {"detect/rembg", "images", "quality/near_duplicates"},
     "imagehash": {"quality/near_duplicates"},

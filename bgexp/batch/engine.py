@@ -8,8 +8,7 @@ from bgexp.batch.dispatch import PartsWork, work_on_parts
 from bgexp.batch.plan_folder import STATE
 from bgexp.batch.planned_batch import PlannedBatch
 from bgexp.config.batch import BatchSettings, PartShare
-from bgexp.config.engines import Ray, Slurm
-from bgexp.errors import UserError
+from bgexp.config.engines import Ray, Slurm, require_library
 from bgexp.system.cores import count_available_cores
 from bgexp.system.folders import Folder, LocalFolder
 from bgexp.system.signals import StopRequest
@@ -91,7 +90,7 @@ def make_engine(settings: BatchSettings, output: Folder) -> Engine:
     engine = settings.engine
     if isinstance(settings.part, PartShare):
         return LocalEngine(settings.workers, settings.timeout_s, settings.part.of)
-    try:
+    with require_library(engine):
         if isinstance(engine, Ray):
             from bgexp.batch.ray_engine import RayEngine
 
@@ -104,8 +103,4 @@ def make_engine(settings: BatchSettings, output: Folder) -> Engine:
             if isinstance(output, LocalFolder):
                 folder = output.path / STATE
             return SlurmEngine(engine, folder / LOGS, settings.timeout_s)
-    except ImportError as error:
-        raise UserError(
-            f"engine: {error.name} is not installed: pip install 'bgexp[{engine.name}]'"
-        ) from error
     return LocalEngine(settings.workers, settings.timeout_s)

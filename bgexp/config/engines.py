@@ -1,11 +1,14 @@
-"""Settings of the engines that a batch's work is done by."""
+"""Settings of the engines that the work of a batch or a run is done by."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.base import Count, Positive, Section
+from bgexp.errors import UserError
 
 
 class Local(Section):
@@ -62,3 +65,14 @@ class Slurm(Section):
 
 
 Engine = Annotated[Local | Ray | Slurm, Field(discriminator="name")]
+
+
+@contextmanager
+def require_library(engine: Engine) -> Iterator[None]:
+    """Raise a UserError where what is imported meanwhile is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"engine: {error.name} is not installed: pip install 'bgexp[{engine.name}]'"
+        ) from error

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from bgexp.config.base import Section, Share
 from bgexp.config.datasets import Dataset
+from bgexp.config.engines import Local, Ray
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Role
 
@@ -22,12 +23,14 @@ class RunSettings(PipelineSettings):
     `workers` is one where hydra/launcher=joblib runs the job.
 
     Attributes:
+        engine: Who evaluates the images.
         samples: The number of pictures kept as samples.
         max_failed: The share of images that may fail before the run counts as failed.
         force: Whether it is computed although an identical finished run exists.
     """
 
     dataset: Dataset
+    engine: Annotated[Local | Ray, Field(discriminator="name"), Role.EXECUTION] = Local()
     cache: Annotated[Cache, Role.EXECUTION]
     samples: Annotated[int, Field(ge=0), Role.SAMPLES]
     max_failed: Annotated[Share, Role.EXECUTION]

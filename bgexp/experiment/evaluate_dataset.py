@@ -2,18 +2,19 @@
 
 import logging
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
 
+from bgexp.config.engines import Ray
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Item
 from bgexp.detect.build import share_network
 from bgexp.detect.cache import CachedDetector
 from bgexp.detect.detections import Detections
-from bgexp.detect.device import Device, use_threads
+from bgexp.detect.device import Device, pick_device, use_threads
 from bgexp.detect.inference_server import ServerAddress
 from bgexp.detect.weights import Weights
 from bgexp.errors import Interruption
@@ -85,7 +86,8 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
     """Evaluate every image to a row and a saved mask; `watch` gets its detections."""
     items = inputs.dataset.items
     tasks = [Task(item, number < TABLE_IMAGES) for number, item in enumerate(items)]
-    evaluation = DatasetEvaluation(count_workers(inputs.settings, len(items)))
+    n_workers = count_workers(inputs.settings, len(items))
+    evaluation = DatasetEvaluation(inputs.cluster.n_workers if inputs.cluster else n_workers)
     waiting: dict[str, ImageEvaluation] = {}
     with folder.create_masks() as archive:
         try:
@@ -128,7 +130,7 @@ def _keep_result(
 
 
 def count_workers(settings: RunSettings, images: int) -> int:
-    """Return how many processes evaluate so many images.
+    """Return how many processes of this machine evaluate so many images.
 
     One in a job that has a process of its own beside others (hydra/launcher=joblib): that has its
     share of the cores as threads.
@@ -142,34 +144,40 @@ def _evaluate_images(
     inputs: RunInputs, tasks: Sequence[Task], workers: int
 ) -> Generator[ImageEvaluation, None, None]:
     """Yield each image's evaluation, in the order in which they end."""
-    settings, device = inputs.settings, inputs.device
-    if workers == 1:
+    settings, weights = inputs.settings, inputs.weights
+    if inputs.cluster and isinstance(settings.engine, Ray):
+        start = partial(_start_worker, settings, weights, settings.engine.cpus, None)
+        yield from _take_results(inputs.cluster.run(tasks, start, StopRequest()))
+    elif workers == 1:
         for task in tasks:
             yield _evaluate_task(task, inputs.detector, settings)
-        return
-    preload(__name__)  # the command line has done so where it starts the jobs itself
-    with share_network(settings.detector, device) as network:
-        address = network.address if network else None
-        arguments = settings, device, inputs.weights, count_threads_each(workers), address
-        start = partial(_start_worker, *arguments)
-        for task, result in run_tasks(tasks, start, workers, math.inf, StopRequest()):
-            yield (
-                ImageEvaluation(fail_row(make_row(task.item), result.reason))
-                if isinstance(result, TaskFailure)
-                else result
-            )
+    else:
+        preload(__name__)  # the command line has done so where it starts the jobs itself
+        with share_network(settings.detector, Device(inputs.device["used"])) as network:
+            address = network.address if network else None
+            start = partial(_start_worker, settings, weights, count_threads_each(workers), address)
+            yield from _take_results(run_tasks(tasks, start, workers, math.inf, StopRequest()))
+
+
+def _take_results(
+    results: Iterable[tuple[Task, ImageEvaluation | TaskFailure]],
+) -> Iterator[ImageEvaluation]:
+    for task, result in results:
+        if isinstance(result, TaskFailure):
+            yield ImageEvaluation(fail_row(make_row(task.item), result.reason))
+        else:
+            yield result
 
 
 def _start_worker(
     settings: RunSettings,
-    device: Device,
     weights: Weights,
     threads: int,
     network: ServerAddress | None,
 ) -> Callable[[Task], ImageEvaluation]:
     """Return the function that a worker calls with each image."""
     use_threads(threads)
-    detector = build_run_detector(settings, device, weights, network)
+    detector = build_run_detector(settings, pick_device(settings.device), weights, network)
     return partial(_evaluate_task, detector=detector, settings=settings)
 
 

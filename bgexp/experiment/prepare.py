@@ -3,8 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from bgexp.config.detectors import DetectorSettings, Rembg
+from bgexp.config.engines import Local, Ray, require_library
 from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import UNet
@@ -16,25 +19,40 @@ from bgexp.detect.build import (
     find_weights,
 )
 from bgexp.detect.cache import CachedDetector, DetectionCache
-from bgexp.detect.device import Device, get_device_name, pick_device
+from bgexp.detect.device import CPU, Device, describe_device, pick_device
 from bgexp.detect.inference_server import ServerAddress
 from bgexp.detect.weights import Weights
 from bgexp.pipeline.refine import find_network, load_network
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.provenance import find_package_versions, hash_sources
+from bgexp.system.signals import StopRequest
 from bgexp.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from bgexp.system.ray_cluster import RayCluster
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """The inputs of a run, found on this machine: settings, device, dataset, weights, detector."""
+    """The inputs of a run.
+
+    Attributes:
+        settings: Its settings.
+        device: As a summary has it, of whoever evaluates the images.
+        dataset: Its images.
+        weights: The detector's.
+        detector: On this machine.
+        refiner: The network of refine=unet.
+        cluster: Whose workers evaluate the images; None: this machine's.
+    """
 
     settings: RunSettings
-    device: Device
+    device: dict[str, str]
     dataset: Dataset
     weights: Weights
     detector: CachedDetector
-    refiner: Weights | None  # of refine=unet
+    refiner: Weights | None
+    cluster: "RayCluster | None" = None
 
     @property
     def identity(self) -> str:
@@ -47,7 +65,7 @@ class RunInputs:
             "refiner": self.refiner.sha256 if self.refiner else None,
             "sources": hash_sources(),
             "versions": find_package_versions() | find_runtime_versions(self.settings.detector),
-            "device": get_device_name(self.device),
+            "device": self.device["name"],
         }
         return hash_bytes(json.dumps(parts, sort_keys=True).encode())
 
@@ -58,11 +76,32 @@ def prepare(settings: RunSettings) -> RunInputs:
     Raises:
         UserError: one of them is missing.
     """
-    device = pick_device(settings.device)
+    cluster = open_cluster(settings.engine)
+    find_device = partial(_find_device, settings.device)
+    device = cluster.call(find_device, StopRequest()) if cluster else find_device()
     dataset = read_dataset(settings.dataset, settings.seed)
     weights = find_weights(settings.detector)
-    detector = build_run_detector(settings, device, weights)
-    return RunInputs(settings, device, dataset, weights, detector, _find_refiner(settings))
+    # Of a cluster, this machine loads no network.
+    detector = build_run_detector(settings, CPU if cluster else Device(device["used"]), weights)
+    refiner = _find_refiner(settings)
+    return RunInputs(settings, device, dataset, weights, detector, refiner, cluster)
+
+
+def open_cluster(engine: Local | Ray) -> "RayCluster | None":
+    """Connect to the engine's cluster, where it is one.
+
+    Raises:
+        UserError: Ray is not installed, or it is not there.
+    """
+    if isinstance(engine, Local):
+        return None
+    with require_library(engine):
+        from bgexp.system.ray_cluster import RayCluster
+    return RayCluster(**engine.model_dump(exclude={"name"}))
+
+
+def _find_device(name: str) -> dict[str, str]:
+    return describe_device(name, pick_device(name))
 
 
 def build_run_detector(
@@ -85,11 +124,15 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     """Check for all that can be known to be missing before the first job starts.
 
     Raises:
-        UserError: device, data, weights or labels are not there, or the store cannot be opened.
+        UserError: cluster, device, data, weights or labels are not there, or the store cannot be
+            opened.
     """
+    for engine in {settings.engine for settings in jobs}:
+        open_cluster(engine)
     for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
         read_dataset(dataset, seed)
-    for detector, device in {(_load_key(settings.detector), settings.device) for settings in jobs}:
+    here = [settings for settings in jobs if isinstance(settings.engine, Local)]
+    for detector, device in {(_load_key(settings.detector), settings.device) for settings in here}:
         build_detector(detector, pick_device(device))
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, UNet):

@@ -12,7 +12,6 @@ from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.build import list_class_names
 from bgexp.detect.detections import Detections
-from bgexp.detect.device import describe_device, get_device_name
 from bgexp.experiment.aggregate import (
     check_ranks,
     compare_refinement,
@@ -78,7 +77,7 @@ def _log_setup(run: Run, inputs: RunInputs) -> None:
             "bgexp.identity": inputs.identity,
             "bgexp.weights_sha256": inputs.weights.sha256,
             "bgexp.device_requested": settings.device,
-            "bgexp.device_used": get_device_name(inputs.device),
+            "bgexp.device_used": inputs.device["name"],
         }
     )
     data = inputs.dataset
@@ -151,7 +150,7 @@ def _build_summary(
         run_id=run.run_id,
         parent_run_id=run.parent_run_id,
         identity=inputs.identity,
-        device=describe_device(settings.device, inputs.device),
+        device=inputs.device,
         weights=_describe_weights(inputs),
         dataset={
             "name": dataset.name,

@@ -125,6 +125,25 @@ def test_a_worker_that_dies_costs_its_image(run_cli, overrides, tmp_path, monkey
     assert LOST in capfd.readouterr().out
 
 
+def test_a_cluster_finds_what_this_machine_does(overrides, tmp_path):
+    pytest.importorskip("ray")
+    results = []
+    for engine in (["workers=2"], ["engine=ray", "engine.max_workers=2", "cache.max_gb=0"]):
+        arguments = [sys.executable, "-m", "bgexp.cli.main", "run", *overrides, *engine]
+        process = subprocess.run(arguments, capture_output=True, text=True)
+        assert process.returncode == 0, process.stdout
+        results.append(read_results(find_newest(tmp_path)))
+    assert str(results[1]) == str(results[0])
+    assert [row["status"] for row in results[1][0]] == ["failed", "ok", "ok", "ok", "ok"]
+
+
+def test_no_cluster_is_one_line(bgexp_cli, overrides):
+    pytest.importorskip("ray")
+    code, _, errors = bgexp_cli("run", *overrides, "engine=ray", "engine.address=127.0.0.1:9")
+    assert code == 2
+    assert errors.startswith("bgexp: engine.address: no Ray cluster at 127.0.0.1:9: ")
+
+
 @pytest.mark.parametrize(
     ("workers", "cores", "images", "wanted"),
     [
