@@ -96,7 +96,7 @@ class RayCluster:
             UserError: A worker could not start.
             HaltedError: The cluster is gone.
         """
-        pool = _Pool(tasks, lambda: self._start_worker(start), self.n_workers)
+        pool: _Pool[T, R] = _Pool(tasks, lambda: self._start_worker(start), self.n_workers)
         try:
             while stop.exit_code is None and pool.give_out():
                 with _forward_errors():
