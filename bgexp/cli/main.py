@@ -39,6 +39,12 @@ COMMANDS = {
     "ui": "opens the tracking UI on the local store",
 }
 
+# Of no settings: what editors and shells ask.
+TOOLS = {
+    "schema": "the JSON Schema of a command's configs, by which an editor completes and checks",
+    "completion": "a script for bash, fish or zsh, which then complete commands, keys and values",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit code.
@@ -136,9 +142,14 @@ def _run_command(arguments: list[str]) -> int:
         print(f"bgexp {__version__}")
         return 0
     command, *rest = arguments
+    if command in TOOLS:
+        print(_make_tool_output(command, rest), end="")
+        return 0
     if command not in COMMANDS:
         hint = f"; did you mean {renamed}?" if (renamed := RENAMED.get(command)) else ""
-        raise UserError(f"no such command: {command!r} (allowed: {', '.join(COMMANDS)}{hint})")
+        raise UserError(
+            f"no such command: {command!r} (allowed: {', '.join(COMMANDS | TOOLS)}{hint})"
+        )
     options = _parse_options(command, rest)
     if options.help:
         print(_describe_command(command))
@@ -156,6 +167,23 @@ def _run_command(arguments: list[str]) -> int:
     from bgexp.cli.commands import START
 
     return START[command](config, options)
+
+
+def _make_tool_output(tool: str, words: list[str]) -> str:
+    """Return a schema, a shell's script, or what can stand next on a line."""
+    from bgexp.cli.complete import SHELLS, complete_line, read_script
+
+    if tool == "completion" and len(words) == 2 and words[0] == "words":
+        return "".join(f"{word}\n" for word in complete_line(words[1], COMMANDS | TOOLS))
+    allowed = COMMANDS if tool == "schema" else SHELLS
+    if len(words) != 1 or words[0] not in allowed:
+        got = " ".join(words) or "nothing"
+        raise UserError(f"{tool}: give one of {', '.join(allowed)} (got {got})")
+    if tool == "completion":
+        return read_script(words[0])
+    from bgexp.config.json_schema import format_schema
+
+    return format_schema(words[0])
 
 
 def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
@@ -243,7 +271,7 @@ def _show_config(config: "DictConfig", options: argparse.Namespace) -> None:
 
 
 def _list_commands() -> str:
-    lines = [f"  {name:<8} {purpose}" for name, purpose in COMMANDS.items()]
+    lines = [f"  {name:<10} {purpose}" for name, purpose in (COMMANDS | TOOLS).items()]
     return "\n".join(
         ["bgexp COMMAND KEY=VALUE …", "", *lines, "", "bgexp COMMAND --help tells the settings."]
     )
@@ -255,15 +283,21 @@ def _describe_command(command: str) -> str:
 
     from bgexp.config.conf_dir import find_conf_dir
 
-    config = (find_conf_dir() / f"{command}.yaml").read_text()
+    config = _read_config(find_conf_dir() / f"{command}.yaml")
     parts = [f"bgexp {command} KEY=VALUE …: {COMMANDS[command]}", "", config]
     for default in yaml.safe_load(config)["defaults"]:
         for group in default if isinstance(default, dict) else ():
             for path in sorted((find_conf_dir() / group).glob("*.yaml")):
-                parts += [f"# -- {group}={path.stem} " + "-" * 40, path.read_text()]
+                parts += [f"# -- {group}={path.stem} " + "-" * 40, _read_config(path)]
     flags = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
     parts += [f"Flags: {flags}--cfg job (shows the composed settings)  --config-dir DIR"]
     return "\n".join(parts)
+
+
+def _read_config(path: Path) -> str:
+    """Read a config without the line that is for editors."""
+    lines = path.read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("# yaml-language-server:"))
 
 
 if __name__ == "__main__":

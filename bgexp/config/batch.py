@@ -70,6 +70,14 @@ def _parse_share(value: object) -> object:
     return value
 
 
+ShareOrPercent = Annotated[
+    Share,
+    BeforeValidator(
+        _parse_share, json_schema_input_type=Share | Annotated[str, Field(pattern=r"^[\d.]+%$")]
+    ),
+]
+
+
 def _list_places(value: object) -> object:
     """Make a list of one path, and expand each here: else the key of a wrong one has its number."""
     places = value if isinstance(value, list | tuple) else [value]
@@ -82,13 +90,16 @@ def _name_places(places: tuple[Path | Address, ...]) -> str | list[str]:
 
 Places = Annotated[
     tuple[Path | InstanceOf[Address], ...],
-    BeforeValidator(_list_places),
+    BeforeValidator(_list_places, json_schema_input_type=str | list[str]),
     PlainSerializer(_name_places),
     Field(min_length=1),
 ]
 
 
 UNITE = "unite"
+
+
+_PartText = Annotated[str, Field(pattern=rf"^(\d+/\d+|{UNITE})$")]
 
 
 class PartShare(NamedTuple):
@@ -144,11 +155,14 @@ class BatchSettings(PipelineSettings):
     quality: QualityRules
     flags: Flags
     max_megapixels: Annotated[float, Field(gt=0)]
-    max_failed: Annotated[Share, BeforeValidator(_parse_share), Role.EXECUTION]
+    max_failed: Annotated[ShareOrPercent, Role.EXECUTION]
     timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
     engine: Annotated[Engine, Role.EXECUTION] = Local()
     part: Annotated[
-        Any, BeforeValidator(_parse_part), PlainSerializer(_name_part), Role.EXECUTION
+        Any,
+        BeforeValidator(_parse_part, json_schema_input_type=_PartText | None),
+        PlainSerializer(_name_part),
+        Role.EXECUTION,
     ] = None
     dry_run: Annotated[bool, Role.BOOKKEEPING]
     overwrite: Annotated[bool, Role.BOOKKEEPING]

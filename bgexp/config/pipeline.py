@@ -2,12 +2,18 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from bgexp.config.base import Common, Positive
 from bgexp.config.detectors import DetectorSettings, check_instances
 from bgexp.config.roles import Role, read_marks
 from bgexp.config.stages import Combine, Cutout, Refine
+
+ModelName = Annotated[
+    str,
+    Field(min_length=1, coerce_numbers_to_str=True),
+    WithJsonSchema({"type": ["string", "integer"], "examples": ["champion", "previous"]}),
+]
 
 
 class PipelineSettings(Common):
@@ -21,9 +27,7 @@ class PipelineSettings(Common):
             many cores there are.
     """
 
-    model: Annotated[
-        Annotated[str, Field(min_length=1, coerce_numbers_to_str=True)] | None, Role.LOCATION
-    ] = None
+    model: Annotated[ModelName | None, Role.LOCATION] = None
     detector: DetectorSettings
     combine: Combine
     refine: Refine
