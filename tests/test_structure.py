@@ -242,3 +242,18 @@ def test_what_is_allowed():
     assert not list(
         find_upward_imports("train/loop", ast.parse("from bgexp.train.composites import compose"))
     )
+
+
+def find_folder_makers(tree):
+    """Calls that make a folder by a method or function of their own."""
+    return {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    } & {"mkdir", "makedirs"}
+
+
+def test_folders_are_made_by_one_owner_which_syncs_their_names():
+    assert find_folder_makers(ast.parse("path.mkdir(); os.makedirs(x)")) == {"mkdir", "makedirs"}
+    makers = [name_of(path) for path in SOURCES if find_folder_makers(tree_of(path))]
+    assert makers == ["system/atomic"]

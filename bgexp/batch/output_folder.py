@@ -18,7 +18,7 @@ from bgexp.batch.store_lock import StoreLock
 from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
-from bgexp.system.atomic import TEMPORARY, write_json
+from bgexp.system.atomic import TEMPORARY, make_folder, write_json
 from bgexp.system.folders import Folder, LocalFolder, StoreFolder, open_folder
 from bgexp.system.signals import StopRequest
 from bgexp.system.stores import Address, find_object
@@ -106,7 +106,7 @@ class LocalLock:
         self._output, self._state = output, output.path / STATE
         refuse_links(output, [STATE, PLAN, f"{STATE}/{LOCK}", *TREES])
         try:
-            self._state.mkdir(parents=True, exist_ok=True)
+            make_folder(self._state)
             self._file = (self._state / LOCK).open("ab")
         except OSError as error:
             raise UserError(f"output: {output}: {error.strerror}") from error

@@ -20,6 +20,7 @@ from torchvision.models.detection import MaskRCNN
 from bgexp.detect.backbone import fold_norms
 from bgexp.detect.dense import Dense, DenseNetwork, DenseOutput
 from bgexp.errors import UserError
+from bgexp.system.atomic import make_folder
 from bgexp.system.hashing import hash_bytes
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _cache_network(identity: dict[str, str], make: "Callable[[], Model]") -> Pat
     key = hash_bytes(json.dumps(key_parts, sort_keys=True).encode())[:32]
     folder = Path(torch.hub.get_dir()) / "bgexp"
     target = folder / key
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / f"{key}.lock"):
         if not target.is_dir():
             with TemporaryDirectory(dir=folder) as scratch:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
 from bgexp.errors import UserError
-from bgexp.system.atomic import write_whole
+from bgexp.system.atomic import make_folder, write_whole
 from bgexp.system.hashing import hash_bytes, hash_file
 from bgexp.system.store_copies import fetch_file
 from bgexp.system.stores import Address, read_place
@@ -78,7 +78,7 @@ def download_weights(url: str, name: str) -> Weights:
     digits = target.stem.rpartition("-")[2]
     if not target.is_file():
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             torch.hub.download_url_to_file(url, str(target), digits, progress=True)
         except (OSError, HTTPException, RuntimeError) as error:
             raise UserError(

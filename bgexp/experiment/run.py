@@ -29,6 +29,7 @@ from bgexp.experiment.prepare import RunInputs, prepare
 from bgexp.experiment.results import ImageResult, RunSummary, run_status, tabulate_rows
 from bgexp.experiment.tracked_table import build_picture_table
 from bgexp.experiment.truth_fits import summarize_truth
+from bgexp.system.atomic import make_folder
 from bgexp.system.peak_memory import read_peak_memory
 from bgexp.system.provenance import describe_bgexp, find_package_versions
 from bgexp.tracking.active_run import Run, open_run
@@ -103,7 +104,7 @@ def _reuse_results(
     for path in (p for p in source.path.rglob("*") if p.is_file()):
         target = folder.path / path.relative_to(source.path)
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             target.hardlink_to(path)
     run.set_tags({"bgexp.reused_from": run_id})
     _draw_page(folder, summary, inputs, began)

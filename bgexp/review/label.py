@@ -23,7 +23,7 @@ from bgexp.review.label_sampling import (
     find_consensus,
     measure_disagreement,
 )
-from bgexp.system.atomic import write_whole
+from bgexp.system.atomic import make_folder, write_whole
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.progress import show_progress, tell
 from bgexp.system.safe_csv import encode_safe_csv
@@ -57,7 +57,7 @@ def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.Data
         if line:
             tell(line)
     images = choose_images(_measure_disagreements(comparable), settings.n_images, settings.seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open_run(settings, "select", f"select {len(images)} images", folder) as run:
         run.log_params(flatten_settings(settings))
         run.set_tags({COMPARED: " ".join(r.run_id for r in comparable.runs)})

@@ -18,7 +18,7 @@ from bgexp.errors import Interruption, UserError
 from bgexp.experiment.run import run_experiment
 from bgexp.sweep.artifacts import JOBS, draw_sweep
 from bgexp.sweep.console import describe_job
-from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.atomic import make_folder, write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
 from bgexp.tracking.active_run import close_jobs, open_run
 from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
@@ -38,7 +38,7 @@ def run_sweep(
     A job that fails does not end the sweep; the parent is closed in every case. In the folder of
     an earlier sweep that one goes on: its jobs are of this one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     earlier = json.loads((folder / SHARED).read_text()) if (folder / SHARED).exists() else {}
     varied = find_varied_keys(planned)
     name = name_sweep(varied, folder.name)

@@ -21,6 +21,7 @@ from bgexp.errors import UserError
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.sweep.optuna_space import Space
 from bgexp.system.addresses import make_sqlite_uri
+from bgexp.system.atomic import make_folder
 
 STORE = "study.db"
 SPEED = "images_per_s"
@@ -44,7 +45,7 @@ def open_study(
     """
     directions = [_choose_direction(objective) for objective in settings.objectives]
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _lock_study(folder, settings.study):
         study = optuna.create_study(
             storage=RDBStorage(make_sqlite_uri((folder / STORE).resolve())),

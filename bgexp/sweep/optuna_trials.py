@@ -26,6 +26,7 @@ from bgexp.sweep.optuna_study import (
     requeue_trial,
     tell_result,
 )
+from bgexp.system.atomic import make_folder
 from bgexp.tracking.run_folder import LOG, RunFolder
 
 Compose = Callable[[Sequence[str]], RunSettings]
@@ -155,7 +156,7 @@ def _log_to_terminal() -> Iterator[None]:
 
 @contextmanager
 def _log_to_file(job: RunFolder) -> Iterator[None]:
-    job.path.mkdir(parents=True, exist_ok=True)
+    make_folder(job.path)
     handler = logging.FileHandler(job.path / LOG)
     logging.getLogger().addHandler(handler)
     try:

@@ -11,6 +11,64 @@ from typing import BinaryIO
 
 # A killed process may leave such a file: whoever owns the folder may delete it.
 TEMPORARY = ".bgexp-*.part"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY
+_on_disk: set[tuple[int, int, str]] = set()  # folders whose names are: device and inode, name
+
+
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Make a folder, and those above it that are missing; after a power cut they are there.
+
+    One that is there already may be of a process that was killed before its name was on disk.
+    Folders above one that others own are not this user's to have made.
+
+    Raises:
+        OSError: It could not be made.
+    """
+    path = Path(os.path.realpath(path))
+    is_there = path.is_dir()
+    if path == path.parent or (is_there and os.path.ismount(path)):
+        return
+    if is_there and not os.access(path.parent, os.R_OK | os.W_OK):
+        return
+    make_folder(path.parent)
+    outer = os.open(path.parent, _FOLDER)
+    try:
+        make_folder_in(outer, path.name)
+    except OSError as error:
+        if error.filename == path.name:
+            error.filename = str(path)
+        raise
+    finally:
+        os.close(outer)
+
+
+def make_folder_in(outer: int, name: str) -> None:
+    """Make a folder, as `make_folder` does, in one that is given by its open descriptor."""
+    status = os.fstat(outer)
+    key = status.st_dev, status.st_ino, name
+    try:
+        os.mkdir(name, dir_fd=outer)
+    except FileExistsError:
+        if key in _on_disk:
+            return
+    os.fsync(outer)
+    _on_disk.add(key)
+
+
+def sync_tree(path: Path) -> None:
+    """Bring all files below a folder to disk, with the folder's name; such as a library wrote them.
+
+    Raises:
+        OSError: Something of it could not be brought there.
+    """
+    for folder, _, names in os.walk(path):
+        make_folder(folder)
+        for place in (*(Path(folder, name) for name in names), folder):
+            descriptor = os.open(place, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -34,8 +92,8 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         OSError: As in `write_whole`. Where the body raises, nothing is written either.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    make_folder(path.parent)
+    folder = os.open(path.parent, _FOLDER)
     try:
         with open_into(folder, path.name) as file:
             yield file

@@ -16,7 +16,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from bgexp.system.atomic import open_whole
+from bgexp.system.atomic import make_folder, open_whole
 from bgexp.system.inside import (
     append_inside,
     hash_inside,
@@ -115,7 +115,7 @@ class LocalFolder:
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         write_inside(self.path, name, data)
 
     def append(self, name: str, data: bytes) -> None:

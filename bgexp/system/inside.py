@@ -9,11 +9,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from bgexp.system.atomic import open_into
+from bgexp.system.atomic import make_folder_in, open_into
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -129,8 +129,7 @@ def _open_folder(root: Path, name: str, make: bool = False) -> Iterator[int]:
     try:
         for part in _split(name)[0]:
             if make:
-                with suppress(FileExistsError):
-                    os.mkdir(part, dir_fd=folder)
+                make_folder_in(folder, part)
             inner = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = inner

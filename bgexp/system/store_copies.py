@@ -16,7 +16,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from bgexp.errors import HaltedError, UserError
-from bgexp.system.atomic import write_whole
+from bgexp.system.atomic import make_folder, write_whole
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.inside import is_inside
 from bgexp.system.progress import show_progress, tell
@@ -104,7 +104,7 @@ def _fetch(address: Address, key: str, list_objects: _Lister) -> Path:
     bucket = folder / address.bucket.replace("://", "/")
     copies = _Copies(bucket, folder / "index" / f"{hash_bytes(address.encode())[:32]}.json")
     try:
-        copies.index.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(copies.index.parent)
         with FileLock(copies.index.with_suffix(".lock")):
             objects = list(list_objects(address))
             if not objects:

@@ -20,6 +20,7 @@ from bgexp.config.base import TrackedSettings
 from bgexp.config.credentials import hide_credentials
 from bgexp.errors import Interruption
 from bgexp.system.addresses import read_file_uri
+from bgexp.system.atomic import make_folder, sync_tree
 from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
 from bgexp.tracking.store import (
     describe_store_error,
@@ -80,7 +81,7 @@ class Run:
         """Make a file an artifact: on a local store by a hard link, so that it is stored once."""
         if self._artifacts is not None:
             target = self._artifacts / folder / path.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             target.unlink(missing_ok=True)
             with suppress(OSError):  # another file system: MLflow copies
                 target.hardlink_to(path)
@@ -92,6 +93,11 @@ class Run:
         for path in sorted(p for p in root.rglob("*") if p.is_file()):
             folder = path.parent.relative_to(root).as_posix()
             self.log_file(path, "" if folder == "." else folder)
+
+    def sync(self) -> None:
+        """Bring the artifacts of a local store to disk, with their names."""
+        if self._artifacts is not None:
+            sync_tree(self._artifacts)
 
     def log_table(self, columns: Mapping[str, Sequence[Any]], name: str) -> None:
         """Log a table that the run list can compare; an HxWx3 uint8 array becomes a picture."""
@@ -158,6 +164,7 @@ def _keep_open(run: Run, client: "MlflowClient") -> Iterator[Run]:
     try:
         with _log_system_metrics(run.run_id):
             yield run
+        run.sync()
         status = "FAILED" if run.failed else "FINISHED"
     except (Interruption, KeyboardInterrupt):
         status = "KILLED"

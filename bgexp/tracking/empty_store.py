@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from platformdirs import user_cache_path
 
-from bgexp.system.atomic import write_whole
+from bgexp.system.atomic import make_folder, write_whole
 
 
 def copy_empty_store(database: Path) -> None:
@@ -33,7 +33,7 @@ def copy_empty_store(database: Path) -> None:
 def _make_template(template: Path) -> None:
     from mlflow import MlflowClient
 
-    template.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(template.parent)
     with TemporaryDirectory(dir=template.parent) as folder:
         scratch = Path(folder) / "scratch.db"
         MlflowClient(f"sqlite:///{scratch}").search_experiments()
@@ -42,4 +42,4 @@ def _make_template(template: Path) -> None:
             connection.execute("DELETE FROM experiments")
             connection.commit()
             connection.execute("VACUUM INTO ?", (f"{folder}/{template.name}",))
-        Path(folder, template.name).replace(template)
+        write_whole(template, Path(folder, template.name).read_bytes())

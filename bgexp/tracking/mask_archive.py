@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.images.decode import decode_mask
-from bgexp.system.atomic import TEMPORARY
+from bgexp.system.atomic import open_whole
 
 
 class MaskArchive:
@@ -34,14 +34,8 @@ class MaskArchive:
     @contextmanager
     def create(cls, path: Path) -> Iterator[Self]:
         """Open a new archive for writing; it gets its name when it is complete."""
-        partial_path = path.parent / TEMPORARY.replace("*", "masks")
-        try:
-            partial_path.unlink(missing_ok=True)  # a link there is not written through
-            with zipfile.ZipFile(partial_path, "x") as file:
-                yield cls(file)
-            partial_path.replace(path)
-        finally:
-            partial_path.unlink(missing_ok=True)
+        with open_whole(path) as opened, zipfile.ZipFile(opened, "w") as file:
+            yield cls(file)
 
     def __enter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ from bgexp.config.credentials import (
 )
 from bgexp.errors import UserError
 from bgexp.system.addresses import make_file_uri, make_sqlite_uri
+from bgexp.system.atomic import make_folder
 from bgexp.tracking.empty_store import copy_empty_store
 from bgexp.tracking.moved_store import ARTIFACTS, mend_moves
 
@@ -75,7 +76,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
     runs = settings.runs_dir.resolve()
     uri = restore_credentials(settings.tracking.uri or make_sqlite_uri(runs / DATABASE))
     try:
-        runs.mkdir(parents=True, exist_ok=True)
+        make_folder(runs)
         (runs / ".mlflow.lock").touch()
     except OSError as error:
         raise UserError(f"runs_dir: {runs}: {error.strerror}") from error

@@ -16,7 +16,7 @@ from bgexp.config.base import Section, Settings, TrackedSettings
 from bgexp.config.check import check_settings
 from bgexp.errors import UserError
 from bgexp.metrics.win_rate import Choice, Vote, compute_self_agreement
-from bgexp.system.atomic import write_json
+from bgexp.system.atomic import make_folder, write_json
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.active_run import open_run
 from bgexp.tracking.store import open_store
@@ -126,7 +126,7 @@ def log_votes(
     Raises:
         UserError: The store cannot be reached.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / VOTES, VoteLog(votes=tuple(votes)).model_dump())
     name = f"votes of {votes[0].judge[:8]}"
     with open_run(settings, REVIEW, name, folder, review.review) as run:

@@ -30,7 +30,7 @@ from bgexp.errors import UserError
 from bgexp.experiment.check_truths import warn_of_truths
 from bgexp.images.decode import encode_jpeg
 from bgexp.metrics.overlap import boundary_iou, iou
-from bgexp.system.atomic import write_whole
+from bgexp.system.atomic import TEMPORARY, make_folder, write_whole
 from bgexp.system.listing import describe_passed_over
 from bgexp.system.progress import tell
 from bgexp.system.provenance import describe_bgexp
@@ -69,7 +69,10 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
     data = read_data(settings, dataset, classes)
     if dataset is not None and fabric.is_global_zero:
         _warn_of_truths(settings, dataset, data, fabric.device)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
+    if fabric.is_global_zero:
+        for part in folder.glob(TEMPORARY):  # of a checkpoint, of a killed run
+            part.unlink()
     trainer = Trainer(task.model, settings.loop, fabric)
     examples = Examples(data.scenes, task.to_example, settings.loop.image_size, settings.seed)
     with _track_run(settings, fabric, folder) as run:

@@ -1,7 +1,6 @@
 """The training loop: AdamW, warm-up and cosine, EMA, early stop, resumable to the same weights."""
 
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from bgexp.config.train import TrainLoop
+from bgexp.system.atomic import open_whole
 from bgexp.system.progress import tell
 from bgexp.system.workers import ignore_stop_signals
 from bgexp.train.scene import Scenes
@@ -129,7 +129,6 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint atomically."""
-        temporary = path.with_suffix(".part")
         state = {
             "step": self.step,
             "best": self.best,
@@ -139,12 +138,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "rng": torch.get_rng_state(),
         }
-        temporary.unlink(missing_ok=True)  # of a killed run; a link is not written through
-        with temporary.open("xb") as file:
+        with open_whole(path) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
 
     def load(self, path: Path) -> None:
         """Restore a checkpoint, the random state included."""

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgexp.system import atomic as files
-from bgexp.system.atomic import TEMPORARY, write_json, write_whole
+from bgexp.system.atomic import TEMPORARY, make_folder, sync_tree, write_json, write_whole
+from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_bytes, hash_file
 
 
@@ -63,6 +64,7 @@ def test_a_write_that_fails_halfway_leaves_nothing(tmp_path):
 
 def test_a_failed_fsync_of_the_folder_is_not_success(tmp_path, monkeypatch):
     fsync = os.fsync
+    make_folder(tmp_path)
 
     def fail_on_folders(descriptor):
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
@@ -79,6 +81,7 @@ def test_a_failed_fsync_of_the_folder_is_not_success(tmp_path, monkeypatch):
 def test_the_order_of_steps(tmp_path, monkeypatch):
     steps = []
     fsync, replace = os.fsync, os.replace
+    make_folder(tmp_path)
 
     def note_fsync(descriptor):
         mode = os.fstat(descriptor).st_mode
@@ -95,6 +98,60 @@ def test_the_order_of_steps(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", note_replace)
     write_whole(tmp_path / "file", b"x")
     assert steps == ["fsync file", "replace", "fsync folder"]
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The folders and files that are synced, in their order."""
+    places, fsync = [], os.fsync
+
+    def note(descriptor):
+        places.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(files, "_on_disk", set())
+    return places
+
+
+def test_the_names_of_new_folders_are_on_disk_up_to_the_first_that_is_there(tmp_path, synced):
+    make_folder(tmp_path / "a" / "b")
+    assert synced[-3:] == [tmp_path.parent, tmp_path, tmp_path / "a"]
+    synced.clear()
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "c")
+    assert synced == [tmp_path / "a"]  # what is known to be there is not synced again
+    (tmp_path / "a" / "c").rmdir()
+    make_folder(tmp_path / "a" / "c")
+    assert synced == 2 * [tmp_path / "a"]  # but what is made again
+
+
+def test_a_folder_of_a_process_that_was_killed_before_it_synced_is_synced_by_the_next(
+    tmp_path, synced
+):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    make_folder(tmp_path / "a" / "b")
+    assert synced[-2:] == [tmp_path, tmp_path / "a"]
+
+
+def test_folders_on_the_way_to_a_name_from_elsewhere_are_synced_in_each_other(tmp_path, synced):
+    LocalFolder(tmp_path).write("a/b/file", b"x")
+    assert synced.index(tmp_path) < synced.index(tmp_path / "a") < synced.index(tmp_path / "a/b")
+
+
+def test_a_folder_that_cannot_be_made_is_named_whole(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        make_folder(tmp_path / "a" / "b")
+    assert caught.value.filename == str(tmp_path / "a")
+
+
+def test_what_a_library_wrote_is_synced_with_its_folders(tmp_path, synced):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("a/1", "a/b/2"):
+        (tmp_path / name).touch()
+    sync_tree(tmp_path / "a")
+    assert {tmp_path, *(tmp_path / name for name in ("a", "a/b", "a/1", "a/b/2"))} <= {*synced}
 
 
 def test_a_folder_in_the_way(tmp_path):
