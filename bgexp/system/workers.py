@@ -80,6 +80,7 @@ class WorkerPool(Generic[T, R]):
         """
         self._start, self._n_workers, self._timeout_s = start, n_workers, timeout_s
         self._workers: list[_Worker[T, R]] = []
+        self._failed_starts = 0  # since one did not fail
 
     def __enter__(self) -> Self:
         return self
@@ -90,15 +91,17 @@ class WorkerPool(Generic[T, R]):
     def run(self, tasks: Iterable[T], stop: StopRequest) -> Iterator[tuple[T, R | TaskFailure]]:
         """Yield each task with its result, as they are done.
 
-        A task whose worker died is tried once more at the end, with nothing else running beside it.
-        After a signal no task is begun; tasks in flight have CLOSING_SECONDS.
+        A task whose worker died, even while it started, is tried once more at the end, with nothing
+        else running beside it. After a signal no task is begun; tasks in flight have
+        CLOSING_SECONDS.
 
         Args:
             tasks: Small and picklable; taken only as workers become free.
             stop: Checked between tasks.
 
         Raises:
-            UserError: A worker could not start.
+            UserError: Workers cannot start: their function raised, or more of them died in a row
+                than work at once.
         """
         suspects: list[T] = []
         try:
@@ -110,7 +113,7 @@ class WorkerPool(Generic[T, R]):
             if suspects:
                 self._kill_all()
                 yield from self._run_pass(suspects, 1, stop)
-        except (UserError, EOFError, OSError):
+        except UserError:
             # A signal to the whole group ends workers that are just starting, and the server that
             # forks them; here it may arrive a moment later.
             sleep(_TICK)
@@ -128,7 +131,7 @@ class WorkerPool(Generic[T, R]):
                 if stop.exit_code is not None:
                     give_up = min(give_up, monotonic() + CLOSING_SECONDS)
                 else:
-                    _assign_tasks(self._workers, waiting, self._start, n_workers)
+                    yield from self._assign_tasks(waiting, n_workers)
                 busy = [worker for worker in self._workers if worker.task]
                 if not busy or monotonic() > give_up:
                     is_whole = not busy
@@ -136,13 +139,49 @@ class WorkerPool(Generic[T, R]):
                 answering = connection.wait([worker.connection for worker in busy], _TICK)
                 for worker in busy:
                     if worker.connection in answering:
-                        yield from worker.answer()
+                        yield from self._take_answer(worker, n_workers)
                     elif worker.measure_elapsed() > self._timeout_s:
                         yield from worker.give_up(f"took longer than {self._timeout_s:g} s")
                 self._workers = [worker for worker in self._workers if worker.alive]
         finally:
             if not is_whole:  # some are in the middle of a task that nobody waits for
                 self._kill_all()
+
+    def _assign_tasks(
+        self, waiting: Iterator[T], n_workers: int
+    ) -> Iterator[tuple[T, R | TaskFailure]]:
+        """Give every free worker a task; start missing ones, and yield tasks of failed starts."""
+        free = [worker for worker in self._workers if not worker.task]
+        while free or len(self._workers) < n_workers:
+            tasks = list(islice(waiting, 1))
+            if not tasks:
+                return
+            if free:
+                free.pop().give(tasks[0])
+                continue
+            try:
+                self._workers.append(_Worker(self._start, tasks[0]))
+            except (EOFError, OSError) as error:  # the server that forks them died meanwhile
+                reason = f"its process could not be started ({error or type(error).__name__})"
+                self._count_failed_start(reason, n_workers)
+                yield tasks[0], TaskFailure(reason)
+
+    def _take_answer(
+        self, worker: "_Worker[T, R]", n_workers: int
+    ) -> Iterator[tuple[T, R | TaskFailure]]:
+        was_ready = worker.ready
+        for task, result in worker.answer():
+            if not was_ready and isinstance(result, TaskFailure):
+                self._count_failed_start(result.reason, n_workers)
+            yield task, result
+        if worker.ready:
+            self._failed_starts = 0
+
+    def _count_failed_start(self, reason: str, n_workers: int) -> None:
+        """Raise UserError where starts fail again and again, rather than by what befell one."""
+        self._failed_starts += 1
+        if self._failed_starts > n_workers:
+            raise UserError(f"workers: a worker could not start: {reason}")
 
     def _kill_all(self) -> None:
         for worker in self._workers:
@@ -186,24 +225,6 @@ def _begin(function: Callable[[], R]) -> Callable[[None], R]:
     return lambda _task: result
 
 
-def _assign_tasks(
-    workers: "list[_Worker[T, R]]",
-    waiting: Iterator[T],
-    start: Callable[[], Callable[[T], R]],
-    n_workers: int,
-) -> None:
-    """Give every free worker a task, and start missing workers."""
-    free = [worker for worker in workers if not worker.task]
-    while free or len(workers) < n_workers:
-        tasks = list(islice(waiting, 1))
-        if not tasks:
-            return
-        if free:
-            free.pop().give(tasks[0])
-        else:
-            workers.append(_Worker(start, tasks[0]))
-
-
 class _Worker(Generic[T, R]):
     """A process, this end of its pipe, and its current task."""
 
@@ -212,7 +233,7 @@ class _Worker(Generic[T, R]):
         self._process = CONTEXT.Process(target=_run_worker, args=(theirs, start), daemon=True)
         self._process.start()
         theirs.close()
-        self.alive, self._ready = True, False
+        self.alive, self.ready = True, False
         self.task: tuple[T, ...] = ()
         self.give(task)
 
@@ -223,7 +244,7 @@ class _Worker(Generic[T, R]):
 
     def measure_elapsed(self) -> float:
         """Return how long it has been at its task."""
-        return monotonic() - self._task_start if self._ready else 0.0
+        return monotonic() - self._task_start if self.ready else 0.0
 
     def answer(self) -> Iterator[tuple[T, R | TaskFailure]]:
         """Read its result, or that it is dead."""
@@ -231,16 +252,14 @@ class _Worker(Generic[T, R]):
             message = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(CLOSING_SECONDS)
-            reason = f"its process died ({describe_death(self._process.exitcode)})"
-            if not self._ready:
-                self.kill()
-                raise UserError(f"workers: a worker could not start: {reason}") from None
-            yield from self.give_up(reason)
+            moment = "" if self.ready else " while it started"
+            death = describe_death(self._process.exitcode)
+            yield from self.give_up(f"its process died{moment} ({death})")
             return
-        if not self._ready:
+        if not self.ready:
             if isinstance(message, TaskFailure):
                 raise UserError(message.reason)
-            self._ready, self._task_start = True, monotonic()
+            self.ready, self._task_start = True, monotonic()
             return
         (task,) = self.task
         self.task = ()

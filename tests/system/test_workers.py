@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from bgexp.errors import Interruption, UserError
+from bgexp.system import workers
 from bgexp.system.signals import StopRequest
 from bgexp.system.workers import TaskFailure, WorkerPool, call_in_worker, run_tasks
 
@@ -72,6 +73,15 @@ def fail_start():
 
 def die_at_start():
     os._exit(3)
+
+
+def make_after_deaths(folder, deaths):
+    """Start a worker that dies in each of its first starts."""
+    number = len(list(folder.iterdir())) + 1
+    (folder / f"{number}-{os.getpid()}").touch()
+    if number <= deaths:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square
 
 
 def test_signals_are_the_parents(tmp_path):
@@ -166,6 +176,48 @@ def test_a_start_that_fails_is_told():
 def test_a_start_that_dies_is_told():
     with pytest.raises(UserError, match=r"^workers: a worker could not start: .*exit code 3"):
         collect_results([1], die_at_start)
+
+
+def test_a_worker_that_dies_while_it_starts_costs_its_task_one_retry(tmp_path):
+    start = partial(make_after_deaths, tmp_path, 1)
+    assert collect_results(range(4), start, n_workers=1) == {n: n * n for n in range(4)}
+    assert len(list(tmp_path.iterdir())) == 3  # the retry has a worker of its own
+
+
+def test_a_task_whose_worker_dies_twice_while_it_starts_is_lost_and_the_others_are_done(
+    monkeypatch,
+):
+    deaths = iter([True, False, True])
+    begin = workers._Worker.__init__
+
+    def begin_and_die(worker, start, task):
+        begin(worker, start, task)
+        if next(deaths, False):
+            worker._process.kill()
+
+    monkeypatch.setattr(workers._Worker, "__init__", begin_and_die)
+    results = collect_results(range(3), make_square, n_workers=1)
+    reason = "its process died while it started (SIGKILL, perhaps for want of memory)"
+    assert results == {0: TaskFailure(reason), 1: 1, 2: 4}
+
+
+def test_workers_that_never_start_end_the_work_after_few_of_them(tmp_path):
+    with pytest.raises(UserError, match=r"^workers: a worker could not start: .*SIGKILL"):
+        collect_results(range(1000), partial(make_after_deaths, tmp_path, 1000))
+    assert len(list(tmp_path.iterdir())) <= 4
+
+
+def test_the_death_of_the_server_that_forks_workers_costs_one_retry(monkeypatch):
+    deaths = iter([True])
+    begin = workers._Worker.__init__
+
+    def kill_server_and_begin(worker, start, task):
+        if next(deaths, False):
+            raise EOFError  # as it comes of a server that dies while it forks
+        begin(worker, start, task)
+
+    monkeypatch.setattr(workers._Worker, "__init__", kill_server_and_begin)
+    assert collect_results(range(3), make_square) == {0: 0, 1: 1, 2: 4}
 
 
 def test_after_a_signal_what_is_in_flight_is_finished_and_no_more_begun(tmp_path):
