@@ -17,7 +17,7 @@ from bgexp.promote.eligibility import select_eligible
 from bgexp.promote.gates import hold_out, read_constraints
 from bgexp.promote.judges import Scores, Votes, find_judge
 from bgexp.promote.save_bundle import save_bundle
-from bgexp.system.atomic import write_json
+from bgexp.system.atomic import make_folder, write_json
 from bgexp.tracking.active_run import open_run
 from bgexp.tracking.bundle import select_stages
 from bgexp.tracking.past_runs import StoredRun, find_runs
@@ -26,9 +26,11 @@ from bgexp.tracking.registry import (
     CHAMPION,
     NAME,
     PREVIOUS,
+    RETURNING,
     Version,
     fetch,
     find_version,
+    finish_change,
     register,
     set_champion,
 )
@@ -71,19 +73,23 @@ def promote(settings: PromoteSettings, folder: Path) -> Decision:
         UserError: runs, a metric or a condition that do not exist.
         RefusedError: no run may be promoted, or none has scores.
     """
-    settings.runs_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.runs_dir)
     try:
         with FileLock(settings.runs_dir.resolve() / ".promote.lock", timeout=LOCK_SECONDS):
+            finished = "" if settings.dry_run else finish_change(settings, settings.name)
             if settings.rollback:
-                return _roll_back(settings)
+                return _roll_back(settings, is_begun=finished == RETURNING)
             return _promote(settings, folder)
     except Timeout:
         raise UserError(f"runs_dir: another promotion goes on in {settings.runs_dir}") from None
 
 
-def _roll_back(settings: PromoteSettings) -> Decision:
+def _roll_back(settings: PromoteSettings, *, is_begun: bool) -> Decision:
+    """Change champion and previous; where a killed command had begun to, it is done by now."""
     champion = find_version(settings, f"{settings.name}@{CHAMPION}")
     previous = find_version(settings, f"{settings.name}@{PREVIOUS}")
+    if is_begun:
+        champion, previous = previous, champion
     if champion is None or previous is None or champion.number == previous.number:
         raise RefusedError(f"rollback: {settings.name} has no previous champion")
     fetch(settings, f"{settings.name}/{previous.number}")  # it is there and whole
@@ -91,7 +97,8 @@ def _roll_back(settings: PromoteSettings) -> Decision:
     if settings.dry_run:
         decision.add("Dry run", f"{previous} would be the champion again, in place of {champion}")
         return decision
-    set_champion(settings, previous)
+    if not is_begun:
+        set_champion(settings, previous, RETURNING)
     decision.version = previous
     decision.add("Champion", f"{previous} again; {champion} is kept as previous")
     return decision
@@ -222,7 +229,7 @@ def _register(
         "source_hash": winner.summary["bgexp"]["source_hash"],
         "git_commit": winner.summary["bgexp"]["git_commit"] or "",
     }
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with open_run(settings, "promote", f"promote {winner.name}", folder) as run:
         with TemporaryDirectory() as temporary:
             bundle = save_bundle(winner.present_settings, Path(temporary) / BUNDLE, source)

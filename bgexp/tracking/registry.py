@@ -18,6 +18,8 @@ from bgexp.config.base import TrackedSettings
 from bgexp.config.check import check_settings
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.errors import UserError
+from bgexp.system.addresses import read_file_uri
+from bgexp.system.atomic import make_folder, sync_tree
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
 from bgexp.tracking.store import explain_store_error, open_store
 
@@ -29,6 +31,7 @@ Pipeline = TypeVar("Pipeline", bound=PipelineSettings)
 
 NAME = "bgexp"
 CHAMPION, PREVIOUS = "champion", "previous"
+PROMOTING, RETURNING = "promoting", "returning"  # the champion to be, while aliases change
 RUN, SETTINGS_SHA256 = "bgexp.run_id", "bgexp.settings_sha256"
 BUNDLE = "bundle"  # the artifact's folder
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: of an alias
@@ -148,7 +151,7 @@ def _download(settings: TrackedSettings, version: Version) -> Bundle:
     models = settings.runs_dir.resolve() / "models"
     target = models / f"{version.name}-{version.number}"
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         with TemporaryDirectory(dir=models, prefix=".") as folder:
             uri = client.get_model_version_download_uri(version.name, str(version.number))
             # Only the data: a model's code and pickles stay where they are.
@@ -186,6 +189,9 @@ def register(
             pip_requirements=[f"bgexp=={__version__}"],
         )
         client.log_artifacts(run_id, str(Path(folder) / "model"), "model")
+    place = read_file_uri(client.get_run(run_id).info.artifact_uri)
+    if place is not None:
+        sync_tree(place / "model")  # before a version names it
     if _is_model_missing(client, name):
         client.create_registered_model(name)
     labels = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: bundle.source["run_id"]}
@@ -202,11 +208,30 @@ def _is_model_missing(client: "MlflowClient", name: str) -> bool:
     return True
 
 
-def set_champion(settings: TrackedSettings, version: Version) -> None:
-    """Make a version the champion, and the champion until now the previous one."""
+def set_champion(settings: TrackedSettings, version: Version, change: str = PROMOTING) -> None:
+    """Make a version the champion, and the champion until now the previous one.
+
+    Args:
+        settings: The store.
+        version: The champion to be.
+        change: PROMOTING or RETURNING; an alias that tells what to finish where this is killed.
+    """
     client, _ = open_store(settings)
-    champion = find_version(settings, f"{version.name}@{CHAMPION}")
-    # In this order: whoever is killed between the two has lost nothing.
-    if champion is not None and champion.number != version.number:
-        client.set_registered_model_alias(version.name, PREVIOUS, str(champion.number))
-    client.set_registered_model_alias(version.name, CHAMPION, str(version.number))
+    client.set_registered_model_alias(version.name, change, str(version.number))
+    finish_change(settings, version.name)
+
+
+def finish_change(settings: TrackedSettings, name: str) -> str:
+    """Finish a change of the champion that was begun; return which, "" where there was none."""
+    client, _ = open_store(settings)
+    for change in (PROMOTING, RETURNING):
+        if (version := find_version(settings, f"{name}@{change}")) is None:
+            continue
+        champion = find_version(settings, f"{name}@{CHAMPION}")
+        if champion is None or champion.number != version.number:
+            if champion is not None:
+                client.set_registered_model_alias(name, PREVIOUS, str(champion.number))
+            client.set_registered_model_alias(name, CHAMPION, str(version.number))
+        client.delete_registered_model_alias(name, change)
+        return change
+    return ""

@@ -129,6 +129,31 @@ def test_the_best_of_several_then_a_better_one_then_back(store):
     assert (store.version(), store.version("previous")) == (1, 2)
 
 
+def test_a_rollback_that_was_killed_is_finished_and_not_done_twice(store, monkeypatch):
+    for score in (0.7, 0.8):
+        store.promote(f"run={store.add(score)}")
+    with monkeypatch.context() as patch:
+        patch.setattr("bgexp.promote.command.set_champion", kill_between_aliases)
+        with pytest.raises(KeyboardInterrupt):
+            store.promote("rollback=true")
+    assert store.version() == store.version("previous") == 2
+    assert "version 1 again" in store.promote("rollback=true").lines[-1]
+    assert (store.version(), store.version("previous")) == (1, 2)
+
+
+def kill_between_aliases(settings, version, change):
+    with pytest.MonkeyPatch.context() as patch:
+        set_alias = mlflow.MlflowClient.set_registered_model_alias
+
+        def refuse_champion(client, name, alias, number):
+            if alias == "champion":
+                raise KeyboardInterrupt
+            set_alias(client, name, alias, number)
+
+        patch.setattr(mlflow.MlflowClient, "set_registered_model_alias", refuse_champion)
+        set_champion(settings, version, change)
+
+
 def test_a_run_that_is_no_worse_is_good_enough(store):
     store.promote(f"run={store.add(0.8)}")
     decision = store.promote(f"run={store.add(0.8)}")
