@@ -12,7 +12,7 @@ from rich.text import Text
 from bgexp.batch.command import BatchResult
 from bgexp.batch.dispatch import PartsWork
 from bgexp.batch.findings import describe_pace
-from bgexp.batch.planned_file import PlannedFile
+from bgexp.batch.planned_file import PlannedFile, judge_reason
 from bgexp.config.batch import BatchSettings, PartShare
 from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import make_printable
@@ -23,10 +23,10 @@ def show_plan(planned: Sequence[PlannedFile]) -> None:
     """Print a line per file: where its result would go, or why there would be none."""
     console = Console(highlight=False, soft_wrap=True)
     for file in planned:
-        outcome = f"skipped: {file.reason}" if file.reason else file.output
+        outcome = f"{judge_reason(file.reason)}: {file.reason}" if file.reason else file.output
         issues = f"  ({', '.join(file.issues)})" if file.issues else ""
         console.print(Text(f"{make_printable(file.path)} -> {make_printable(outcome)}{issues}"))
-    kinds = Counter(file.kind or "skipped" for file in planned)
+    kinds = Counter(file.kind or judge_reason(file.reason) for file in planned)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     console.print(Text(f"{len(planned):,} files: {counts}. Nothing was written."))
 

@@ -22,7 +22,7 @@ from bgexp.config.batch import BatchSettings, QualityRules
 from bgexp.errors import HaltedError
 from bgexp.quality.header import Header, read_header
 from bgexp.system.folders import Folder
-from bgexp.system.listing import FileEntry
+from bgexp.system.listing import UNREADABLE, FileEntry
 from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
 from bgexp.system.stores import StoreError
@@ -123,7 +123,7 @@ def _draft_each(
     drafts: dict[int, PlannedFile] = {}
     for (number, (entry,)), outcome in engine.run(chunks, partial(_make_chunk_reader, rules), stop):
         if isinstance(outcome, TaskFailure):
-            header = Header("image", f"its header cannot be read: {outcome.reason}")
+            header = Header("image", f"{UNREADABLE}: its header: {outcome.reason}")
             outcome = [draft_file(entry, header, rules)]
         if isinstance(outcome, StoreError):
             raise _describe(outcome)

@@ -9,6 +9,7 @@ from typing import Protocol
 from bgexp.errors import UserError
 from bgexp.system.folders import Folder, LocalFolder, StoreFolder
 from bgexp.system.listing import (
+    UNREADABLE,
     FileEntry,
     escape_path,
     read_file_state,
@@ -118,7 +119,7 @@ class InputFiles:
         try:
             yield FileEntry(name, target, read_file_state(target.stat()))
         except OSError as error:
-            yield FileEntry(name, target, (0, 0, 0), f"unreadable: {error.strerror}")
+            yield FileEntry(name, target, (0, 0, 0), f"{UNREADABLE}: {error.strerror}")
 
 
 def _refuse_empty(root: Path | Address, entries: Iterator[FileEntry]) -> Iterator[FileEntry]:

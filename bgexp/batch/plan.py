@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -64,11 +64,12 @@ def _judge_files(
     metadata: pd.DataFrame | None,
 ) -> Iterator[PlannedFile]:
     """Yield the files with what is known of them beside the others."""
+    find_missing = _make_missing_finder(metadata)
     for file, names in zip(drafts, outliers or repeat(()), strict=False):
         if file.reason:
             yield file
             continue
-        missing = (*file.missing, *_find_missing_columns(file.path, metadata))
+        missing = (*file.missing, *find_missing(file.path))
         kind = "outlier" if names else "regular"
         yield replace(file, kind=kind, issues=(*names, *file.issues), missing=missing)
 
@@ -107,8 +108,15 @@ def _find_outlier_issues(
     return issues
 
 
-def _find_missing_columns(path: str, metadata: pd.DataFrame | None) -> list[str]:
+def _make_missing_finder(metadata: pd.DataFrame | None) -> Callable[[str], Iterable[str]]:
+    """Return the function from a path to the columns that have nothing for it."""
     if metadata is None:
-        return []
-    row = metadata.loc[path] if path in metadata.index else {}
-    return [str(column) for column in metadata if not isinstance(row.get(column), str)]
+        return lambda _path: ()
+    columns, is_missing = list(map(str, metadata)), metadata.isna().to_numpy()
+
+    def find_missing(path: str) -> Iterable[str]:
+        if path not in metadata.index:
+            return columns
+        return compress(columns, is_missing[metadata.index.get_loc(path)])
+
+    return find_missing

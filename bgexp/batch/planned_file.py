@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, unquote_to_bytes
 
 from bgexp.system.checked_lines import encode_line, find_text
+from bgexp.system.listing import UNREADABLE
 from bgexp.system.stores import Address, read_place
 
 
@@ -21,7 +22,7 @@ class PlannedFile:
         path: As in `FileEntry`.
         address: Absolute path, its bytes percent-quoted, or the address of an object.
         state: As in `FileEntry`; the file is only processed while it has this state.
-        reason: Why it is skipped; "" where it is processed.
+        reason: Why it is skipped, or cannot be read; "" where it is processed.
         width, height: Of the upright image, in pixels; 0 where unknown.
         output, mask: Relative to the output folder, POSIX; "" for none.
         kind: regular or outlier; "" where it is skipped.
@@ -58,6 +59,11 @@ class PlannedFile:
     def size(self) -> int:
         """Return the size in bytes."""
         return self.state[0]
+
+
+def judge_reason(reason: str) -> Literal["failed", "skipped"]:
+    """Return what a file is for this reason: failed where it may be an image that was not read."""
+    return "failed" if reason.startswith(UNREADABLE) else "skipped"
 
 
 def quote_path(file: Path | Address) -> str:

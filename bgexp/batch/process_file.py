@@ -8,7 +8,7 @@ from time import perf_counter
 
 from bgexp.batch.file_task import BatchAborted, FileTask, Outcome, make_record
 from bgexp.batch.journal import Identity, Record
-from bgexp.batch.planned_file import PlannedFile
+from bgexp.batch.planned_file import PlannedFile, judge_reason
 from bgexp.batch.size_rules import Remove, SizeHandling, handle_size
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import use_threads
@@ -93,7 +93,7 @@ def process(
         return replace(record, status="failed", kind="", reason=str(error))
     except ImageError as error:
         reason = f"corrupt: {error}" if error.damaged else str(error)
-        return replace(record, status="skipped", kind="", reason=reason)
+        return replace(record, status=judge_reason(reason), kind="", reason=reason)
     del data
     loaded_at = perf_counter()
     try:

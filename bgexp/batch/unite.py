@@ -8,6 +8,7 @@ from bgexp.batch.journal import Record, read_journal
 from bgexp.batch.manifest import walk_names, write_manifest
 from bgexp.batch.output_folder import remove_superseded, remove_temporary
 from bgexp.batch.planned_batch import PlannedBatch
+from bgexp.batch.planned_file import judge_reason
 from bgexp.errors import UserError
 from bgexp.system.progress import tell
 
@@ -67,7 +68,10 @@ def _walk_records(batch: PlannedBatch, done: PartsDone) -> Iterator[Record]:
         done.superseded += content.superseded
         for file in files:
             if file.reason:
-                record = Record(file.path, file.category, "skipped", file.reason)
+                status = judge_reason(file.reason)
+                record = Record(file.path, file.category, status, file.reason)
+                if status == "failed":
+                    tell(f"{file.path}: {status}: {file.reason}")
             else:
                 record = records[file.path]
             before = records.pop(file.path, record)

@@ -24,7 +24,7 @@ from bgexp.errors import UserError
 from bgexp.images.decode import SUFFIXES, ImageError, read_bytes
 from bgexp.images.mask_values import MaskContent, survey_mask
 from bgexp.system.hashing import hash_bytes, hash_file
-from bgexp.system.listing import describe_passed_over, escape_path, list_all_files
+from bgexp.system.listing import UNREADABLE, describe_passed_over, escape_path, list_all_files
 from bgexp.system.store_copies import fetch_file, fetch_folder
 from bgexp.system.stores import Address
 
@@ -233,7 +233,7 @@ def _list_images(
     except OSError as error:
         raise _describe_os_error(key, error) from error
     for entry in files:
-        if entry.closed.startswith("unreadable"):
+        if entry.closed.startswith(UNREADABLE):
             raise _make_user_error(f"{key}: {entry.closed}: {entry.file}")
         file = Path(entry.file)
         if not entry.closed and file.suffix.lower() in SUFFIXES:

@@ -28,6 +28,7 @@ from bgexp.images.png import SIGNATURE, encode_png
 from bgexp.images.png_chunks import MAX_PROFILE, select_header, select_picture
 from bgexp.images.tiff_strips import check_directory, check_strips
 from bgexp.images.webp_chunks import decode_still, is_webp, select_complete
+from bgexp.system.listing import UNREADABLE
 from bgexp.system.stores import Address, StoreError, open_object, read_object
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
@@ -64,8 +65,8 @@ class ImageError(Exception):
 
     @property
     def damaged(self) -> bool:
-        """Whether the file is damaged, and not just more than this program takes."""
-        return not str(self).startswith((TOO_LARGE, NOT_SUPPORTED))
+        """Whether the file is damaged, and not just unread or more than this program takes."""
+        return not str(self).startswith((TOO_LARGE, NOT_SUPPORTED, UNREADABLE))
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -80,7 +81,7 @@ def read_bytes(path: Path | str) -> bytes:
             raise ImageError("not a regular file")
         return Path(path).read_bytes()
     except (OSError, ValueError, MemoryError) as error:
-        raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error!r}") from error
+        raise ImageError(f"{UNREADABLE}: {getattr(error, 'strerror', None) or error!r}") from error
 
 
 def load_image(path: Path | str, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
@@ -182,7 +183,7 @@ def open_regular(path: Path | Address, size: int = 0) -> Iterator[BinaryIO]:
             raise ImageError("not a regular file")
         file = path.open("rb")
     except (OSError, ValueError) as error:
-        raise ImageError(f"unreadable: {getattr(error, 'strerror', None) or error!r}") from error
+        raise ImageError(f"{UNREADABLE}: {getattr(error, 'strerror', None) or error!r}") from error
     with file:
         yield file
 
@@ -216,6 +217,8 @@ def translate_errors() -> Iterator[None]:
 
 
 def _describe_error(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno is not None:  # Pillow's own have none
+        return f"{UNREADABLE}: {error.strerror}"
     if isinstance(error, UnidentifiedImageError):
         return f"not an image of an accepted format ({', '.join(FORMATS)}), or a broken header"
     text = repr(str(error))[1:-1][:200] or type(error).__name__

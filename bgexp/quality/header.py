@@ -7,7 +7,7 @@ from typing import Literal
 
 from bgexp.images.decode import SUFFIXES, ImageError, find_foreign_format, open_regular
 from bgexp.images.metadata import Metadata, read_metadata
-from bgexp.system.listing import FileEntry
+from bgexp.system.listing import UNREADABLE, FileEntry
 
 # The extensions of each format; cameras call an MPO .jpg.
 _JPEG = {".jpg", ".jpeg", ".jpe", ".jfif"}
@@ -64,6 +64,8 @@ def read_header(entry: FileEntry) -> Header:
             try:
                 metadata = read_metadata(file)
             except ImageError as error:
+                if str(error).startswith(UNREADABLE):
+                    raise
                 file.seek(0)
                 if foreign := find_foreign_format(file):
                     return Header("image", f"format not accepted: {foreign}")

@@ -19,6 +19,7 @@ _KINDS = {
 }
 _UNKNOWN = (0, 0, 0)
 LINK = "a link"  # why an entry is closed
+UNREADABLE = "unreadable"  # begins the reason where the system refuses to read
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class _Walk:
             names, inner = self._read_names(folder.file)
         except OSError as error:  # it was readable a moment ago
             path = folder.prefix.rstrip("/") or "."
-            yield FileEntry(path, Path(folder.file), _UNKNOWN, f"unreadable: {error.strerror}")
+            yield FileEntry(path, Path(folder.file), _UNKNOWN, f"{UNREADABLE}: {error.strerror}")
             return
         safe_names = _make_names_safe(names)
         reasons = {
@@ -176,7 +177,7 @@ class _Walk:
         try:
             os.scandir(file).close()
         except OSError as error:
-            return f"unreadable: {error.strerror}"
+            return f"{UNREADABLE}: {error.strerror}"
         return None
 
 
@@ -201,7 +202,9 @@ def _look_at(file: Path, path: str, follow_link: bool) -> FileEntry:
         status = file.stat(follow_symlinks=follow_link)
     except OSError as error:
         leads_nowhere = follow_link and file.is_symlink()
-        reason = f"{LINK} that leads nowhere" if leads_nowhere else f"unreadable: {error.strerror}"
+        reason = (
+            f"{LINK} that leads nowhere" if leads_nowhere else f"{UNREADABLE}: {error.strerror}"
+        )
         return FileEntry(path, file, _UNKNOWN, reason)
     return FileEntry(
         path, file, read_file_state(status), _explain_closed(file.name, status.st_mode)

@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import os
@@ -298,6 +299,31 @@ def test_too_many_failures_fail_the_batch(batch, source, tmp_path):
     assert (
         manifest(tmp_path / "out").loc["long.png", "reason"].startswith("ValueError: 17000 pixels")
     )
+
+
+def test_an_input_that_cannot_be_read_has_failed(batch, source, tmp_path, capfd):
+    # A regular file whose reads fail with EIO: nothing is at address 0.
+    (tmp_path / "eio.jpg").symlink_to("/proc/self/mem")
+    result = batch(f"input=[{source / 'animals/cat.jpg'},{tmp_path / 'eio.jpg'}]")
+    row = manifest(tmp_path / "out").loc["eio.jpg"]
+    assert (row["status"], row["reason"]) == ("failed", "unreadable: Input/output error")
+    assert result.summary["counts"]["failed"] == result.summary["counts"]["done"] == 1
+    assert result.summary["status"] == "failed"
+    assert "eio.jpg: failed: unreadable: Input/output error" in capfd.readouterr().err
+
+
+def test_a_folder_that_cannot_be_read_has_failed(batch, tmp_path, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(folder):
+        if os.fspath(folder).endswith("birds"):
+            raise PermissionError(errno.EACCES, "Permission denied", folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
+    assert batch().summary["status"] == "failed"
+    row = manifest(tmp_path / "out").loc["birds"]
+    assert (row["status"], row["reason"]) == ("failed", "unreadable: Permission denied")
 
 
 @pytest.mark.parametrize("share", ["2%", "0.02"])

@@ -65,7 +65,7 @@ def test_a_file_that_ends_its_worker_costs_no_other_one(draft):
     drafts = draft(Engine("b/1.png"))
     reasons = {path: draft.reason for path, draft in drafts.items() if draft.reason}
     assert reasons == {
-        "b/1.png": "its header cannot be read: it died",
+        "b/1.png": "unreadable: its header: it died",
         "notes.txt": "not an image",
     }
     assert list(drafts) == [*NAMES, "notes.txt"]
