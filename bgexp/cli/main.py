@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, NoReturn
 from bgexp import __version__
 from bgexp.config.renamed import COMMANDS as RENAMED
 from bgexp.errors import Interruption, UserError
+from bgexp.system.terminal import shorten_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+LINE_LENGTH = 1000  # characters of an error; what a stranger's file says may be longer
 CLOSING_SECONDS = 10  # after a signal; further signals are ignored meanwhile
 OVER_RUNS = {"compare", "review", "select", "promote"}  # words name runs: `bgexp compare last`
 # What a command's workers import, torch above all: begun while the settings are composed.
@@ -59,8 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         from bgexp.config.credentials import hide_credentials
 
-        for line in hide_credentials(str(error)).splitlines():
-            print(f"bgexp: {line}", file=sys.stderr)
+        lines = [line for line in hide_credentials(str(error)).splitlines() if line.strip()]
+        for line in lines or [type(error.__cause__ or error).__name__]:
+            print(f"bgexp: {shorten_line(line, LINE_LENGTH)}", file=sys.stderr)
         return error.exit_code
     except Interruption as stop:
         print("bgexp: interrupted; what was finished is kept", file=sys.stderr)

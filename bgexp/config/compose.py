@@ -67,6 +67,11 @@ def _compose(command: str, overrides: Sequence[str]) -> DictConfig:
             raise UserError(_describe_error(command, overrides, error)) from error
         except (YAMLError, OSError, UnicodeError) as error:
             raise UserError(f"--config-dir: {' '.join(str(error).split())}") from error
+        except Exception as error:  # of values and files that Hydra does not expect: any type
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"an override, or a file of --config-dir, that cannot be read: {text}"
+            ) from error
 
 
 def _compose_own(command: str, config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -135,7 +140,7 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
             raise UserError(f"{name}: no such setting (a name has letters from a to z, digits, _)")
         try:
             parsed.append(parser.parse_override(override))
-        except HydraException as error:
+        except (HydraException, ValueError) as error:  # the latter of a number too long
             raise UserError(f"{override}: {key} takes no such value (quote a text: '…')") from error
     return parsed
 

@@ -4,9 +4,11 @@ import codecs
 import io
 import math
 from collections.abc import Iterable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bgexp.config.analyze import Outliers, QualityChecks
@@ -74,8 +76,19 @@ def read_metadata_table(
     if len(repeated):
         raise UserError(f"{key}: {path}: {len(repeated)} paths twice, {repeated.iloc[0]} first")
     _refuse_other_files(table["path"], files, f"{key}: {path}")
-    blank = table.map(lambda cell: isinstance(cell, str) and not cell.strip())
-    return table.mask(blank).set_index("path")
+    return _empty_blank_cells(table.set_index("path"))
+
+
+def _empty_blank_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with NaN for blank cells, without columns of them that have no name."""
+    # At once: a frame of many columns takes seconds where each is changed by itself.
+    cells = table.to_numpy(object)
+    is_text = np.array([[isinstance(c, str) and bool(c.strip()) for c in row] for row in cells])
+    is_text = is_text.reshape(cells.shape)  # where there are no rows, too
+    has_name = [not str(name).startswith("Unnamed: ") for name in table]
+    kept = np.array(has_name, bool) | is_text.any(axis=0)
+    values = np.where(is_text, cells, math.nan)[:, kept]
+    return pd.DataFrame(values, table.index, table.columns[kept])
 
 
 def describe_metadata_table(path: Path | None, key: str = "metadata") -> dict[str, dict[str, str]]:
@@ -168,23 +181,21 @@ def _tabulate_fields(
     inspections: Sequence[Inspection], settings: QualityChecks, metadata: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return the columns of the metadata file, and which required fields are missing."""
-    columns = {} if metadata is None else {str(name): metadata[name] for name in metadata}
-    values = {
-        name: [column.get(inspection.path) for inspection in inspections]
-        for name, column in columns.items()
-    }
+    paths = [inspection.path for inspection in inspections]
+    values = pd.DataFrame(index=paths) if metadata is None else metadata.reindex(paths)
+    names, is_missing = list(map(str, values)), values.isna().to_numpy()
     missing = []
     for position, inspection in enumerate(inspections):
         lacking: list[str] = []
         if inspection.header.kind == "image":
             exif = inspection.header.metadata.fields if inspection.header.metadata else {}
             lacking += [name for name in settings.exif if not exif.get(name)]
-            lacking += [name for name in values if not isinstance(values[name][position], str)]
+            lacking += compress(names, is_missing[position])
         missing.append(lacking)
-    table = pd.DataFrame({f"metadata.{name}": column for name, column in values.items()})
-    table["missing_fields"] = [",".join(names) for names in missing]
-    table["n_missing"] = [len(names) for names in missing]
-    return table
+    lists = [",".join(lacking) for lacking in missing]
+    counts = [len(lacking) for lacking in missing]
+    table = values.add_prefix("metadata.").reset_index(drop=True)
+    return table.assign(missing_fields=lists, n_missing=counts)
 
 
 def _mark_outliers(rows: pd.DataFrame, settings: Outliers) -> None:

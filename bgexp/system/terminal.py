@@ -16,6 +16,19 @@ def make_printable(text: object) -> str:
     )
 
 
+def shorten_line(text: object, length: int) -> str:
+    r"""Return `make_printable` of text; of one that is too long, its beginning and its end.
+
+    >>> shorten_line("a\tb", 60), shorten_line("x" * 50 + "y" * 50, 40)
+    ('a\\tb', 'xxxxxxxxxxxxx … 74 characters … yyyyyyyyyyyyy')
+    """
+    line = make_printable(text)
+    if len(line) <= length:
+        return line
+    kept = length // 3
+    return f"{line[:kept]} … {len(line) - 2 * kept:,} characters … {line[-kept:]}"
+
+
 def quote_for_shell(word: str) -> str:
     r"""Return a word as a shell reads it, in one line; control characters by bash's $'…'.
 

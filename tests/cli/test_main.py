@@ -13,6 +13,7 @@ import pytest
 from bgexp import __version__
 from bgexp.cli import main as cli
 from bgexp.cli.commands import START
+from bgexp.errors import UserError
 from bgexp.tracking.run_folder import RunFolder
 from tests.conftest import SAMPLE
 
@@ -56,6 +57,15 @@ WRONG = [
     (["-m", "refine=none,grabcut", "refine.iterations=1,2"], ["refine.iterations", "refine=none"]),
     (["-m", "seed=1,-2"], ["seed", "-2", "greater than or equal to 0"]),
     (["-m", "detector.score_threshold=interval(0,1)"], ["listed values or range"]),
+    (["experiment=[1,2]"], ["an override", "int"]),
+    (["experiment=null"], ["an override", "NoneType"]),
+    (["hydra/launcher=NaN"], ["an override", "float"]),
+    (["batch =NaN"], ["batch"]),
+    (["detector={1: 2}"], ["detector"]),
+    ([f"seed={'9' * 5000}"], ["seed"]),
+    ([f"seed='{'x' * 5000}'"], ["seed: Input should be a valid integer"]),
+    (["x" * 5000 + "=1"], ["xxx"]),
+    (["refine='\x1b[31mred\x85\n'"], ["refine", "\\x1b[31mred"]),
     (["tracking.uri=nonsense://"], ["tracking.uri: nonsense://", "sqlite"]),
 ]
 CODE = [
@@ -84,6 +94,7 @@ def check_refusal(result, *words):
     lines = err.splitlines()
     assert 1 <= len(lines) <= 3, err
     assert all(line.startswith("bgexp: ") for line in lines), err
+    assert all(line.isprintable() and len(line) < 1100 for line in lines), err
     assert "Traceback" not in out + err
     for word in words:
         assert word in err
@@ -250,13 +261,43 @@ def test_config_dir_is_read(bgexp_cli, place, name):
 
 @pytest.mark.parametrize(
     "content",
-    [b"seed: [1\n", b"seed: 1\n  x: 2\n", b"\xff\xfe\x00", b"a: b: c\n", b"- 1\n", b"seed: *x\n"],
+    [
+        *(
+            b"seed: [1\n",
+            b"seed: 1\n  x: 2\n",
+            b"\xff\xfe\x00",
+            b"a: b: c\n",
+            b"- 1\n",
+            b"seed: *x\n",
+        ),
+        *(
+            b"1: 2\n",
+            b"true: 1\n",
+            b"null: 1\n",
+            b"2020-01-01: 1\n",
+            b"? [1, 2]\n: 3\n",
+            b"'': 3\n",
+        ),
+        *(b"text\n", b"5\n", b"seed: &x [*x]\n", b"seed: .nan\n", b"seed: ${oops\n"),
+        *(b"defaults: 5\n", b"defaults: [1]\n", b"defaults: [{1: 2}]\n", b"defaults: ['']\n"),
+        *(b'seed: "\\e[31mred"\n', b'"\\e[31mred": 1\n', b"seed: " + 6000 * b"x" + b"\n"),
+        *(6000 * b"k" + b": 1\n", b"seed: !!python/object/apply:os.system [id]\n"),
+    ],
+    ids=lambda content: repr(content[:30]),
 )
-def test_malformed_config(bgexp_cli, place, content):
+@pytest.mark.parametrize("package", [b"", b"# @package _global_\n"], ids=["", "global"])
+def test_malformed_config(bgexp_cli, place, content, package):
     (place / "mine/experiment").mkdir(parents=True)
-    (place / "mine/experiment/own.yaml").write_bytes(content)
-    text = check_refusal(bgexp_cli("run", "experiment=own", "--config-dir", "mine"))
-    assert "experiment" in text or "--config-dir" in text
+    (place / "mine/experiment/own.yaml").write_bytes(package + content)
+    check_refusal(bgexp_cli("run", "experiment=own", "--config-dir", "mine"))
+
+
+def test_an_error_without_a_text_has_its_name(bgexp_cli, monkeypatch):
+    def fail(*_):
+        raise UserError("\n") from ZeroDivisionError()
+
+    monkeypatch.setattr("bgexp.cli.commands.START", {"doctor": fail})
+    check_refusal(bgexp_cli("doctor"), "bgexp: ZeroDivisionError")
 
 
 @pytest.mark.parametrize("line", ["callbacks: {x: {_target_: os.system}}", "job_logging: {(): x}"])

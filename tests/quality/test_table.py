@@ -94,6 +94,20 @@ def test_missing_values_of_a_csv(tmp_path):
     assert rows["metadata.owner"][1:].isna().all()
 
 
+def test_a_csv_of_many_empty_columns(tmp_path):
+    path, n = tmp_path / "metadata.csv", 1000
+    names = [f"c{number}" for number in range(n)]
+    path.write_text(f"path,owner{',' * n}\nx.jpg,me{',' * n}\n")  # as a spreadsheet leaves them
+    assert list(read_metadata_table(path, ["x.jpg"])) == ["owner"]
+    path.write_text(f"path,{','.join(names)}\nx.jpg{',' * n}\n")
+    metadata = read_metadata_table(path, ["x.jpg"])
+    rows = make_table(make_image("x.jpg"), make_image("y.jpg"), metadata=metadata)
+    assert list(rows["missing_fields"]) == 2 * [",".join(names)]
+    path.write_text("path,owner\n")  # no rows
+    with pytest.raises(UserError, match="it has no rows"):
+        read_metadata_table(path, ["x.jpg"])
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("first", ["", "sep=", "quoted"])
