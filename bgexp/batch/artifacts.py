@@ -42,9 +42,9 @@ def write_reports(
     output = batch.output
     rows = read_manifest(output, _COLUMNS)
     summary = build_summary(batch, rows, seconds, work.load, work.newly_done)
-    write_summary(batch, summary)
     draw_page = _prepare_page(batch, rows.drop(columns="timings_ms"), began)
     draw_page(summary)
+    write_summary(batch, summary)  # last: where it is, all else is
     return summary, draw_page
 
 
