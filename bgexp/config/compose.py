@@ -109,9 +109,13 @@ def resolve_config(config: DictConfig, overrides: Sequence[str] = ()) -> dict[st
 
 
 def _resolve_settings(config: DictConfig) -> dict[str, Any]:
+    keys = [key for key in config if key != "hydra"]
+    for key in keys:
+        if not isinstance(key, str):  # such as a number, in a file of --config-dir
+            raise UserError(f"{key}: no such setting")
     try:
         values = OmegaConf.to_container(
-            OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]),
+            OmegaConf.masked_copy(config, keys),
             resolve=True,
             throw_on_missing=True,
         )
