@@ -19,6 +19,7 @@ from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
 from bgexp.config.train import TrainSettings
+from bgexp.config.verify import VerifySettings
 from bgexp.sweep.optuna_space import read_space
 from tests.test_structure import ORDER, PACKAGE
 
@@ -33,6 +34,7 @@ SETTINGS = {
     "run": RunSettings,
     "select": SelectSettings,
     "train": TrainSettings,
+    "verify": VerifySettings,
     "doctor": DoctorSettings,
     "ui": UiSettings,
 }

@@ -16,6 +16,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # The packages from top to bottom: each imports only what stands below it.
 ORDER = [
     "cli",
+    "verify",
     "autotune",
     "review",
     "promote",

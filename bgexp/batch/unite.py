@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from bgexp.batch.journal import Record, read_journal
+from bgexp.batch.journal import JournalContent, Record, read_journal
 from bgexp.batch.manifest import walk_names, write_manifest
 from bgexp.batch.output_folder import remove_superseded, remove_temporary
 from bgexp.batch.planned_batch import PlannedBatch
-from bgexp.batch.planned_file import judge_reason
+from bgexp.batch.planned_file import PlannedFile, judge_reason
 from bgexp.errors import UserError
 from bgexp.system.progress import tell
 
@@ -58,27 +58,33 @@ def _walk_records(batch: PlannedBatch, done: PartsDone) -> Iterator[Record]:
     for number in range(batch.folder.plan.n_parts):
         content = read_journal(batch.output, batch.folder.get_journal(number))
         files = batch.folder.read_part(number)
-        records = content.records
-        closing = content.closing
-        has_all = all(file.reason or file.path in records for file in files)
-        if closing is None or not has_all:
+        rows = make_rows(files, content)
+        if content.closing is None or rows is None:
             raise UserError(describe_missing([number], batch.folder.plan.n_parts))
+        closing, records = content.closing, content.records
         done.newly_done += closing.newly_done
         done.began, done.ended = min(done.began, closing.began), max(done.ended, closing.ended)
         done.superseded += content.superseded
-        for file in files:
-            if file.reason:
-                status = judge_reason(file.reason)
-                record = Record(file.path, file.category, status, file.reason)
-                if status == "failed":
-                    tell(f"{file.path}: {status}: {file.reason}")
-            else:
-                record = records[file.path]
-            before = records.pop(file.path, record)
-            if before is not record and before.output:
+        for file, row in zip(files, rows, strict=True):
+            if file.reason and row.status == "failed":
+                tell(f"{row.path}: {row.status}: {row.reason}")
+            before = records.pop(row.path, row)
+            if before is not row and before.output:
                 done.superseded.append(before)
-            yield record
+            yield row
         done.superseded += [record for record in records.values() if record.output]
+
+
+def make_rows(files: Sequence[PlannedFile], content: JournalContent) -> list[Record] | None:
+    """Return the row of each file of a part; None where the part's journal lacks one."""
+    if not all(file.reason or file.path in content.records for file in files):
+        return None
+    return [
+        Record(file.path, file.category, judge_reason(file.reason), file.reason)
+        if file.reason
+        else content.records[file.path]
+        for file in files
+    ]
 
 
 def describe_missing(numbers: Sequence[int], n_parts: int) -> str:

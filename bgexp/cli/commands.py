@@ -18,6 +18,7 @@ from bgexp.config.doctor import DoctorSettings, UiSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
+from bgexp.config.verify import VerifySettings
 from bgexp.errors import Interruption, RefusedError, UserError
 from bgexp.tracking.store import require_store
 
@@ -155,6 +156,16 @@ def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_verify(config: DictConfig, options: argparse.Namespace) -> int:
+    settings = check_settings(VerifySettings, resolve_config(config))
+    from bgexp.verify.command import verify_output
+    from bgexp.verify.console import print_json, show_verification
+
+    verification = verify_output(settings)
+    (print_json if options.json else show_verification)(verification)
+    return 0 if verification.is_whole else 1
+
+
 def _run_select(config: DictConfig, _options: argparse.Namespace) -> int:
     settings = check_settings(SelectSettings, resolve_config(config))
     require_store(settings)
@@ -172,6 +183,7 @@ START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "analyze": _run_analyze,
     "promote": _run_promote,
     "batch": _run_batch,
+    "verify": _run_verify,
     "autotune": _run_autotune,
     "train": _run_train,
     "doctor": _run_doctor,

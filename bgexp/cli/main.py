@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 LINE_LENGTH = 1000  # characters of an error; what a stranger's file says may be longer
 CLOSING_SECONDS = 10  # after a signal; further signals are ignored meanwhile
-OVER_RUNS = {"compare", "review", "select", "promote"}  # words name runs: `bgexp compare last`
+# What words without a key stand for: `bgexp compare last`.
+WORDS = {
+    **dict.fromkeys(("compare", "review", "select", "promote"), "runs"),
+    "verify": "output",
+}
+WITH_JSON = ("compare", "verify")
 # What a command's workers import, torch above all: begun while the settings are composed.
 WORKERS = {"analyze": "bgexp.quality.inspection", "batch": "bgexp.batch.process_file"}
 COMMANDS = {
@@ -35,6 +40,7 @@ COMMANDS = {
     "analyze": "what is in a dataset, file by file, and what is wrong with it",
     "promote": "makes the best run the champion, which batch model=champion uses",
     "batch": "the production run over a whole folder, every file accounted for",
+    "verify": "whether an output is whole: every file there and as it was recorded",
     "autotune": "the fastest settings of this machine whose masks are as good, as a config",
     "train": "trains a detector or the network of refine=unet",
     "doctor": "what this machine has, and what to do about what is missing",
@@ -209,13 +215,14 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
             raise UserError(f"--config-dir: no such folder: {options.config_dir}")
     if options.multirun and command != "run":
         raise UserError(f"-m: only `bgexp run` sweeps, not `bgexp {command}`")
-    if options.json and command != "compare":
-        raise UserError(f"--json: only `bgexp compare` prints JSON, not `bgexp {command}`")
+    if options.json and command not in WITH_JSON:
+        names = " and ".join(f"`bgexp {name}`" for name in WITH_JSON)
+        raise UserError(f"--json: only {names} print JSON, not `bgexp {command}`")
     return options
 
 
 def _rewrite_overrides(command: str, words: list[str], sweep: bool) -> list[str]:
-    """Rewrite overrides for Hydra: words that name runs become `runs`, free text is quoted.
+    """Rewrite overrides for Hydra: words become `runs` or `output`, free text is quoted.
 
     Raises:
         UserError: A word where only settings can stand.
@@ -226,12 +233,14 @@ def _rewrite_overrides(command: str, words: list[str], sweep: bool) -> list[str]
     from bgexp.config.load import SETTINGS
     from bgexp.config.sweep import SweepSettings
 
-    runs = [word for word in words if "=" not in word and not word.startswith("~")]
-    if runs and command not in OVER_RUNS:
-        raise UserError(f"{runs[0]}: a setting is given as key=value")
-    overrides = [strip_override(word) for word in words if word not in runs]
+    plain = [word for word in words if "=" not in word and not word.startswith("~")]
+    key = WORDS.get(command)
+    if plain and (key is None or (key != "runs" and len(plain) > 1)):
+        raise UserError(f"{plain[-1]}: a setting is given as key=value")
+    overrides = [strip_override(word) for word in words if word not in plain]
     quoted = quote_free_text([SETTINGS[command], SweepSettings], overrides, sweep)
-    return quoted + [f"runs=[{','.join(map(quote, runs))}]"] * bool(runs)
+    value = f"[{','.join(map(quote, plain))}]" if key == "runs" else "".join(map(quote, plain))
+    return quoted + [f"{key}={value}"] * bool(plain)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -292,7 +301,7 @@ def _describe_command(command: str) -> str:
         for group in default if isinstance(default, dict) else ():
             for path in sorted((find_conf_dir() / group).glob("*.yaml")):
                 parts += [f"# -- {group}={path.stem} " + "-" * 40, _read_config(path)]
-    flags = {"run": "-m (sweep)  ", "compare": "--json  "}.get(command, "")
+    flags = "-m (sweep)  " * (command == "run") + "--json  " * (command in WITH_JSON)
     parts += [f"Flags: {flags}--cfg job (shows the composed settings)  --config-dir DIR"]
     return "\n".join(parts)
 

@@ -39,6 +39,23 @@ def _refuse_address(value: object) -> object:
     return expand_home(value)
 
 
+def _parse_percentage(value: object) -> object:
+    """Parse a share, also one like "2%"."""
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            return float(value[:-1]) / 100
+        except ValueError:
+            return value
+    return value
+
+
+Percentage = Annotated[
+    Share,
+    BeforeValidator(
+        _parse_percentage,
+        json_schema_input_type=Share | Annotated[str, Field(pattern=r"^[\d.]+%$")],
+    ),
+]
 UserPath = Annotated[Path, BeforeValidator(_refuse_address)]
 UserPlace = Annotated[Place, BeforeValidator(expand_home)]
 NameOrPath = Annotated[str, BeforeValidator(expand_home)]

@@ -14,7 +14,15 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.analyze import ExifField, Outliers
-from bgexp.config.base import Count, Section, Share, UserPath, UserPlace, expand_home
+from bgexp.config.base import (
+    Count,
+    Percentage,
+    Section,
+    Share,
+    UserPath,
+    UserPlace,
+    expand_home,
+)
 from bgexp.config.engines import Engine, Local
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Reads, Role
@@ -58,24 +66,6 @@ class KeptMetadata(Section):
     icc: bool = False
     exif: bool = False
     gps: bool = False
-
-
-def _parse_share(value: object) -> object:
-    """Parse a share, also one like "2%"."""
-    if isinstance(value, str) and value.endswith("%"):
-        try:
-            return float(value[:-1]) / 100
-        except ValueError:
-            return value
-    return value
-
-
-ShareOrPercent = Annotated[
-    Share,
-    BeforeValidator(
-        _parse_share, json_schema_input_type=Share | Annotated[str, Field(pattern=r"^[\d.]+%$")]
-    ),
-]
 
 
 def _list_places(value: object) -> object:
@@ -155,7 +145,7 @@ class BatchSettings(PipelineSettings):
     quality: QualityRules
     flags: Flags
     max_megapixels: Annotated[float, Field(gt=0)]
-    max_failed: Annotated[ShareOrPercent, Role.EXECUTION]
+    max_failed: Annotated[Percentage, Role.EXECUTION]
     timeout_s: Annotated[float, Field(gt=0), Role.EXECUTION]
     engine: Annotated[Engine, Role.EXECUTION] = Local()
     part: Annotated[

@@ -15,6 +15,7 @@ from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
 from bgexp.config.train import TrainSettings
+from bgexp.config.verify import VerifySettings
 from bgexp.errors import UserError
 
 SETTINGS: dict[str, type[Section]] = {
@@ -25,6 +26,7 @@ SETTINGS: dict[str, type[Section]] = {
     "analyze": AnalyzeSettings,
     "promote": PromoteSettings,
     "batch": BatchSettings,
+    "verify": VerifySettings,
     "autotune": AutotuneSettings,
     "train": TrainSettings,
     "doctor": DoctorSettings,

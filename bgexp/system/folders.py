@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BytesIO
@@ -90,6 +90,10 @@ class Folder(Protocol):
         """Return whether there is any file below a folder."""
         ...
 
+    def walk(self, name: str = "") -> Iterator[str]:
+        """Yield the names of all below a folder but folders, relative to it; "": of everything."""
+        ...
+
 
 @dataclass(frozen=True)
 class LocalFolder:
@@ -167,6 +171,14 @@ class LocalFolder:
     def has_files(self, name: str) -> bool:
         """Return whether there is any file below a folder."""
         return any(path.is_file() for path in (self.path / name).rglob("*"))
+
+    def walk(self, name: str = "") -> Iterator[str]:
+        """Yield the names of all below a folder but folders; links are not followed."""
+        root = self.path / name
+        for folder, inner, names in os.walk(root):
+            links = [name for name in inner if Path(folder, name).is_symlink()]
+            prefix = "" if folder == str(root) else f"{os.path.relpath(folder, root)}/"
+            yield from (prefix + own for own in (*names, *links))
 
 
 @dataclass(frozen=True)
@@ -260,9 +272,9 @@ class StoreFolder:
         """Return whether there is any object below a folder."""
         return any(True for _ in self.walk(name))
 
-    def walk(self, name: str) -> Iterable[str]:
+    def walk(self, name: str = "") -> Iterator[str]:
         """Yield the names below a folder, relative to it."""
-        address = self._locate(name)
+        address = self._locate(name) if name else self.address
         for found in walk_objects(address):
             yield found.key.removeprefix(f"{address.key}/")
 

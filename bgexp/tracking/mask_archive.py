@@ -61,6 +61,10 @@ class MaskArchive:
         """
         return decode_mask(self._file.read(f"{path}.png"))
 
+    def list_names(self) -> list[str]:
+        """Return the names of the files in it."""
+        return self._file.namelist()
+
     def read_fingerprint(self, path: str) -> tuple[int, int]:
         """Return the checksum and size of an image's mask file: equal ones are equal masks.
 

@@ -1,0 +1,1 @@
+"""`bgexp verify`: whether an output is whole, file by file."""
