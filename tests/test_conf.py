@@ -21,6 +21,7 @@ from bgexp.config.run import RunSettings
 from bgexp.config.stages import Combine, Cutout, GrabCut, GuidedFilter, NoRefinement, UNet
 from bgexp.config.sweep import SweepSettings
 from bgexp.config.train import RealSet, TrainSettings
+from bgexp.config.verify import VerifySettings
 from bgexp.errors import UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -36,11 +37,14 @@ COMMANDS = {
     "train": TrainSettings,
     "autotune": AutotuneSettings,
     "ui": UiSettings,
+    "verify": VerifySettings,
 }
 # What a choice, or a command, has to be given.
 NEEDED = {
     "analyze": ["dataset.root=/photographs"],
     "batch": ["input=/photographs", "output=/cut-outs"],
+    "verify": ["output=/cut-outs"],
+    "detector=masks": ["detector.path=/masks"],
     "dataset=folder": ["dataset.root=/photographs"],
     "dataset=coco": ["dataset.images=/photographs", "dataset.annotations=/a.json"],
     "training=mixed_detector": ["dataset.real.people.root=/people"],
@@ -67,7 +71,8 @@ def compose_plain(command, *overrides):
 
 FOR_TRAINING = {"dataset=composites", "dataset=mixed"}
 DATASETS = [choice for choice in choices("dataset") if choice not in FOR_TRAINING]
-TRAINED = [choice for choice in choices("detector") if choice != "detector=rembg"]
+NETWORKS = [choice for choice in choices("detector") if choice != "detector=masks"]
+TRAINED = [choice for choice in NETWORKS if choice != "detector=rembg"]
 TRAINED_ON = ["dataset=pairs", "dataset=coco", "dataset=composites"]
 CASES = [
     *(
@@ -75,16 +80,17 @@ CASES = [
         for chosen in itertools.product(DATASETS, *map(choices, ["detector", "refine"]))
     ),
     ("analyze",),
-    *(("batch", *chosen) for chosen in itertools.product(*map(choices, ["detector", "refine"]))),
+    *(("batch", *chosen) for chosen in itertools.product(NETWORKS, choices("refine"))),
     *(("batch", engine) for engine in choices("engine")),
     ("compare",),
-    *(("doctor", chosen) for chosen in choices("detector")),
+    *(("doctor", chosen) for chosen in NETWORKS),
     ("promote",),
     ("review",),
     ("select",),
     *(("train", *chosen) for chosen in itertools.product(TRAINED_ON, TRAINED)),
     *(("autotune", chosen) for chosen in TRAINED),
     ("ui",),
+    ("verify",),
 ]
 
 
@@ -105,7 +111,7 @@ def test_every_config_is_tested():
     assert choices("combine") == ["combine=default"]  # in every composed case
     assert choices("tracking") == ["tracking=default"]
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 4 * 4 + 1 + 4 * 4 + 3 + 1 + 4 + 3 + 3 * 3 + 3 + 1
+    assert len(CASES) == 4 * 5 * 4 + 1 + 4 * 4 + 3 + 1 + 4 + 3 + 3 * 3 + 3 + 2
 
 
 def test_a_sweep_that_chooses():
@@ -115,6 +121,11 @@ def test_a_sweep_that_chooses():
     check_settings(RunSettings, config)  # its settings are those of no job
     folder = compose_config("run", ["sweep=optuna", "sweep.study=mine", "runs_dir=/r"], None).hydra
     assert folder.sweep.dir == "/r/sweep/mine"
+
+
+def test_masks_of_a_tool_are_judged_as_they_are():
+    config = compose_plain("run", "detector=masks", "detector.path=/masks")
+    assert config["refine"]["name"] == "none"
 
 
 def test_a_peer_is_not_trained():

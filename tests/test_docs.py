@@ -83,7 +83,8 @@ def test_a_command_composes(words):
     extra = rest.index("--config-dir") if "--config-dir" in rest else None
     if extra is not None:
         pytest.skip("it needs a folder of the reader's own")
-    overrides = cli._rewrite_overrides(command, [word for word in rest if "=" in word], sweep)
+    words = [word for word in rest if not word.startswith("-")]
+    overrides = cli._rewrite_overrides(command, words, sweep)
     if not sweep and "experiment=" not in " ".join(overrides):
         check_settings(SETTINGS[command], resolve_config(compose_config(command, overrides, None)))
         return

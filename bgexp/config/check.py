@@ -103,6 +103,7 @@ def _format_error(wrong: Any) -> str:  # noqa: ANN401
         "maskrcnn_resnet50_fpn",
         "maskrcnn_resnet50_fpn_v2",
         "rembg",
+        "masks",
         "none",
         "grabcut",
         "guided",

@@ -13,7 +13,6 @@ from bgexp.config.base import Positive, Section, UserPlace
 from bgexp.config.roles import Reads, Role
 
 Values = tuple[int | str, ...]
-MaskValues = Literal["auto", "threshold", "nonzero"] | Values
 
 
 def _is_list_of_values(value: object) -> bool:
@@ -29,6 +28,11 @@ def _check_mask_values(value: object) -> object:
         return value
     allowed = 'auto, threshold, nonzero, or a list of values such as [1,2] or ["#800000"]'
     raise PydanticCustomError("value", "allowed: {allowed}", {"allowed": allowed})
+
+
+MaskValues = Annotated[
+    Literal["auto", "threshold", "nonzero"] | Values, BeforeValidator(_check_mask_values)
+]
 
 
 def _check_ignore_values(value: object) -> object:
@@ -62,7 +66,7 @@ class Pairs(Section):
     images: Annotated[UserPlace, Role.LOCATION, Reads.FOLDER]
     masks: Annotated[UserPlace, Role.LOCATION, Reads.FOLDER]
     follow_links: Annotated[bool, Role.LOCATION] = False
-    mask_values: Annotated[MaskValues, BeforeValidator(_check_mask_values)] = "auto"
+    mask_values: MaskValues = "auto"
     ignore_values: Annotated[Values | None, BeforeValidator(_check_ignore_values)] = None
     subset: Positive | None = None
     max_megapixels: Annotated[float, Field(gt=0)] = 200

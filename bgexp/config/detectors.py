@@ -9,6 +9,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bgexp.config.base import NameOrPath, Positive, Section, Share, UserPlace
+from bgexp.config.datasets import MaskValues
 from bgexp.config.roles import Reads, Role
 
 PRECISIONS = {"torch": ("fp32", "bf16", "fp16"), "openvino": ("fp32", "bf16", "int8")}
@@ -104,7 +105,16 @@ class MaskRcnnResnet50FpnV2(_CocoDetector):
     name: Literal["maskrcnn_resnet50_fpn_v2"]
 
 
-class Rembg(Section):
+class SoftMaskSettings(Section):
+    """Settings of what gives one soft mask of an image: no scores, and no single objects."""
+
+    @property
+    def floor(self) -> float:
+        """A soft mask has no scores: nothing of it is left out."""
+        return 0.0
+
+
+class Rembg(SoftMaskSettings):
     """A network of the U2-Net family, run as rembg runs it: a soft mask and no single objects.
 
     Attributes:
@@ -115,10 +125,18 @@ class Rembg(Section):
     name: Literal["rembg"]
     model: Annotated[NameOrPath, Role.LOCATION]
 
-    @property
-    def floor(self) -> float:
-        """A soft mask has no scores: nothing of it is left out."""
-        return 0.0
+
+class Masks(SoftMaskSettings):
+    """The masks or cut-outs of any tool in place of a network: found as `dataset=pairs` finds them.
+
+    Attributes:
+        path: A folder, a zip file, or the folder of a run, whose masks.zip is meant.
+        mask_values: As in `Pairs`.
+    """
+
+    name: Literal["masks"]
+    path: Annotated[UserPlace, Role.LOCATION]
+    mask_values: MaskValues = "auto"
 
 
 ObjectDetectorSettings = Annotated[
@@ -127,14 +145,18 @@ ObjectDetectorSettings = Annotated[
 DetectorSettings = Annotated[
     Demo | MaskRcnnResnet50Fpn | MaskRcnnResnet50FpnV2 | Rembg, Field(discriminator="name")
 ]
+# A run has a dataset, whose images masks can belong to.
+RunDetectorSettings = Annotated[
+    Demo | MaskRcnnResnet50Fpn | MaskRcnnResnet50FpnV2 | Rembg | Masks, Field(discriminator="name")
+]
 
 
 def check_instances(detector: Section, instances: str) -> None:
     """Refuse settings that take a soft mask apart into instances."""
-    if isinstance(detector, Rembg) and instances != "all":
+    if isinstance(detector, Rembg | Masks) and instances != "all":
         raise PydanticCustomError(
             "whole",
-            "combine.instances: {instances} needs single objects, and detector=rembg finds none "
+            "combine.instances: {instances} needs single objects, and detector={name} finds none "
             "(allowed: all)",
-            {"instances": instances},
+            {"instances": instances, "name": detector.name},
         )

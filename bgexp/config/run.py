@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bgexp.config.base import Section, Share
+from bgexp.config.base import Percentage, Section
 from bgexp.config.datasets import Dataset
+from bgexp.config.detectors import RunDetectorSettings
 from bgexp.config.engines import Local, Ray
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.config.roles import Role
@@ -29,9 +30,10 @@ class RunSettings(PipelineSettings):
         force: Whether it is computed although an identical finished run exists.
     """
 
+    detector: RunDetectorSettings  # type: ignore[assignment]  # one more than other commands
     dataset: Dataset
     engine: Annotated[Local | Ray, Field(discriminator="name"), Role.EXECUTION] = Local()
     cache: Annotated[Cache, Role.EXECUTION]
     samples: Annotated[int, Field(ge=0), Role.SAMPLES]
-    max_failed: Annotated[Share, Role.EXECUTION]
+    max_failed: Annotated[Percentage, Role.EXECUTION]
     force: Annotated[bool, Role.BOOKKEEPING]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from bgexp.config.datasets import Pairs
+from bgexp.config.detectors import Masks
 from bgexp.datasets.mask_rule import MaskRule, name_values
 from bgexp.errors import UserError
 from bgexp.images.mask_values import Histogram, MaskContent, Reading
@@ -21,8 +22,15 @@ class _AmbiguousError(Exception):
     """The values allow for more than one meaning; the message says which, in a few words."""
 
 
-def decide_mask_rule(contents: Sequence[MaskContent], settings: Pairs) -> MaskRule:
+def decide_mask_rule(
+    contents: Sequence[MaskContent], settings: Pairs | Masks, section: str = "dataset"
+) -> MaskRule:
     """Return what the values of the masks mean, by the settings and by what all masks hold.
+
+    Args:
+        contents: What the masks hold.
+        settings: Those of a dataset, or of a detector's masks, in which nothing is void.
+        section: Of the settings, for error messages.
 
     Raises:
         UserError: More than one meaning is possible, or a value of the settings does not occur.
@@ -31,20 +39,22 @@ def decide_mask_rule(contents: Sequence[MaskContent], settings: Pairs) -> MaskRu
     reading = _decide_reading(contents, by_luminance=chosen == "threshold")
     planes = [plane for content in contents if (plane := _pick_plane(content, reading))]
     values = _describe_values(planes, reading)
-    fixed_void = None if settings.ignore_values is None else _parse(settings.ignore_values)
+    ignored = settings.ignore_values if isinstance(settings, Pairs) else ()
+    fixed_void = None if ignored is None else _parse(ignored)
     if isinstance(chosen, tuple):
-        _refuse_absent(_parse(chosen), contents, reading, values)
+        _refuse_absent(_parse(chosen), contents, reading, values, section)
         rule = MaskRule("values", _parse(chosen), fixed_void or (), reading)
     elif chosen != "auto":
         rule = MaskRule(chosen, (), fixed_void or (), reading)
     else:
         try:
-            rule = _decide_meaning(planes, reading, fixed_void)
+            rule = _decide_meaning(planes, reading, fixed_void, isinstance(settings, Masks))
         except _AmbiguousError as error:
+            void = "; dataset.ignore_values=[255] names void" if section == "dataset" else ""
             raise UserError(
-                f"dataset.mask_values: what the masks mean is not clear: {error}; they hold "
+                f"{section}.mask_values: what the masks mean is not clear: {error}; they hold "
                 f"{values} ({len(contents)} masks). Say which are the object: threshold (over 127 "
-                "of 255) | nonzero | a list such as [1,2]; dataset.ignore_values=[255] names void"
+                f"of 255) | nonzero | a list such as [1,2]{void}"
             ) from error
     alpha = "alpha" if reading.alpha else ""
     text = "; ".join(part for part in (f"found {values}" if values else "", alpha) if part)
@@ -112,24 +122,35 @@ def _describe_values(planes: Sequence[Histogram], reading: Reading) -> str:
 
 
 def _refuse_absent(
-    chosen: Sequence[int], contents: Sequence[MaskContent], reading: Reading, found: str
+    chosen: Sequence[int],
+    contents: Sequence[MaskContent],
+    reading: Reading,
+    found: str,
+    section: str,
 ) -> None:
     planes = [plane for content in contents if (plane := _pick_plane(content, reading))]
     if not planes or any(plane.graded for plane in planes):
         return
     if not any(value in plane.counts for plane in planes for value in chosen):
         raise UserError(
-            f"dataset.mask_values: no mask holds {name_values(chosen, reading)} "
+            f"{section}.mask_values: no mask holds {name_values(chosen, reading)} "
             f"(the {len(contents)} masks hold {found})"
         )
 
 
 def _decide_meaning(
-    planes: Sequence[Histogram], reading: Reading, fixed_void: tuple[int, ...] | None
+    planes: Sequence[Histogram],
+    reading: Reading,
+    fixed_void: tuple[int, ...] | None,
+    are_soft: bool,
 ) -> MaskRule:
     if reading.colour:
         return _decide_colours(planes, fixed_void)
-    if any(plane.graded for plane in planes):
+    if any(plane.graded for plane in planes) and are_soft:
+        rule = MaskRule(
+            "threshold"
+        )  # a tool may be sure of nothing, and gives no numbers of objects
+    elif any(plane.graded for plane in planes):
         rule = _decide_graded(planes, fixed_void or ())
     else:
         rule = _decide_labels(planes, reading, fixed_void)

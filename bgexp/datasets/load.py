@@ -36,8 +36,13 @@ def _load_truth(item: Item, image: ByteArray) -> Truth | None:
         truth = item.mask_rule.decode(read_bytes(item.mask))
     except ImageError as error:
         raise ImageError(f"its mask: {error}") from error
-    if (shape := truth.foreground.shape) != image.shape[:2]:
-        (h, w), (height, width) = shape, image.shape[:2]
+    check_size(truth.foreground, image)
+    return truth
+
+
+def check_size(mask: NDArray[np.generic], image: ByteArray) -> None:
+    """Raise ImageError where a mask, HxW, is not of the size of its image, HxWx3."""
+    (h, w), (height, width) = mask.shape, image.shape[:2]
+    if (h, w) != (height, width):
         turned = f" ({TURNED})" if (h, w) == (width, height) else ""
         raise ImageError(f"its mask has {w}x{h} pixels, the upright image {width}x{height}{turned}")
-    return truth

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images.decode import decode_mask
+from bgexp.images.decode import decode_mask, decode_soft_mask
 from bgexp.images.mask_values import PLAIN, Reading, decode_values
 
 BoolArray = NDArray[np.bool_]
@@ -61,6 +61,15 @@ class MaskRule:
         if void is None or not void.any():
             return Truth(foreground)
         return Truth(foreground & ~void, void)
+
+    def decode_soft(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode a mask to HxW uint8, 0 to 255 for 0 to 1: shades stay; raise as `decode_image`."""
+        if self.is_usual:
+            return decode_soft_mask(data)
+        values = decode_values(data, self.reading)
+        if self.meaning == "threshold":
+            return np.asarray(values.clip(0, 255), np.uint8)
+        return np.asarray(self._find_foreground(values) * 255, np.uint8)
 
     def _find_foreground(self, values: NDArray[np.integer]) -> BoolArray:
         if self.meaning == "threshold":

@@ -94,7 +94,7 @@ def read_dataset(settings: Folder | Pairs | Sample | Coco, seed: int) -> Dataset
     annotations: dict[str, CocoImage] = {}
     passed_over: Counter[str] = Counter()
     if isinstance(source, Folder):
-        images, passed_over = _list_images("dataset.root", root, source.follow_links)
+        images, passed_over = list_images("dataset.root", root, source.follow_links)
     elif isinstance(source, Pairs):
         truth = _resolve(fetch_folder(source.masks, "dataset.masks"))
         images, masks, passed_over = _list_pairs(root, truth, source.follow_links)
@@ -190,17 +190,28 @@ def _list_pairs(
     """
     if root == truth:
         raise _make_user_error(f"dataset.masks: the same folder as dataset.images: {truth}")
-    images, passed_over = _list_images("dataset.images", root, follow_links, without=truth)
-    masks, beside = _list_images("dataset.masks", truth, follow_links, without=root)
-    if not (owners := _match_masks(images, masks)):
+    images, passed_over = list_images("dataset.images", root, follow_links, without=truth)
+    masks, beside = list_images("dataset.masks", truth, follow_links, without=root)
+    if not (owners := match_masks(images, masks)):
         hint = f"that of {min(images)} is {min(images)}.png or has the same stem"
         raise _make_user_error(f"dataset.masks: no image has a mask in {truth} ({hint})")
     passed_over += beside + Counter({"a mask without an image": len(masks) - len(owners)})
     return images, {image: masks[mask] for mask, image in owners.items()}, passed_over
 
 
-def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
-    """Return the image of each mask that has one: by full name plus .png, else by stem."""
+def match_masks(
+    images: Iterable[str], masks: Iterable[str], key: str = "dataset.masks"
+) -> dict[str, str]:
+    """Return the image of each mask that has one: by full name plus .png, else by stem.
+
+    Args:
+        images: Their paths, relative to their folder.
+        masks: The same.
+        key: The setting that names the masks, for error messages.
+
+    Raises:
+        UserError: A mask may be of several images, or an image may have several.
+    """
     by_stem = defaultdict(list)
     for mask in masks:
         by_stem[mask.rpartition(".")[0]].append(mask)
@@ -212,19 +223,26 @@ def _match_masks(images: Iterable[str], masks: Iterable[str]) -> dict[str, str]:
         rivals = [owners[mask] for mask in matches if mask in owners] + [image]
         if len(matches) > 1 or len(rivals) > 1:
             clash = f"{', '.join(matches)} for {', '.join(rivals)}"
-            raise _make_user_error(
-                f"dataset.masks: ambiguous: {clash}; a mask named {full} would be clear"
-            )
+            raise _make_user_error(f"{key}: ambiguous: {clash}; a mask named {full} would be clear")
         owners |= dict.fromkeys(matches, image)
     return owners
 
 
-def _list_images(
+def list_images(
     key: str, root: Path, follow_links: bool, without: Path | None = None
 ) -> tuple[dict[str, Path], Counter[str]]:
     """Return the files with an image's suffix by their escaped path below the root, sorted.
 
     All else is counted by the reason why it is none.
+
+    Args:
+        key: The setting that names the folder, for error messages.
+        root: The folder, absolute.
+        follow_links: Whether links stand for what they lead to.
+        without: A folder that is left out.
+
+    Raises:
+        UserError: The folder cannot be read, or has no images.
     """
     images: dict[str, Path] = {}
     passed_over: Counter[str] = Counter()

@@ -19,8 +19,11 @@ from bgexp.config.detectors import (
     Demo,
     DetectorSettings,
     MaskRcnnResnet50Fpn,
+    Masks,
     ObjectDetectorSettings,
     Rembg,
+    RunDetectorSettings,
+    SoftMaskSettings,
 )
 from bgexp.config.roles import NOT_RESULT, Role, dump_without
 from bgexp.detect import placement
@@ -112,10 +115,10 @@ def build_maskrcnn(settings: ObjectDetectorSettings, device: torch.device) -> Ma
 
 @contextmanager
 def share_network(
-    settings: DetectorSettings, device: torch.device
+    settings: RunDetectorSettings, device: torch.device
 ) -> Iterator[InferenceServer | None]:
     """Start the workers' inference server where the device wants one; rembg runs on CPUs only."""
-    if isinstance(settings, Rembg) or not placement.wants_one_process(device.type):
+    if isinstance(settings, SoftMaskSettings) or not placement.wants_one_process(device.type):
         yield None
         return
     with start_server(partial(build_maskrcnn, settings, device)) as server:
@@ -175,12 +178,16 @@ def build_cached_detector(
         cache,
         identity,
         floor=settings.floor,
-        selection=Selection(0.0) if isinstance(settings, Rembg) else build_selection(settings),
+        selection=Selection(0.0)
+        if isinstance(settings, SoftMaskSettings)
+        else build_selection(settings),
     )
 
 
-def find_runtime_versions(settings: DetectorSettings) -> dict[str, str]:
+def find_runtime_versions(settings: RunDetectorSettings) -> dict[str, str]:
     """Return the versions of the packages that only this detector computes with."""
+    if isinstance(settings, Masks):
+        return {}
     if isinstance(settings, Rembg):
         return {"onnxruntime": load_runtime().__version__}
     if settings.backend == "openvino":
@@ -216,9 +223,9 @@ def find_weights(settings: DetectorSettings) -> Weights:
     return locate_weights(settings.weights)
 
 
-def list_class_names(settings: DetectorSettings) -> tuple[str, ...] | None:
+def list_class_names(settings: RunDetectorSettings) -> tuple[str, ...] | None:
     """Return the detector's class names by id; None where it knows no classes, only objects."""
-    if isinstance(settings, Demo | Rembg):
+    if isinstance(settings, Demo | SoftMaskSettings):
         return None
     names = None if settings.weights == "COCO_V1" else read_classes(find_file(settings.weights))
     return None if names == OBJECT else names or tuple(COCO[settings.name].meta["categories"])

@@ -124,8 +124,8 @@ class CachedDetector:
         self._cache, self._identity, self._floor = cache, identity, floor
         self.selection = selection
 
-    def for_file(self, sha256: str) -> "FileDetector":
-        """Return a detector for the image in the file of this hash."""
+    def for_file(self, sha256: str, path: str = "") -> "FileDetector":  # noqa: ARG002
+        """Return a detector for the image in the file of this hash, wherever that is."""
         return FileDetector(self, sha256)
 
     def detect_file(self, image: NDArray[np.uint8], sha256: str) -> tuple[Entry, bool]:

@@ -12,10 +12,11 @@ from bgexp.config.engines import Ray
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Item
 from bgexp.detect.build import share_network
-from bgexp.detect.cache import CachedDetector
 from bgexp.detect.detections import Detections
+from bgexp.detect.detector import FileDetectors
 from bgexp.detect.device import Device, pick_device, use_threads
 from bgexp.detect.inference_server import ServerAddress
+from bgexp.detect.masks import ToolMasks
 from bgexp.detect.weights import Weights
 from bgexp.errors import Interruption
 from bgexp.experiment.evaluate_image import evaluate_image, fail_row, make_row
@@ -144,9 +145,9 @@ def _evaluate_images(
     inputs: RunInputs, tasks: Sequence[Task], workers: int
 ) -> Generator[ImageEvaluation, None, None]:
     """Yield each image's evaluation, in the order in which they end."""
-    settings, weights = inputs.settings, inputs.weights
+    settings, source = inputs.settings, inputs.masks or inputs.weights
     if inputs.cluster and isinstance(settings.engine, Ray):
-        start = partial(_start_worker, settings, weights, settings.engine.cpus, None)
+        start = partial(_start_worker, settings, source, settings.engine.cpus, None)
         yield from _take_results(inputs.cluster.run(tasks, start, StopRequest()))
     elif workers == 1:
         for task in tasks:
@@ -155,7 +156,7 @@ def _evaluate_images(
         preload(__name__)  # the command line has done so where it starts the jobs itself
         with share_network(settings.detector, Device(inputs.device["used"])) as network:
             address = network.address if network else None
-            start = partial(_start_worker, settings, weights, count_threads_each(workers), address)
+            start = partial(_start_worker, settings, source, count_threads_each(workers), address)
             yield from _take_results(run_tasks(tasks, start, workers, math.inf, StopRequest()))
 
 
@@ -171,17 +172,17 @@ def _take_results(
 
 def _start_worker(
     settings: RunSettings,
-    weights: Weights,
+    source: Weights | ToolMasks,
     threads: int,
     network: ServerAddress | None,
 ) -> Callable[[Task], ImageEvaluation]:
     """Return the function that a worker calls with each image."""
     use_threads(threads)
-    detector = build_run_detector(settings, pick_device(settings.device), weights, network)
+    detector = build_run_detector(settings, pick_device(settings.device), source, network)
     return partial(_evaluate_task, detector=detector, settings=settings)
 
 
-def _evaluate_task(task: Task, detector: CachedDetector, settings: RunSettings) -> ImageEvaluation:
+def _evaluate_task(task: Task, detector: FileDetectors, settings: RunSettings) -> ImageEvaluation:
     reset_peak_memory()
     row, removed = evaluate_image(task.item, detector, settings)
     if removed is None:

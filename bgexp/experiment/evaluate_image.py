@@ -8,7 +8,7 @@ from bgexp.config.run import RunSettings
 from bgexp.datasets.load import load_item
 from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Item
-from bgexp.detect.cache import CachedDetector
+from bgexp.detect.detector import FileDetectors
 from bgexp.experiment.results import ImageResult
 from bgexp.experiment.truth_fits import measure_truth_fits
 from bgexp.images.decode import ImageError
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def evaluate_image(
-    item: Item, detector: CachedDetector, settings: RunSettings
+    item: Item, detector: FileDetectors, settings: RunSettings
 ) -> tuple[ImageResult, RemovalResult | None]:
     """Evaluate one image to its row; whatever is wrong with it becomes the row's reason."""
     row = make_row(item)
@@ -29,7 +29,7 @@ def evaluate_image(
     try:
         image, truth = load_item(item, settings.dataset.max_megapixels)
         load_ms = 1000 * (perf_counter() - started)
-        detected = detector.for_file(item.sha256)
+        detected = detector.for_file(item.sha256, item.path)
         removed = remove_background(
             image, detected, settings.combine, settings.refine, settings.cutout, settings.seed
         )

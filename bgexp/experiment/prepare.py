@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bgexp.config.detectors import DetectorSettings, Rembg
+from bgexp.config.detectors import DetectorSettings, Masks, SoftMaskSettings
 from bgexp.config.engines import Local, Ray, require_library
 from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
@@ -18,9 +18,11 @@ from bgexp.detect.build import (
     find_runtime_versions,
     find_weights,
 )
-from bgexp.detect.cache import CachedDetector, DetectionCache
+from bgexp.detect.cache import DetectionCache
+from bgexp.detect.detector import FileDetectors
 from bgexp.detect.device import CPU, Device, describe_device, pick_device
 from bgexp.detect.inference_server import ServerAddress
+from bgexp.detect.masks import MaskReader, ToolMasks, find_masks
 from bgexp.detect.weights import Weights
 from bgexp.pipeline.refine import find_network, load_network
 from bgexp.system.hashing import hash_bytes
@@ -40,7 +42,8 @@ class RunInputs:
         settings: Its settings.
         device: As a summary has it, of whoever evaluates the images.
         dataset: Its images.
-        weights: The detector's.
+        weights: The detector's; of a tool's masks their place and the hash of all of them.
+        masks: Of detector=masks.
         detector: On this machine.
         refiner: The network of refine=unet.
         cluster: Whose workers evaluate the images; None: this machine's.
@@ -50,7 +53,8 @@ class RunInputs:
     device: dict[str, str]
     dataset: Dataset
     weights: Weights
-    detector: CachedDetector
+    masks: ToolMasks | None
+    detector: FileDetectors
     refiner: Weights | None
     cluster: "RayCluster | None" = None
 
@@ -80,11 +84,17 @@ def prepare(settings: RunSettings) -> RunInputs:
     find_device = partial(_find_device, settings.device)
     device = cluster.call(find_device, StopRequest()) if cluster else find_device()
     dataset = read_dataset(settings.dataset, settings.seed)
-    weights = find_weights(settings.detector)
+    masks = None
+    if isinstance(settings.detector, Masks):
+        masks = find_masks(settings.detector, dataset.items)
+        weights = masks.weights
+    else:
+        weights = find_weights(settings.detector)
     # Of a cluster, this machine loads no network.
-    detector = build_run_detector(settings, CPU if cluster else Device(device["used"]), weights)
+    place = CPU if cluster else Device(device["used"])
+    detector = build_run_detector(settings, place, masks or weights)
     refiner = _find_refiner(settings)
-    return RunInputs(settings, device, dataset, weights, detector, refiner, cluster)
+    return RunInputs(settings, device, dataset, weights, masks, detector, refiner, cluster)
 
 
 def open_cluster(engine: Local | Ray) -> "RayCluster | None":
@@ -105,10 +115,16 @@ def _find_device(name: str) -> dict[str, str]:
 
 
 def build_run_detector(
-    settings: RunSettings, device: Device, weights: Weights, network: ServerAddress | None = None
-) -> CachedDetector:
+    settings: RunSettings,
+    device: Device,
+    source: Weights | ToolMasks,
+    network: ServerAddress | None = None,
+) -> FileDetectors:
     """Build the run's detector; it loads a network, or asks another process's, when needed."""
-    return build_cached_detector(settings.detector, device, weights, _open_cache(settings), network)
+    if isinstance(source, ToolMasks):
+        return MaskReader(source)
+    assert not isinstance(settings.detector, Masks)  # whose source is masks
+    return build_cached_detector(settings.detector, device, source, _open_cache(settings), network)
 
 
 def _find_refiner(settings: RunSettings) -> Weights | None:
@@ -129,10 +145,17 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
     """
     for engine in {settings.engine for settings in jobs}:
         open_cluster(engine)
-    for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}:
-        read_dataset(dataset, seed)
-    here = [settings for settings in jobs if isinstance(settings.engine, Local)]
-    for detector, device in {(_load_key(settings.detector), settings.device) for settings in here}:
+    datasets = {
+        (dataset, seed): read_dataset(dataset, seed)
+        for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}
+    }
+    networks = set()
+    for settings in jobs:
+        if isinstance(settings.detector, Masks):
+            find_masks(settings.detector, datasets[settings.dataset, settings.seed].items)
+        elif isinstance(settings.engine, Local):
+            networks.add((_load_key(settings.detector), settings.device))
+    for detector, device in networks:
         build_detector(detector, pick_device(device))
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, UNet):
@@ -143,6 +166,6 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
 
 def _load_key(detector: DetectorSettings) -> DetectorSettings:
     """Return the settings that decide what is loaded: a threshold is none of them."""
-    if isinstance(detector, Rembg):
+    if isinstance(detector, SoftMaskSettings):
         return detector
     return detector.replace(score_threshold=0.0, score_fallback=None, score_floor=None)

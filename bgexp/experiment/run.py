@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bgexp.config.check import flatten_settings
-from bgexp.config.detectors import Rembg
+from bgexp.config.detectors import SoftMaskSettings
 from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.build import list_class_names
@@ -81,6 +81,9 @@ def _log_setup(run: Run, inputs: RunInputs) -> None:
             "bgexp.device_used": inputs.device["name"],
         }
     )
+    if inputs.masks is not None:
+        run.log_params({"detector.masks_read_as": inputs.masks.rule.describe()})
+        log.info("masks: %s", inputs.masks.describe())
     data = inputs.dataset
     if data.name == "pairs":
         run.log_params({"dataset.masks_read_as": data.mask_rule.describe()})
@@ -136,7 +139,7 @@ def _compute_results(run: Run, inputs: RunInputs, folder: RunFolder) -> RunSumma
 def _make_mask_scorer(inputs: RunInputs) -> MaskAveragePrecision | None:
     """Return the scorer of single objects, where truth and detector tell them apart."""
     settings = inputs.settings
-    if settings.dataset.name != "coco" or isinstance(settings.detector, Rembg):
+    if settings.dataset.name != "coco" or isinstance(settings.detector, SoftMaskSettings):
         return None
     return MaskAveragePrecision(inputs.dataset, list_class_names(settings.detector))
 

@@ -126,8 +126,16 @@ def decode_image(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray
 def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.bool_]:
     """Return an encoded mask as HxW bool, upright, True = foreground; raise as `decode_image`.
 
-    An alpha channel that varies is the mask; else foreground is where the luminance is over 127
-    of 255, whatever the palette or depth. Colour profiles are ignored.
+    Foreground is where `decode_soft_mask` is over 127.
+    """
+    return decode_soft_mask(data, max_megapixels) > 127
+
+
+def decode_soft_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[np.uint8]:
+    """Return an encoded mask as HxW uint8, upright, 0 to 255; raise as `decode_image`.
+
+    An alpha channel that varies is the mask; else the luminance, whatever the palette or depth.
+    Colour profiles are ignored.
     """
     with translate_errors():
         image = convert_to_8_bit(decode_first_frame(data, max_megapixels))
@@ -135,7 +143,7 @@ def decode_mask(data: bytes, max_megapixels: float = MAX_MEGAPIXELS) -> NDArray[
             image = image.convert("RGBA")
             alpha = image.getchannel("A")
             image = image if len(set(alpha.getextrema())) == 1 else alpha
-        return np.asarray(image.convert("L")) > 127
+        return np.asarray(image.convert("L"))
 
 
 def encode_jpeg(image: NDArray[np.uint8]) -> bytes:

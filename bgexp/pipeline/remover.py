@@ -4,11 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from bgexp.config.color import is_picture
+from bgexp.config.detectors import Masks
 from bgexp.config.load import load_settings, write_overrides
 from bgexp.config.pipeline import PipelineSettings
 from bgexp.detect.build import build_detector
 from bgexp.detect.device import pick_device
 from bgexp.detect.inference_server import ServerAddress
+from bgexp.errors import UserError
 from bgexp.images.decode import ImageSource, read_pixels
 from bgexp.pipeline.cutout import find_crop, read_background
 from bgexp.pipeline.remove import RemovalResult
@@ -33,6 +35,8 @@ class Remover:
         server: ServerAddress | None = None,
     ) -> None:
         self.settings = settings or load_settings("run")
+        if isinstance(self.settings.detector, Masks):
+            raise UserError("detector=masks has masks for a dataset's images: `bgexp run` takes it")
         if is_picture(self.settings.cutout.background):
             read_background(self.settings.cutout.background)
         self._detector = build_detector(

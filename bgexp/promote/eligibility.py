@@ -46,12 +46,14 @@ def select_eligible(
 
 def _find_reason(run: StoredRun, constraints: Sequence[Constraint]) -> str:
     """Find the reason why a run may not be promoted; "" where it may."""
+    if run.params.get("detector.name") == "rembg":
+        return "detector=rembg is a peer to compare with, not one to promote"
+    if run.params.get("detector.name") == "masks":
+        return "detector=masks judges masks that are there: there is no network to promote"
     if run.status != "FINISHED" or run.summary.get("status") != "finished":
         return f"it is {run.status.lower()}, not finished"
     if run.summary["bgexp"].get("git_dirty"):
         return "it was made with changes in bgexp that are in no commit"
-    if run.params.get("detector.name") == "rembg":
-        return "detector=rembg is a peer to compare with, not one to promote"
     unmet = [str(c) for c in constraints if not c.is_met(run.metrics.get(c.key, math.nan))]
     if unmet:
         return f"{', '.join(unmet)} does not hold"

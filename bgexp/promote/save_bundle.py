@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from bgexp.config.detectors import Masks
 from bgexp.config.run import RunSettings
 from bgexp.config.stages import UNet
 from bgexp.detect.build import find_weights
 from bgexp.detect.weights import Weights, encode_safetensors
+from bgexp.errors import UserError
 from bgexp.pipeline.refine import find_network
 from bgexp.system.atomic import write_json, write_whole
 from bgexp.system.hashing import hash_bytes
@@ -25,8 +27,10 @@ def find_run_weights(settings: RunSettings) -> dict[str, Weights]:
     """Find the files of weights that the settings name, by the name that they get in a bundle.
 
     Raises:
-        UserError: one is missing or damaged.
+        UserError: one is missing or damaged, or there is no network.
     """
+    if isinstance(settings.detector, Masks):
+        raise UserError("detector=masks has no network")
     weights = {DETECTOR: find_weights(settings.detector)}
     if isinstance(settings.refine, UNet):
         weights[REFINER] = find_network(settings.refine)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bgexp.config.credentials import hide_credentials
-from bgexp.config.detectors import Rembg
+from bgexp.config.detectors import SoftMaskSettings
 from bgexp.config.free_text import unquote_free_text
 from bgexp.config.run import RunSettings
 from bgexp.errors import Interruption, UserError
@@ -127,7 +127,7 @@ def _find_score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
     """Return each detector's lowest score that counts in a job: one pass serves them all."""
     floors: dict[str, float] = {}
     for detector in (settings.detector for settings in planned):
-        if isinstance(detector, Rembg):
+        if isinstance(detector, SoftMaskSettings):
             continue
         lowest = floors.get(detector.name, detector.lowest_score)
         floors[detector.name] = min(lowest, detector.lowest_score)
@@ -137,7 +137,7 @@ def _find_score_floors(planned: Sequence[RunSettings]) -> dict[str, float]:
 def _add_score_floor(settings: RunSettings, floors: Mapping[str, float]) -> RunSettings:
     """Return the settings with the sweep's score floor, where none was set."""
     detector = settings.detector
-    if isinstance(detector, Rembg) or detector.score_floor is not None:
+    if isinstance(detector, SoftMaskSettings) or detector.score_floor is not None:
         return settings
     if detector.name not in floors:
         return settings

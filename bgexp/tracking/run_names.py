@@ -13,6 +13,7 @@ SEPARATOR = " · "
 ALWAYS = {
     "detector.name": "",
     "detector.model": "",
+    "detector.path": "",
     "detector.score_threshold": "score",
     "refine.name": "",
 }
