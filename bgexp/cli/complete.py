@@ -48,7 +48,7 @@ def complete_line(line: str, commands: Mapping[str, str]) -> list[str]:
 
 
 def _list_flags(command: str) -> list[str]:
-    own = {"run": ["-m"], "compare": ["--json"]}.get(command, [])
+    own = {"run": ["-m"], "compare": ["--json"], "verify": ["--json"]}.get(command, [])
     return ["--help", "--cfg", "--config-dir", *own]
 
 

@@ -149,19 +149,25 @@ def check_ready(jobs: Sequence[RunSettings]) -> None:
         (dataset, seed): read_dataset(dataset, seed)
         for dataset, seed in {(settings.dataset, settings.seed) for settings in jobs}
     }
-    networks = set()
     for settings in jobs:
         if isinstance(settings.detector, Masks):
             find_masks(settings.detector, datasets[settings.dataset, settings.seed].items)
-        elif isinstance(settings.engine, Local):
-            networks.add((_load_key(settings.detector), settings.device))
-    for detector, device in networks:
-        build_detector(detector, pick_device(device))
+    _check_networks([settings for settings in jobs if isinstance(settings.engine, Local)])
     for refine in {settings.refine for settings in jobs}:
         if isinstance(refine, UNet):
             load_network(refine)
     for store in {(settings.runs_dir, settings.tracking): settings for settings in jobs}.values():
         open_store(store)
+
+
+def _check_networks(jobs: Sequence[RunSettings]) -> None:
+    networks = {
+        (_load_key(settings.detector), settings.device)
+        for settings in jobs
+        if not isinstance(settings.detector, Masks)
+    }
+    for detector, device in networks:
+        build_detector(detector, pick_device(device))
 
 
 def _load_key(detector: DetectorSettings) -> DetectorSettings:
