@@ -15,6 +15,7 @@ from bgexp.config.compare import CompareSettings
 from bgexp.config.compose import compose_config, list_combinations, resolve_config
 from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.export import ExportSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
@@ -38,11 +39,13 @@ COMMANDS = {
     "autotune": AutotuneSettings,
     "ui": UiSettings,
     "verify": VerifySettings,
+    "export": ExportSettings,
 }
 # What a choice, or a command, has to be given.
 NEEDED = {
     "analyze": ["dataset.root=/photographs"],
     "batch": ["input=/photographs", "output=/cut-outs"],
+    "export": ["format=coco"],
     "verify": ["output=/cut-outs"],
     "detector=masks": ["detector.path=/masks"],
     "dataset=folder": ["dataset.root=/photographs"],
@@ -91,6 +94,7 @@ CASES = [
     *(("autotune", chosen) for chosen in TRAINED),
     ("ui",),
     ("verify",),
+    ("export",),
 ]
 
 
@@ -111,7 +115,7 @@ def test_every_config_is_tested():
     assert choices("combine") == ["combine=default"]  # in every composed case
     assert choices("tracking") == ["tracking=default"]
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 5 * 4 + 1 + 4 * 4 + 3 + 1 + 4 + 3 + 3 * 3 + 3 + 2
+    assert len(CASES) == 4 * 5 * 4 + 1 + 4 * 4 + 3 + 1 + 4 + 3 + 3 * 3 + 3 + 3
 
 
 def test_a_sweep_that_chooses():

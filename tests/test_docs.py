@@ -15,6 +15,7 @@ from bgexp.config.check import check_settings
 from bgexp.config.compare import CompareSettings
 from bgexp.config.compose import compose_config, list_combinations, resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.export import ExportSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
@@ -35,6 +36,7 @@ SETTINGS = {
     "select": SelectSettings,
     "train": TrainSettings,
     "verify": VerifySettings,
+    "export": ExportSettings,
     "doctor": DoctorSettings,
     "ui": UiSettings,
 }
@@ -83,7 +85,8 @@ def test_a_command_composes(words):
     extra = rest.index("--config-dir") if "--config-dir" in rest else None
     if extra is not None:
         pytest.skip("it needs a folder of the reader's own")
-    words = [word for word in rest if not word.startswith("-")]
+    named = [word for word in rest if word[0] != "-"] if command in cli.WORDS else []
+    words = [word for word in rest if "=" in word or word in named]
     overrides = cli._rewrite_overrides(command, words, sweep)
     if not sweep and "experiment=" not in " ".join(overrides):
         check_settings(SETTINGS[command], resolve_config(compose_config(command, overrides, None)))

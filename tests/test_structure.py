@@ -26,6 +26,7 @@ ORDER = [
     "train",
     "experiment",
     "quality",
+    "exchange",
     "report",
     "pipeline",
     "detect",

@@ -15,6 +15,7 @@ from bgexp.config.check import check_places, check_runs_folder, check_settings
 from bgexp.config.compare import CompareSettings
 from bgexp.config.compose import resolve_config
 from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.export import ExportSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
@@ -156,6 +157,16 @@ def _run_review(config: DictConfig, _options: argparse.Namespace) -> int:
     return 0
 
 
+def _run_export(config: DictConfig, _options: argparse.Namespace) -> int:
+    settings = check_settings(ExportSettings, resolve_config(config))
+    require_store(settings)
+    from bgexp.exchange.command import export_run
+    from bgexp.exchange.console import show_export
+
+    show_export(export_run(settings, Path(config.hydra.run.dir).resolve()), settings)
+    return 0
+
+
 def _run_verify(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(VerifySettings, resolve_config(config))
     from bgexp.verify.command import verify_output
@@ -180,6 +191,7 @@ START: dict[str, Callable[[DictConfig, argparse.Namespace], int]] = {
     "compare": _run_compare,
     "review": _run_review,
     "select": _run_select,
+    "export": _run_export,
     "analyze": _run_analyze,
     "promote": _run_promote,
     "batch": _run_batch,

@@ -26,7 +26,7 @@ LINE_LENGTH = 1000  # characters of an error; what a stranger's file says may be
 CLOSING_SECONDS = 10  # after a signal; further signals are ignored meanwhile
 # What words without a key stand for: `bgexp compare last`.
 WORDS = {
-    **dict.fromkeys(("compare", "review", "select", "promote"), "runs"),
+    **dict.fromkeys(("compare", "review", "select", "promote", "export"), "runs"),
     "verify": "output",
 }
 WITH_JSON = ("compare", "verify")
@@ -37,6 +37,7 @@ COMMANDS = {
     "compare": "runs side by side on the same images, paired, with intervals",
     "review": "a page on which people compare results blindly; logs their votes",
     "select": "which images to label, with masks to edit",
+    "export": "what a run found as annotations for a labelling tool",
     "analyze": "what is in a dataset, file by file, and what is wrong with it",
     "promote": "makes the best run the champion, which batch model=champion uses",
     "batch": "the production run over a whole folder, every file accounted for",

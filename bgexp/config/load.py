@@ -11,6 +11,7 @@ from bgexp.config.batch import BatchSettings
 from bgexp.config.check import check_settings
 from bgexp.config.compare import CompareSettings
 from bgexp.config.doctor import DoctorSettings, UiSettings
+from bgexp.config.export import ExportSettings
 from bgexp.config.promote import PromoteSettings
 from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.run import RunSettings
@@ -23,6 +24,7 @@ SETTINGS: dict[str, type[Section]] = {
     "compare": CompareSettings,
     "review": ReviewSettings,
     "select": SelectSettings,
+    "export": ExportSettings,
     "analyze": AnalyzeSettings,
     "promote": PromoteSettings,
     "batch": BatchSettings,

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bgexp.config.base import Count, RunSelection, UserPath
+from bgexp.config.export import Format
 from bgexp.config.roles import Reads
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -33,10 +34,12 @@ class SelectSettings(RunSelection):
         n_images: Images to label: half at random, half where the variants disagree most.
         initial_mask: What the masks are before they are edited: "consensus" is what more than
             half of the variants keep, "blank" is nothing.
+        format: png: masks to edit; another: a file for that labelling tool, too, as of an export.
         seed: Of the random half.
     """
 
     output: UserPath | None
     n_images: Annotated[Count, Field(ge=2)]
     initial_mask: Literal["consensus", "blank"]
+    format: Format
     seed: Seed

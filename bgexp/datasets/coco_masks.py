@@ -4,6 +4,7 @@ Nothing from a file reaches pycocotools unchecked: its C code trusts its argumen
 which do not add up, or a polygon of absurd extent, would end the process.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,25 @@ def encode_runs(changes: NDArray[np.int64], size: tuple[int, int]) -> Runs:
     counts = np.diff(pixels, prepend=0, append=size[0] * size[1])
     runs: Runs = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
     return runs
+
+
+def encode_mask_runs(pixels: NDArray[np.bool_]) -> Runs:
+    """Return a mask, HxW bool, as pycocotools encodes it."""
+    changes = np.flatnonzero(np.diff(pixels.T.ravel(), prepend=False))
+    return encode_runs(changes, (pixels.shape[0], pixels.shape[1]))
+
+
+def draw_polygons(
+    polygons: Sequence[NDArray[np.number]], size: tuple[int, ...]
+) -> NDArray[np.bool_]:
+    """Return the mask of all polygons, HxW bool, as pycocotools fills them.
+
+    Args:
+        polygons: At least one; (2N,), x and y of each corner in pixels.
+        size: Height and width of the image in pixels.
+    """
+    height, width = size
+    return _decode_runs(_encode_polygons(list(polygons), (height, width)), (height, width))
 
 
 def _decode_runs(runs: Runs, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Chooses the images to label, and writes them with masks to edit."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from bgexp.compare.comparable_runs import ComparableRuns, find_comparable_runs, read_fingerprints
 from bgexp.config.check import flatten_settings
 from bgexp.config.command_line import write_command, write_override
+from bgexp.config.export import Format
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import Item
 from bgexp.errors import UserError
-from bgexp.images.decode import ImageError, encode_mask, read_bytes
+from bgexp.exchange.draft import Draft
+from bgexp.exchange.write_drafts import name_mask, refuse_used, write_drafts
+from bgexp.images.decode import ImageError, decode_mask, encode_mask, read_bytes
 from bgexp.report.wording import format_count
 from bgexp.review.label_sampling import (
     DISAGREEMENT,
@@ -33,7 +36,6 @@ from bgexp.tracking.run_folder import open_masks
 from bgexp.tracking.votes import COMPARED
 
 TABLE, README = "selection.csv", "README.txt"
-LONGEST = 255  # bytes of a file's name
 
 
 def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.DataFrame]:
@@ -51,7 +53,7 @@ def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.Data
         UserError: Fewer than two runs are meant, or the output is not empty.
     """
     output = (settings.output or folder).resolve()
-    _refuse_used(output)
+    refuse_used(output)
     comparable = find_comparable_runs(settings)
     for line in [*comparable.left_out, comparable.reduced]:
         if line:
@@ -62,19 +64,12 @@ def select_images(settings: SelectSettings, folder: Path) -> tuple[Path, pd.Data
         run.log_params(flatten_settings(settings))
         run.set_tags({COMPARED: " ".join(r.run_id for r in comparable.runs)})
         rows = _write_images(images, comparable, output, settings.initial_mask)
+        _write_annotations(rows, output, settings.format)
         write_whole(output / README, _format_readme(rows, settings).encode())
         write_whole(output / TABLE, encode_safe_csv(rows))
         run.log_file(output / TABLE)
         run.log_metrics({why: float((rows["why"] == why).sum()) for why in (RANDOM, DISAGREEMENT)})
     return output, rows
-
-
-def _refuse_used(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UserError(
-            f"output: {output} is not empty, and masks that were edited are never written over; "
-            "name another folder"
-        )
 
 
 def _measure_disagreements(comparable: ComparableRuns) -> dict[str, float]:
@@ -114,7 +109,7 @@ def _write_image(
     try:
         image = read_bytes(item.file)
         write_whole(folder / "images" / item.path, image)
-        write_whole(folder / "masks" / _name_mask(item.path), data)
+        write_whole(folder / "masks" / name_mask(item.path), data)
     except (ImageError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"output: {make_printable(item.path)}: {reason}") from error
@@ -127,11 +122,17 @@ def _write_image(
     }
 
 
-def _name_mask(path: str) -> str:
-    """Name a mask for `dataset=pairs`: the image's name and .png; if too long, stem and .png."""
-    full = PurePosixPath(f"{path}.png")
-    fits = len(full.name.encode()) <= LONGEST
-    return str(full if fits else PurePosixPath(path).with_suffix(".png"))
+def _write_annotations(rows: pd.DataFrame, output: Path, kind: Format) -> None:
+    """Write the masks to edit for a labelling tool as well, those of each folder by themselves."""
+    if kind == "png":
+        return
+    for why, paths in rows.groupby("why")["path"]:
+        folder = output / str(why)
+        drafts = (
+            Draft(path, decode_mask((folder / "masks" / name_mask(path)).read_bytes()))
+            for path in paths
+        )
+        write_drafts(drafts, folder, kind, polygons=False)
 
 
 def _format_readme(rows: pd.DataFrame, settings: SelectSettings) -> str:

@@ -17,6 +17,7 @@ from tests.datasets.coco_files import (
     draw_truths,
     make_annotation,
     make_content,
+    make_image,
     read_error,
     read_images,
     set_value,
@@ -234,3 +235,59 @@ def test_many_annotations_are_read_in_bounded_memory(tmp_path):
     assert len(image.annotations) == 200
     assert sum(len(annotation.segmentation) for annotation in image.annotations) < 200 * 400 * 7
     assert [json.loads(annotation.segmentation)[0] for annotation in image.annotations] == numbers
+
+
+def test_what_cvat_exports(tmp_path):
+    """COCO 1.0 after docs.cvat.ai: masks are runs without text, and marked as crowds."""
+    image = {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
+    runs = {"counts": [5, 2, 3, 2, 18], "size": [5, 6]}
+    extent = {"area": 4.0, "bbox": [1.0, 0.0, 2.0, 2.0]}
+    attributes = {"attributes": {"occluded": False, "rotation": 0.0}}
+    content = {
+        "licenses": [{"name": "", "id": 0, "url": ""}],
+        "info": {"contributor": "", "date_created": "", "description": "", "version": ""},
+        "categories": [{"id": 1, "name": "cat", "supercategory": ""}],
+        "images": [
+            make_image(1, "pets/a.png") | image,
+            make_image(2, "pets/b.png") | image,
+            make_image(3, "none.png") | image,
+        ],
+        "annotations": [
+            make_annotation(1, 1, 1, runs, iscrowd=1) | extent | attributes,
+            make_annotation(2, 2, 1, [[1.0, 1.0, 4.0, 1.0, 4.0, 3.0, 1.0, 3.0]], iscrowd=0)
+            | extent
+            | attributes,
+        ],
+    }
+    truths = draw_truths(read_images(write_dataset(tmp_path, content)))
+    assert truths["pets/a.png"] == [".##...", ".##...", "......", "......", "......"]
+    assert truths["pets/b.png"] == ["......", ".###..", ".###..", "......", "......"]
+    assert set("".join(truths["none.png"])) == {"."}
+
+
+def test_what_label_studio_exports(tmp_path):
+    """All ids from 0, images in their folder by names of Windows, `ignore` in place of nothing."""
+    content = {
+        "images": [make_image(0, "images\\1f2e3d4c-a.png"), make_image(1, "images/5b6a-b.png")],
+        "categories": [{"id": 0, "name": "foreground"}],
+        "annotations": [
+            {
+                "id": 0,
+                "image_id": 0,
+                "category_id": 0,
+                "segmentation": [[1, 1, 4, 1, 4, 3, 1, 3]],
+                "bbox": [1, 1, 3, 2],
+                "ignore": 0,
+                "iscrowd": 0,
+                "area": 6,
+            }
+        ],
+        "info": {"year": 2026, "version": "1.0", "contributor": "Label Studio", "url": ""},
+    }
+    for image in content["images"]:
+        path = tmp_path / "images" / image["file_name"].replace("\\", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 5)).save(path)
+    truths = draw_truths(read_images(write_annotations(tmp_path, content)))
+    assert truths["images/1f2e3d4c-a.png"][1] == ".###.."
+    assert set("".join(truths["images/5b6a-b.png"])) == {"."}

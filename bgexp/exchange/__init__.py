@@ -1,0 +1,1 @@
+"""Masks as annotations of labelling tools: COCO, PNG, Label Studio, CVAT."""
