@@ -3,6 +3,7 @@
 The format is that of the W3C's Portable Network Graphics (Third Edition).
 """
 
+import zlib
 from collections.abc import Iterator
 from struct import pack
 
@@ -14,6 +15,11 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {(): 0, (3,): 2, (4,): 6}
 _UP = 2  # the filter: differences to the row above
 _BLOCK = 1 << 20  # bytes of rows compressed at once: they stay in the processor's cache
+# Bytes that begin a stream by themselves. ISA-L's code for many bytes enters a stream's third one
+# into its table by an address in memory (`.write_first_byte` in igzip_icf_body_h1_gr_bt.asm takes a
+# register that still holds the state's): once in thousands of streams the bytes would be others.
+# Its code for few bytes does not.
+_FIRST = 8
 
 
 def encode_png(image: NDArray[np.uint8], icc: bytes = b"", exif: bytes = b"") -> bytes:
@@ -35,7 +41,7 @@ def encode_png(image: NDArray[np.uint8], icc: bytes = b"", exif: bytes = b"") ->
     header = pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[channels], 0, 0, 0)
     chunks = [SIGNATURE, *make_chunk(b"IHDR", header)]
     if icc:
-        chunks += make_chunk(b"iCCP", b"ICC profile\0\0" + isal_zlib.compress(icc))
+        chunks += make_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
     if exif:
         chunks += make_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
     for data in _compress_rows(image):
@@ -63,6 +69,10 @@ def _compress_rows(image: NDArray[np.uint8]) -> Iterator[bytes]:
         np.subtract(rows[0], above, out=block[0, 1:])
         np.subtract(rows[1:], rows[:-1], out=block[1:, 1:])
         above = rows[-1]
-        if data := deflate.compress(block.data):
-            yield data
+        data = block.reshape(-1).data
+        if top == 0:
+            yield deflate.compress(data[:_FIRST]) + deflate.flush(isal_zlib.Z_SYNC_FLUSH)
+            data = data[_FIRST:]
+        if compressed := deflate.compress(data):
+            yield compressed
     yield deflate.flush()
