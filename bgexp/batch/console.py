@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -17,6 +18,16 @@ from bgexp.config.batch import BatchSettings, PartShare
 from bgexp.system.listing import describe_passed_over
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import PAGE
+
+
+def build_document(result: BatchResult) -> dict[str, Any]:
+    """Return what became of a batch, a share of one or a dry run, as `--json` prints it."""
+    if result.work is not None:
+        return {"newly_done": result.work.newly_done, "failed": result.work.failed}
+    planned = [
+        {"path": file.path, "output": file.output, "reason": file.reason} for file in result.planned
+    ]
+    return dict(result.summary) or {"planned": planned}
 
 
 def show_plan(planned: Sequence[PlannedFile]) -> None:

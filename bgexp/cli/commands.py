@@ -32,15 +32,14 @@ def _run_compare(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(CompareSettings, resolve_config(config))
     require_store(settings)
     from bgexp.compare.command import compare_runs, write_comparison
-    from bgexp.compare.console import print_json, show_comparison
+    from bgexp.compare.console import show_comparison
+    from bgexp.compare.document import build_document
 
     folder = Path(config.hydra.run.dir).resolve()
     comparison = compare_runs(settings)
     write_comparison(comparison, folder, settings)
-    if options.json:
-        print_json(folder)
-    else:
-        show_comparison(comparison, folder, settings)
+    options.document = build_document(comparison)
+    show_comparison(comparison, folder, settings)
     return 0
 
 
@@ -66,11 +65,12 @@ def _run_batch(config: DictConfig, options: argparse.Namespace) -> int:
         return _run_stream(settings)
     resolve_places(settings)  # a wrong one is told before the seconds of imports below
     from bgexp.batch.command import batch_process_images, batch_process_with_quality_handling
-    from bgexp.batch.console import show_batch, show_plan, show_share
+    from bgexp.batch.console import build_document, show_batch, show_plan, show_share
 
     has_rules = settings.quality.enabled
     process_images = batch_process_with_quality_handling if has_rules else batch_process_images
     result = process_images(settings)
+    options.document = {"output": str(settings.output), **build_document(result)}
     if settings.dry_run:
         show_plan(result.planned)
         return 0
@@ -90,12 +90,13 @@ def _run_stream(settings: BatchSettings) -> int:
     return 0
 
 
-def _run_promote(config: DictConfig, _options: argparse.Namespace) -> int:
+def _run_promote(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(PromoteSettings, resolve_config(config))
     require_store(settings)
     from bgexp.promote.command import promote
 
     decision = promote(settings, Path(config.hydra.run.dir).resolve())
+    options.document = decision.build_document()
     print("\n".join(decision.lines))
     if decision.refused:
         raise RefusedError(decision.refused)
@@ -170,10 +171,11 @@ def _run_export(config: DictConfig, _options: argparse.Namespace) -> int:
 def _run_verify(config: DictConfig, options: argparse.Namespace) -> int:
     settings = check_settings(VerifySettings, resolve_config(config))
     from bgexp.verify.command import verify_output
-    from bgexp.verify.console import print_json, show_verification
+    from bgexp.verify.console import build_document, show_verification
 
     verification = verify_output(settings)
-    (print_json if options.json else show_verification)(verification)
+    options.document = build_document(verification)
+    show_verification(verification)
     return 0 if verification.is_whole else 1
 
 

@@ -29,7 +29,7 @@ WORDS = {
     **dict.fromkeys(("compare", "review", "select", "promote", "export"), "runs"),
     "verify": "output",
 }
-WITH_JSON = ("compare", "verify")
+WITH_JSON = ("run", "compare", "promote", "batch", "verify")
 # What a command's workers import, torch above all: begun while the settings are composed.
 WORKERS = {"analyze": "bgexp.quality.inspection", "batch": "bgexp.batch.process_file"}
 COMMANDS = {
@@ -174,9 +174,7 @@ def _run_command(arguments: list[str]) -> int:
     if options.cfg:
         _show_config(config, options)
         return 0
-    from bgexp.cli.commands import START
-
-    return START[command](config, options)
+    return _start(command, config, options)
 
 
 def _make_tool_output(tool: str, words: list[str]) -> str:
@@ -194,6 +192,24 @@ def _make_tool_output(tool: str, words: list[str]) -> str:
     from bgexp.config.json_schema import format_schema
 
     return format_schema(words[0])
+
+
+def _start(command: str, config: "DictConfig", options: argparse.Namespace) -> int:
+    """Start a command; with --json its results are standard output, and its prints the other."""
+    from bgexp.cli.commands import START
+
+    if not options.json:
+        return START[command](config, options)
+    from bgexp.system.atomic import encode_json
+    from bgexp.system.standard_output import print_to_standard_error
+
+    options.document = None
+    try:
+        with print_to_standard_error():
+            return START[command](config, options)
+    finally:
+        if options.document is not None:
+            print(encode_json(options.document).decode(), end="")
 
 
 def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
@@ -217,8 +233,7 @@ def _parse_options(command: str, arguments: list[str]) -> argparse.Namespace:
     if options.multirun and command != "run":
         raise UserError(f"-m: only `bgexp run` sweeps, not `bgexp {command}`")
     if options.json and command not in WITH_JSON:
-        names = " and ".join(f"`bgexp {name}`" for name in WITH_JSON)
-        raise UserError(f"--json: only {names} print JSON, not `bgexp {command}`")
+        raise UserError(f"--json: not for `bgexp {command}` (allowed: {', '.join(WITH_JSON)})")
     return options
 
 

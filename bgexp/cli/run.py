@@ -37,7 +37,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     check_runs_folder(job_settings[0].runs_dir)
     _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
-    from bgexp.sweep.console import show_results
+    from bgexp.sweep.console import build_document, show_results
     from bgexp.sweep.jobs import SHARED, run_sweep
     from bgexp.tracking.run_folder import SUMMARY, RunFolder
 
@@ -62,6 +62,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     else:
         _run_hydra(options, fixed)
         folders = [RunFolder(folder)]
+    options.document = build_document(folders)
     return 0 if show_results(folders, job_settings[0], config_dir=options.config_dir) else 1
 
 
@@ -132,13 +133,14 @@ def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> i
     corners = [_compose_job(corner, options) for corner in space.list_corners()]
     _preload_workers(corners)
     from bgexp.experiment.prepare import check_ready
-    from bgexp.sweep.console import show_results
+    from bgexp.sweep.console import build_document, show_results
 
     check_ready(corners)
     folder = Path(config.hydra.sweep.dir).resolve()
     settings = settings.replace(study=folder.name)  # a time of now is another one each time
     compose = partial(_compose_job, options=options)
     jobs, best = optimize(settings, space, corners, folder, compose, options.config_dir)
+    options.document = build_document(jobs)
     return 0 if show_results(jobs, corners[0], best) else 1
 
 

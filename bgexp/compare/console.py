@@ -1,7 +1,6 @@
 """What `bgexp compare` prints: two tables and where to look, or one JSON document."""
 
 import math
-import sys
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -9,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bgexp.compare.command import DOCUMENT
 from bgexp.compare.comparison import Comparison, Variant
 from bgexp.config.command_line import write_command
 from bgexp.config.compare import CompareSettings
@@ -21,12 +19,6 @@ from bgexp.tracking.run_folder import RunFolder
 
 _WITHOUT_TRUTH = ("coverage", "nothing_found", "confidence")
 _SHORT = {"foreground_recall": "fg recall", "background_leakage": "bg leak"}
-
-
-def print_json(folder: Path) -> None:
-    """Print compare.json on standard output, and nothing else there."""
-    sys.stdout.write((folder / DOCUMENT).read_text())
-    sys.stdout.write("\n")
 
 
 def show_comparison(comparison: Comparison, folder: Path, settings: CompareSettings) -> None:

@@ -61,6 +61,12 @@ class Decision:
         """Add a line with a label in its own column."""
         self.lines.append(f"{f'{label}:' if label else '':<10}{text}")
 
+    def build_document(self) -> dict[str, Any]:
+        """Return the decision as `--json` prints it."""
+        version = asdict(self.version) if self.version else None
+        decision = {"winner": self.winner, "refused": self.refused, "version": version}
+        return decision | {"numbers": self.numbers}
+
 
 def promote(settings: PromoteSettings, folder: Path) -> Decision:
     """Make the best run the champion, where it is good enough; one promotion at a time.

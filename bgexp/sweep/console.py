@@ -18,6 +18,11 @@ from bgexp.system.terminal import quote_for_shell
 from bgexp.tracking.run_folder import LOG, MASKS, SAMPLES, SUMMARY, RunFolder
 
 
+def build_document(jobs: Sequence[RunFolder]) -> dict[str, Any]:
+    """Return the jobs' summaries with their folders, as `--json` prints them."""
+    return {"jobs": [{"folder": str(job.path), **job.read_summary()} for job in jobs]}
+
+
 def show_results(
     jobs: Sequence[RunFolder],
     settings: RunSettings,

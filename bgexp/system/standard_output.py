@@ -64,3 +64,22 @@ def keep_standard_output() -> Iterator[StandardOutput]:
         yield output
     finally:
         sys.stdout.flush()
+
+
+@contextmanager
+def print_to_standard_error() -> Iterator[None]:
+    """Send what this process and those that it starts print meanwhile to standard error."""
+    before = sys.stdout
+    if before is None:  # it was closed from the start
+        yield
+        return
+    before.flush()
+    copy = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = before
+        os.dup2(copy, 1)
+        os.close(copy)

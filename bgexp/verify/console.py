@@ -1,7 +1,7 @@
 """What `bgexp verify` prints."""
 
-import json
 from dataclasses import asdict
+from typing import Any
 
 from bgexp.system.terminal import make_printable
 from bgexp.verify.verification import Damage, Verification
@@ -19,10 +19,9 @@ def show_verification(verification: Verification) -> None:
     print("\n".join(map(make_printable, lines)))
 
 
-def print_json(verification: Verification) -> None:
-    """Print everything as JSON."""
-    document = {"whole": verification.is_whole, **asdict(verification)}
-    print(json.dumps(document, indent=2))
+def build_document(verification: Verification) -> dict[str, Any]:
+    """Return everything, as `--json` prints it."""
+    return {"whole": verification.is_whole, **asdict(verification)}
 
 
 def _describe(damage: Damage) -> str:

@@ -197,10 +197,12 @@ def test_a_mistake_is_one_line(compare, store, words, message):
     assert message in err
 
 
-def test_json_is_for_compare_only(bgexp_cli):
+def test_json_is_not_for_every_command(bgexp_cli):
     code, _, err = bgexp_cli("doctor", "--json")
     assert code == 2
-    assert "--json: only `bgexp compare`" in err
+    assert err == (
+        "bgexp: --json: not for `bgexp doctor` (allowed: run, compare, promote, batch, verify)\n"
+    )
 
 
 def test_other_contents_are_refused(compare, store):
