@@ -3,6 +3,7 @@
 import getpass
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -460,6 +461,26 @@ def test_an_error_of_the_store_somewhere_in_the_work(bgexp_cli, monkeypatch):
 
     monkeypatch.setattr("bgexp.cli.commands.START", {"doctor": fail})
     check_refusal(bgexp_cli("doctor"), "tracking.uri: ", "The run 5 must be in the 'active' state.")
+
+
+@pytest.mark.parametrize("command", ["run", "sweep", "compare", "promote"])
+def test_a_store_that_another_process_holds_is_one_line(bgexp_cli, fast, place, two_runs, command):
+    words = {
+        "run": ["run", *fast, "seed=7"],
+        "sweep": ["run", "-m", *fast, "seed=7,8"],
+        "compare": ["compare", "last"],
+        "promote": ["promote", "require=[]"],
+    }
+    database = shutil.copy(two_runs / "mlflow.db", place)
+    store = sqlite3.connect(database, isolation_level=None)
+    store.execute("BEGIN EXCLUSIVE")
+    try:
+        uri = f"tracking.uri=sqlite:///{database}?timeout=0"
+        result = bgexp_cli(*words[command], "runs_dir=runs", uri)
+    finally:
+        store.execute("ROLLBACK")
+        store.close()
+    check_refusal(result, "database is locked")
 
 
 @pytest.mark.parametrize("zone", [":America/New_York", "Nowhere/Bad", ""])
