@@ -469,7 +469,7 @@ def test_a_store_that_another_process_holds_is_one_line(bgexp_cli, fast, place, 
         "run": ["run", *fast, "seed=7"],
         "sweep": ["run", "-m", *fast, "seed=7,8"],
         "compare": ["compare", "last"],
-        "promote": ["promote", "require=[]"],
+        "promote": ["promote"],
     }
     database = shutil.copy(two_runs / "mlflow.db", place)
     store = sqlite3.connect(database, isolation_level=None)

@@ -37,7 +37,7 @@ class Command:
     def __init__(self, folder: Path, n_images: int) -> None:
         """Make what the command reads."""
         self.folder, self.root = folder, folder / "root"
-        self.log = folder / "output.log"
+        self.log, self.n_images = folder / "output.log", n_images
         folder.mkdir(exist_ok=True)
         if not (folder / "in").exists():
             copy_photographs(folder / "in", n_images)
@@ -158,14 +158,14 @@ def _compare(files: dict[str, bytes], hashes: dict[str, str]) -> Iterator[str]:
 
 
 class Run(Command):
-    """A run over a folder of images, in a store that it makes."""
+    """A run over sample images, in a store that it makes."""
 
     name = "run"
 
     @property
     def arguments(self) -> list[str]:
         """The command line."""
-        data = ["dataset=folder", f"dataset.root={self.folder / 'in'}"]
+        data = ["dataset=sample", f"dataset.subset={min(self.n_images, 24)}"]
         return ["run", *data, f"hydra.run.dir={self.root / 'runs/here'}", *self.quick]
 
     def find_losses(self, state: State) -> Iterator[str]:
@@ -194,13 +194,13 @@ class Promotion(Command):
     @property
     def arguments(self) -> list[str]:
         """The command line."""
-        return ["promote", "require=[]", f"runs_dir={self.root / 'runs'}"]
+        return ["promote", "runs=[last]", f"runs_dir={self.root / 'runs'}"]
 
     def prepare(self) -> None:
         """Leave a store with one finished run."""
         kept = self.folder / "kept"
         if not kept.exists():
-            run = Run(self.folder, 0)
+            run = Run(self.folder, self.n_images)
             run.prepare()
             if problems := run.run_again():
                 raise AssertionError(problems)

@@ -32,8 +32,9 @@ def warm_up() -> None:
     import bgexp.promote.command
     import bgexp.sweep.jobs
     import bgexp.tracking.outbox
-    from bgexp.system import workers
+    from bgexp.system import provenance, workers
 
+    provenance._run_git = lambda *_: None  # with changes in no commit nothing would be promoted
     fork = multiprocessing.get_context("fork")
     workers._SERVED, workers.CONTEXT = False, fork
     bgexp.tracking.outbox.get_context = lambda _method: fork
