@@ -35,6 +35,7 @@ def warm_up() -> None:
     from bgexp.system import provenance, workers
 
     provenance._run_git = lambda *_: None  # with changes in no commit nothing would be promoted
+    provenance.describe_bgexp()  # kept from now on
     fork = multiprocessing.get_context("fork")
     workers._SERVED, workers.CONTEXT = False, fork
     bgexp.tracking.outbox.get_context = lambda _method: fork
