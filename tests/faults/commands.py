@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -78,6 +79,7 @@ class Command:
         return [] if code in codes else [f"exit code {code}: {self.log.read_text()[-1500:]}"]
 
 
+@cache
 def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -222,6 +224,7 @@ class Promotion(Command):
         return problems
 
 
+DATABASE = ("mlflow.db", "mlflow.db-journal", "mlflow.db-wal")
 QUERIES = {
     "status": "select run_uuid, artifact_uri, status from runs",
     "aliases": "select alias, version from registered_model_aliases",
@@ -238,15 +241,19 @@ def query(state: State, name: str) -> list[tuple[str, ...]]:
     Raises:
         sqlite3.DatabaseError: It is damaged.
     """
-    if not state.get("runs/mlflow.db"):
-        return []
+    files = [(file, state.get(f"runs/{file}")) for file in DATABASE]
+    return _read_store(tuple(files))[name] if files[0][1] else []
+
+
+@cache
+def _read_store(files: tuple[tuple[str, bytes | None], ...]) -> dict[str, list[tuple[str, ...]]]:
     with tempfile.TemporaryDirectory() as folder:
-        for file in ("mlflow.db", "mlflow.db-journal", "mlflow.db-wal"):
-            if (content := state.get(f"runs/{file}")) is not None:
+        for file, content in files:
+            if content is not None:
                 Path(folder, file).write_bytes(content)
-        with closing(sqlite3.connect(Path(folder, "mlflow.db"))) as store:
+        with closing(sqlite3.connect(Path(folder, DATABASE[0]))) as store:
             assert store.execute("pragma integrity_check").fetchall() == [("ok",)]
-            return store.execute(QUERIES[name]).fetchall()
+            return {name: store.execute(text).fetchall() for name, text in QUERIES.items()}
 
 
 def list_finished(state: State) -> list[str]:
