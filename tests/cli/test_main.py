@@ -1,5 +1,6 @@
 """Wrong input ends in exit code 2 and a line that names the key and what is allowed."""
 
+import errno
 import getpass
 import os
 import shutil
@@ -504,3 +505,12 @@ def test_missing_rights_are_one_line(bgexp_cli, monkeypatch, command):
     monkeypatch.setitem(START, command, refuse)
     overrides = ["input=.", "output=o"] if command == "batch" else []
     check_refusal(bgexp_cli(command, *overrides), "/private/a: Permission denied")
+
+
+def test_a_full_disk_is_one_line_and_no_mistake_of_the_user(bgexp_cli, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/private/a")
+
+    monkeypatch.setitem(START, "doctor", fail)
+    code, out, err = bgexp_cli("doctor")
+    assert (code, out, err) == (1, "", "bgexp: /private/a: No space left on device\n")
