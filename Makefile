@@ -6,7 +6,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-bench test-cluster cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
+.PHONY: help setup run test test-bench test-cluster test-faults cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
 help:  ## show this text
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -45,6 +45,9 @@ cluster-setup: $(INSTALLED)  ## install PostgreSQL and Slurm, which `make test-c
 
 test-cluster: $(INSTALLED)  ## test with real PostgreSQL, MLflow, S3-like store and Slurm, 15 minutes (ARGS=)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
+test-faults: $(INSTALLED)  ## cut the power at any moment and let each call on files fail: 30 minutes (ARGS=)
+	$(BIN)/python -m tests.faults.run --jobs 2 $(ARGS)
 
 check: $(INSTALLED)  ## check format, lint and types
 	$(BIN)/ruff format --check .

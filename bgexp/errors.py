@@ -1,5 +1,20 @@
 """The errors and interruptions that end a command."""
 
+import errno
+
+# Errors of the storage and not of what is stored: every other write would fail, too.
+STORAGE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EMFILE,
+    errno.ENFILE,
+}
+
 
 class UserError(Exception):
     """Wrong use or settings; the command line prints the message and exits with its code."""

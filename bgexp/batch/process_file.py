@@ -1,6 +1,5 @@
 """One input to its result, in a worker: read, cut out, write; every outcome is a record."""
 
-import errno
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +12,7 @@ from bgexp.batch.size_rules import Remove, SizeHandling, handle_size
 from bgexp.config.batch import BatchSettings
 from bgexp.detect.device import use_threads
 from bgexp.detect.inference_server import NetworkLostError, ServerAddress
+from bgexp.errors import STORAGE
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
 from bgexp.images.encode import decode_photo, encode_result
 from bgexp.pipeline.remover import Remover
@@ -21,19 +21,6 @@ from bgexp.system.hashing import hash_bytes
 from bgexp.system.listing import read_file_state, read_object_state
 from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
 from bgexp.system.stores import Address, StoreError, read_object
-
-# Errors of the storage and not of the image: every other write would fail, too.
-STORAGE = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EMFILE,
-    errno.ENFILE,
-}
 
 
 def make_processor(

@@ -21,6 +21,7 @@ from bgexp.config.review import ReviewSettings, SelectSettings
 from bgexp.config.train import TrainSettings
 from bgexp.config.verify import VerifySettings
 from bgexp.errors import Interruption, RefusedError, UserError
+from bgexp.system.terminal import make_printable
 from bgexp.tracking.store import require_store
 
 STREAM = "-"  # standard input or output
@@ -97,7 +98,7 @@ def _run_promote(config: DictConfig, options: argparse.Namespace) -> int:
 
     decision = promote(settings, Path(config.hydra.run.dir).resolve())
     options.document = decision.build_document()
-    print("\n".join(decision.lines))
+    print(*map(make_printable, decision.lines), sep="\n")  # names of runs are strangers'
     if decision.refused:
         raise RefusedError(decision.refused)
     return 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bgexp import __version__
 from bgexp.config.renamed import COMMANDS as RENAMED
-from bgexp.errors import Interruption, UserError
+from bgexp.errors import STORAGE, HaltedError, Interruption, UserError
 from bgexp.system.terminal import shorten_line
 
 if TYPE_CHECKING:
@@ -78,11 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_with_store_errors(arguments: list[str]) -> int:
-    """Run a command; missing rights, and an error inside a tracking store, are told in one line."""
+    """Run a command; errors of the storage and of a tracking store are told in one line."""
     try:
         return _run_command(arguments)
-    except PermissionError as error:
-        raise UserError(f"{error.filename or 'files'}: {error.strerror}") from error
+    except OSError as error:
+        if error.errno not in STORAGE:
+            raise
+        kind = UserError if isinstance(error, PermissionError) else HaltedError
+        raise kind(f"{error.filename or 'files'}: {error.strerror}") from error
     except Exception as error:
         if "mlflow" not in sys.modules:
             raise

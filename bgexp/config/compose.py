@@ -109,10 +109,10 @@ def resolve_config(config: DictConfig, overrides: Sequence[str] = ()) -> dict[st
 
 
 def _resolve_settings(config: DictConfig) -> dict[str, Any]:
-    keys = [key for key in config if key != "hydra"]
-    for key in keys:
+    keys = [key for key in config if isinstance(key, str) and key != "hydra"]
+    for key in config:
         if not isinstance(key, str):  # such as a number, in a file of --config-dir
-            raise UserError(f"{key}: no such setting")
+            raise UserError(f"{key!r}: no such setting")
     try:
         values = OmegaConf.to_container(
             OmegaConf.masked_copy(config, keys),

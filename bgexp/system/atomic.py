@@ -63,7 +63,7 @@ def sync_tree(path: Path) -> None:
     """
     for folder, _, names in os.walk(path):
         make_folder(folder)
-        for place in (*(Path(folder, name) for name in names), folder):
+        for place in (*(Path(folder, name) for name in names), Path(folder)):
             descriptor = os.open(place, os.O_RDONLY)
             try:
                 os.fsync(descriptor)

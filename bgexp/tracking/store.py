@@ -171,7 +171,8 @@ def _limit_tries() -> None:
     import mlflow.store.db.utils
 
     mlflow.store.db.utils.MAX_RETRY_COUNT = TRIES
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.ERROR)  # it tells each try
+    # It tells each try, and each error with a traceback; what comes of them is told once.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _check_address(uri: str) -> None:

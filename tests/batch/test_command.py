@@ -312,11 +312,11 @@ def test_an_input_that_cannot_be_read_has_failed(batch, source, tmp_path, capfd)
     assert "eio.jpg: failed: unreadable: Input/output error" in capfd.readouterr().err
 
 
-def test_a_folder_that_cannot_be_read_has_failed(batch, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read_has_failed(batch, source, tmp_path, monkeypatch):
     scandir = os.scandir
 
     def refuse(folder):
-        if os.fspath(folder).endswith("birds"):
+        if str(folder) == str(source / "birds"):
             raise PermissionError(errno.EACCES, "Permission denied", folder)
         return scandir(folder)
 

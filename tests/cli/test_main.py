@@ -1,8 +1,10 @@
 """Wrong input ends in exit code 2 and a line that names the key and what is allowed."""
 
+import errno
 import getpass
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -462,6 +464,26 @@ def test_an_error_of_the_store_somewhere_in_the_work(bgexp_cli, monkeypatch):
     check_refusal(bgexp_cli("doctor"), "tracking.uri: ", "The run 5 must be in the 'active' state.")
 
 
+@pytest.mark.parametrize("command", ["run", "sweep", "compare", "promote"])
+def test_a_store_that_another_process_holds_is_one_line(bgexp_cli, fast, place, two_runs, command):
+    words = {
+        "run": ["run", *fast, "seed=7"],
+        "sweep": ["run", "-m", *fast, "seed=7,8"],
+        "compare": ["compare", "last"],
+        "promote": ["promote"],
+    }
+    database = shutil.copy(two_runs / "mlflow.db", place)
+    store = sqlite3.connect(database, isolation_level=None)
+    store.execute("BEGIN EXCLUSIVE")
+    try:
+        uri = f"tracking.uri=sqlite:///{database}?timeout=0"
+        result = bgexp_cli(*words[command], "runs_dir=runs", uri)
+    finally:
+        store.execute("ROLLBACK")
+        store.close()
+    check_refusal(result, "database is locked")
+
+
 @pytest.mark.parametrize("zone", [":America/New_York", "Nowhere/Bad", ""])
 def test_odd_time_zones(bgexp_cli, place, monkeypatch, zone):
     (place / "images").mkdir()
@@ -483,3 +505,12 @@ def test_missing_rights_are_one_line(bgexp_cli, monkeypatch, command):
     monkeypatch.setitem(START, command, refuse)
     overrides = ["input=.", "output=o"] if command == "batch" else []
     check_refusal(bgexp_cli(command, *overrides), "/private/a: Permission denied")
+
+
+def test_a_full_disk_is_one_line_and_no_mistake_of_the_user(bgexp_cli, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "/private/a")
+
+    monkeypatch.setitem(START, "doctor", fail)
+    code, out, err = bgexp_cli("doctor")
+    assert (code, out, err) == (1, "", "bgexp: /private/a: No space left on device\n")

@@ -1,0 +1,120 @@
+"""Commands that are cut, in a process that has imported all they need: a fork costs moments."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+SAMPLE = Path(__file__).parents[2] / "bgexp" / "sample" / "images"
+SECONDS = 120  # after which a command counts as hanging
+
+
+def warm_up() -> None:
+    """Import all that commands import, and let them start processes by plain forks.
+
+    The servers that fork workers, and MLflow in the outbox's process, take seconds each time.
+    """
+    import mlflow.pyfunc
+    import mlflow.store.tracking.sqlalchemy_store
+    import mlflow.system_metrics.system_metrics_monitor  # noqa: F401
+
+    import bgexp.batch.command
+    import bgexp.batch.console
+    import bgexp.batch.identity
+    import bgexp.batch.process_file
+    import bgexp.cli.commands
+    import bgexp.experiment.evaluate_dataset
+    import bgexp.experiment.run
+    import bgexp.promote.command
+    import bgexp.sweep.jobs
+    import bgexp.tracking.outbox
+    from bgexp.system import provenance, workers
+
+    provenance._run_git = lambda *_: None  # with changes in no commit nothing would be promoted
+    provenance.describe_bgexp()  # kept from now on
+    fork = multiprocessing.get_context("fork")
+    workers._SERVED, workers.CONTEXT = False, fork
+    bgexp.tracking.outbox.get_context = lambda _method: fork
+
+
+def call_in_fork(function: Callable[[], int], log: Path) -> int | None:
+    """Call a function in a fork; return its exit code, -9 where it was killed, None if it hangs.
+
+    What it prints goes into the log.
+    """
+    pid = os.fork()
+    if not pid:
+        os.setpgid(0, 0)
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        code = 99
+        try:
+            code = function()
+        except SystemExit as error:  # Hydra's way out
+            code = int(error.code or 0)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    deadline = time.monotonic() + SECONDS
+    status = 0
+    while not (done := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > deadline:
+            os.killpg(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return None
+        time.sleep(0.005)
+    status = done[1]
+    while _is_alive(pid):  # workers of a parent that was killed
+        if time.monotonic() > deadline:
+            os.killpg(pid, signal.SIGKILL)
+            return None
+        time.sleep(0.005)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _is_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def run_command(arguments: list[str], log: Path) -> int | None:
+    """Run `bgexp ARGUMENTS` in a fork, as `call_in_fork` does."""
+    from bgexp.cli.main import main
+
+    return call_in_fork(lambda: main(arguments), log)
+
+
+def copy_photographs(folder: Path, n: int) -> None:
+    """Copy sample images into sub-folders of a new folder, some of them more than once."""
+    files = sorted(SAMPLE.rglob("*.*"))
+    for number in range(n):
+        file = files[number % len(files)]
+        target = folder / file.parent.name / f"{number:02}-{file.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+
+
+def make_weights(path: Path) -> None:
+    """Write weights of the demo detector that find about a third of every image."""
+    import torch
+
+    from bgexp.detect.demo import build_demo_model
+    from bgexp.detect.weights import save_state
+
+    torch.manual_seed(0)
+    model = build_demo_model()
+    with torch.no_grad():
+        model.roi_heads.box_predictor.cls_score.bias.copy_(torch.tensor([0.0, 0.6]))
+        model.roi_heads.mask_predictor.mask_fcn_logits.bias.fill_(0.3)
+    save_state(model.state_dict(), path, {})
