@@ -171,7 +171,7 @@ DAMAGE = {
     ),
     "pipe": (
         lambda f: ((f / "out" / OWL).unlink(), os.mkfifo(f / "out" / OWL)),
-        [(OWL, "is empty")],
+        [(OWL, "is no regular file")],
     ),
     "mask missing": (lambda f: (f / "out" / MASK).unlink(), [(MASK, "is missing", ROW[OWL])]),
     "mask changed": (
