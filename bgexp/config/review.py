@@ -41,5 +41,5 @@ class SelectSettings(RunSelection):
     output: UserPath | None
     n_images: Annotated[Count, Field(ge=2)]
     initial_mask: Literal["consensus", "blank"]
-    format: Format
+    format: Format = "png"
     seed: Seed

@@ -11,6 +11,7 @@ from bgexp.exchange.draft import Draft
 from bgexp.exchange.write_drafts import refuse_used, write_drafts
 from bgexp.images.decode import ImageError
 from bgexp.system.progress import Step, show_progress
+from bgexp.system.stores import Address, read_place
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.past_runs import StoredRun, find_runs
 
@@ -22,19 +23,16 @@ class Export:
     Attributes:
         run: The run.
         file: The annotation file; of PNG masks their folder.
+        images: Where the images lie that the names in the file are relative to.
         n_images: Images with a mask, be it empty.
         n_without: Images of the run that have none.
     """
 
     run: StoredRun
     file: Path
+    images: Path | Address
     n_images: int
     n_without: int
-
-    @property
-    def images(self) -> str:
-        """Return where the images lie that the names in the file are relative to."""
-        return str(self.run.summary["dataset"]["root"])
 
 
 def export_run(settings: ExportSettings, folder: Path) -> Export:
@@ -57,10 +55,12 @@ def export_run(settings: ExportSettings, folder: Path) -> Export:
     try:
         with show_progress("images", len(paths)) as step:
             drafts = _read_drafts(run, paths, step)
-            file = write_drafts(drafts, output, settings.format, settings.polygons)
+            root = read_place(str(run.summary["dataset"]["root"]))
+            images = root if isinstance(root, Address) else Path(root)
+            file = write_drafts(drafts, output, settings.format, settings.polygons, images.name)
     except OSError as error:
         raise UserError(f"output: {error.filename or output}: {error.strerror}") from error
-    return Export(run, file, len(paths), len(rows) - len(paths))
+    return Export(run, file, images, len(paths), len(rows) - len(paths))
 
 
 def _find_run(settings: ExportSettings) -> StoredRun:

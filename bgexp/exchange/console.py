@@ -8,13 +8,13 @@ from bgexp.report.wording import format_count
 from bgexp.system.terminal import make_printable
 
 _STEPS = {
-    "coco": ["the file names are relative to the folder of images"],
+    "coco": ["the names are relative to the folder of images"],
     "png": [],
-    "cvat": ["a task with these images; then Upload annotations, CVAT 1.1"],
+    "cvat": ["a task with the images under these names; then Upload annotations, CVAT 1.1"],
     "labelstudio": [
-        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true, "
-        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=the folder of images",
-        f"a project with the interface of {INTERFACE}, a storage of that folder, and Import",
+        "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true "
+        "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={parent}",
+        f"a project with {INTERFACE}, local storage of the images, and Import of the tasks",
     ],
 }
 
@@ -26,7 +26,8 @@ def show_export(export: Export, settings: ExportSettings) -> None:
     print(f"Written: {make_printable(export.file)}")
     print(f"Images:  {make_printable(export.images)}")
     for step in _STEPS[settings.format]:
-        print(f"Needs:   {step}")
+        parent = make_printable(str(export.images).rpartition("/")[0])
+        print(f"Needs:   {step.format(parent=parent)}")
     if settings.format in ("coco", "png"):
         key = {"coco": "dataset.annotations", "png": "dataset.masks"}[settings.format]
         places = {"dataset.images": export.images, key: export.file}

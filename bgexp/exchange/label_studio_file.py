@@ -19,18 +19,19 @@ _SIZES = (3, 4, 8, 16)  # bits of a run's length; which of them, two bits before
 _LONGEST = 2 ** _SIZES[-1]
 
 
-def build_tasks(drafts: Iterable[Draft], polygons: bool) -> list[dict[str, Any]]:
+def build_tasks(drafts: Iterable[Draft], polygons: bool, folder: str) -> list[dict[str, Any]]:
     """Return a task for each image.
 
     Args:
         drafts: The images, each in turn.
         polygons: Whether masks become polygons, with an IoU of 0.99 at least; else they are
             brush masks, bit for bit.
+        folder: Name of the folder of images, in Label Studio's root of local files.
     """
     find_regions = _outline if polygons else _paint
     return [
         {
-            "data": {"image": _LOCAL + quote(draft.path)},
+            "data": {"image": _LOCAL + quote(f"{folder}/{draft.path}")},
             "predictions": [{"model_version": "bgexp", "result": find_regions(draft)}],
         }
         for draft in drafts

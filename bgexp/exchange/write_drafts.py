@@ -34,7 +34,9 @@ def name_mask(path: str) -> str:
     return str(full if fits else PurePosixPath(path).with_suffix(".png"))
 
 
-def write_drafts(drafts: Iterable[Draft], output: Path, kind: Format, polygons: bool) -> Path:
+def write_drafts(
+    drafts: Iterable[Draft], output: Path, kind: Format, polygons: bool, folder: str
+) -> Path:
     """Write drafts, and return the file of the annotations, or the folder of PNG masks.
 
     Args:
@@ -42,6 +44,7 @@ def write_drafts(drafts: Iterable[Draft], output: Path, kind: Format, polygons: 
         output: The folder.
         kind: The format.
         polygons: Whether masks become polygons; PNG masks never do.
+        folder: Name of the folder that the images' paths are relative to.
 
     Raises:
         UserError: PNG masks as polygons.
@@ -59,6 +62,6 @@ def write_drafts(drafts: Iterable[Draft], output: Path, kind: Format, polygons: 
     if kind == "coco":
         write_whole(output / COCO, json.dumps(build_coco(drafts, polygons)).encode())
         return output / COCO
-    write_whole(output / TASKS, json.dumps(build_tasks(drafts, polygons)).encode())
+    write_whole(output / TASKS, json.dumps(build_tasks(drafts, polygons, folder)).encode())
     write_whole(output / INTERFACE, build_interface(polygons).encode())
     return output / TASKS

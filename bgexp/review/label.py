@@ -132,7 +132,7 @@ def _write_annotations(rows: pd.DataFrame, output: Path, kind: Format) -> None:
             Draft(path, decode_mask((folder / "masks" / name_mask(path)).read_bytes()))
             for path in paths
         )
-        write_drafts(drafts, folder, kind, polygons=False)
+        write_drafts(drafts, folder, kind, False, "images")
 
 
 def _format_readme(rows: pd.DataFrame, settings: SelectSettings) -> str:

@@ -61,15 +61,18 @@ class BatchRow:
         check = RowCheck(len(self.files))
         for name, sha256 in self.files.items():
             if (actual := self.output.hash(name)) != sha256:
-                problem = explain_unreadable(self.output, name) if actual is None else "was changed"
-                problem = "is empty" if actual == _EMPTY else problem
-                damage = Damage(name, problem, self.record.path, actual or "", sha256)
-                check.damage.append(damage)
+                check.damage.append(self._describe(name, actual, sha256))
         if self.place is not None and self.record.input_sha256:
             check.n_inputs = 1
             damaged = check_input(self.place, self.record.input_sha256, self.record.path)
             check.damage += [damaged] if damaged else []
         return check
+
+    def _describe(self, name: str, actual: str | None, sha256: str) -> Damage:
+        row = self.record.path
+        if actual is None or not self.output.holds([name]):  # a pipe has the hash of no bytes
+            return Damage(name, explain_unreadable(self.output, name), row, recorded=sha256)
+        return Damage(name, "is empty" if actual == _EMPTY else "was changed", row, actual, sha256)
 
 
 def explain_unreadable(output: Folder, name: str) -> str:

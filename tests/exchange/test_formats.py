@@ -181,8 +181,8 @@ def unpack(data, height, width):
 @pytest.mark.parametrize("name", MASKS)
 def test_label_studio_brushes(name):
     mask = MASKS[name]
-    [task] = build_tasks([Draft("cat/a é#1.jpg", mask)], polygons=False)
-    assert unquote(task["data"]["image"]) == "/data/local-files/?d=cat/a é#1.jpg"
+    [task] = build_tasks([Draft("cat/a é#1.jpg", mask)], polygons=False, folder="my pets")
+    assert unquote(task["data"]["image"]) == "/data/local-files/?d=my pets/cat/a é#1.jpg"
     [prediction] = task["predictions"]
     if not mask.any():
         assert prediction["result"] == []
@@ -205,7 +205,7 @@ def test_long_runs_are_packed():
 
 
 def test_label_studio_polygons_are_in_percent():
-    [task] = build_tasks([Draft("a.jpg", MASKS["ring"])], polygons=True)
+    [task] = build_tasks([Draft("a.jpg", MASKS["ring"])], polygons=True, folder="in")
     regions = task["predictions"][0]["result"]
     traced = trace_polygons(MASKS["ring"])
     assert len({region["id"] for region in regions}) == len(traced) == 3

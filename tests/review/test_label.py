@@ -15,8 +15,9 @@ from bgexp.config.datasets import Pairs
 from bgexp.config.review import SelectSettings
 from bgexp.datasets.read import read_dataset
 from bgexp.errors import UserError
+from bgexp.exchange.write_drafts import name_mask, refuse_used
 from bgexp.images.decode import decode_mask, encode_mask, load_image
-from bgexp.review.label import _name_mask, _refuse_used, select_images
+from bgexp.review.label import select_images
 from bgexp.review.label_sampling import find_consensus
 from bgexp.system.hashing import hash_file
 from bgexp.tracking.run_folder import open_masks
@@ -117,23 +118,23 @@ def test_masks_that_were_edited_are_never_written_over(selection, two_runs):
 
 
 def test_where_it_may_write(tmp_path):
-    _refuse_used(tmp_path)
-    _refuse_used(tmp_path / "new")
+    refuse_used(tmp_path)
+    refuse_used(tmp_path / "new")
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(UserError, match="is not empty"):
-            _refuse_used(path)
+            refuse_used(path)
 
 
 def test_a_mask_of_an_odd_name_finds_its_image(tmp_path):
     names = ["a.jpg", "a.jpg.png", "=b.png", "with space.JPEG", "é%E9.tif", f"{'x' * 250}.jpg"]
-    for folder, name_file in (("images", str), ("masks", _name_mask)):
+    for folder, name_file in (("images", str), ("masks", name_mask)):
         for name in names:
             (tmp_path / folder / "c").mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / name_file(f"c/{name}")).touch()
     dataset = read_pairs(tmp_path)
     assert {item.path for item in dataset.items} == {f"c/{name}" for name in names}
-    assert all(item.mask.name == _name_mask(item.file.name) for item in dataset.items)
+    assert all(item.mask.name == name_mask(item.file.name) for item in dataset.items)
 
 
 def test_the_command_line(two_runs, tmp_path, run_cli, fast):

@@ -12,6 +12,8 @@ from PIL import Image
 
 from bgexp.batch.manifest import read_manifest
 from bgexp.config.load import load_settings
+from bgexp.errors import UserError
+from bgexp.system.stores import delete_object, write_object
 from bgexp.verify.command import verify_output
 from tests.conftest import SAMPLE
 
@@ -169,7 +171,7 @@ DAMAGE = {
     ),
     "pipe": (
         lambda f: ((f / "out" / OWL).unlink(), os.mkfifo(f / "out" / OWL)),
-        [(OWL, "is empty")],
+        [(OWL, "is no regular file")],
     ),
     "mask missing": (lambda f: (f / "out" / MASK).unlink(), [(MASK, "is missing", ROW[OWL])]),
     "mask changed": (
@@ -426,3 +428,26 @@ def test_rows_and_reports_of_a_run(run_folder):
     ]
     (run_folder / "per_image.parquet").write_bytes(b"PAR1")
     assert [file for file, _, _ in find(run_folder)] == ["per_image.parquet", "report.html"]
+
+
+# -- object stores ---------------------------------------------------------------------------
+
+
+def test_an_output_in_a_store(whole, bucket):
+    for file in (whole / "out").rglob("*"):
+        if file.is_file():
+            name = file.relative_to(whole / "out").as_posix()
+            write_object(bucket / "out" / name, file.read_bytes())
+    verification = verify(bucket / "out")
+    assert verification.is_whole
+    assert (verification.n_rows, verification.n_results, verification.n_inputs) == (5, 6, 4)
+    delete_object(bucket / "out" / OWL)
+    write_object(bucket / "out" / DUCK, b"other")
+    write_object(bucket / "out/regular/more.png", b"x")
+    assert find(bucket / "out") == [
+        (DUCK, "was changed", ROW[DUCK]),
+        (OWL, "is missing", ROW[OWL]),
+        ("regular/more.png", "no row names it", ""),
+    ]
+    with pytest.raises(UserError, match="is neither the output of a batch nor a run's folder"):
+        verify(bucket / "none")
