@@ -85,6 +85,7 @@ CASES = [
     ("analyze",),
     *(("batch", *chosen) for chosen in itertools.product(NETWORKS, choices("refine"))),
     *(("batch", engine) for engine in choices("engine")),
+    *(("run", engine) for engine in choices("engine") if engine != "engine=slurm"),
     ("compare",),
     *(("doctor", chosen) for chosen in NETWORKS),
     ("promote",),
@@ -110,12 +111,12 @@ def test_configs_and_schema_have_the_same_settings(case):
 
 def test_every_config_is_tested():
     groups = {"combine", "dataset", "detector", "engine", "experiment", "refine", "sweep"}
-    groups |= {"tracking"}
+    groups |= {"tracking", "schemas"}
     assert {path.name for path in CONF.iterdir() if path.is_dir()} == groups | {"training"}
     assert choices("combine") == ["combine=default"]  # in every composed case
     assert choices("tracking") == ["tracking=default"]
     assert {path.stem for path in CONF.glob("*.yaml")} == {*COMMANDS, "hydra_runs"}
-    assert len(CASES) == 4 * 5 * 4 + 1 + 4 * 4 + 3 + 1 + 4 + 3 + 3 * 3 + 3 + 3
+    assert len(CASES) == 4 * 5 * 4 + 1 + 4 * 4 + 3 + 2 + 1 + 4 + 3 + 3 * 3 + 3 + 3
 
 
 def test_a_sweep_that_chooses():
