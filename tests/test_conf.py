@@ -119,12 +119,14 @@ def test_every_config_is_tested():
     assert len(CASES) == 4 * 5 * 4 + 1 + 4 * 4 + 3 + 2 + 1 + 4 + 3 + 3 * 3 + 3 + 3
 
 
-def test_a_sweep_that_chooses():
-    config = compose_plain("run", "sweep=optuna", "sweep.study=mine")
+@pytest.mark.parametrize("kind", ["grid", "optuna"])
+def test_a_sweep_with_a_name(kind):
+    config = compose_plain("run", f"sweep={kind}", "sweep.study=mine")
     sweep = {"sweep": config.pop("sweep")}
     assert leaves(sweep) == flatten_settings(check_settings(SweepSettings, sweep)).keys()
     check_settings(RunSettings, config)  # its settings are those of no job
-    folder = compose_config("run", ["sweep=optuna", "sweep.study=mine", "runs_dir=/r"], None).hydra
+    overrides = [f"sweep={kind}", "sweep.study=mine", "runs_dir=/r"]
+    folder = compose_config("run", overrides, None).hydra
     assert folder.sweep.dir == "/r/sweep/mine"
 
 

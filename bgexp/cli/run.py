@@ -21,7 +21,7 @@ from bgexp.config.compose import compose_config, list_combinations, quote, resol
 from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.pipeline import STAGES
 from bgexp.config.run import RunSettings
-from bgexp.config.sweep import SweepSettings
+from bgexp.config.sweep import GridSweep, OptunaSweep, SweepSettings
 from bgexp.errors import Interruption, UserError
 from bgexp.system.cores import count_own_cores
 from bgexp.system.workers import preload
@@ -30,20 +30,23 @@ from bgexp.system.workers import preload
 def run(config: DictConfig, options: argparse.Namespace) -> int:
     """Run a job or a sweep; return the exit code."""
     sweep = options.multirun or config.hydra.mode == RunMode.MULTIRUN
-    if config.get("sweep") is not None:
-        return _optimize(config, options, sweep)
+    named = _read_sweep(config, sweep)
+    if isinstance(named, OptunaSweep):
+        return _optimize(named, config, options)
     jobs = list_combinations(config, options.overrides) if sweep else [options.overrides]
     job_settings = [_compose_job(job, options) for job in jobs]
     check_runs_folder(job_settings[0].runs_dir)
     _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import build_document, show_results
-    from bgexp.sweep.jobs import SHARED, run_sweep
+    from bgexp.sweep.jobs import SHARED, check_plan, run_sweep
     from bgexp.tracking.run_folder import SUMMARY, RunFolder
 
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     folder = Path(OmegaConf.select(config, key)).resolve()
-    if any((folder / name).exists() for name in (SUMMARY, SHARED)):
+    if named is not None:
+        check_plan(job_settings, folder)
+    elif any((folder / name).exists() for name in (SUMMARY, SHARED)):
         raise UserError(f"{key}: {folder} holds the results of an earlier run")
     check_ready(job_settings)
     # These were read already; the address goes on without its credentials.
@@ -120,12 +123,18 @@ def refuse_beside_model(overrides: Sequence[str]) -> None:
             raise UserError(f"{key}: model=… brings its own (leave one of the two out)")
 
 
-def _optimize(config: DictConfig, options: argparse.Namespace, sweep: bool) -> int:
+def _read_sweep(config: DictConfig, sweep: bool) -> GridSweep | OptunaSweep | None:
+    """Return the settings of a sweep that has a name; None of any other, and of a run."""
+    if config.get("sweep") is None:
+        return None
     if not sweep:
-        raise UserError("sweep=optuna: a sweep is asked for by -m")
+        raise UserError(f"sweep={config.sweep.name}: a sweep is asked for by -m")
+    return check_settings(SweepSettings, {"sweep": resolve_config(config)["sweep"]}).sweep
+
+
+def _optimize(settings: OptunaSweep, config: DictConfig, options: argparse.Namespace) -> int:
     if not str(config.hydra.launcher._target_).endswith(".BasicLauncher"):
         raise UserError("hydra/launcher: with sweep=optuna the jobs run one after another")
-    settings = check_settings(SweepSettings, {"sweep": resolve_config(config)["sweep"]}).sweep
     from bgexp.sweep.optuna_space import read_space
     from bgexp.sweep.optuna_trials import optimize
 

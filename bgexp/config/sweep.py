@@ -1,10 +1,19 @@
-"""Settings of a sweep that chooses its values; they are those of the sweep and of no job."""
+"""Settings of a sweep that has a name; they are those of the sweep and of no job."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from bgexp.config.base import Positive, Section
+
+Study = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+
+
+class GridSweep(Section):
+    """Settings of all combinations under a name; study: of the folder, where they go on."""
+
+    name: Literal["grid"]
+    study: Study
 
 
 class OptunaSweep(Section):
@@ -17,7 +26,7 @@ class OptunaSweep(Section):
     """
 
     name: Literal["optuna"]
-    study: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    study: Study
     trials: Positive
     objectives: Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -25,4 +34,4 @@ class OptunaSweep(Section):
 class SweepSettings(Section):
     """The `sweep` of `bgexp run -m`."""
 
-    sweep: OptunaSweep
+    sweep: Annotated[GridSweep | OptunaSweep, Field(discriminator="name")]

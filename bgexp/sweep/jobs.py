@@ -13,6 +13,7 @@ import pandas as pd
 from bgexp.config.credentials import hide_credentials
 from bgexp.config.detectors import SoftMaskSettings
 from bgexp.config.free_text import unquote_free_text
+from bgexp.config.roles import NOT_RESULT, dump_without
 from bgexp.config.run import RunSettings
 from bgexp.errors import Interruption, UserError
 from bgexp.experiment.run import run_experiment
@@ -21,6 +22,7 @@ from bgexp.sweep.console import describe_job
 from bgexp.system.atomic import make_folder, write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
 from bgexp.tracking.active_run import close_jobs, open_run
+from bgexp.tracking.past_runs import is_finished
 from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
 from bgexp.tracking.run_names import find_varied_keys, name_sweep
 
@@ -36,7 +38,7 @@ def run_sweep(
     """Run the planned jobs by `launch` under one parent run; return the folders of the jobs.
 
     A job that fails does not end the sweep; the parent is closed in every case. In the folder of
-    an earlier sweep that one goes on: its jobs are of this one.
+    an earlier sweep that one goes on: its jobs are of this one, and those that finished are kept.
     """
     make_folder(folder)
     earlier = json.loads((folder / SHARED).read_text()) if (folder / SHARED).exists() else {}
@@ -45,6 +47,7 @@ def run_sweep(
     with open_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
         floors = _find_score_floors(planned)
         shared = {"run_id": parent.run_id, "score_floors": floors, "varied": varied}
+        shared["plan"] = _describe_plan(planned)
         write_json(folder / SHARED, shared)
         began = datetime.now().astimezone()
         stopped = False
@@ -74,6 +77,22 @@ def run_sweep(
     return jobs
 
 
+def check_plan(planned: Sequence[RunSettings], folder: Path) -> None:
+    """Check that a sweep of the same jobs began in the folder, or none.
+
+    Raises:
+        UserError: One of others.
+    """
+    if (folder / SHARED).exists():
+        plan = json.loads((folder / SHARED).read_text()).get("plan")
+        if plan != _describe_plan(planned):
+            raise UserError(f"sweep.study: {folder.name} is a sweep of other settings, or order")
+
+
+def _describe_plan(planned: Sequence[RunSettings]) -> list[dict[str, Any]]:
+    return [dump_without(settings, *NOT_RESULT) for settings in planned]
+
+
 def _draw(
     folder: RunFolder, settings: RunSettings, jobs: Sequence[RunFolder], began: datetime
 ) -> None:
@@ -93,6 +112,9 @@ def run_job(
     Its folder gets a summary in every case; where the work itself broke, that has `status` and
     `error`, and another file tells the place in the code.
     """
+    earlier = folder.read_summary()
+    if earlier.get("status") == "finished" and is_finished(settings, earlier["run_id"]):
+        return  # before the sweep was ended
     shared = json.loads((sweep / SHARED).read_text()) if sweep is not None else {}
     settings = _add_score_floor(settings, shared.get("score_floors", {}))
     _write_overrides(folder, overrides)
@@ -118,7 +140,7 @@ def _write_overrides(folder: RunFolder, overrides: Sequence[str]) -> None:
     recorded = [
         unquote_free_text([RunSettings], o)
         for o in overrides
-        if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra"))
+        if not o.startswith(("runs_dir=", "force=", "tracking.", "hydra", "sweep"))
     ]
     folder.write_overrides(recorded)
 

@@ -124,6 +124,13 @@ def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, RunFol
     return None
 
 
+def is_finished(settings: TrackedSettings, run_id: str) -> bool:
+    """Return whether the store has a run as finished."""
+    client, experiment_id = open_store(settings)
+    query = f"attributes.status = 'FINISHED' and attributes.run_id = '{run_id}'"
+    return bool(client.search_runs([experiment_id], query))
+
+
 def _search(client: "MlflowClient", experiment_id: str, where: str) -> list["mlflow.entities.Run"]:
     """Return the runs that match a filter, the newest first."""
     from mlflow.exceptions import MlflowException
