@@ -14,6 +14,7 @@ from bgexp.config.conf_dir import find_conf_dir
 SHELLS = {"bash": "bgexp.bash", "fish": "bgexp.fish", "zsh": "bgexp.zsh"}
 _SCRIPTS = Path(__file__).parent / "completion"
 _NOT_SETTINGS = ("defaults", "hydra", "$schema")
+_CONSTANTS: Mapping[str, tuple[object, ...]] = {"boolean": (True, False), "null": (None,)}
 _HYDRA_GROUPS = {"hydra/launcher": ("basic", "joblib", "submitit_slurm", "submitit_local")}
 
 Schema = Mapping[str, Any]
@@ -131,6 +132,6 @@ def _walk_values(schema: Schema, node: Schema) -> Iterator[str]:
     for part in _list_alternatives(schema, node):
         values = [*part.get("enum", ()), *part.get("examples", ())]
         values += [part["const"]] if "const" in part else []
-        values += {"boolean": [True, False], "null": [None]}.get(str(part.get("type")), [])
+        values += _CONSTANTS.get(str(part.get("type")), ())
         for value in values:
             yield value if isinstance(value, str) else json.dumps(value)
