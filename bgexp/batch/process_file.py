@@ -84,10 +84,10 @@ def process(
     del data
     loaded_at = perf_counter()
     try:
-        background = settings.cutout.background
-        result = handle_size(photo.pixels, planned.issues, settings.quality, remove, background)
+        rules, cutout_settings = settings.quality, settings.cutout
+        result = handle_size(photo.pixels, planned.issues, rules, remove, cutout_settings)
         removed_at = perf_counter()
-        cutout, mask = result.crop(settings.cutout.crop)
+        cutout, mask, _ = result.crop(settings.cutout.crop)
         files = {planned.mask: encode_mask(mask)} if planned.mask else {}  # the result comes last
         files[planned.output] = encode_result(cutout, settings.format, photo)
     except (MemoryError, NetworkLostError):

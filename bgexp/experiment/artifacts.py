@@ -37,7 +37,6 @@ def draw_run(
     choices = choose_gallery(rows, MAX_PICTURES, find_run_findings(rows, summary, config))
     numbers = {choice.path: n for n, choice in enumerate(choose_gallery(rows, settings.samples), 1)}
     pictures = {}
-    background = settings.cutout.background
     paths = dict.fromkeys([*numbers, *(choice.path for choice in choices)])
     for masked in read_masked_images(paths, [folder], dataset, settings.dataset.max_megapixels):
         path, mask, truth = masked.item.path, masked.masks[folder], masked.truth
@@ -49,7 +48,7 @@ def draw_run(
             folder.write_sample(name, encode_png(sample))
         for choice in (choice for choice in choices if choice.path == path):
             pictures[choice] = draw_picture(
-                choice, masked.image, mask, planes[0], background, planes[1]
+                choice, masked.image, mask, planes[0], settings.cutout, planes[1]
             )
     gallery = [pictures[choice] for choice in choices if choice in pictures]
     links = {name: name for name in LINKS if name == SUMMARY or folder.has(name)}
