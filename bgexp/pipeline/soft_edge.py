@@ -67,6 +67,19 @@ def estimate_matte(image: ByteArray, mask: BoolArray) -> Matte:
     return matte
 
 
+def estimate_colors(image: ByteArray, alpha: ByteArray) -> ByteArray:
+    """Estimate the object's colours by a known alpha, HxWx3 uint8 RGB, at full size.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        alpha: HxW uint8, 255 = object.
+    """
+    share = alpha.astype(np.float32) / np.float32(255)
+    means = _average_colors(image, share)
+    colors = _fuse(image.astype(np.float32), share[..., None], *means)
+    return np.rint(colors).astype(np.uint8)
+
+
 def _open_surroundings(image: ByteArray, mask: BoolArray) -> Window:
     """Cut out the mask with as much around it as the band and what is averaged there."""
     longer = max(cv2.boundingRect(mask.view(np.uint8))[2:])

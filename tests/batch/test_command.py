@@ -279,7 +279,7 @@ def test_a_page_without_the_pictures_that_memory_does_not_suffice_for(batch, tmp
 
 
 def test_masks_formats_and_colours(batch, tmp_path):
-    batch("format=webp", "masks=true", "cutout.background=transparent")
+    batch("format=webp", "masks=true", "cutout.background=transparent", "cutout.edge=hard")
     rows = manifest(tmp_path / "out")
     row = rows.loc["animals/cat.jpg"]
     with Image.open(tmp_path / "out" / row["output"]) as image:
