@@ -14,10 +14,10 @@ from bgexp.experiment.sample_picture import draw_sample
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.images.png import encode_png
 from bgexp.system.addresses import make_artifact_name
-from bgexp.tracking.run_folder import CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import ALPHAS, CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
 
 MAX_PICTURES = 18  # images on the page of a run
-LINKS = (SUMMARY, ROWS, MASKS, SAMPLES, CONFIG, LOG)
+LINKS = (SUMMARY, ROWS, MASKS, ALPHAS, SAMPLES, CONFIG, LOG)
 
 
 def draw_run(
