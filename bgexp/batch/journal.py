@@ -54,7 +54,7 @@ class Record:
         path: Relative to the input folder; bytes that are not UTF-8 are percent-escaped.
         status: done, failed (in processing), or skipped (corrupt, not an image, not accepted).
         reason: Why it failed or was skipped, in one line.
-        output, mask: Relative to the output folder; "" where there is none.
+        output, mask, alpha: Relative to the output folder; "" where there is none.
         kind: regular or outlier; "" where it was not processed.
         quality_issues: What the quality rules found, such as "huge".
         missing_metadata: The required fields that are missing.
@@ -75,6 +75,7 @@ class Record:
     reason: str = ""
     output: str = ""
     mask: str = ""
+    alpha: str = ""
     kind: str = ""
     quality_issues: tuple[str, ...] = ()
     missing_metadata: tuple[str, ...] = ()
@@ -82,6 +83,7 @@ class Record:
     input_sha256: str = ""
     output_sha256: str = ""
     mask_sha256: str = ""
+    alpha_sha256: str = ""
     settings_hash: str = ""
     weights_sha256: str = ""
     model_name: str = ""
@@ -93,6 +95,16 @@ class Record:
     flags: tuple[str, ...] = ()
     timings_ms: dict[str, float] = field(default_factory=dict)
     memory: int = 0
+
+    @property
+    def results(self) -> dict[str, str]:
+        """Return the SHA-256 of all files that were written, by their names."""
+        files = {
+            self.output: self.output_sha256,
+            self.mask: self.mask_sha256,
+            self.alpha: self.alpha_sha256,
+        }
+        return {name: sha256 for name, sha256 in files.items() if name}
 
 
 @dataclass(frozen=True)
@@ -142,13 +154,9 @@ class JournalContent:
             self.damaged += 1
             return
         before = self.records.get(entry.path)
-        if before and before.output and _list_files(before) != _list_files(entry):
+        if before and before.output and before.results.keys() != entry.results.keys():
             self.superseded.append(before)
         self.records[entry.path] = entry
-
-
-def _list_files(record: Record) -> tuple[str, str]:
-    return record.output, record.mask
 
 
 class Journal:
@@ -204,7 +212,7 @@ def read_journal(folder: Folder, name: str) -> JournalContent:
     for line in lines:
         entry = _decode_line(line)
         if isinstance(entry, Record):
-            for result in filter(None, _list_files(entry)):
+            for result in entry.results:
                 refuse_strange_name(result, f"{folder}/{name}")
         content.add(entry)
     return content

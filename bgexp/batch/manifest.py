@@ -71,8 +71,9 @@ def read_manifest(
 
 
 def walk_names(output: Folder) -> Iterator[str]:
-    """Yield the names of all results and masks that the manifest has."""
+    """Yield the names of all results, masks and alphas that the manifest has."""
     with output.open(PARQUET) as opened, parquet.ParquetFile(opened) as file:
-        for group in file.iter_batches(columns=["output", "mask"]):
+        names = [name for name in ("output", "mask", "alpha") if name in file.schema_arrow.names]
+        for group in file.iter_batches(columns=names):
             for column in group.columns:
                 yield from filter(None, column.to_pylist())

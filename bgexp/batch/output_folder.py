@@ -220,10 +220,7 @@ def remove_superseded(
     hashes = {
         name: sha256
         for record in superseded
-        for name, sha256 in (
-            (record.output, record.output_sha256),
-            (record.mask, record.mask_sha256),
-        )
-        if name and name not in current_names
+        for name, sha256 in record.results.items()
+        if name not in current_names
     }
     return sum(output.remove(name, sha256) for name, sha256 in hashes.items())

@@ -11,8 +11,9 @@ import numpy as np
 
 from bgexp.system.hashing import hash_bytes
 
-REGULAR, OUTLIER, MASKS = "regular", "outliers", "masks"  # the folders of results
-TREES = (REGULAR, OUTLIER, MASKS)
+# The folders of results.
+REGULAR, OUTLIER, MASKS, ALPHAS = "regular", "outliers", "masks", "alphas"
+TREES = (REGULAR, OUTLIER, MASKS, ALPHAS)
 LONGEST = 255  # bytes of a name, on all usual file systems
 _HASH_DIGITS = 8
 

@@ -81,12 +81,12 @@ def _is_done(batch: PlannedBatch, number: int) -> bool:
     content = read_journal(batch.output, batch.folder.get_journal(number))
     records = content.records.values()
     return content.closing is not None and batch.output.holds(
-        [name for record in records for name in (record.output, record.mask) if name]
+        [name for record in records for name in record.results]
     )
 
 
 def _list_folders(files: Sequence[PlannedFile]) -> list[str]:
     """Return the folders of the output that results go to, relative to it."""
-    names = {name for file in files for name in (file.output, file.mask) if name}
+    names = {name for file in files for name in file.results}
     folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
     return sorted(folders - {"."})

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import pandas as pd
 
-from bgexp.batch.output_paths import MASKS, OUTLIER, REGULAR, plan_output_paths
+from bgexp.batch.output_paths import ALPHAS, MASKS, OUTLIER, REGULAR, plan_output_paths
 from bgexp.batch.planned_file import PlannedFile
 from bgexp.config.batch import BatchSettings, QualityRules
 from bgexp.images.encode import SUFFIX
@@ -48,14 +48,19 @@ def plan_files(
     images = _Repeatable(lambda: (file for file in judged if not file.reason))
     tops = _Repeatable(lambda: ((file.path, _TOPS[file.kind]) for file in images))
     name_output = plan_output_paths(tops, SUFFIX[settings.format])
-    mask_tops = _Repeatable(lambda: ((file.path, MASKS) for file in images))
-    name_mask = plan_output_paths(mask_tops, ".png") if settings.masks else lambda *_: ""
+
+    def plan_planes(top: str, wanted: bool) -> Callable[[str, str], str]:
+        tops = _Repeatable(lambda: ((file.path, top) for file in images))
+        return plan_output_paths(tops, ".png") if wanted else lambda *_: ""
+
+    name_mask, name_alpha = plan_planes(MASKS, settings.masks), plan_planes(ALPHAS, settings.alphas)
     for file in judged:
         if file.reason:
             yield file
             continue
         output = name_output(file.path, _TOPS[file.kind])
-        yield replace(file, output=output, mask=name_mask(file.path, MASKS))
+        mask, alpha = name_mask(file.path, MASKS), name_alpha(file.path, ALPHAS)
+        yield replace(file, output=output, mask=mask, alpha=alpha)
 
 
 def _judge_files(

@@ -95,7 +95,7 @@ class PlanFolder:
             raise UserError(
                 f"output: {path} is damaged: run the same command without part=, which plans anew"
             )
-        for result in (name for file in files for name in (file.output, file.mask) if name):
+        for result in (name for file in files for name in file.results):
             refuse_strange_name(result, path)
         return files
 

@@ -24,7 +24,7 @@ class PlannedFile:
         state: As in `FileEntry`; the file is only processed while it has this state.
         reason: Why it is skipped, or cannot be read; "" where it is processed.
         width, height: Of the upright image, in pixels; 0 where unknown.
-        output, mask: Relative to the output folder, POSIX; "" for none.
+        output, mask, alpha: Relative to the output folder, POSIX; "" for none.
         kind: regular or outlier; "" where it is skipped.
         issues: What the quality rules found.
         missing: The required metadata fields that are missing.
@@ -38,9 +38,15 @@ class PlannedFile:
     height: int = 0
     output: str = ""
     mask: str = ""
+    alpha: str = ""
     kind: str = ""
     issues: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+
+    @property
+    def results(self) -> list[str]:
+        """Return the names of all files that are written for it."""
+        return [name for name in (self.output, self.mask, self.alpha) if name]
 
     @cached_property
     def file(self) -> Path | Address:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bgexp.batch.file_task import BatchAborted, FileTask, Outcome, make_record
 from bgexp.batch.journal import Identity, Record
 from bgexp.batch.planned_file import PlannedFile, judge_reason
@@ -14,7 +17,8 @@ from bgexp.detect.device import use_threads
 from bgexp.detect.inference_server import NetworkLostError, ServerAddress
 from bgexp.errors import STORAGE
 from bgexp.images.decode import ImageError, encode_mask, read_bytes
-from bgexp.images.encode import decode_photo, encode_result
+from bgexp.images.encode import Photo, decode_photo, encode_result
+from bgexp.images.png import encode_png
 from bgexp.pipeline.remover import Remover
 from bgexp.system.folders import Folder
 from bgexp.system.hashing import hash_bytes
@@ -84,12 +88,10 @@ def process(
     del data
     loaded_at = perf_counter()
     try:
-        background = settings.cutout.background
-        result = handle_size(photo.pixels, planned.issues, settings.quality, remove, background)
+        rules, cutout_settings = settings.quality, settings.cutout
+        result = handle_size(photo.pixels, planned.issues, rules, remove, cutout_settings)
         removed_at = perf_counter()
-        cutout, mask = result.crop(settings.cutout.crop)
-        files = {planned.mask: encode_mask(mask)} if planned.mask else {}  # the result comes last
-        files[planned.output] = encode_result(cutout, settings.format, photo)
+        cutout, files = _encode_files(result, planned, settings, photo)
     except (MemoryError, NetworkLostError):
         raise  # no fault of the image's: it is tried once more, alone, or the batch stops
     except Exception as error:
@@ -107,13 +109,16 @@ def process(
     seconds["write"] = perf_counter() - encoded_at
     timings_ms = {stage: 1000 * duration for stage, duration in seconds.items()}
     confidence = result.checks["confidence"]
+    hashes = {name: hash_bytes(content) for name, content in files.items()}
     return replace(
         record,
         output=planned.output,
         mask=planned.mask,
+        alpha=planned.alpha,
         handling=result.handling,
-        output_sha256=hash_bytes(files[planned.output]),
-        mask_sha256=hash_bytes(files[planned.mask]) if planned.mask else "",
+        output_sha256=hashes[planned.output],
+        mask_sha256=hashes.get(planned.mask, ""),
+        alpha_sha256=hashes.get(planned.alpha, ""),
         width=cutout.shape[1],
         height=cutout.shape[0],
         coverage=float(result.mask.mean()),
@@ -122,6 +127,18 @@ def process(
         timings_ms=timings_ms | result.timings_ms,
         memory=read_peak_memory(),
     )
+
+
+def _encode_files(
+    result: SizeHandling, planned: PlannedFile, settings: BatchSettings, photo: Photo
+) -> tuple[NDArray[np.uint8], dict[str, bytes]]:
+    """Return the cut-out as it is written, and all files by their names; the result comes last."""
+    cutout, mask, alpha = result.crop(settings.cutout.crop)
+    files = {planned.mask: encode_mask(mask)} if planned.mask else {}
+    if planned.alpha and alpha is not None:
+        files[planned.alpha] = encode_png(alpha)
+    files[planned.output] = encode_result(cutout, settings.format, photo)
+    return cutout, files
 
 
 def _write_files(files: dict[str, bytes], output: Folder) -> OSError | None:
@@ -174,12 +191,11 @@ def _is_still_good(earlier: Record, record: Record, planned: PlannedFile, output
         and earlier.input_sha256 == record.input_sha256
         and earlier.settings_hash == record.settings_hash
         and earlier.weights_sha256 == record.weights_sha256
-        and (earlier.output, earlier.mask, earlier.kind)
-        == (planned.output, planned.mask, planned.kind)
+        and (earlier.output, earlier.mask, earlier.alpha, earlier.kind)
+        == (planned.output, planned.mask, planned.alpha, planned.kind)
         and (earlier.quality_issues, earlier.missing_metadata) == (planned.issues, planned.missing)
     )
-    files = {earlier.output: earlier.output_sha256, earlier.mask: earlier.mask_sha256}
-    return same and all(output.hash(name) == sha256 for name, sha256 in files.items() if name)
+    return same and all(output.hash(name) == sha256 for name, sha256 in earlier.results.items())
 
 
 def _find_flags(result: SizeHandling, settings: BatchSettings) -> list[str]:

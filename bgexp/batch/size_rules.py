@@ -1,16 +1,17 @@
 """Handling of images that the network is not made for: huge, tiny, much elongated."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.batch import QualityRules
+from bgexp.config.stages import Cutout
 from bgexp.metrics.checks import check_mask
 from bgexp.metrics.overlap import iou
-from bgexp.pipeline.cutout import cut_out, find_crop
+from bgexp.pipeline.cutout import cut_out_by_settings, find_crop
 from bgexp.pipeline.remove import RemovalResult
 
 ByteArray = NDArray[np.uint8]
@@ -27,6 +28,7 @@ class SizeHandling:
     Attributes:
         cutout: HxWx3 uint8 RGB, or HxWx4 RGBA on a transparent background.
         mask: HxW bool, True = foreground.
+        alpha: HxW uint8, how much of a pixel was kept; None where the edge is hard.
         checks: As `check_mask` returns them.
         handling: What was done, in words; "" for nothing out of the ordinary.
         stable: Whether the two masks of an elongated image agree; True for any other image.
@@ -36,20 +38,24 @@ class SizeHandling:
 
     cutout: ByteArray
     mask: BoolArray
+    alpha: ByteArray | None
     checks: dict[str, float]
     handling: str
     stable: bool
     refused: bool
     timings_ms: dict[str, float]
 
-    def crop(self, margin: float | None) -> tuple[ByteArray, BoolArray]:
-        """Crop cut-out and mask to the foreground; None leaves them whole."""
-        box = (slice(None), slice(None)) if margin is None else find_crop(self.mask, margin)
-        return self.cutout[box], self.mask[box]
+    def crop(self, margin: float | None) -> tuple[ByteArray, BoolArray, ByteArray | None]:
+        """Crop cut-out, mask and alpha to the foreground; None leaves them whole."""
+        if margin is None:
+            return self.cutout, self.mask, self.alpha
+        box = find_crop(self.mask if self.alpha is None else self.alpha, margin)
+        alpha = None if self.alpha is None else self.alpha[box]
+        return self.cutout[box], self.mask[box], alpha
 
 
 def handle_size(
-    image: ByteArray, issues: Collection[str], rules: QualityRules, remove: Remove, background: str
+    image: ByteArray, issues: Collection[str], rules: QualityRules, remove: Remove, cutout: Cutout
 ) -> SizeHandling:
     """Remove the background by the rules.
 
@@ -62,7 +68,7 @@ def handle_size(
         issues: As `find_shape_issues` returns them.
         rules: The limits.
         remove: The pipeline with its settings.
-        background: Background of the cut-out: black, white or transparent.
+        cutout: Background and edge of the cut-out.
     """
     scaled_image, steps = image, []
     if "huge" in issues:
@@ -83,14 +89,15 @@ def handle_size(
         agreement = 1.0 if both_empty else iou(result.mask, padded_result.mask)
         stable = agreement >= STABLE_IOU
         steps.append(f"looked at twice, once padded: the masks agree to IoU {agreement:.2f}")
-    mask, cutout = result.mask, result.cutout
+    mask, pixels, alpha = result.mask, result.cutout, result.alpha
     if mask.shape != image.shape[:2]:
         enlarged = cv2.resize(mask.astype(np.uint8) * 255, image.shape[1::-1])
         mask = np.asarray(enlarged > 127)
-        cutout = cut_out(image, mask, background)
+        pixels, alpha = cut_out_by_settings(image, mask, cutout)
     return SizeHandling(
-        cutout=cutout,
+        cutout=pixels,
         mask=mask,
+        alpha=alpha,
         checks=check_mask(result.mask, result.unrefined, result.scores),
         handling="; ".join(steps),
         stable=stable,
@@ -114,13 +121,10 @@ def _remove_padded(image: ByteArray, height: int, width: int, remove: Remove) ->
     )
     result = remove(np.asarray(padded, np.uint8))
     inside = slice(up, up + image.shape[0]), slice(left, left + image.shape[1])
-    return RemovalResult(
+    return replace(
+        result,
         cutout=result.cutout[inside],
         mask=result.mask[inside],
         unrefined=result.unrefined[inside],
-        detector_output=result.detector_output,
-        scores=result.scores,
-        refined=result.refined,
-        fallback=result.fallback,
-        timings_ms=result.timings_ms,
+        alpha=None if result.alpha is None else result.alpha[inside],
     )

@@ -42,9 +42,8 @@ def make_bytes_remover(settings: BatchSettings) -> Callable[[bytes], bytes]:
         photo = decode_photo(data, settings.max_megapixels, settings.keep)
         height, width = photo.pixels.shape[:2]
         issues = find_shape_issues(width, height, settings.quality)
-        background = settings.cutout.background
-        result = handle_size(photo.pixels, issues, settings.quality, remove, background)
-        cutout, _ = result.crop(settings.cutout.crop)
+        result = handle_size(photo.pixels, issues, settings.quality, remove, settings.cutout)
+        cutout, *_ = result.crop(settings.cutout.crop)
         return encode_result(cutout, settings.format, photo)
 
     return remove_background

@@ -12,6 +12,7 @@ from bgexp.compare.verdict import Verdict, judge_change
 from bgexp.metrics.aggregation import Aggregate
 from bgexp.metrics.bradley_terry import BradleyTerryScore, compute_bradley_terry
 from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.matting import MATTING_METRICS
 from bgexp.metrics.paired import compute_paired_change
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.metrics.win_rate import (
@@ -142,7 +143,7 @@ def compare_variants(
     Args:
         matched: The runs on the images that all have; `run_id` is in their summaries.
         baseline: The name of one of the runs.
-        metric: One of METRICS.
+        metric: One of METRICS, or of MATTING_METRICS where the truth is soft.
         cluster: "category": images of one are resampled together; None: each image alone.
     """
     runs = matched.runs
@@ -150,7 +151,9 @@ def compare_variants(
     categories = dict(zip(runs[0].rows["path"], runs[0].rows["category"], strict=True))
     clusters = [categories[path] for path in table.index] if cluster else None
     has_truth = bool(table.notna().any(axis=None))
-    means = [_compute_means(run, METRICS) for run in runs]
+    soft = [key for key in MATTING_METRICS if any(key in run.rows for run in runs)]
+    keys = list(dict.fromkeys([*METRICS, *soft, metric]))
+    means = [_compute_means(run, keys) for run in runs]
     seconds = [_compute_seconds(run) for run in runs]
     sign = -1 if metric in LOWER_IS_BETTER else 1
     front = find_pareto_front(

@@ -125,6 +125,7 @@ class BatchSettings(PipelineSettings):
             addresses of an object store.
         format: Of the results. PNG and WebP are lossless.
         masks: Whether masks are written too.
+        alphas: Whether the soft edge's alphas are written too.
         max_failed: Share of what was to be processed; where more fail, the batch has failed.
         timeout_s: Seconds; an image that takes longer is given up.
         engine: Who does the work.
@@ -141,6 +142,7 @@ class BatchSettings(PipelineSettings):
     output: Annotated[UserPlace, Role.BOOKKEEPING]
     format: Literal["png", "webp", "jpeg"]
     masks: bool
+    alphas: bool = False
     keep: KeptMetadata
     quality: QualityRules
     flags: Flags
@@ -163,5 +165,9 @@ class BatchSettings(PipelineSettings):
         if self.format == "jpeg" and self.cutout.background == "transparent":
             raise PydanticCustomError(
                 "whole", "format: a jpeg has no transparency (use png or webp, or another colour)"
+            )
+        if self.alphas and not self.cutout.has_soft_edge:
+            raise PydanticCustomError(
+                "whole", "alphas: the edge is hard, and its alpha the mask (use cutout.edge=soft)"
             )
         return self

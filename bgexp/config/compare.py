@@ -15,6 +15,11 @@ Metric = Literal[
     "s_measure",
     "e_measure",
     "weighted_f",
+    "alpha_sad",
+    "alpha_mse",
+    "alpha_gradient",
+    "alpha_connectivity",
+    "composite_error",
 ]
 
 

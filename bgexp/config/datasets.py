@@ -24,14 +24,14 @@ def _is_list_of_values(value: object) -> bool:
 
 
 def _check_mask_values(value: object) -> object:
-    if value in ("auto", "threshold", "nonzero") or (value and _is_list_of_values(value)):
+    if value in ("auto", "threshold", "nonzero", "alpha") or (value and _is_list_of_values(value)):
         return value
-    allowed = 'auto, threshold, nonzero, or a list of values such as [1,2] or ["#800000"]'
+    allowed = 'auto, threshold, nonzero, alpha, or a list of values such as [1,2] or ["#800000"]'
     raise PydanticCustomError("value", "allowed: {allowed}", {"allowed": allowed})
 
 
 MaskValues = Annotated[
-    Literal["auto", "threshold", "nonzero"] | Values, BeforeValidator(_check_mask_values)
+    Literal["auto", "threshold", "nonzero", "alpha"] | Values, BeforeValidator(_check_mask_values)
 ]
 
 
@@ -57,7 +57,8 @@ class Pairs(Section):
 
     Attributes:
         mask_values: Which values are the object: over half of white, all but 0, or those listed;
-            auto: decided once, by what all masks hold.
+            auto: decided once, by what all masks hold; alpha: over half of white, and the level
+            says how much of the pixel is object, for the scores of soft edges.
         ignore_values: Values that are neither object nor background; null: with auto decided too,
             else none.
     """

@@ -110,9 +110,18 @@ class Cutout(Section):
     Attributes:
         background: black, white, transparent or #rrggbb; "blur" for the image's own, blurred; or
             the path of a picture, which is enlarged or shrunk to fill the image.
+        edge: hard: a pixel is kept or not. soft: those along the edge are kept in part, in the
+            object's own colours. auto: hard on black, soft on anything else.
         crop: The result is cropped to the foreground with a margin of this share of its longer
             side; null: it has the image's size.
     """
 
     background: Annotated[NameOrPath, AfterValidator(_check_background)] = "black"
+    edge: Literal["auto", "hard", "soft"] = "auto"
     crop: Share | None = None
+
+    @property
+    def has_soft_edge(self) -> bool:
+        """Whether pixels along the edge are kept in part."""
+        is_black = self.background in ("black", "#000000")
+        return self.edge == "soft" or (self.edge == "auto" and not is_black)

@@ -36,7 +36,7 @@ def decide_mask_rule(
         UserError: More than one meaning is possible, or a value of the settings does not occur.
     """
     chosen = settings.mask_values
-    reading = _decide_reading(contents, by_luminance=chosen == "threshold")
+    reading = _decide_reading(contents, by_luminance=chosen in ("threshold", "alpha"))
     planes = [plane for content in contents if (plane := _pick_plane(content, reading))]
     values = _describe_values(planes, reading)
     ignored = settings.ignore_values if isinstance(settings, Pairs) else ()
@@ -54,7 +54,7 @@ def decide_mask_rule(
             raise UserError(
                 f"{section}.mask_values: what the masks mean is not clear: {error}; they hold "
                 f"{values} ({len(contents)} masks). Say which are the object: threshold (over 127 "
-                f"of 255) | nonzero | a list such as [1,2]{void}"
+                f"of 255) | alpha (levels) | nonzero | a list such as [1,2]{void}"
             ) from error
     alpha = "alpha" if reading.alpha else ""
     text = "; ".join(part for part in (f"found {values}" if values else "", alpha) if part)

@@ -20,10 +20,12 @@ class Truth:
     Attributes:
         foreground: HxW bool, True = foreground; False where void.
         void: HxW bool, True = neither object nor background, left out of every metric; None: none.
+        alpha: HxW uint8, how much of the pixel is object; None where the truth is hard.
     """
 
     foreground: BoolArray
     void: BoolArray | None = None
+    alpha: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class MaskRule:
     """The one meaning of the values of all masks of a dataset.
 
     Attributes:
-        meaning: What is foreground: over half of white, everything but 0, or the listed values.
+        meaning: What is foreground: over half of white (as alpha the levels count, too),
+            everything but 0, or the listed values.
         foreground: The listed values.
         void: Values that are neither object nor background.
         reading: Which planes of the files hold the values.
@@ -39,7 +42,7 @@ class MaskRule:
         n_masks: How many masks were looked at.
     """
 
-    meaning: Literal["threshold", "nonzero", "values"] = "threshold"
+    meaning: Literal["threshold", "alpha", "nonzero", "values"] = "threshold"
     foreground: tuple[int, ...] = ()
     void: tuple[int, ...] = ()
     reading: Reading = PLAIN
@@ -58,9 +61,10 @@ class MaskRule:
         values = decode_values(data, self.reading)
         void = np.isin(values, self.void) if self.void else None
         foreground = self._find_foreground(values)
+        alpha = values.astype(np.uint8) if self.meaning == "alpha" else None
         if void is None or not void.any():
-            return Truth(foreground)
-        return Truth(foreground & ~void, void)
+            return Truth(foreground, None, alpha)
+        return Truth(foreground & ~void, void, alpha)
 
     def decode_soft(self, data: bytes) -> NDArray[np.uint8]:
         """Decode a mask to HxW uint8, 0 to 255 for 0 to 1: shades stay; raise as `decode_image`."""
@@ -72,7 +76,7 @@ class MaskRule:
         return np.asarray(self._find_foreground(values) * 255, np.uint8)
 
     def _find_foreground(self, values: NDArray[np.integer]) -> BoolArray:
-        if self.meaning == "threshold":
+        if self.meaning in ("threshold", "alpha"):
             return np.asarray(values > 127)
         if self.meaning == "nonzero":
             return np.asarray(values != 0)
@@ -82,6 +86,7 @@ class MaskRule:
         """Return the rule as a sentence without a full stop."""
         objects = {
             "threshold": "values over 127 of 255 are the object",
+            "alpha": "levels of 0 to 255 are shares of the object, values over 127 are the object",
             "nonzero": "every value but 0 is the object",
             "values": f"{self._name(self.foreground)} is the object",
         }[self.meaning]

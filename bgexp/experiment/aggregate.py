@@ -11,6 +11,7 @@ import numpy as np
 from bgexp.experiment.results import STAGES, UNREFINED, ImageResult
 from bgexp.metrics.aggregation import aggregate
 from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.matting import MATTING_METRICS
 from bgexp.metrics.paired import compute_paired_change, compute_rank_agreement
 from bgexp.metrics.performance import METRICS
 
@@ -25,10 +26,12 @@ def count_statuses(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
 def summarize(rows: Sequence[ImageResult], kind: Literal["metrics", "checks"]) -> dict[str, Any]:
     """Aggregate every metric (or check): mean, median, p05, p95, n_scored, n_undefined.
 
-    All of them or, where no row has any, none: a dataset without truth has no metrics.
+    All of them or, where no row has any, none: a dataset without truth has no metrics. Those of
+    alpha are there where the truth is soft.
     """
     values = [getattr(row, kind) for row in rows if row.status == "ok"]
     keys = (METRICS if kind == "metrics" else CHECKS) if any(values) else ()
+    keys += tuple(key for key in MATTING_METRICS if any(key in value for value in values))
     return {key: asdict(aggregate([value.get(key, math.nan) for value in values])) for key in keys}
 
 

@@ -14,10 +14,10 @@ from bgexp.experiment.sample_picture import draw_sample
 from bgexp.experiment.saved_masks import read_masked_images
 from bgexp.images.png import encode_png
 from bgexp.system.addresses import make_artifact_name
-from bgexp.tracking.run_folder import CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import ALPHAS, CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
 
 MAX_PICTURES = 18  # images on the page of a run
-LINKS = (SUMMARY, ROWS, MASKS, SAMPLES, CONFIG, LOG)
+LINKS = (SUMMARY, ROWS, MASKS, ALPHAS, SAMPLES, CONFIG, LOG)
 
 
 def draw_run(
@@ -37,7 +37,6 @@ def draw_run(
     choices = choose_gallery(rows, MAX_PICTURES, find_run_findings(rows, summary, config))
     numbers = {choice.path: n for n, choice in enumerate(choose_gallery(rows, settings.samples), 1)}
     pictures = {}
-    background = settings.cutout.background
     paths = dict.fromkeys([*numbers, *(choice.path for choice in choices)])
     for masked in read_masked_images(paths, [folder], dataset, settings.dataset.max_megapixels):
         path, mask, truth = masked.item.path, masked.masks[folder], masked.truth
@@ -49,7 +48,7 @@ def draw_run(
             folder.write_sample(name, encode_png(sample))
         for choice in (choice for choice in choices if choice.path == path):
             pictures[choice] = draw_picture(
-                choice, masked.image, mask, planes[0], background, planes[1]
+                choice, masked.image, mask, planes[0], settings.cutout, planes[1]
             )
     gallery = [pictures[choice] for choice in choices if choice in pictures]
     links = {name: name for name in LINKS if name == SUMMARY or folder.has(name)}

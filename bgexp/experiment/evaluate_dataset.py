@@ -3,10 +3,11 @@
 import logging
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import parent_process
+from typing import NamedTuple
 
 from bgexp.config.engines import Ray
 from bgexp.config.run import RunSettings
@@ -24,6 +25,7 @@ from bgexp.experiment.prepare import RunInputs, build_run_detector
 from bgexp.experiment.results import ImageResult
 from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, shrink_pair
 from bgexp.images.decode import encode_mask
+from bgexp.images.png import encode_png
 from bgexp.system.cores import count_own_cores, count_threads_each
 from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
 from bgexp.system.progress import show_progress
@@ -52,6 +54,7 @@ class ImageEvaluation:
     Attributes:
         row: Scores, or the reason of a failure.
         mask: A PNG; b"" where the image failed.
+        alpha: A PNG; b"" where the image failed or its edge is hard.
         pair: Cut-out and mask as small pictures, where they are wanted.
         detections: Those that count, where the detector finds any.
         memory: The peak of the process's memory for this image, in bytes; 0 where it died.
@@ -59,9 +62,17 @@ class ImageEvaluation:
 
     row: ImageResult
     mask: bytes = b""
+    alpha: bytes = b""
     pair: Pair | None = None
     detections: Detections | None = None
     memory: int = 0
+
+
+class Archives(NamedTuple):
+    """Where masks and alphas are kept; alphas only where the edge is soft."""
+
+    masks: MaskArchive
+    alphas: MaskArchive | None
 
 
 @dataclass
@@ -90,7 +101,12 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
     n_workers = count_workers(inputs.settings, len(items))
     evaluation = DatasetEvaluation(inputs.cluster.n_workers if inputs.cluster else n_workers)
     waiting: dict[str, ImageEvaluation] = {}
-    with folder.create_masks() as archive:
+    is_soft = inputs.settings.cutout.has_soft_edge
+    with (
+        folder.create_masks() as masks,
+        folder.create_alphas() if is_soft else nullcontext() as alphas,
+    ):
+        archives = Archives(masks, alphas)
         try:
             results = _evaluate_images(inputs, tasks, evaluation.workers)
             with closing(results), show_progress("images", len(tasks)) as step:
@@ -99,13 +115,13 @@ def evaluate_dataset(inputs: RunInputs, folder: RunFolder, watch: Watcher) -> Da
                     waiting[result.row.path] = result
                     while waiting and items[len(evaluation.rows)].path in waiting:
                         item = items[len(evaluation.rows)]
-                        _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
+                        _keep_result(item, waiting.pop(item.path), evaluation, archives, watch)
                     failed += result.row.status == "failed"
                     step(failed)
         except Interruption as signal:
             evaluation.stopped = signal
             for item in [item for item in items if item.path in waiting]:  # before their turn
-                _keep_result(item, waiting.pop(item.path), evaluation, archive, watch)
+                _keep_result(item, waiting.pop(item.path), evaluation, archives, watch)
     n_failed = sum(row.status == "failed" for row in evaluation.rows)
     log.info("%d of %d images, %d failed", len(evaluation.rows), len(items), n_failed)
     return evaluation
@@ -115,13 +131,15 @@ def _keep_result(
     item: Item,
     result: ImageEvaluation,
     evaluation: DatasetEvaluation,
-    archive: MaskArchive,
+    archives: Archives,
     watch: Watcher,
 ) -> None:
     if result.mask:
-        archive.add(item.path, result.mask)
+        archives.masks.add(item.path, result.mask)
     else:
         log.warning("%s: %s", item.path, result.row.reason)
+    if archives.alphas is not None and result.alpha:
+        archives.alphas.add(item.path, result.alpha)
     if result.pair is not None:
         evaluation.pairs[item.path] = result.pair
     if result.detections is not None:
@@ -190,6 +208,7 @@ def _evaluate_task(task: Task, detector: FileDetectors, settings: RunSettings) -
     return ImageEvaluation(
         row,
         encode_mask(removed.mask),
+        b"" if removed.alpha is None else encode_png(removed.alpha),
         shrink_pair(removed) if task.with_pictures else None,
         removed.detector_output if isinstance(removed.detector_output, Detections) else None,
         read_peak_memory(),

@@ -4,6 +4,9 @@ import logging
 from dataclasses import replace
 from time import perf_counter
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bgexp.config.run import RunSettings
 from bgexp.datasets.load import load_item
 from bgexp.datasets.mask_rule import Truth
@@ -13,9 +16,17 @@ from bgexp.experiment.results import ImageResult
 from bgexp.experiment.truth_fits import measure_truth_fits
 from bgexp.images.decode import ImageError
 from bgexp.metrics.checks import check_mask
+from bgexp.metrics.matting import MATTING_FUNCTIONS, measure_composite_error
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.metrics.performance import evaluate_performance
+from bgexp.pipeline.cutout import cut_out, cut_out_by_settings
 from bgexp.pipeline.remove import RemovalResult, remove_background
+from bgexp.pipeline.soft_edge import Matte, estimate_colors
+
+ByteArray = NDArray[np.uint8]
+
+# The old background shows through most where the new one is light, or of no colour in it.
+_OTHER_BACKGROUNDS = ("white", "#00ff00")
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +60,10 @@ def evaluate_image(
         cached=bool(detected.cached),
         timings_ms={"load": load_ms, **removed.timings_ms, "detect": detected.network_ms},
     )
-    return row if truth is None else _score_row(row, removed, truth), removed
+    if truth is None:
+        return row, removed
+    row = _score_row(row, removed, truth)
+    return replace(row, metrics=row.metrics | score_alpha(image, removed, truth, settings)), removed
 
 
 def make_row(item: Item) -> ImageResult:
@@ -76,3 +90,28 @@ def _score_row(row: ImageResult, removed: RemovalResult, truth: Truth) -> ImageR
         unrefined=unrefined,
         truth_fits=measure_truth_fits(removed.mask, truth),
     )
+
+
+def score_alpha(
+    image: ByteArray, removed: RemovalResult, truth: Truth, settings: RunSettings
+) -> dict[str, float]:
+    """Score a soft or hard edge by MATTING_METRICS; {} where the truth is hard.
+
+    The composite error is the mean over white and over green. The truth's colours are not known:
+    they are those that its alpha gives.
+    """
+    if truth.alpha is None:
+        return {}
+    alpha = removed.alpha
+    if alpha is None:
+        alpha = removed.mask.astype(np.uint8) * np.uint8(255)
+    scores = {f.__name__: f(alpha, truth.alpha, truth.void) for f in MATTING_FUNCTIONS}
+    reference = Matte(truth.alpha, estimate_colors(image, truth.alpha))
+    errors = []
+    for background in _OTHER_BACKGROUNDS:
+        edge = "hard" if removed.alpha is None else "soft"
+        cutout = settings.cutout.replace(background=background, edge=edge)
+        result, _ = cut_out_by_settings(image, removed.mask, cutout)
+        true_result = cut_out(image, truth.foreground, background, reference)
+        errors.append(measure_composite_error(result, true_result, truth.void))
+    return scores | {"composite_error": sum(errors) / len(errors)}

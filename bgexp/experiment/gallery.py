@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bgexp.config.stages import Cutout
 from bgexp.experiment.difference import draw_difference
 from bgexp.images.decode import make_thumbnail
 from bgexp.report.finding import Finding, get_column
@@ -19,6 +20,7 @@ from bgexp.report.pictures import (
     make_panel,
 )
 
+_CUTOUT = Cutout()
 WORST, BEST, BETWEEN, NAMED = "Worst", "Best", "In between", "Named in the findings"
 
 
@@ -89,7 +91,7 @@ def draw_picture(
     image: ByteArray,
     mask: BoolArray,
     truth: BoolArray | None = None,
-    background: str = "black",
+    cutout: Cutout = _CUTOUT,
     void: BoolArray | None = None,
 ) -> Picture:
     """Draw the small pictures of an image.
@@ -99,7 +101,7 @@ def draw_picture(
         image: HxWx3 uint8 RGB.
         mask: HxW bool, True = foreground.
         truth: As the mask; None without truth.
-        background: The cut-out's colour; a checkerboard stands for "transparent".
+        cutout: The cut-out's background and edge; a checkerboard stands for "transparent".
         void: HxW bool, True = neither right nor wrong; None: none.
     """
     difference = None
@@ -109,7 +111,7 @@ def draw_picture(
         choice,
         make_thumbnail(image, PANEL),
         make_thumbnail(mask.astype(np.uint8) * np.uint8(255), PANEL),
-        draw_cutout(image, mask, background),
+        draw_cutout(image, mask, cutout),
         difference,
     )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from bgexp.metrics.checks import CHECKS
+from bgexp.metrics.matting import MATTING_METRICS
 from bgexp.metrics.performance import METRICS
 from bgexp.tracking.summary import RemovalSummary, Status, flatten_numbers
 
@@ -22,7 +23,8 @@ class ImageResult:
     Attributes:
         path: Relative to the dataset, POSIX.
         status: ok, or failed with a reason of one line.
-        metrics: By METRICS; empty without truth or result.
+        metrics: By METRICS, and by MATTING_METRICS where the truth is soft; empty without truth or
+            result.
         checks: By CHECKS; empty without result.
         unrefined: By UNREFINED, of the mask before refinement; empty without truth or refinement.
         truth_fits: As `measure_truth_fits`; empty without truth or result.
@@ -49,13 +51,17 @@ class ImageResult:
     timings_ms: dict[str, float] = field(default_factory=dict)
 
     def to_columns(self) -> dict[str, Any]:
-        """Return the row as columns of a table: every key is there, undefined is NaN."""
+        """Return the row as columns of a table; undefined is NaN.
+
+        Every key is there, but MATTING_METRICS only where the truth is soft.
+        """
         columns = {
             key: value
             for key, value in asdict(self).items()
             if key not in ("metrics", "checks", "unrefined", "truth_fits", "timings_ms")
         }
         columns |= {key: self.metrics.get(key, math.nan) for key in METRICS}
+        columns |= {key: self.metrics[key] for key in MATTING_METRICS if key in self.metrics}
         columns |= {f"unrefined.{k}": self.unrefined.get(k, math.nan) for k in UNREFINED}
         columns |= {f"check.{key}": self.checks.get(key, math.nan) for key in CHECKS}
         return columns | {f"ms.{key}": self.timings_ms.get(key, math.nan) for key in STAGES}
@@ -94,7 +100,7 @@ def run_status(counts: dict[str, int], max_failed: float) -> Status:
 
 def tabulate_rows(rows: Sequence[ImageResult]) -> pd.DataFrame:
     """Return the rows as a table."""
-    columns = ImageResult(
-        "", "", "", "ok"
-    ).to_columns()  # a run that was interrupted at once has no row
-    return pd.DataFrame([row.to_columns() for row in rows], columns=list(columns))
+    tables = [row.to_columns() for row in rows]
+    columns = dict.fromkeys(ImageResult("", "", "", "ok").to_columns())  # where there is no row
+    columns |= dict.fromkeys(key for table in tables for key in table)
+    return pd.DataFrame(tables, columns=list(columns))

@@ -9,6 +9,7 @@ every metric: it counts like one beyond the image, and no mask or truth there ch
 """
 
 from bgexp.metrics.counts import BoolMask
+from bgexp.metrics.matting import MATTING_METRICS
 from bgexp.metrics.overlap import (
     background_leakage,
     boundary_iou,
@@ -20,7 +21,7 @@ from bgexp.metrics.overlap import (
 )
 from bgexp.metrics.saliency import e_measure, s_measure, weighted_f
 
-LOWER_IS_BETTER: frozenset[str] = frozenset({"background_leakage", "mae"})
+LOWER_IS_BETTER: frozenset[str] = frozenset({"background_leakage", "mae", *MATTING_METRICS})
 """The metrics whose best value is 0; that of all others is 1 (of the E-measure N / (N - 1))."""
 
 _FUNCTIONS = (

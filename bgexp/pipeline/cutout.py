@@ -1,4 +1,4 @@
-"""Image and mask to the image on another background; kept pixels stay bit-equal."""
+"""Image and mask to the image on another background; inner pixels stay bit-equal."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +9,10 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from bgexp.config.color import BLUR, Color, is_picture, parse_color
+from bgexp.config.stages import Cutout
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, load_image
+from bgexp.pipeline.soft_edge import Matte, estimate_matte
 from bgexp.system.hashing import hash_file
 
 Box = tuple[slice, slice]  # rows and columns
@@ -19,7 +21,10 @@ _SIGMA = 0.02  # of the blur, as a share of the longer side
 
 
 def cut_out(
-    image: NDArray[np.uint8], mask: NDArray[np.bool_], background: Color | str = "black"
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    background: Color | str = "black",
+    matte: Matte | None = None,
 ) -> NDArray[np.uint8]:
     """Keep the foreground and paint the rest.
 
@@ -27,10 +32,12 @@ def cut_out(
         image: HxWx3 uint8 RGB.
         mask: HxW bool, True = foreground.
         background: As the setting `cutout.background`, or red, green and blue from 0 to 255.
+        matte: What `estimate_matte` returns, for a soft edge; None: a hard one.
 
     Returns:
-        HxWx3 uint8 RGB; for "transparent" HxWx4 uint8 RGBA with alpha 255 on the foreground and
-        all four 0 elsewhere. Foreground pixels are those of the image, bit by bit.
+        HxWx3 uint8 RGB; for "transparent" HxWx4 uint8 RGBA with all four 0 outside the foreground.
+        Foreground pixels are those of the image, bit by bit, with a soft edge those outside its
+        band; alpha is 255 there.
 
     Raises:
         UserError: The background is a picture that cannot be read.
@@ -40,20 +47,27 @@ def cut_out(
         raise ValueError(f"image: expected (h, w, 3) uint8, got {image.shape} {image.dtype}")
     if mask.shape != image.shape[:2] or mask.dtype != np.bool_:
         raise ValueError(f"mask: expected {image.shape[:2]} bool, got {mask.shape} {mask.dtype}")
-    if background == BLUR:
-        return _copy_onto(_blur_around(image, mask), image, mask)
-    if isinstance(background, str) and is_picture(background):
-        return _copy_onto(_fill(read_background(background), image.shape), image, mask)
-    color = parse_color(background) if isinstance(background, str) else background
-    if color == "transparent":
-        rgba = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
-        return _copy_onto(np.zeros_like(rgba), rgba, mask)
-    if len(color) != 3 or not all(0 <= level <= 255 for level in color):
-        raise ValueError(f"background: expected three levels from 0 to 255, got {color}")
-    painted = np.zeros(image.shape, np.uint8)
-    if any(color):  # painted a row at a time: pixel by pixel takes ten times as long
-        painted[:] = np.full(image.shape[1:], color, np.uint8)
-    return _copy_onto(painted, image, mask)
+    kept = mask if matte is None else matte.alpha > 0
+    if background == "transparent":
+        rgba = cv2.cvtColor(image if matte is None else matte.colors, cv2.COLOR_RGB2RGBA)
+        if matte is not None:
+            rgba[..., 3] = matte.alpha
+        return _copy_onto(np.zeros_like(rgba), rgba, kept)
+    canvas = _paint_background(image, kept, background)
+    return _copy_onto(canvas, image, mask) if matte is None else _blend_onto(canvas, matte)
+
+
+def cut_out_by_settings(
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], settings: Cutout
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Cut out with the background and the edge of the settings; nothing is cropped.
+
+    Returns:
+        The cut-out, as `cut_out`; and its alpha, HxW uint8, None where the edge is hard.
+    """
+    matte = estimate_matte(image, mask) if settings.has_soft_edge else None
+    result = cut_out(image, mask, settings.background, matte)
+    return result, None if matte is None else matte.alpha
 
 
 @lru_cache(maxsize=2)
@@ -83,11 +97,11 @@ def hash_background(background: str) -> str:
     return hash_file(background)
 
 
-def find_crop(mask: NDArray[np.bool_], margin: float) -> Box:
+def find_crop(mask: NDArray[np.bool_] | NDArray[np.uint8], margin: float) -> Box:
     """Find the foreground's bounding box with a margin, inside the image; all of it without one.
 
     Args:
-        mask: HxW bool, True = foreground.
+        mask: HxW bool, True = foreground; or uint8, the alpha of a soft edge.
         margin: A share of the box's longer side.
     """
     left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
@@ -96,6 +110,23 @@ def find_crop(mask: NDArray[np.bool_], margin: float) -> Box:
     around = round(margin * max(width, height))
     rows = slice(max(0, top - around), top + height + around)
     return rows, slice(max(0, left - around), left + width + around)
+
+
+def _paint_background(
+    image: NDArray[np.uint8], foreground: NDArray[np.bool_], background: Color | str
+) -> NDArray[np.uint8]:
+    """Return the background without the foreground, HxWx3 uint8 RGB."""
+    if background == BLUR:
+        return _blur_around(image, foreground)
+    if isinstance(background, str) and is_picture(background):
+        return _fill(read_background(background), image.shape)
+    color = parse_color(background) if isinstance(background, str) else background
+    if len(color) != 3 or not all(0 <= int(level) <= 255 for level in color):
+        raise ValueError(f"background: expected three levels from 0 to 255, got {color}")
+    painted = np.zeros(image.shape, np.uint8)
+    if any(color):  # painted a row at a time: pixel by pixel takes ten times as long
+        painted[:] = np.full(image.shape[1:], color, np.uint8)
+    return painted
 
 
 def _fill(picture: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -126,3 +157,12 @@ def _copy_onto(canvas: MatLike, image: MatLike, mask: NDArray[np.bool_]) -> NDAr
     # copyTo was measured at a fourteenth of the time of boolean indexing.
     keep = np.ascontiguousarray(mask).view(np.uint8)
     return np.asarray(cv2.copyTo(np.ascontiguousarray(image), keep, canvas), np.uint8)
+
+
+def _blend_onto(canvas: NDArray[np.uint8], matte: Matte) -> NDArray[np.uint8]:
+    result = _copy_onto(canvas, matte.colors, matte.alpha == 255)
+    edge = np.nonzero((matte.alpha > 0) & (matte.alpha < 255))
+    share = matte.alpha[edge][:, None] / np.float32(255)
+    blended = share * matte.colors[edge] + (1 - share) * result[edge]
+    result[edge] = np.rint(blended).astype(np.uint8)
+    return result

@@ -4,6 +4,7 @@ He, Sun, Tang, "Guided Image Filtering", TPAMI 2013, with a colour guide; fitted
 applied at full size as in He, Sun, "Fast Guided Filter", 2015.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from itertools import combinations_with_replacement, product
 
@@ -54,7 +55,7 @@ def _refine_window(image: ByteArray, mask: BoolArray, settings: GuidedFilter) ->
     (uncertain,) = find_bands(window.coarse, reach)
     refined = window.coarse
     for _ in range(settings.iterations - 1):
-        share = _apply_factors(_fit_colors(window.small, refined, reach), window.small)
+        share = apply_factors(fit_colors(window.small, refined, reach), window.small)
         refined = np.where(uncertain, share > 0.5, window.coarse)
     result = mask.copy()
     result[window.where] = follow_edges(window, refined, uncertain, reach)
@@ -72,19 +73,30 @@ def follow_edges(
         uncertain: hxw bool, where the result may differ from the window's mask.
         radius: Of the guided filter, in working pixels.
     """
-    factors, result = _fit_colors(window.small, refined, radius), window.mask.copy()
-    height, width = result.shape
-    band = cv2.resize(uncertain.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
-        x, y, across, down = cv2.boundingRect(band[top : top + _TILE, left : left + _TILE])
-        if across:
-            tile = slice(top + y, top + y + down), slice(left + x, left + x + across)
-            foreground = _average_tile(factors, window.picture, tile) > 0.5
-            cv2.copyTo(foreground.view(np.uint8), band[tile], result[tile].view(np.uint8))
+    factors, result = fit_colors(window.small, refined, radius), window.mask.copy()
+    for tile, inside in find_tiles(uncertain, result.shape):
+        foreground = _average_tile(factors, window.picture, tile) > 0.5
+        cv2.copyTo(foreground.view(np.uint8), inside, result[tile].view(np.uint8))
     return result
 
 
-def _fit_colors(picture: ByteArray, mask: BoolArray, radius: float) -> FloatArray:
+def find_tiles(band: BoolArray, shape: tuple[int, ...]) -> Iterator[tuple[Tile, ByteArray]]:
+    """Yield the tiles of full size that hold what is in the band, each with its part of the band.
+
+    Args:
+        band: hxw bool, of working size.
+        shape: Rows and columns of full size.
+    """
+    height, width = shape
+    large = cv2.resize(band.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
+        x, y, across, down = cv2.boundingRect(large[top : top + _TILE, left : left + _TILE])
+        if across:
+            tile = slice(top + y, top + y + down), slice(left + x, left + x + across)
+            yield tile, np.asarray(large[tile], np.uint8)
+
+
+def fit_colors(picture: ByteArray, mask: BoolArray, radius: float) -> FloatArray:
     """Fit the mask as a linear function of the colour near each pixel, hxwx4 float32.
 
     Fitted in the square around each pixel, and averaged over all squares that hold a pixel.
@@ -116,7 +128,7 @@ def _fit_colors(picture: ByteArray, mask: BoolArray, radius: float) -> FloatArra
     return mean(np.dstack([*gain, offset]).astype(np.float32) / np.float32(255))
 
 
-def _apply_factors(factors: FloatArray, picture: ByteArray) -> FloatArray:
+def apply_factors(factors: FloatArray, picture: ByteArray) -> FloatArray:
     """Compute the share of foreground by a picture's colours, hxw float32, about 0 to 1."""
     colors = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
     terms = cv2.split(cv2.multiply(factors, colors, dtype=cv2.CV_32F))
@@ -129,22 +141,37 @@ def _average_tile(factors: FloatArray, picture: ByteArray, tile: Tile) -> FloatA
     As if the factors had been resized to the picture, applied and averaged as a whole.
     """
     rows, columns = (
-        slice(max(part.start - _GRAIN // 2, 0), part.stop + _GRAIN // 2) for part in tile
+        slice(max(part.start - _GRAIN // 2, 0), min(part.stop + _GRAIN // 2, length))
+        for part, length in zip(tile, picture.shape, strict=False)
     )
+    resized = resize_to_tile(factors, picture.shape, (rows, columns))
     colors = picture[rows, columns]
-    scale = np.divide(factors.shape[1::-1], picture.shape[1::-1])
-    shift = (np.array([columns.start, rows.start]) + 0.5) * scale - 0.5
-    resized = cv2.warpAffine(
-        factors,
-        np.column_stack([np.diag(scale), shift]),
-        colors.shape[1::-1],
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    share = _blur(_apply_factors(np.asarray(resized, np.float32), colors), _GRAIN)
+    share = _blur(apply_factors(resized, colors), _GRAIN)
     top, left = tile[0].start - rows.start, tile[1].start - columns.start
     height, width = (part.stop - part.start for part in tile)
     return share[top : top + height, left : left + width]
+
+
+def resize_to_tile(planes: FloatArray, shape: tuple[int, ...], tile: Tile) -> FloatArray:
+    """Return a tile of planes of working size, hxwxC, as if they had been resized as a whole.
+
+    Args:
+        planes: Of working size.
+        shape: Rows and columns of full size.
+        tile: Rows and columns of the tile, inside the shape.
+    """
+    rows, columns = tile
+    scale = np.divide(planes.shape[1::-1], shape[1::-1])
+    shift = (np.array([columns.start, rows.start]) + 0.5) * scale - 0.5
+    size = columns.stop - columns.start, rows.stop - rows.start
+    resized = cv2.warpAffine(
+        planes,
+        np.column_stack([np.diag(scale), shift]),
+        size,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(resized, np.float32)
 
 
 def _split_planes(picture: ByteArray) -> ByteArray:

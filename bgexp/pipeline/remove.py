@@ -15,7 +15,7 @@ from bgexp.detect.detector import Detector
 from bgexp.errors import UserError
 from bgexp.images.encode import SUFFIX, Photo, encode_result
 from bgexp.pipeline.combine import combine_output, select_detections
-from bgexp.pipeline.cutout import cut_out
+from bgexp.pipeline.cutout import cut_out_by_settings
 from bgexp.pipeline.refine import refine_mask
 from bgexp.system.atomic import write_whole
 
@@ -39,6 +39,7 @@ class RemovalResult:
         refined: "off", "applied", "skipped" or "refused", as in `Refined`.
         fallback: Why refinement was skipped or refused; else empty.
         timings_ms: Milliseconds by stage.
+        alpha: HxW uint8, how much of a pixel was kept; None where the edge is hard.
     """
 
     cutout: ByteArray
@@ -49,6 +50,7 @@ class RemovalResult:
     refined: str
     fallback: str
     timings_ms: dict[str, float]
+    alpha: ByteArray | None = None
 
     def save(self, path: str | Path) -> None:
         """Write the cut-out, whole or not at all: a .png, .webp (both lossless) or .jpg file.
@@ -84,16 +86,17 @@ def remove_background(  # one a stage, and what all share
         detector: What `build_detector` gives, or anything with its `detect`.
         combine: How the detections become one mask.
         refine: How the mask's edge is moved to the image's; by default not at all.
-        cutout: What lies behind the foreground.
+        cutout: What lies behind the foreground, and its edge.
         seed: Of what is random in the refinement.
     """
     clock = _Clock()
     output = clock.time("detect", lambda: _detect(image, detector))
     combined = clock.time("combine", lambda: combine_output(output, combine))
     refined = clock.time("refine", lambda: refine_mask(image, combined.mask, refine, seed=seed))
-    result = clock.time("cutout", lambda: cut_out(image, refined.mask, cutout.background))
+    result, alpha = clock.time("cutout", lambda: cut_out_by_settings(image, refined.mask, cutout))
     return RemovalResult(
         cutout=result,
+        alpha=alpha,
         mask=refined.mask,
         unrefined=combined.mask,
         detector_output=output,

@@ -58,7 +58,8 @@ class Remover:
         result = run_stages(read_pixels(image), self._detector, *stages, settings.seed)
         if settings.cutout.crop is None:
             return result
-        return replace(result, cutout=result.cutout[find_crop(result.mask, settings.cutout.crop)])
+        kept = result.mask if result.alpha is None else result.alpha
+        return replace(result, cutout=result.cutout[find_crop(kept, settings.cutout.crop)])
 
 
 def remove_background(

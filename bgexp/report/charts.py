@@ -141,7 +141,9 @@ def draw_tradeoff(jobs: Sequence[Dot]) -> Scatter:
         return Scatter([])
     slowest, scores = 1.1 * max(job.seconds for job in jobs), [job.score for job in jobs]
     room = max(0.02, 0.15 * (max(scores) - min(scores)))
-    low, high = max(0.0, min(scores) - room), min(1.0, max(scores) + room)
+    # A share ends at 1; errors in levels or in thousands of pixels go on.
+    limit = 1.0 if max(scores) <= 1 else math.inf
+    low, high = max(0.0, min(scores) - room), min(limit, max(scores) + room)
     right, floor = WIDE - _RIGHT, HIGH - _BELOW
 
     def place_x(seconds: float) -> float:

@@ -6,26 +6,28 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bgexp.config.stages import Cutout
 from bgexp.images.decode import encode_jpeg, make_thumbnail
 from bgexp.images.png import encode_png
-from bgexp.pipeline.cutout import cut_out
+from bgexp.pipeline.cutout import cut_out_by_settings
 
 ByteArray = NDArray[np.uint8]
 BoolArray = NDArray[np.bool_]
 
 PANEL = 400  # pixels, the longer side of a small picture
+_CUTOUT = Cutout()
 _SQUARE = 8  # pixels, of the checkerboard behind what is transparent
 
 
-def draw_cutout(image: ByteArray, mask: BoolArray, background: str = "black") -> ByteArray:
+def draw_cutout(image: ByteArray, mask: BoolArray, settings: Cutout = _CUTOUT) -> ByteArray:
     """Draw the small picture of a cut-out, HxWx3 uint8 RGB.
 
     Args:
         image: HxWx3 uint8 RGB.
         mask: HxW bool, True = foreground.
-        background: Its colour; a checkerboard stands for "transparent".
+        settings: Its background and edge; a checkerboard stands for "transparent".
     """
-    small = make_thumbnail(cut_out(image, mask, background), PANEL)
+    small = make_thumbnail(cut_out_by_settings(image, mask, settings)[0], PANEL)
     if small.shape[2] == 3:
         return small
     rows, columns = np.indices(small.shape[:2]) // _SQUARE

@@ -26,6 +26,7 @@ CONFIG = "config.yaml"
 OVERRIDES = "overrides.json"  # only in a run's of its own or a job's
 ROWS = "per_image.parquet"
 MASKS = "masks.zip"
+ALPHAS = "alpha.zip"  # as masks.zip, in 256 levels; only where the edge is soft
 SAMPLES = "samples"
 PAGE = "report.html"
 LOG = "log.txt"  # written by Hydra, as conf/hydra_runs.yaml says
@@ -99,6 +100,10 @@ class RunFolder:
     def create_masks(self) -> AbstractContextManager[MaskArchive]:
         """Open the masks for writing; they are there once all of them are written."""
         return MaskArchive.create(self.path / MASKS)
+
+    def create_alphas(self) -> AbstractContextManager[MaskArchive]:
+        """Open the alphas for writing; they are there once all of them are written."""
+        return MaskArchive.create(self.path / ALPHAS)
 
     def write_sample(self, name: str, png: bytes) -> None:
         """Write a sample picture."""

@@ -38,7 +38,8 @@ _OF_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _LINKED = {errno.ELOOP: "a link stands in its place", errno.ENOTDIR: "no folder leads to it"}
 _EMPTY = hash_bytes(b"")
 _TREES = tuple(f"{name}/" for name in TREES)
-_COLUMNS = ("path", "status", "output", "mask", "input_sha256", "output_sha256", "mask_sha256")
+_FILES = ("output", "mask", "alpha")
+_COLUMNS = ("path", "status", "input_sha256", *_FILES, *(f"{name}_sha256" for name in _FILES))
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ class BatchRow:
     @property
     def files(self) -> dict[str, str]:
         """Return the recorded SHA-256 of each of its files in the output."""
-        record = self.record
-        files = {record.output: record.output_sha256, record.mask: record.mask_sha256}
-        return {name: sha256 for name, sha256 in files.items() if name}
+        return self.record.results
 
     def check(self) -> RowCheck:
         """Read its files and its input."""
@@ -212,7 +211,8 @@ def _check_journals(folder: PlanFolder, verification: Verification) -> Journals 
 
 
 def _walk_manifest_rows(output: Folder) -> Iterator[BatchRow]:
-    for table in walk_manifest(output, _COLUMNS):
+    there = list_columns(output)  # earlier versions had no alpha
+    for table in walk_manifest(output, [name for name in _COLUMNS if name in there]):
         for values in table.to_dict("records"):
             record = Record(category="", **{str(key): value for key, value in values.items()})
             yield BatchRow(output, record)

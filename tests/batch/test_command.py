@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import math
 import os
@@ -279,7 +280,7 @@ def test_a_page_without_the_pictures_that_memory_does_not_suffice_for(batch, tmp
 
 
 def test_masks_formats_and_colours(batch, tmp_path):
-    batch("format=webp", "masks=true", "cutout.background=transparent")
+    batch("format=webp", "masks=true", "cutout.background=transparent", "cutout.edge=hard")
     rows = manifest(tmp_path / "out")
     row = rows.loc["animals/cat.jpg"]
     with Image.open(tmp_path / "out" / row["output"]) as image:
@@ -288,6 +289,31 @@ def test_masks_formats_and_colours(batch, tmp_path):
     with Image.open(tmp_path / "out" / row["mask"]) as mask:
         assert np.array_equal(np.asarray(mask), alpha)
     assert row["mask"] == "masks/animals/cat.png"
+
+
+def test_alphas_lie_beside_the_results(batch, tmp_path):
+    batch("alphas=true", "cutout.edge=soft")
+    rows = manifest(tmp_path / "out")
+    row = rows.loc["animals/cat.jpg"]
+    assert row["alpha"] == "alphas/animals/cat.png"
+    content = (tmp_path / "out" / row["alpha"]).read_bytes()
+    assert row["alpha_sha256"] == hash_bytes(content)
+    with Image.open(io.BytesIO(content)) as alpha:
+        levels = np.asarray(alpha)
+    assert levels.dtype == np.uint8
+    black = load_image(tmp_path / "out" / row["output"])
+    assert not black[levels == 0].any()
+    assert (rows["mask"] == "").all()
+    batch("cutout.edge=soft", "overwrite=true")  # the alphas are nobody's now
+    assert not (tmp_path / "out/alphas/animals/cat.png").exists()
+
+
+def test_alphas_need_a_soft_edge(bgexp_cli, tmp_path):
+    code, _, err = bgexp_cli("batch", f"input={tmp_path}", f"output={tmp_path}", "alphas=true")
+    assert code == 2
+    assert err == (
+        "bgexp: alphas: the edge is hard, and its alpha the mask (use cutout.edge=soft)\n"
+    )
 
 
 def test_too_many_failures_fail_the_batch(batch, source, tmp_path):

@@ -3,6 +3,7 @@ import pytest
 
 from bgexp.batch.size_rules import STABLE_IOU, handle_size
 from bgexp.config.batch import QualityRules
+from bgexp.config.stages import Cutout
 from bgexp.detect.detections import Detections
 from bgexp.pipeline.cutout import cut_out
 from bgexp.pipeline.remove import RemovalResult
@@ -53,7 +54,7 @@ def select_bright(image):
 def test_nothing_out_of_the_ordinary():
     remove = Remover(select_bright)
     image = NOISE[:40, :60]
-    handling = handle_size(image, [], RULES, remove, "black")
+    handling = handle_size(image, [], RULES, remove, Cutout())
     assert len(remove.images) == 1
     assert remove.images[0] is image
     assert np.array_equal(handling.mask, select_bright(image))
@@ -62,13 +63,15 @@ def test_nothing_out_of_the_ordinary():
     assert handling.timings_ms == {"detect": 1.0}
     assert handling.checks["coverage"] == select_bright(image).mean()
     assert handling.checks["confidence"] == pytest.approx(0.8)
-    assert handle_size(image, [], RULES, Remover(select_bright, "refused"), "black").refused
+    assert handle_size(image, [], RULES, Remover(select_bright, "refused"), Cutout()).refused
 
 
 @pytest.mark.parametrize("background", ["black", "white", "transparent"])
 def test_of_a_huge_image_pixels_stay_bit_equal(background):
     remove = Remover(left_half)
-    handling = handle_size(NOISE, ["huge"], RULES, remove, background)
+    handling = handle_size(
+        NOISE, ["huge"], RULES, remove, Cutout(background=background, edge="hard")
+    )
     height, width = remove.images[0].shape[:2]
     assert height * width <= 10_000
     assert (height, width) == (77, 129)  # 300 and 500 times the root of 0.01 / 0.15
@@ -83,16 +86,16 @@ def test_of_a_huge_image_pixels_stay_bit_equal(background):
 
 def test_masks_of_huge_images_reach_the_edges():
     whole = Remover(lambda image: np.ones(image.shape[:2], bool))
-    assert handle_size(NOISE, ["huge"], RULES, whole, "black").mask.all()
+    assert handle_size(NOISE, ["huge"], RULES, whole, Cutout()).mask.all()
     empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
-    assert not handle_size(NOISE, ["huge"], RULES, empty, "black").mask.any()
+    assert not handle_size(NOISE, ["huge"], RULES, empty, Cutout()).mask.any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (20, 31), (7, 3), (31, 20)])
 def test_a_tiny_image_is_padded_by_its_border(shape):
     image = NOISE[: shape[0], : shape[1]]
     remove = Remover(select_bright)
-    handling = handle_size(image, ["tiny"], RULES, remove, "black")
+    handling = handle_size(image, ["tiny"], RULES, remove, Cutout())
     [padded] = remove.images
     assert padded.shape == (32, 32, 3)
     up, left = (32 - shape[0]) // 2, (32 - shape[1]) // 2
@@ -108,7 +111,7 @@ def test_a_tiny_image_is_looked_at_once():
     remove = Remover(select_bright)
     assert (
         "twice"
-        not in handle_size(NOISE[:4, :31], ["tiny", "elongated"], RULES, remove, "black").handling
+        not in handle_size(NOISE[:4, :31], ["tiny", "elongated"], RULES, remove, Cutout()).handling
     )
     assert len(remove.images) == 1
 
@@ -118,7 +121,7 @@ def test_an_elongated_image_is_looked_at_twice(turned):
     image = NOISE[:10, :80]
     image = image.transpose(1, 0, 2) if turned else image
     remove = Remover(select_bright)
-    handling = handle_size(image, ["elongated"], RULES, remove, "black")
+    handling = handle_size(image, ["elongated"], RULES, remove, Cutout())
     plain, padded = remove.images
     assert plain is image
     assert sorted(padded.shape[:2]) == [20, 80]
@@ -136,19 +139,19 @@ def test_two_looks_that_disagree():
 
     for share, stable in ((0, False), (63, False), (64, True), (79, True)):
         handling = handle_size(
-            NOISE[:10, :80], ["elongated"], RULES, Remover(select_alternately), "black"
+            NOISE[:10, :80], ["elongated"], RULES, Remover(select_alternately), Cutout()
         )
         assert handling.stable == stable
         assert handling.stable == (share / 79 >= STABLE_IOU)
         assert handling.handling.endswith(f"IoU {share / 79:.2f}")
         assert handling.mask.sum() == 10 * 79  # the first look counts
     empty = Remover(lambda image: np.zeros(image.shape[:2], bool))
-    assert handle_size(NOISE[:10, :80], ["elongated"], RULES, empty, "black").stable
+    assert handle_size(NOISE[:10, :80], ["elongated"], RULES, empty, Cutout()).stable
 
 
 def test_huge_and_elongated():
     remove = Remover(left_half)
-    handling = handle_size(NOISE[:50], ["huge", "elongated"], RULES, remove, "black")
+    handling = handle_size(NOISE[:50], ["huge", "elongated"], RULES, remove, Cutout())
     small, padded = remove.images
     assert small.shape == (31, 316, 3)
     assert padded.shape == (79, 316, 3)

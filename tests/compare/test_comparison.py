@@ -224,3 +224,21 @@ def test_many_images_are_told_roughly():
         judge_change(change, "iou").description
         == "undecided (about 180,000 more images would decide)"
     )
+
+
+def test_alpha_is_compared_where_the_truth_is_soft(job):
+    jobs = []
+    for name, sad in (("a", 0.4), ("b", 0.3)):
+        made = job(f"x={name}", SPREAD, run_id=name)
+        made.rows["alpha_sad"] = sad + np.array(SPREAD)
+        jobs.append(made)
+    comparison = compare_variants(match_images(jobs), "x=a", "alpha_sad")
+    assert comparison.variants[1].verdict.outcome == "better"
+    assert comparison.variants[1].metrics["alpha_sad"] == pytest.approx(0.3 + np.mean(SPREAD))
+    assert "alpha_mse" not in comparison.variants[1].metrics
+
+
+def test_alpha_without_a_soft_truth_is_undefined(make_comparison):
+    comparison = make_comparison(metric="alpha_sad", a=SPREAD, b=SPREAD)
+    assert math.isnan(comparison.variants[1].metrics["alpha_sad"])
+    assert comparison.variants[1].verdict is None

@@ -219,9 +219,21 @@ def test_wrong_settings(tmp_path, value):
     with pytest.raises(UserError) as caught:
         check_settings(Pairs, config)
     assert str(caught.value) == (
-        "mask_values: allowed: auto, threshold, nonzero, or a list of values such as [1,2] or "
-        f'["#800000"] (got {value!r})'
+        "mask_values: allowed: auto, threshold, nonzero, alpha, or a list of values such as "
+        f'[1,2] or ["#800000"] (got {value!r})'
     )
+
+
+def test_as_alpha_the_levels_are_kept(tmp_path):
+    levels = np.linspace(0, 255, HALF.size).round().astype(np.uint8).reshape(HALF.shape)
+    root = write_pairs(tmp_path, [encode_grey(levels)])
+    [truth] = load_truths(root, mask_values="alpha")
+    np.testing.assert_array_equal(truth.alpha, levels)
+    np.testing.assert_array_equal(truth.foreground, levels > 127)
+    assert truth.void is None
+    [hard] = load_truths(root, mask_values="threshold")
+    assert hard.alpha is None
+    np.testing.assert_array_equal(hard.foreground, truth.foreground)
 
 
 def test_the_meaning_is_part_of_the_digest(tmp_path):

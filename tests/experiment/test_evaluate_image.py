@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,9 +11,14 @@ import bgexp
 from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
-from bgexp.experiment.evaluate_image import evaluate_image
+from bgexp.config.stages import Cutout
+from bgexp.datasets.mask_rule import Truth
+from bgexp.experiment.evaluate_image import evaluate_image, score_alpha
 from bgexp.experiment.prepare import prepare
 from bgexp.images.decode import decode_mask, encode_mask
+from bgexp.metrics.matting import MATTING_METRICS
+from bgexp.pipeline.cutout import cut_out_by_settings
+from bgexp.pipeline.remove import RemovalResult
 
 
 class BrokenDetector:
@@ -75,3 +81,30 @@ def test_a_network_that_fails_is_told_in_one_line(prepared):
     row, removed = evaluate_image(prepared.dataset.items[0], BrokenDetector(), prepared.settings)
     assert (row.status, row.reason) == ("failed", "ValueError: two lines")
     assert (row.metrics, removed) == ({}, None)
+
+
+def remove_disc(edge):
+    """A disc out of focus with its exact alpha, cut out by the exact mask."""
+    alpha = cv2.circle(np.zeros((120, 120), np.float32), (60, 60), 40, 1, -1)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), 1.5)[..., None]
+    image = (alpha * (220, 150, 30) + (1 - alpha) * (40, 50, 190)).round().astype(np.uint8)
+    levels = (255 * alpha[..., 0]).round().astype(np.uint8)
+    mask, cutout = levels > 127, Cutout(edge=edge)
+    pixels, kept = cut_out_by_settings(image, mask, cutout)
+    nothing = np.zeros(0, np.float32)
+    removed = RemovalResult(pixels, mask, mask, None, nothing, "off", "", {}, kept)
+    return image, removed, Truth(mask, None, levels), cutout
+
+
+def test_with_a_soft_truth_the_soft_edge_scores_better(prepared):
+    scores = {}
+    for edge in ("hard", "soft"):
+        image, removed, truth, cutout = remove_disc(edge)
+        settings = prepared.settings.replace(cutout=cutout)
+        scores[edge] = score_alpha(image, removed, truth, settings)
+        assert set(scores[edge]) == set(MATTING_METRICS)
+        assert score_alpha(image, removed, Truth(truth.foreground), settings) == {}
+    hard = np.abs(truth.foreground - truth.alpha / 255)
+    assert scores["hard"]["alpha_sad"] == pytest.approx(hard.sum() / 1000)
+    for key in ("alpha_sad", "alpha_mse", "alpha_gradient", "composite_error"):
+        assert scores["soft"][key] < 0.5 * scores["hard"][key], key

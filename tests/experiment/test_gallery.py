@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bgexp.config.stages import Cutout
 from bgexp.experiment.difference import LEAKED, LOST
 from bgexp.experiment.gallery import (
     BEST,
@@ -114,12 +115,13 @@ def test_large_pictures_are_made_small():
 
 def test_what_is_transparent_lies_on_a_checkerboard():
     image, mask, _ = case()
-    cutout = draw_cutout(image, mask, "transparent")
+    cutout = draw_cutout(image, mask, Cutout(background="transparent", edge="hard"))
     np.testing.assert_array_equal(cutout[mask], image[mask])
     assert cutout.shape == image.shape
     assert (cutout[:, :4] == 255).all()
     assert (cutout[:, 9] == 204).all()  # the second square begins at column 8
-    np.testing.assert_array_equal(draw_cutout(image, mask, "white")[~mask], 255)
+    on_white = draw_cutout(image, mask, Cutout(background="white", edge="hard"))
+    np.testing.assert_array_equal(on_white[~mask], 255)
 
 
 def test_pictures_survive_the_way_into_the_page():

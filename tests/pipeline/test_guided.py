@@ -44,7 +44,7 @@ def test_it_is_the_guided_filter(radius):
     rng = np.random.default_rng(radius)
     picture = rng.integers(0, 256, (9, 11, 3), np.uint8)
     mask = rng.random((9, 11)) > 0.5
-    share = guided._apply_factors(guided._fit_colors(picture, mask, radius), picture)
+    share = guided.apply_factors(guided.fit_colors(picture, mask, radius), picture)
     assert share.dtype == np.float32
     np.testing.assert_allclose(share, filter_slowly(picture, mask, radius), atol=1e-4)
 
@@ -54,7 +54,7 @@ def test_a_flat_picture_only_blurs_the_mask():
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.bool_)
     mask[:, :4] = True
-    share = guided._apply_factors(guided._fit_colors(picture, mask, 1), picture)
+    share = guided.apply_factors(guided.fit_colors(picture, mask, 1), picture)
     expected = np.array([9, 9, 8, 6, 3, 1, 0, 0]) / 9
     np.testing.assert_allclose(share, np.broadcast_to(expected, (8, 8)), atol=1e-5)
 
@@ -69,7 +69,7 @@ def test_tile_by_tile_it_is_as_if_made_at_once(height, width, scale, tile, seed)
     small = cv2.resize(picture, (width, height))
     refined, uncertain = rng.random((2, height, width)) > 0.5
     window = Window(np.s_[:, :], picture, rng.random(size) > 0.5, small, refined, 10)
-    factors = cv2.resize(guided._fit_colors(small, refined, 2), size[::-1]).reshape(*size, 4)
+    factors = cv2.resize(guided.fit_colors(small, refined, 2), size[::-1]).reshape(*size, 4)
     share = cv2.blur((factors * np.dstack([picture, np.full(size, 255)])).sum(-1), (3, 3))
     band = cv2.resize(uncertain.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST) > 0
     with mock.patch.object(guided, "_TILE", tile):

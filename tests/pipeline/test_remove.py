@@ -110,12 +110,13 @@ def test_scores_are_those_of_the_detections_in_the_mask():
 
 def test_the_background_is_the_one_asked_for():
     image = picture()
-    white = remove_background(image, RectangleDetector((LEFT,)), cutout=Cutout(background="white"))
+    detector = RectangleDetector((LEFT,))
+    white = remove_background(image, detector, cutout=Cutout(background="white", edge="hard"))
     assert (white.cutout[~white.mask] == 255).all()
-    clear = remove_background(
-        image, RectangleDetector((LEFT,)), cutout=Cutout(background="transparent")
-    )
-    np.testing.assert_array_equal(clear.cutout[..., 3] > 0, clear.mask)
+    assert white.alpha is None
+    clear = remove_background(image, detector, cutout=Cutout(background="transparent"))
+    np.testing.assert_array_equal(clear.cutout[..., 3], clear.alpha)
+    np.testing.assert_array_equal(clear.mask, white.mask)
 
 
 def scene():

@@ -65,7 +65,7 @@ def test_save_refuses_what_it_cannot_write(photograph, result, tmp_path):
     assert not list(tmp_path.iterdir())
     clear.save(tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        assert np.array_equal(np.asarray(image)[..., 3] == 255, clear.mask)
+        assert np.array_equal(np.asarray(image)[..., 3], clear.alpha)
 
 
 @pytest.mark.parametrize(

@@ -113,3 +113,11 @@ def test_parts_of_a_whole(parts):
     assert sum(bar.width for bar in bars) == pytest.approx(100)
     for one, following in itertools.pairwise(bars):
         assert following.x == pytest.approx(one.x + one.width)
+
+
+def test_errors_in_levels_go_beyond_1():
+    scatter = draw_tradeoff([Dot("a", "a", 1, 29.5), Dot("b", "b", 2, 31.0)])
+    assert scatter.upward[0].label == "29.5"
+    assert all(0 < point.y < 400 for point in scatter.points)
+    shares = draw_tradeoff([Dot("a", "a", 1, 0.9), Dot("b", "b", 2, 1.0)])
+    assert max(float(tick.label) for tick in shares.upward) <= 1

@@ -451,3 +451,20 @@ def test_an_output_in_a_store(whole, bucket):
     ]
     with pytest.raises(UserError, match="is neither the output of a batch nor a run's folder"):
         verify(bucket / "none")
+
+
+def test_a_changed_alpha_is_found(run_cli, weights, tmp_path):
+    (tmp_path / "in").mkdir()
+    shutil.copy(SAMPLE / "images/animals/cat.jpg", tmp_path / "in")
+    words = [f"detector.weights={weights}", "detector.image_size=64", "refine=none", "device=cpu"]
+    words += [
+        f"{name}={tmp_path / folder}" for name, folder in (("input", "in"), ("output", "out"))
+    ]
+    words += [f"runs_dir={tmp_path / 'runs'}", "cutout.edge=soft", "alphas=true"]
+    assert run_cli("batch", *words) == 0
+    out = tmp_path / "out"
+    assert find(out) == []
+    (out / "alphas/cat.png").write_bytes(b"other")
+    assert find(out) == [("alphas/cat.png", "was changed", "cat.jpg")]
+    (out / "alphas/cat.png").unlink()
+    assert find(out) == [("alphas/cat.png", "is missing", "cat.jpg")]
