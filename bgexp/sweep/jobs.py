@@ -46,8 +46,8 @@ def run_sweep(
     name = name_sweep(varied, folder.name)
     with open_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
         floors = _find_score_floors(planned)
-        shared = {"run_id": parent.run_id, "score_floors": floors, "varied": varied}
-        shared["plan"] = _describe_plan(planned)
+        shared: dict[str, Any] = {"run_id": parent.run_id, "score_floors": floors}
+        shared |= {"varied": varied, "plan": _describe_plan(planned)}
         write_json(folder / SHARED, shared)
         began = datetime.now().astimezone()
         stopped = False
