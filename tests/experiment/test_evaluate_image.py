@@ -24,7 +24,7 @@ from bgexp.pipeline.remove import RemovalResult
 class BrokenDetector:
     """A detector whose network fails."""
 
-    def for_file(self, _sha256):
+    def for_file(self, *_names):
         raise ValueError("two\n lines")
 
 

@@ -1,13 +1,18 @@
 """The soft edge: what stays bit-equal, what is exact, and that it beats the hard edge."""
 
+import io
+from itertools import product
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 
 from bgexp.config.stages import Cutout
+from bgexp.images.encode import Photo, encode_result
 from bgexp.pipeline.cutout import cut_out, cut_out_by_settings
 from bgexp.pipeline.soft_edge import estimate_matte
 from bgexp.pipeline.working_window import find_bands
@@ -150,3 +155,16 @@ def test_which_edge_is_meant(background, edge, is_soft):
     assert (kept is not None) == is_soft
     hard = cut_out(picture, alpha > 0.5, background)
     assert np.array_equal(result, hard) != is_soft
+
+
+@pytest.mark.parametrize(
+    ("kind", "background"),
+    [*product(["png", "webp"], ["white", "transparent"]), ("jpeg", "white")],
+)
+def test_every_format_holds_it(kind, background):
+    picture, alpha = draw_disc()
+    result = cut_out(picture, alpha > 0.5, background, estimate_matte(picture, alpha > 0.5))
+    with Image.open(io.BytesIO(encode_result(result, kind, Photo(picture)))) as image:
+        assert image.mode == ("RGBA" if background == "transparent" else "RGB")
+        read = np.asarray(image).astype(int)
+    assert np.abs(read - result).mean() <= (2 if kind == "jpeg" else 0)
