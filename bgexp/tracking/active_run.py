@@ -24,7 +24,6 @@ from bgexp.system.atomic import make_folder, sync_tree
 from bgexp.tracking.run_owner import has_lost_owner, make_owner_tags
 from bgexp.tracking.store import (
     describe_store_error,
-    describe_unreachable_store,
     get_first_line,
     open_store,
     stop_waiting,
@@ -143,15 +142,20 @@ def open_run(
         run_id: The id of an earlier run that goes on; None: a new one.
     """
     client, experiment_id = open_store(settings)
-    close_dead_runs(client, experiment_id)
     tags = {"bgexp.command": command, "bgexp.folder": str(folder.resolve())}
     tags |= {**make_owner_tags(), **SOURCE_TAGS}
     if parent_run_id is not None:
         tags["mlflow.parentRunId"] = parent_run_id
-    if run_id is None:
-        entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
-    else:
-        entity = _reopen_run(client, run_id, tags)
+    try:
+        close_dead_runs(client, experiment_id)
+        if run_id is None:
+            entity = client.create_run(experiment_id, tags=tags, run_name=name[:MAX_KEY_LENGTH])
+        else:
+            entity = _reopen_run(client, run_id, tags)
+    except Exception as error:
+        if (store_error := describe_store_error(error)) is None:
+            raise
+        raise store_error from error
     run = Run(client, entity)
     with wait_for_server():
         yield from _keep_open(run, client)
@@ -188,14 +192,9 @@ def _keep_open(run: Run, client: "MlflowClient") -> Iterator[Run]:
 
 
 def _reopen_run(client: "MlflowClient", run_id: str, tags: Mapping[str, str]) -> Any:  # noqa: ANN401
-    from mlflow.exceptions import MlflowException
-
-    try:
-        entity = client.get_run(run_id)
-        Run(client, entity).set_tags(tags)
-        client.update_run(run_id, "RUNNING")
-    except MlflowException as error:
-        raise describe_unreachable_store(client.tracking_uri, error) from error
+    entity = client.get_run(run_id)
+    Run(client, entity).set_tags(tags)
+    client.update_run(run_id, "RUNNING")
     return entity
 
 

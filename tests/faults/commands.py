@@ -25,7 +25,7 @@ from bgexp.system.atomic import TEMPORARY
 from bgexp.system.checked_lines import find_text
 from bgexp.tracking.run_folder import CONFIG, MASKS, ROWS, SUMMARY
 from tests.faults.disk import State, read_state
-from tests.faults.forks import copy_photographs, make_weights, run_command
+from tests.faults.forks import copy_photographs, import_modules, make_weights, run_command
 
 TREES = ("regular/", "outliers/", "masks/")
 
@@ -62,8 +62,9 @@ class Command:
         self.root.mkdir()
 
     def learn(self) -> None:
-        """Note what the folder holds after the command, undisturbed."""
+        """Note what the folder holds after the command, undisturbed, and import what it did."""
         self.expected = read_state(self.root)
+        import_modules(self.log)
 
     def find_losses(self, state: State) -> Iterator[str]:
         """Yield what a disk records as done and does not hold."""
@@ -109,9 +110,11 @@ class Batch(Command):
             if "manifest.parquet" not in output or "report.html" not in output:
                 yield "a summary without manifest or page"
         if "manifest.parquet" in output:
-            with tempfile.NamedTemporaryFile() as file:
-                Path(file.name).write_bytes(output["manifest.parquet"])
-                rows = pd.read_parquet(file.name)
+            try:
+                rows = pd.read_parquet(BytesIO(output["manifest.parquet"]))
+            except ValueError as error:
+                yield f"the manifest is broken: {error}"
+                return
             if set(rows["status"]) != {"done"}:
                 yield "the manifest has rows that are not done"
             for row in rows.itertuples():
@@ -173,8 +176,8 @@ class Run(Command):
     def find_losses(self, state: State) -> Iterator[str]:
         """Yield what a run's summary, or its store, tells to be there and is not."""
         here = "runs/here/"
-        if f"{here}{SUMMARY}" in state:
-            json.loads(state[f"{here}{SUMMARY}"])
+        summary = json.loads(state.get(f"{here}{SUMMARY}") or "{}")
+        if summary.get("status") == "finished":
             yield from _find_broken(state, here)
         yield from find_store_losses(state)
 

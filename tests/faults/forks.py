@@ -1,5 +1,6 @@
 """Commands that are cut, in a process that has imported all they need: a fork costs moments."""
 
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -7,9 +8,11 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 SAMPLE = Path(__file__).parents[2] / "bgexp" / "sample" / "images"
+MODULES = ".modules"  # beside the log: what the fork had imported at its end
 SECONDS = 120  # after which a command counts as hanging
 
 
@@ -41,6 +44,14 @@ def warm_up() -> None:
     bgexp.tracking.outbox.get_context = lambda _method: fork
 
 
+def import_modules(log: Path) -> None:
+    """Import what an earlier fork had to: the next ones have it from the beginning."""
+    for name in log.with_suffix(MODULES).read_text().splitlines():
+        if name not in sys.modules:
+            with suppress(Exception):  # such as a module that was made on the way
+                importlib.import_module(name)
+
+
 def call_in_fork(function: Callable[[], int], log: Path) -> int | None:
     """Call a function in a fork; return its exit code, -9 where it was killed, None if it hangs.
 
@@ -62,6 +73,7 @@ def call_in_fork(function: Callable[[], int], log: Path) -> int | None:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
+            log.with_suffix(MODULES).write_text("\n".join(sorted(sys.modules)))
             os._exit(code)
     deadline = time.monotonic() + SECONDS
     status = 0

@@ -50,14 +50,13 @@ def cut_power(
 ) -> list[str]:
     """Return what was lost without notice, by the state in which it was."""
     calls, before = record(command, watch)
-    resumed = random.Random(seed)
-    losses, n_states = [], 0
-    share = n_resumed / (len(calls) + 1 + n_subsets)
-    n_tried = 0
+    losses: list[str] = []
+    n_states = n_tried = 0
+    step = max(1, (len(calls) + 1 + n_subsets) // n_resumed)
     for name, state in list_states(calls, before, n_subsets, seed):
         n_states += 1
         found = list(command.find_losses(state))
-        if resumed.random() < share:
+        if n_states % step == step // 2:
             n_tried += 1
             shutil.rmtree(command.root)
             write_state(state, command.root)
