@@ -76,20 +76,19 @@ def call_in_fork(function: Callable[[], int], log: Path) -> int | None:
             log.with_suffix(MODULES).write_text("\n".join(sorted(sys.modules)))
             os._exit(code)
     deadline = time.monotonic() + SECONDS
-    status = 0
     while not (done := os.waitpid(pid, os.WNOHANG))[0]:
         if time.monotonic() > deadline:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return None
         time.sleep(0.005)
-    status = done[1]
-    while _is_alive(pid):  # workers of a parent that was killed
-        if time.monotonic() > deadline:
-            os.killpg(pid, signal.SIGKILL)
-            return None
+    # What it left running goes with it: a plain fork holds the pipes of others open, by whose end
+    # workers that are started as they should be know that their parent is gone.
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    while _is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.005)
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(done[1])
 
 
 def _is_alive(group: int) -> bool:
