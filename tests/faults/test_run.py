@@ -18,7 +18,7 @@ pytestmark = [
 def test_no_power_cut_and_no_call_that_goes_wrong_loses_anything():
     command = [sys.executable, "-m", "tests.faults.run", "--images=1", "--cuts=20", "--resumed=2"]
     process = subprocess.run(
-        [*command, "--calls=5"],
+        [*command, "--calls=3"],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
@@ -31,4 +31,4 @@ def test_no_power_cut_and_no_call_that_goes_wrong_loses_anything():
     assert len(states) == 3, process.stdout  # of a batch, a promotion and a run
     assert min(int(count.replace(",", "")) for count in states) > 100
     tried = re.findall(r"with a fault (\d+) tried in \d+ s: 0 bad", process.stdout)
-    assert sum(map(int, tried)) >= 12, process.stdout  # a call or two come only now and then
+    assert sum(map(int, tried)) >= 7, process.stdout  # a call or two come only now and then
