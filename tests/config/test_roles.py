@@ -18,10 +18,15 @@ from bgexp.config.run import RunSettings
         (
             RunSettings,
             Role.LOCATION,
-            "annotations follow_links images masks root detector.model detector.weights model "
-            "refine.weights",
+            "annotations follow_links images masks root detector.model detector.path "
+            "detector.weights model refine.weights",
         ),
-        (RunSettings, Role.EXECUTION, "cache.max_gb device max_failed workers"),
+        (
+            RunSettings,
+            Role.EXECUTION,
+            "cache.max_gb device engine.address engine.cpus engine.gpus engine.max_workers "
+            "engine.min_workers engine.name max_failed workers",
+        ),
         (
             RunSettings,
             Role.BOOKKEEPING,
