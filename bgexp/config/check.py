@@ -110,6 +110,11 @@ def _format_error(wrong: Any) -> str:  # noqa: ANN401
         "unet",
         "composites",
         "mixed",
+        "local",
+        "ray",
+        "slurm",
+        "grid",
+        "optuna",
     }
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
     if wrong["type"] == "whole":

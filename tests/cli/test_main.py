@@ -125,7 +125,7 @@ def test_a_config_names_no_code(bgexp_cli, fast, place, overrides):
 
 @pytest.mark.parametrize("command", ["nosuch", "Run", "", "--nosuch"])
 def test_unknown_command(bgexp_cli, command):
-    check_refusal(bgexp_cli(command), "no such command", "allowed: run, compare, ", "doctor, ui)")
+    check_refusal(bgexp_cli(command), "no such command", "allowed: run, compare, ", "completion)")
 
 
 @pytest.mark.usefixtures("place")

@@ -106,6 +106,7 @@ def test_runs(finished_sweep, store):
         )
     [parent] = parents
     shared = json.loads((finished_sweep.folder / "sweep.json").read_text())
+    assert [job["refine"]["name"] for job in shared.pop("plan")] == ["none", "grabcut"] * 2
     assert shared == {
         "run_id": parent,
         "score_floors": {"demo": 0.5},

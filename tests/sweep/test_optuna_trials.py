@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from bgexp.experiment import run as experiment
 from bgexp.tracking.run_folder import RunFolder
+from tests.test_launcher import is_writing_masks
 
 pytestmark = pytest.mark.slow
 SPACE = ["detector.score_threshold=interval(0.3,0.6)", "refine=none,guided"]
@@ -41,7 +42,7 @@ def kill_in_a_trial(arguments, runs):
     command = [sys.executable, "-m", "bgexp.cli.main", "run", "-m", *arguments]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         end = monotonic() + STARTED_SECONDS
-        while not (runs / "sweep/s/1/.bgexp-masks.part").exists():
+        while not is_writing_masks(runs / "sweep/s/1"):
             assert process.poll() is None
             assert monotonic() < end
             sleep(0.02)
