@@ -5,7 +5,7 @@ It is asked at each press of the key: it reads the schemas in `conf/` and import
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,32 +25,27 @@ def read_script(shell: str) -> str:
     return (_SCRIPTS / SHELLS[shell]).read_text()
 
 
-def complete_line(line: str, commands: Mapping[str, str]) -> list[str]:
+def complete_line(line: str, flags: Mapping[str, Sequence[str]]) -> list[str]:
     """List what the last word of a line can become.
 
     Args:
         line: The command line up to the cursor, such as "bgexp run detector.sc".
-        commands: The names of the commands, with what they do.
+        flags: Of each command; of one without settings, the words that it takes.
     """
     *words, last = line.split(" ")
     words = [word for word in words[1:] if word]
     if not words:
-        return [name for name in commands if name.startswith(last)]
+        return [name for name in flags if name.startswith(last)]
     command = words[0]
-    if command not in commands:
+    if command not in flags:
         return []
-    if last.startswith("-"):
-        candidates = _list_flags(command)
+    if last.startswith("-") or not (find_conf_dir() / f"{command}.yaml").exists():
+        candidates = [*flags[command]]
     elif "=" in last:
         candidates = _list_values(command, last)
     else:
         candidates = _list_keys(command, last)
     return [candidate for candidate in candidates if candidate.startswith(last)]
-
-
-def _list_flags(command: str) -> list[str]:
-    own = {"run": ["-m"], "compare": ["--json"], "verify": ["--json"]}.get(command, [])
-    return ["--help", "--cfg", "--config-dir", *own]
 
 
 def _list_keys(command: str, last: str) -> list[str]:

@@ -53,6 +53,12 @@ TOOLS = {
     "schema": "the JSON Schema of a command's configs, by which an editor completes and checks",
     "completion": "a script for bash, fish or zsh, which then complete commands, keys and values",
 }
+FLAGS = {
+    command: ["--help", "--cfg", "--config-dir"]
+    + ["-m"] * (command == "run")
+    + ["--json"] * (command in WITH_JSON)
+    for command in COMMANDS
+} | {"schema": [*COMMANDS], "completion": ["bash", "fish", "zsh"]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -185,7 +191,7 @@ def _make_tool_output(tool: str, words: list[str]) -> str:
     from bgexp.cli.complete import SHELLS, complete_line, read_script
 
     if tool == "completion" and len(words) == 2 and words[0] == "words":
-        return "".join(f"{word}\n" for word in complete_line(words[1], COMMANDS | TOOLS))
+        return "".join(f"{word}\n" for word in complete_line(words[1], FLAGS))
     allowed = COMMANDS if tool == "schema" else SHELLS
     if len(words) != 1 or words[0] not in allowed:
         got = " ".join(words) or "nothing"

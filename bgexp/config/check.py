@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bgexp.config.base import Section, Settings
+from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.renamed import VALUES, add_hint
 from bgexp.config.roles import Reads
 from bgexp.errors import UserError
@@ -94,28 +95,7 @@ def _list_places(section: BaseModel, prefix: str) -> Iterator[tuple[str, Path | 
 def _format_error(wrong: Any) -> str:  # noqa: ANN401
     # The location of a group with alternatives holds the alternative's name: no key of the user's.
     parts = [str(part) for part in wrong["loc"]]
-    alternatives = {
-        "folder",
-        "pairs",
-        "sample",
-        "coco",
-        "demo",
-        "maskrcnn_resnet50_fpn",
-        "maskrcnn_resnet50_fpn_v2",
-        "rembg",
-        "masks",
-        "none",
-        "grabcut",
-        "guided",
-        "unet",
-        "composites",
-        "mixed",
-        "local",
-        "ray",
-        "slurm",
-        "grid",
-        "optuna",
-    }
+    alternatives = {path.stem for path in find_conf_dir().glob("*/*.yaml")}
     key = ".".join(p for n, p in enumerate(parts) if not (n == 1 and p in alternatives))
     if wrong["type"] == "whole":
         return str(wrong["msg"])

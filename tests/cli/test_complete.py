@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bgexp.cli.complete import SHELLS, complete_line, read_script
-from bgexp.cli.main import COMMANDS, main
+from bgexp.cli.main import COMMANDS, FLAGS, main
 from bgexp.config.load import load_settings
 
 
@@ -29,6 +29,10 @@ from bgexp.config.load import load_settings
         ("bgexp batch model=", ["model=champion", "model=previous", "model=null"]),
         ("bgexp train training=u", ["training=unet"]),
         ("bgexp run --c", ["--cfg", "--config-dir"]),
+        ("bgexp batch --j", ["--json"]),
+        ("bgexp train --j", []),
+        ("bgexp schema ba", ["batch"]),
+        ("bgexp completion z", ["zsh"]),
         ("bgexp batch input=", []),
         ("bgexp nothing x", []),
         ("bgexp run nothing=", []),
@@ -36,18 +40,18 @@ from bgexp.config.load import load_settings
     ],
 )
 def test_what_can_come_next(line, candidates):
-    assert complete_line(line, COMMANDS) == candidates
+    assert complete_line(line, FLAGS) == candidates
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_key_of_a_command_is_offered(command):
-    for top in complete_line(f"bgexp {command} ", COMMANDS):
+    for top in complete_line(f"bgexp {command} ", FLAGS):
         assert top.endswith(("=", ".")), top
-        assert not top.endswith(".") or complete_line(f"bgexp {command} {top}", COMMANDS)
+        assert not top.endswith(".") or complete_line(f"bgexp {command} {top}", FLAGS)
 
 
 def test_the_values_that_are_offered_are_taken():
-    for value in complete_line("bgexp batch format=", COMMANDS):
+    for value in complete_line("bgexp batch format=", FLAGS):
         load_settings("batch", ["input=a", "output=b", value])
 
 
