@@ -29,6 +29,14 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+hypothesis.settings.register_profile(  # of `make test-mutants`: the first failure is enough
+    "mutants",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    max_examples=20,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    derandomize=True,
+)
 
 pytest_plugins = ["tests.rows", "tests.pages"]  # what several packages' tests share
 

@@ -31,6 +31,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CLOSING_SECONDS = 7.0  # after a signal, for tasks in flight
+STARTING_SECONDS = 600.0  # for a worker to be ready, at least: weights may have to be downloaded
 _KEPT_BYTES = 2**31 - 1  # largest free memory at the heap's end; an int in malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # as in malloc.h
 _TICK = 0.2  # seconds between two checks of clock and signals
@@ -131,28 +132,26 @@ class WorkerPool(Generic[T, R]):
                 if stop.exit_code is not None:
                     give_up = min(give_up, monotonic() + CLOSING_SECONDS)
                 else:
-                    yield from self._assign_tasks(waiting, n_workers)
+                    yield from self._assign_tasks(waiting, n_workers, stop)
                 busy = [worker for worker in self._workers if worker.task]
                 if not busy or monotonic() > give_up:
                     is_whole = not busy
                     return
                 answering = connection.wait([worker.connection for worker in busy], _TICK)
                 for worker in busy:
-                    if worker.connection in answering:
+                    if worker.connection in answering or worker.is_overdue(self._timeout_s):
                         yield from self._take_answer(worker, n_workers)
-                    elif worker.measure_elapsed() > self._timeout_s:
-                        yield from worker.give_up(f"took longer than {self._timeout_s:g} s")
                 self._workers = [worker for worker in self._workers if worker.alive]
         finally:
             if not is_whole:  # some are in the middle of a task that nobody waits for
                 self._kill_all()
 
     def _assign_tasks(
-        self, waiting: Iterator[T], n_workers: int
+        self, waiting: Iterator[T], n_workers: int, stop: StopRequest
     ) -> Iterator[tuple[T, R | TaskFailure]]:
         """Give every free worker a task; start missing ones, and yield tasks of failed starts."""
         free = [worker for worker in self._workers if not worker.task]
-        while free or len(self._workers) < n_workers:
+        while stop.exit_code is None and (free or len(self._workers) < n_workers):
             tasks = list(islice(waiting, 1))
             if not tasks:
                 return
@@ -170,7 +169,7 @@ class WorkerPool(Generic[T, R]):
         self, worker: "_Worker[T, R]", n_workers: int
     ) -> Iterator[tuple[T, R | TaskFailure]]:
         was_ready = worker.ready
-        for task, result in worker.answer():
+        for task, result in worker.answer(self._timeout_s):
             if not was_ready and isinstance(result, TaskFailure):
                 self._count_failed_start(result.reason, n_workers)
             yield task, result
@@ -242,17 +241,24 @@ class _Worker(Generic[T, R]):
         with suppress(OSError):  # it died: that shows where its answer is read
             self.connection.send(task)
 
-    def measure_elapsed(self) -> float:
-        """Return how long it has been at its task."""
-        return monotonic() - self._task_start if self.ready else 0.0
+    def is_overdue(self, timeout_s: float) -> bool:
+        """Whether it has been longer at its task, or at its start, than it may."""
+        return monotonic() - self._task_start > self._find_limit(timeout_s)
 
-    def answer(self) -> Iterator[tuple[T, R | TaskFailure]]:
-        """Read its result, or that it is dead."""
+    def _find_limit(self, timeout_s: float) -> float:
+        return timeout_s if self.ready else max(timeout_s, STARTING_SECONDS)
+
+    def answer(self, timeout_s: float) -> Iterator[tuple[T, R | TaskFailure]]:
+        """Read its result, or that it is dead; without either, it took too long."""
+        moment = "" if self.ready else " while it started"
+        if not self.connection.poll():  # else it answered while other results were used
+            limit = self._find_limit(timeout_s)
+            yield from self.give_up(f"took longer than {limit:g} s{moment}")
+            return
         try:
             message = self.connection.recv()
         except (EOFError, OSError):
             self._process.join(CLOSING_SECONDS)
-            moment = "" if self.ready else " while it started"
             death = describe_death(self._process.exitcode)
             yield from self.give_up(f"its process died{moment} ({death})")
             return
