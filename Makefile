@@ -2,11 +2,12 @@
 PYTHON ?= python3
 RUNS ?= runs
 ARGS ?=
+SECONDS ?= 600
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-bench test-cluster test-faults cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
+.PHONY: help setup run test test-bench test-cluster test-faults test-mutants fuzz cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
 help:  ## show this text
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -49,6 +50,12 @@ test-cluster: $(INSTALLED)  ## test with real PostgreSQL, MLflow, S3-like store 
 test-faults: $(INSTALLED)  ## let workers die and hang, cut the power, let each call on files fail: 30 minutes (ARGS=)
 	$(BIN)/python -m tests.faults.pool_schedules
 	$(BIN)/python -m tests.faults.run --jobs 2 $(ARGS)
+
+test-mutants: $(INSTALLED)  ## change the code that must not be wrong, and see the tests fail: hours (ARGS="bgexp.batch.journal*")
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(ARGS)
+
+fuzz: $(INSTALLED)  ## give changed files of each kind to what reads them (SECONDS=600 for each)
+	$(BIN)/python -m tests.faults.fuzz --seconds $(SECONDS)
 
 check: $(INSTALLED)  ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 STORE_ADDRESS = "BGEXP_STORE_ADDRESS"  # the whole address of an SQL store
 _HELD = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_LONGEST_ADDRESS = 4000  # characters
 _SHORTEST_SECRET = 4  # characters; shorter ones occur in any text
 
 # Up to the last @: people type passwords that hold / and @. Only a host before a path has neither
@@ -72,10 +73,17 @@ def strip_override(override: str) -> str:
 
 def hide_credentials(text: str) -> str:
     """Return a message without the credentials of any address in it, nor those in use."""
-    text = re.sub(r"\S+://\S+", lambda match: strip_credentials(match[0]), text)
+    text = re.sub(r"\S+", lambda match: _hide_in_word(match[0]), text)
     for secret in sorted(_list_secrets(), key=len, reverse=True):
         text = text.replace(secret, "***")
     return text
+
+
+def _hide_in_word(word: str) -> str:
+    if "://" not in word:
+        return word
+    # Looking through a word takes as long as its length squared: no address has so many characters.
+    return strip_credentials(word) if len(word) <= _LONGEST_ADDRESS else "***"
 
 
 def _list_secrets() -> Iterator[str]:
