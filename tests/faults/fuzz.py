@@ -8,7 +8,6 @@ import contextlib
 import faulthandler
 import io
 import json
-import os
 import random
 import resource
 import subprocess
@@ -28,7 +27,6 @@ from bgexp.cli import main as cli
 from bgexp.config.load import load_settings
 from bgexp.datasets.coco import read_coco
 from bgexp.datasets.coco_masks import decode_instances, decode_truth
-from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, decode_image, decode_mask
 from bgexp.promote.save_bundle import save_bundle
 from bgexp.quality.table import read_metadata_table
@@ -110,9 +108,9 @@ class FileTarget(Target):
     def read(self, data: bytes) -> None:
         path = self.folder / self.name
         path.write_bytes(data)
-        call_as_command(lambda: self.read_file(path, data))
+        call_as_command(lambda: self.read_file(path))
 
-    def read_file(self, path: Path, data: bytes) -> None:
+    def read_file(self, path: Path) -> None:
         raise NotImplementedError
 
 
@@ -127,7 +125,7 @@ class Coco(FileTarget):
         content["annotations"].append(content["annotations"][0] | {"id": 9, "segmentation": runs})
         return [json.dumps(content).encode(), json.dumps(content, indent=1).encode("utf-16")]
 
-    def read_file(self, path: Path, data: bytes) -> None:
+    def read_file(self, path: Path) -> None:
         images, _ = read_coco(path, self.folder, None)
         for image in images.values():
             try:
@@ -151,7 +149,7 @@ class Csv(FileTarget):
             b"\xef\xbb\xbf" + table.replace("\n", "\r\n").encode(),
         ]
 
-    def read_file(self, path: Path, data: bytes) -> None:
+    def read_file(self, path: Path) -> None:
         read_metadata_table(path, ["a.jpg", "d.jpg"])
 
 
@@ -173,9 +171,9 @@ class Votes(FileTarget):
             json.dumps(review).encode(),
         ]
 
-    def read_file(self, path: Path, data: bytes) -> None:
+    def read_file(self, path: Path) -> None:
         content = votes._read_json(path)
-        if "pairs" in content if isinstance(content, dict) else False:
+        if isinstance(content, dict) and "pairs" in content:
             votes._check_content(votes.Review, content, path)
         exported = votes._check_content(votes.VoteFile, content, path)
         votes._build_votes(exported, self._review, path)
@@ -199,10 +197,10 @@ class JournalTarget(FileTarget):
         data = (self.folder / self.name).read_bytes()
         return [data, data[: data.rindex(b"\n", 0, -1) + 1]]
 
-    def read_file(self, path: Path, data: bytes) -> None:
-        folder = LocalFolder(self.folder)
-        content = read_journal(folder, self.name)
-        is_closed(folder, self.name)
+    def read_file(self, path: Path) -> None:
+        folder = LocalFolder(path.parent)
+        content = read_journal(folder, path.name)
+        is_closed(folder, path.name)
         if strange := [r for r in content.records.values() if r not in self._records]:
             raise FuzzError(f"a record that nobody wrote: {strange[0]}")
 
@@ -217,8 +215,8 @@ class BundleTarget(FileTarget):
         self.folder = bundle.folder
         return [(bundle.folder / SETTINGS).read_bytes()]
 
-    def read_file(self, path: Path, data: bytes) -> None:
-        load_bundle(self.folder)
+    def read_file(self, path: Path) -> None:
+        load_bundle(path.parent)
 
 
 class Overrides(Target):
