@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-bench test-cluster test-faults test-mutants fuzz cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
+.PHONY: help setup run test test-bench test-cluster test-faults test-defences test-mutants fuzz cluster-setup check format lock docs bench bench-batch bench-gpu bench-docs profile ui doctor clean
 
 help:  ## show this text
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 24
@@ -50,6 +50,9 @@ test-cluster: $(INSTALLED)  ## test with real PostgreSQL, MLflow, S3-like store 
 test-faults: $(INSTALLED)  ## let workers die and hang, cut the power, let each call on files fail: 30 minutes (ARGS=)
 	$(BIN)/python -m tests.faults.pool_schedules
 	$(BIN)/python -m tests.faults.run --jobs 2 $(ARGS)
+
+test-defences: $(INSTALLED)  ## take out each defence, and see the test of its attack fail: 20 minutes (ARGS=markup)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.defences $(ARGS)
 
 test-mutants: $(INSTALLED)  ## change the code that must not be wrong, and see the tests fail: hours (ARGS="bgexp.batch.journal*")
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2 $(ARGS)
