@@ -169,3 +169,8 @@ def test_files_of_other_folders_change_nothing(paths):
     alone = name_outputs(*(f"in/{path}" for path in tree))
     both = name_outputs(*(f"in/{path}" for path in tree), *(f"other/{path}" for path in tree))
     assert {path: both[path] for path in alone} == alone
+
+
+def test_a_folder_whose_name_is_as_long_as_may_be_keeps_it():
+    folder = "x" * LONGEST
+    assert name_outputs(f"{folder}/a.jpg") == {f"{folder}/a.jpg": f"regular/{folder}/a.png"}

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
 from bgexp.errors import UserError
+from bgexp.metrics.performance import METRICS
+from bgexp.promote import gates
 from bgexp.promote.gates import (
     Constraint,
+    Gain,
     Metric,
     compute_confidence,
     compute_gain,
@@ -120,3 +123,25 @@ def test_no_metric(text):
 def test_no_condition(text):
     with pytest.raises(UserError, match="expected KEY>=NUMBER"):
         read_constraints(text)
+
+
+def test_what_is_no_metric_is_told_with_what_is():
+    statistics = "with .mean, .median, .p05, .p95"
+    allowed = f"allowed: win_rate, or one of {', '.join(METRICS)} {statistics}"
+    for text, hint in (("checks.a.mean", "; checks never choose"), ("iou.best", "")):
+        with pytest.raises(UserError) as error:
+            read_metric(text)
+        assert str(error.value) == f"metric: no such metric (got {text}; {allowed}{hint})"
+    with pytest.raises(UserError, match=r"; checks never choose\)$"):
+        read_metric("check.a.mean")
+
+
+def test_where_every_image_gains_alike_nothing_is_drawn(monkeypatch):
+    monkeypatch.setattr(gates, "bootstrap_interval", None)
+    before = np.array([0.25, 0.5, 0.75])  # as few as may be
+    result = compute_gain(before, before + 0.125, IOU, 0.9)
+    assert result == Gain(3, 0.5, 0.625, 0.125, 0.125, 0.125, 0.9)
+
+
+def test_the_statistic_of_no_images_is_undefined():
+    assert math.isnan(IOU.aggregate(np.array([])))
