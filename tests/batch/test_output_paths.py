@@ -174,3 +174,11 @@ def test_files_of_other_folders_change_nothing(paths):
 def test_a_folder_whose_name_is_as_long_as_may_be_keeps_it():
     folder = "x" * LONGEST
     assert name_outputs(f"{folder}/a.jpg") == {f"{folder}/a.jpg": f"regular/{folder}/a.png"}
+
+
+@pytest.mark.parametrize("name", ["\u00e4" * 200, "x" + "\u00e4" * 200])
+def test_no_name_is_cut_within_a_letter(name):
+    [output] = name_outputs(f"{name}/a.jpg").values()
+    kept, _, _ = output.split("/")[1].partition("~")
+    assert len(kept) > 100
+    assert name.startswith(kept)
