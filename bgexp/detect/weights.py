@@ -158,7 +158,7 @@ def read_classes(path: Path) -> tuple[str, ...] | None:
     """Read the class names by id from the card of a file that bgexp train wrote, if it has them."""
     try:
         names = json.loads(read_card(path).get("classes", "null"))
-    except ValueError:  # someone else's card
+    except (ValueError, RecursionError):  # someone else's card
         return None
     return tuple(map(str, names)) if isinstance(names, list) and names else None
 

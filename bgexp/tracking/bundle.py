@@ -72,7 +72,7 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         data = path.read_bytes()
         content = json.loads(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"model: {path}: cannot be read ({error})") from error
     if "${" in data.decode(errors="replace"):
         raise UserError(f"model: {path}: a promoted setting holds no interpolation")

@@ -224,7 +224,7 @@ def _check_reports(output: Folder, counts: Counter[str]) -> Iterator[Damage]:
         recorded = summary["counts"]
     except FileNotFoundError:
         yield Damage(SUMMARY, "is missing")
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         yield Damage(SUMMARY, "cannot be read")
     else:
         wrong = [name for name in counts if recorded.get(name) != counts[name]]
