@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from bgexp.experiment.results import STAGES, UNREFINED, ImageResult
 from bgexp.metrics.aggregation import aggregate
@@ -14,6 +15,7 @@ from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.matting import MATTING_METRICS
 from bgexp.metrics.paired import compute_paired_change, compute_rank_agreement
 from bgexp.metrics.performance import METRICS
+from bgexp.metrics.thresholds import CURVES, THRESHOLDS
 
 
 def count_statuses(rows: Sequence[ImageResult], total: int) -> dict[str, int]:
@@ -115,6 +117,23 @@ def check_ranks(rows: Sequence[ImageResult]) -> dict[str, dict[str, float]]:
     return {
         key: asdict(compute_rank_agreement([row.checks[key] for row in scored], ious))
         for key in (CHECKS if scored else ())
+    }
+
+
+def average_threshold_scores(rows: Sequence[ImageResult]) -> dict[str, Any]:
+    """Average the scores of unrefined masks at each threshold; {} without truth.
+
+    How many images have them, the thresholds, and for each of CURVES a mean a threshold, over the
+    images where it is defined.
+    """
+    scored = [row.threshold_scores for row in rows if row.threshold_scores]
+    if not scored:
+        return {}
+    curves = {key: pd.DataFrame([scores[key] for scores in scored]).mean() for key in CURVES}
+    return {
+        "n": len(scored),
+        "thresholds": list(THRESHOLDS),
+        **{key: means.tolist() for key, means in curves.items()},
     }
 
 

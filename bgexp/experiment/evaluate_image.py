@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bgexp.config.run import RunSettings
+from bgexp.config.stages import Combine
 from bgexp.datasets.load import load_item
 from bgexp.datasets.mask_rule import Truth
 from bgexp.datasets.read import Item
@@ -19,6 +20,8 @@ from bgexp.metrics.checks import check_mask
 from bgexp.metrics.matting import MATTING_FUNCTIONS, measure_composite_error
 from bgexp.metrics.overlap import boundary_iou, iou
 from bgexp.metrics.performance import evaluate_performance
+from bgexp.metrics.thresholds import THRESHOLDS, score_thresholds
+from bgexp.pipeline.combine import count_exceeded_thresholds
 from bgexp.pipeline.cutout import cut_out, cut_out_by_settings
 from bgexp.pipeline.remove import RemovalResult, remove_background
 from bgexp.pipeline.soft_edge import Matte, estimate_colors
@@ -62,7 +65,7 @@ def evaluate_image(
     )
     if truth is None:
         return row, removed
-    row = _score_row(row, removed, truth)
+    row = _score_row(row, removed, truth, settings.combine)
     return replace(row, metrics=row.metrics | score_alpha(image, removed, truth, settings)), removed
 
 
@@ -76,7 +79,9 @@ def fail_row(row: ImageResult, reason: str) -> ImageResult:
     return replace(row, status="failed", reason=reason)
 
 
-def _score_row(row: ImageResult, removed: RemovalResult, truth: Truth) -> ImageResult:
+def _score_row(
+    row: ImageResult, removed: RemovalResult, truth: Truth, combine: Combine
+) -> ImageResult:
     foreground, void = truth.foreground, truth.void
     unrefined = {}
     if removed.refined != "off":
@@ -84,10 +89,12 @@ def _score_row(row: ImageResult, removed: RemovalResult, truth: Truth) -> ImageR
             "iou": iou(removed.unrefined, foreground, void),
             "boundary_iou": boundary_iou(removed.unrefined, foreground, void),
         }
+    exceeded = count_exceeded_thresholds(removed.detector_output, combine, THRESHOLDS)
     return replace(
         row,
         metrics=evaluate_performance(removed.mask, foreground, void),
         unrefined=unrefined,
+        threshold_scores=score_thresholds(exceeded, foreground, void),
         truth_fits=measure_truth_fits(removed.mask, truth),
     )
 

@@ -28,6 +28,7 @@ class ImageResult:
         checks: By CHECKS; empty without result.
         unrefined: By UNREFINED, of the mask before refinement; empty without truth or refinement.
         truth_fits: As `measure_truth_fits`; empty without truth or result.
+        threshold_scores: As `score_thresholds`, before refinement; empty without truth or result.
         refined: "off", "applied", "skipped" or "refused", as in `refine.Refined`.
         fallback: Why refinement was skipped or refused; else empty.
         cached: Whether the detections came from the cache.
@@ -45,6 +46,7 @@ class ImageResult:
     checks: dict[str, float] = field(default_factory=dict)
     unrefined: dict[str, float] = field(default_factory=dict)
     truth_fits: dict[str, float] = field(default_factory=dict)
+    threshold_scores: dict[str, list[float]] = field(default_factory=dict)
     refined: str = "off"
     fallback: str = ""
     cached: bool = False
@@ -55,11 +57,7 @@ class ImageResult:
 
         Every key is there, but MATTING_METRICS only where the truth is soft.
         """
-        columns = {
-            key: value
-            for key, value in asdict(self).items()
-            if key not in ("metrics", "checks", "unrefined", "truth_fits", "timings_ms")
-        }
+        columns = {key: value for key, value in asdict(self).items() if not isinstance(value, dict)}
         columns |= {key: self.metrics.get(key, math.nan) for key in METRICS}
         columns |= {key: self.metrics[key] for key in MATTING_METRICS if key in self.metrics}
         columns |= {f"unrefined.{k}": self.unrefined.get(k, math.nan) for k in UNREFINED}
@@ -74,6 +72,7 @@ class RunSummary(RemovalSummary):
     command: str = "run"
     refinement: dict[str, Any]
     check_ranks: dict[str, dict[str, float]]
+    threshold_curve: dict[str, Any]
     mask_ap: dict[str, float]
     detections: dict[str, int]
     workers: int

@@ -13,6 +13,7 @@ from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.build import list_class_names
 from bgexp.detect.detections import Detections
 from bgexp.experiment.aggregate import (
+    average_threshold_scores,
     check_ranks,
     compare_refinement,
     compute_images_per_s,
@@ -172,6 +173,7 @@ def _build_summary(
         categories=summarize_categories(rows),
         refinement=compare_refinement(rows),
         check_ranks=check_ranks(rows),
+        threshold_curve=average_threshold_scores(rows),
         mask_ap=mask_ap,
         detections=count_detections(rows),
         timings=summarize_timings(rows),

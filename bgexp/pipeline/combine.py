@@ -1,6 +1,6 @@
 """A detector's output to one foreground mask: choose, paste, unite, or cut a soft mask; clean."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -70,6 +70,36 @@ def combine_detections(detections: Detections, settings: Combine = _DEFAULTS) ->
     return CombinedMask(mask, indices)
 
 
+def count_exceeded_thresholds(
+    output: DetectorOutput, settings: Combine, thresholds: Sequence[float]
+) -> NDArray[np.uint8]:
+    """Count how many thresholds each pixel exceeds, HxW uint8: the masks of all at once.
+
+    That of `thresholds[n]` is where the count is above n. It is neither cleaned nor refined.
+
+    Args:
+        output: What the detector found.
+        settings: Which of the detections count.
+        thresholds: At most 255, rising, 0 to 1.
+    """
+    if isinstance(output, SoftMask):
+        return _count_exceeded(output.mask, thresholds)
+    counts = np.zeros((output.height, output.width), np.uint8)
+    for i in _choose_detections(output, settings):
+        where, soft = _paste_soft_mask(output.masks[i], output.boxes[i], counts.shape)
+        np.maximum(counts[where], _count_exceeded(soft, thresholds), out=counts[where])
+    return counts
+
+
+def _count_exceeded(
+    soft: NDArray[np.uint8] | NDArray[np.float32], thresholds: Sequence[float]
+) -> NDArray[np.uint8]:
+    counts = np.zeros(soft.shape, np.uint8)
+    for threshold in thresholds:
+        counts += soft > 255 * float(threshold)
+    return counts
+
+
 def select_detections(detections: Detections, selection: Selection) -> Detections:
     """Select the detections that count: the only place where a score threshold is applied."""
     if selection.labels is not None:
@@ -95,13 +125,21 @@ def paste_mask(
         size: Height and width of the image in pixels.
         threshold: A pixel is True where the interpolated mask is above it; 0 to 1.
     """
+    where, soft = _paste_soft_mask(mask, box, size)
+    return PastedMask(where, soft > 255 * float(threshold))
+
+
+def _paste_soft_mask(
+    mask: NDArray[np.uint8], box: NDArray[np.float32], size: tuple[int, int]
+) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
+    """Return rows and columns of the image that a box can touch, and their values, 0 to 255."""
     left, top, right, bottom = _grow_box(box, mask.shape[0])
     shape = max(right - left + 1, 1), max(bottom - top + 1, 1)
     cells = np.pad(mask, 1).astype(np.float32)
     soft = cv2.resize(cells, shape, interpolation=cv2.INTER_LINEAR)
     rows, columns = _clip_pixels(top, bottom, size[0]), _clip_pixels(left, right, size[1])
-    window = soft[_shift_pixels(rows, top), _shift_pixels(columns, left)] > 255 * float(threshold)
-    return PastedMask((rows, columns), window)
+    window = soft[_shift_pixels(rows, top), _shift_pixels(columns, left)]
+    return (rows, columns), np.asarray(window, np.float32)
 
 
 def _grow_box(box: NDArray[np.float32], cells: int) -> tuple[int, int, int, int]:

@@ -17,6 +17,7 @@ from bgexp.experiment.evaluate_image import evaluate_image, score_alpha
 from bgexp.experiment.prepare import prepare
 from bgexp.images.decode import decode_mask, encode_mask
 from bgexp.metrics.matting import MATTING_METRICS
+from bgexp.metrics.thresholds import THRESHOLDS
 from bgexp.pipeline.cutout import cut_out_by_settings
 from bgexp.pipeline.remove import RemovalResult
 
@@ -56,6 +57,9 @@ def test_a_row_has_the_scores_of_its_mask(prepared):
     assert (row.height, row.width) == truth.shape == removed.mask.shape
     assert row.metrics["iou"] == pytest.approx(iou(removed.mask))
     assert row.unrefined["iou"] == pytest.approx(iou(removed.unrefined))
+    own = THRESHOLDS.index(prepared.settings.combine.mask_threshold)
+    assert row.threshold_scores["iou"][own] == row.unrefined["iou"]
+    assert len(set(row.threshold_scores["iou"])) > 5
     assert row.checks["coverage"] == pytest.approx(removed.mask.mean())
     assert set(row.timings_ms) == {"load", "detect", "combine", "refine", "cutout"}
 

@@ -12,8 +12,15 @@ from skimage.measure import label
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from bgexp.config.stages import Combine
-from bgexp.detect.detections import Detections, Selection
-from bgexp.pipeline.combine import combine_detections, paste_mask, select_detections
+from bgexp.detect.detections import Detections, Selection, SoftMask
+from bgexp.metrics.thresholds import THRESHOLDS
+from bgexp.pipeline.combine import (
+    combine_detections,
+    combine_output,
+    count_exceeded_thresholds,
+    paste_mask,
+    select_detections,
+)
 
 
 def make_detections(boxes, *, masks=None, scores=None, labels=None, size=(20, 30)):
@@ -342,3 +349,19 @@ def test_filling_only_adds_and_removing_only_removes(seed, share):
     plain = combine_detections(detections).mask
     assert within(plain, combine_detections(detections, Combine(fill_holes=share)).mask)
     assert within(combine_detections(detections, Combine(min_area=share)).mask, plain)
+
+
+# -- all thresholds at once ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("instances", ["all", "central"])
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_all_thresholds_give_the_masks_of_each(n, instances):
+    size = (60, 80)
+    soft = SoftMask(np.random.default_rng(n).integers(0, 256, size, np.uint8))
+    for output in (random_detections(n, n, size), soft):
+        plain = Combine(instances=instances, fill_holes=0, min_area=0)
+        counts = count_exceeded_thresholds(output, plain, THRESHOLDS)
+        for place, threshold in enumerate(THRESHOLDS):
+            mask = combine_output(output, plain.replace(mask_threshold=threshold)).mask
+            assert np.array_equal(counts > place, mask)
