@@ -16,7 +16,8 @@ from bgexp.images.png import encode_png
 from bgexp.system.addresses import make_artifact_name
 from bgexp.tracking.run_folder import ALPHAS, CONFIG, LOG, MASKS, ROWS, SAMPLES, SUMMARY, RunFolder
 
-MAX_PICTURES = 18  # images on the page of a run
+_FEW, _MANY = 18, 96  # images on the page of a small run, and of a large one
+_SHARE = 50  # one in so many is shown, between these
 LINKS = (SUMMARY, ROWS, MASKS, ALPHAS, SAMPLES, CONFIG, LOG)
 
 
@@ -34,7 +35,8 @@ def draw_run(
     """
     rows = folder.read_rows()
     config = settings.model_dump(mode="json")
-    choices = choose_gallery(rows, MAX_PICTURES, find_run_findings(rows, summary, config))
+    count = min(max(_FEW, len(rows) // _SHARE), _MANY)
+    choices = choose_gallery(rows, count, find_run_findings(rows, summary, config))
     numbers = {choice.path: n for n, choice in enumerate(choose_gallery(rows, settings.samples), 1)}
     pictures = {}
     paths = dict.fromkeys([*numbers, *(choice.path for choice in choices)])

@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,6 +18,7 @@ from bgexp.system.terminal import make_printable
 from bgexp.tracking.run_folder import ROWS
 
 MAX_ROWS = 50  # of a table, where it does not say otherwise
+MAX_WAITING = 20_000  # rows that a page holds besides: 4 MB, which a browser reads in half a second
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A sortable table, cut off after so many rows.
+    """A table that can be sorted and searched, of which a page without script has the first rows.
 
     Attributes:
         caption: For screen readers.
         columns: Their headings; numbers stand on the right.
         rows: As many cells each as there are columns.
         rest: The file with the rows that are cut off.
-        most: How many rows are shown at most.
+        most: How many rows are shown at most; the page's script has the others too.
+        sorting: The column by which the rows are sorted, and "ascending" or "descending"; None: by
+            none.
     """
 
     caption: str
@@ -61,6 +65,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     rest: str = ROWS
     most: int = MAX_ROWS
+    sorting: tuple[int, str] | None = None
 
     @property
     def shown(self) -> Sequence[Sequence[Cell]]:
@@ -72,9 +77,39 @@ class Table:
         """The number of rows that are cut off."""
         return len(self.rows) - len(self.shown)
 
-    def is_numeric(self, position: int) -> bool:
-        """Return whether a column holds numbers."""
-        return bool(self.rows) and all(row[position].sort is not None for row in self.rows)
+    @property
+    def n_left_out(self) -> int:
+        """The number of rows that the script does not have either."""
+        return max(0, self.n_hidden - MAX_WAITING)
+
+    @property
+    def waiting(self) -> list[list[list[object]]]:
+        """The hidden rows for the script: text, sort key, bar and address of each cell."""
+        return [
+            [_pack_cell(cell) for cell in row]
+            for row in self.rows[self.most : self.most + MAX_WAITING]
+        ]
+
+    @cached_property
+    def is_numeric(self) -> list[bool]:
+        """Whether each column holds numbers."""
+        return [
+            bool(self.rows) and all(row[n].sort is not None for row in self.rows)
+            for n in range(len(self.columns))
+        ]
+
+
+def _pack_cell(cell: Cell) -> list[object]:
+    """Return a cell without what it lacks at its end; numbers with six digits, NaN as None."""
+    sort, bar = (
+        None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+        for value in (cell.sort, cell.bar)
+    )
+    packed: list[object] = [make_printable(cell.text), sort, bar]
+    packed.append(_format_link(cell.link) if cell.link else cell.url or None)
+    while packed[-1] is None:
+        packed.pop()
+    return packed
 
 
 def format_number(value: float | None, digits: int = 3) -> str:
@@ -131,6 +166,7 @@ def _make_environment() -> Environment:
         "link": _format_link,
     }
     environment.filters.update(filters)
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return environment
 
 

@@ -10,9 +10,10 @@ def make_printable(text: object) -> str:
     'a\\nb \\u202egpj.exe'
     """
     joiner = "\u200d"  # holds emoji together
+    if (line := str(text)).isprintable():
+        return line
     return "".join(
-        c if c.isprintable() or c == joiner else c.encode("unicode_escape").decode()
-        for c in str(text)
+        c if c.isprintable() or c == joiner else c.encode("unicode_escape").decode() for c in line
     )
 
 
