@@ -1,5 +1,6 @@
 """Pages of made-up runs, and what a browser would find on a page."""
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from bgexp.experiment.aggregate import (
+    average_threshold_scores,
     check_ranks,
     compare_refinement,
     count_statuses,
@@ -21,6 +23,7 @@ from bgexp.experiment.gallery import choose_gallery, draw_picture
 from bgexp.experiment.results import ImageResult
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.performance import METRICS
+from bgexp.metrics.thresholds import CURVES, THRESHOLDS
 
 VOID = {"meta", "link", "img", "br", "input"}
 
@@ -33,6 +36,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.text = ""
         self.inside: dict[str, str] = {}  # of script and style
+        self.waiting: list[Any] = []  # rows for the script, a list a table
         self._open: list[str] = []
         self.feed(data.decode())
         assert self._open == []
@@ -51,7 +55,9 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self._open[-1:] in (["script"], ["style"]):
+        if self._open[-1:] == ["script"] and self.tags[-1][1].get("type") == "application/json":
+            self.waiting.append(json.loads(data))
+        elif self._open[-1:] in (["script"], ["style"]):
             self.inside[self._open[-1]] = data
         else:
             self.text += data
@@ -90,6 +96,7 @@ def make_rows(
         metrics = dict.fromkeys(METRICS, share) if truth else {}
         checks = dict.fromkeys(CHECKS, share) | {"nothing_found": float(number == 0)}
         unrefined = {"iou": share**2, "boundary_iou": share**2} if truth else {}
+        scores = {key: [share * (1 - (t - 0.4) ** 2) for t in THRESHOLDS] for key in CURVES}
         status = (
             ("refused", "it would change 80% of the mask") if number % 5 == 4 else ("applied", "")
         )
@@ -103,7 +110,7 @@ def make_rows(
         fields = dict(zip(("refined", "fallback"), status, strict=True))
         rows.append(
             ImageResult(path, f"c{number % 3}", "", "ok", "", 40, 30, metrics, checks, unrefined,
-                **fields, timings_ms=times)
+                threshold_scores=scores if truth else {}, **fields, timings_ms=times)
         )  # fmt: skip
     return rows
 
@@ -129,6 +136,7 @@ def make_summary(rows: list[ImageResult], **changed: Any) -> dict[str, Any]:
         "categories": summarize_categories(rows),
         "refinement": compare_refinement(rows),
         "check_ranks": check_ranks(rows),
+        "threshold_curve": average_threshold_scores(rows),
         "mask_ap": {},
         "detections": {"computed": len(rows), "cached": 0},
         "timings": summarize_timings(rows),

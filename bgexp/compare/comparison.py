@@ -14,6 +14,7 @@ from bgexp.metrics.bradley_terry import BradleyTerryScore, compute_bradley_terry
 from bgexp.metrics.checks import CHECKS
 from bgexp.metrics.matting import MATTING_METRICS
 from bgexp.metrics.paired import compute_paired_change
+from bgexp.metrics.pareto import find_pareto_front
 from bgexp.metrics.performance import LOWER_IS_BETTER, METRICS
 from bgexp.metrics.win_rate import (
     SelfAgreement,
@@ -171,25 +172,6 @@ def compare_variants(
         variants.append(Variant(run, means[place], checks, seconds[place], front[place], verdict))
     setting_effects = measure_effects(runs, metric, categories if cluster else None)
     return Comparison(variants, baseline, metric, cluster, matched, setting_effects)
-
-
-def find_pareto_front(points: Sequence[tuple[float, float]]) -> list[bool]:
-    """Return for each point (seconds, score) whether no other one dominates it.
-
-    A point with a NaN is not on the front, and keeps no other off it.
-
-    >>> find_pareto_front([(1.0, 0.5), (2.0, 0.9), (3.0, 0.9), (0.5, float("nan"))])
-    [True, True, False, False]
-    """
-    defined = [point for point in points if not math.isnan(sum(point))]
-    return [
-        point in defined
-        and not any(
-            quick <= point[0] and good >= point[1] and (quick, good) != point
-            for quick, good in defined
-        )
-        for point in points
-    ]
 
 
 def _compute_means(run: RunResult, keys: Sequence[str], prefix: str = "") -> dict[str, float]:

@@ -120,7 +120,10 @@ def _tabulate_variants(
         rows.append(
             [
                 Cell(str(place), place, link=pages.get(variant.run.name, ""), strong=is_baseline),
-                *(Cell(values[place], strong=is_baseline) for values in varied.values()),
+                *(
+                    comparison.make_setting_cell(values[place], is_baseline)
+                    for values in varied.values()
+                ),
                 Cell(_describe_standing(variant, compared), strong=is_baseline),
                 *(make_number_cell(means[key], bar=key == "iou") for key in keys),
                 make_number_cell(variant.seconds, 3),
@@ -128,8 +131,7 @@ def _tabulate_variants(
                 Cell(variant.run_id[:8], url=overview.format_run_address(variant.run_id, settings)),
             ]
         )
-    names = [key.rpartition(".")[2] for key in varied]
-    names += ["standing", *map(get_display_name, keys)]
+    names = [*map(comparison.name_setting, varied), "standing", *map(get_display_name, keys)]
     columns = ("", *names, "seconds an image", "failed", "run")
     return Table("Runs", columns, rows, "compare.json")
 

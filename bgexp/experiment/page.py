@@ -11,6 +11,7 @@ import pandas as pd
 from bgexp.experiment import tables
 from bgexp.experiment.findings import find_run_findings
 from bgexp.experiment.gallery import BEST, WORST, Picture, make_panels
+from bgexp.experiment.image_table import tabulate_images
 from bgexp.experiment.refinement_chart import plot_change
 from bgexp.metrics.performance import LOWER_IS_BETTER
 from bgexp.report import charts, overview
@@ -26,6 +27,11 @@ from bgexp.report.render import (
     render_page,
 )
 from bgexp.report.tables import tabulate_timings
+from bgexp.report.threshold_chart import (
+    describe_thresholds,
+    draw_threshold_scores,
+    has_thresholds,
+)
 
 _METRICS = ("iou", "boundary_iou", "foreground_recall", "background_leakage")
 _CHECKS = ("coverage", "confidence", "border_contact", "parts")
@@ -62,11 +68,13 @@ def render_run(
         "all_numbers": tables.tabulate_all(summary),
         "histograms": _draw_histograms(rows, bool(summary.get("metrics"))),
         "check_histograms": _draw_histograms(rows, False) if summary.get("metrics") else [],
+        "thresholds": _describe_thresholds(summary, settings),
         "categories": tables.tabulate_categories(summary),
         "refinement": _describe_refinement(summary, rows),
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
         "gallery": _build_gallery(pictures, rows, anchors),
+        "all_images": tabulate_images(rows, anchors),
         "failed": _tabulate_failed(failed, anchors),
         "timings": stages_table,
         "stages": stages,
@@ -100,10 +108,12 @@ def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     places = (
         ("numbers", "Numbers" if content["has_truth"] else "Checks", "cards"),
         ("distributions", "Distributions", "histograms"),
+        ("thresholds", "Mask threshold", "thresholds"),
         ("categories", "Categories", "categories"),
         ("refinement", "Refinement", "refinement"),
         ("checks", "Trust in checks", "ranks"),
         ("images", "Images", "gallery"),
+        ("all", "All images", "all_images"),
         ("failed", "Failed images", "failed"),
         ("timings", "Time", "timings"),
     )
@@ -123,6 +133,20 @@ def _draw_histograms(rows: pd.DataFrame, has_truth: bool) -> list[charts.Histogr
             title = get_display_name(key)
             histograms.append(charts.draw_histogram(title, values, marks, whole=key == "parts"))
     return histograms
+
+
+def _describe_thresholds(
+    summary: Mapping[str, Any], settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    curve = summary.get("threshold_curve") or {}
+    if not has_thresholds(curve):
+        return None
+    threshold = (settings.get("combine") or {}).get("mask_threshold")
+    return {
+        "sentence": describe_thresholds(curve, threshold),
+        "chart": draw_threshold_scores(curve, threshold),
+        "n": curve["n"],
+    }
 
 
 def _describe_refinement(summary: Mapping[str, Any], rows: pd.DataFrame) -> dict[str, Any] | None:

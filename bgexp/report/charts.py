@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 WIDTH, TOP, FLOOR = 300, 10, 110  # of a histogram: its width, and the bars' room
 WIDE, HIGH = 460, 300  # of the scatter of jobs
 _LEFT, _RIGHT, _ABOVE, _BELOW = 46, 14, 14, 34  # margins of the scatter of jobs
+_ALL_NAMED = 8  # jobs in it that all have texts
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Point:
-    """A dot, its label, and its text with a position; no text where there was no room."""
+    """A dot, its label, where it leads to, and its text with a position, where it has one."""
 
     x: float
     y: float
@@ -54,6 +55,7 @@ class Point:
     kind: str = ""
     text: Tick | None = None
     text_y: float = 0.0
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class Dot:
 
     Attributes:
         on_front: Whether it is on the Pareto front, which a line joins.
+        target: The place on the page that it leads to; empty for none.
     """
 
     name: str
@@ -129,12 +132,14 @@ class Dot:
     score: float
     kind: str = ""
     on_front: bool = False
+    target: str = ""
 
 
 def draw_tradeoff(jobs: Sequence[Dot]) -> Scatter:
     """Scatter quality over seconds an image, a dot a job; NaN is left out.
 
-    A dot has its name where that hits nothing, else its number, else no text.
+    A dot has its name where that hits nothing, else its number, else no text. Of many jobs only
+    those on the front, and those of a kind, have texts.
     """
     jobs = [job for job in jobs if not math.isnan(job.seconds + job.score)]
     if not jobs:
@@ -152,29 +157,35 @@ def draw_tradeoff(jobs: Sequence[Dot]) -> Scatter:
     def place_y(score: float) -> float:
         return floor - (score - low) / (high - low) * (floor - _ABOVE)
 
+    # The most important ones are drawn above the rest, and get their texts first.
+    jobs.sort(key=lambda job: (job.kind == "best", job.on_front))
     dots = [(place_x(job.seconds), place_y(job.score)) for job in jobs]
+    front = _draw_staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front])
     boxes = [(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
+    boxes += [(min(a, c), min(b, d), max(a, c), max(b, d)) for (a, b), (c, d) in pairwise(front)]
     points = []
-    for job, (x, y) in zip(jobs, dots, strict=True):
-        text, text_y = _place((job.name, job.number), x, y, boxes)
+    for job, (x, y) in list(zip(jobs, dots, strict=True))[::-1]:
+        is_named = len(jobs) <= _ALL_NAMED or job.on_front or job.kind
+        names = (job.name, job.number) if is_named else ()
+        text, text_y = _place(names, x, y, boxes)
         label = f"{job.number}, {job.name}: {job.score:.3f} at {job.seconds:.3g} s an image"
-        points.append(Point(x, y, label, job.kind, text, text_y))
+        points.append(Point(x, y, label, job.kind, text, text_y, job.target))
     return Scatter(
-        points,
+        points[::-1],
         [Tick(place_x(value), f"{value:g}") for value in round_steps(0, slowest)],
         [Tick(place_y(value), f"{value:g}") for value in round_steps(low, high)],
         len(jobs),
-        _draw_staircase([dot for job, dot in zip(jobs, dots, strict=True) if job.on_front]),
+        " ".join(f"{x:.1f},{y:.1f}" for x, y in front),
     )
 
 
-def _draw_staircase(dots: Sequence[tuple[float, float]]) -> str:
-    """Return an SVG polyline of steps: between two dots, the left one is what can be had."""
+def _draw_staircase(dots: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the corners of a line of steps: between two dots, the left one is what can be had."""
     path: list[tuple[float, float]] = []
     for x, y in sorted(dots):
         path += [(x, path[-1][1])] if path else []
         path.append((x, y))
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in path)
+    return path
 
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom

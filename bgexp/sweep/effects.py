@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -28,6 +28,9 @@ class Effect:
         change: Of mean IoU (or another metric), from the worst value to the best one, on the same
             images; of no image without truth, or where the setting never varies alone.
         worst, best: These two values.
+        per_image: By score, a row an image and a column a value; empty tables where the setting
+            never varies alone.
+        clusters: For each image (path) its cluster, as in `compute_paired_change`.
     """
 
     key: str
@@ -35,6 +38,8 @@ class Effect:
     change: PairedChange
     worst: str
     best: str
+    per_image: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    clusters: Mapping[str, str] | None = None
 
     @property
     def clear(self) -> bool:
@@ -137,20 +142,49 @@ def _measure_effect(
     groups: dict[str, list[RunResult]] = {}
     for job in comparable or jobs:
         groups.setdefault(_read_settings(job).get(key, ""), []).append(job)
-    per_image = pd.DataFrame(
-        {v: collect_scores(group, metric).mean(axis=1) for v, group in groups.items()}
-    )
-    rising = metric not in LOWER_IS_BETTER
-    order = per_image.mean().sort_values(kind="stable", ascending=rising).index
-    per_image = per_image if comparable else per_image[:0]
-    image_clusters = None if clusters is None else [clusters[path] for path in per_image.index]
-    worst, best = (per_image[value].to_numpy() for value in order[[0, -1]])
-    change = compute_paired_change(worst, best, image_clusters)
     keys = dict.fromkeys((metric, *SCORES)) if rank_jobs(jobs) else WARNINGS
+    per_image = {
+        score: pd.DataFrame(
+            {v: collect_scores(group, score).mean(axis=1) for v, group in groups.items()}
+        )
+        for score in dict.fromkeys((metric, *keys))
+    }
+    order = _order_values(per_image[metric], metric)
+    if not comparable:
+        per_image = {score: table[:0] for score, table in per_image.items()}
+    change = _compare_values(per_image[metric], order[0], order[-1], clusters)
     table = pd.DataFrame(
         [_compute_mean_scores(value, group, keys) for value, group in groups.items()]
     )
-    return Effect(key, table, change, order[0], order[-1])
+    return Effect(key, table, change, order[0], order[-1], per_image, clusters)
+
+
+def compare_with_best(effect: Effect, score: str) -> dict[str, PairedChange]:
+    """Compare each value of a setting with its best one by a score, on the same images.
+
+    Returns:
+        By value, the change from the best one, which comes first; {} without truth, or where the
+        setting never varies alone.
+    """
+    table = effect.per_image[score]
+    if score in WARNINGS or table.empty or table.isna().all(axis=None):
+        return {}
+    order = _order_values(table, score)[::-1]
+    return {value: _compare_values(table, order[0], value, effect.clusters) for value in order}
+
+
+def _order_values(per_image: pd.DataFrame, score: str) -> list[str]:
+    """Order a setting's values by the mean of a score, the best last."""
+    rising = score not in LOWER_IS_BETTER
+    return list(per_image.mean().sort_values(kind="stable", ascending=rising).index)
+
+
+def _compare_values(
+    per_image: pd.DataFrame, before: str, after: str, clusters: Mapping[str, str] | None
+) -> PairedChange:
+    image_clusters = None if clusters is None else [clusters[path] for path in per_image.index]
+    first, second = (per_image[value].to_numpy() for value in (before, after))
+    return compute_paired_change(first, second, image_clusters)
 
 
 def _find_comparable_jobs(key: str, jobs: Sequence[RunResult]) -> list[RunResult]:

@@ -9,9 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bgexp.metrics.pareto import find_pareto_front
 from bgexp.report import charts, overview
 from bgexp.report.pictures import make_panel
 from bgexp.report.render import format_number, render_page
+from bgexp.report.threshold_chart import SETTING as MASK_THRESHOLD
+from bgexp.report.threshold_chart import (
+    describe_thresholds,
+    draw_threshold_ious,
+    draw_threshold_scores,
+    has_thresholds,
+)
 from bgexp.sweep import tables as comparison
 from bgexp.sweep.effects import (
     collect_scores,
@@ -22,6 +30,7 @@ from bgexp.sweep.effects import (
     rank_jobs,
 )
 from bgexp.sweep.findings import find_sweep_findings
+from bgexp.sweep.overview_chart import draw_overview
 from bgexp.sweep.run_result import RunResult
 
 MAX_VARIANTS = 6
@@ -67,13 +76,16 @@ def render_sweep(
     findings, ranked = find_sweep_findings(jobs), rank_jobs(jobs)
     parent = _find_first_summary(jobs, "parent_run_id").get("parent_run_id")
     anchors = {path: f"image-{n}" for n, path in enumerate(pictures, 1)}
+    targets = [f"job-{place}" for place in range(len(jobs))]
     ranks, ranks_sentence = comparison.tabulate_ranks(ranked)
     content = {
         "has_truth": bool(ranked),
-        "jobs": comparison.tabulate_jobs(jobs, ranked),
+        "jobs": comparison.tabulate_jobs(jobs, ranked, targets),
         "shared": _format_shared_overrides(jobs),
         "effects": [comparison.describe_effect(effect) for effect in measure_effects(jobs)],
-        "tradeoff": charts.draw_tradeoff(_build_dots(jobs, ranked)),
+        "parallel": draw_overview(jobs, ranked, targets),
+        "thresholds": _describe_thresholds(ranked, settings),
+        "tradeoff": charts.draw_tradeoff(_build_dots(jobs, ranked, targets)),
         "refinement": comparison.tabulate_refinement(jobs),
         "ranks": ranks,
         "ranks_sentence": ranks_sentence,
@@ -118,7 +130,9 @@ def _build_facts(jobs: Sequence[RunResult], when: datetime | None) -> list[overv
 
 def _list_places(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     places = (
-        ("effects", "Settings", content["effects"]),
+        ("overview", "Settings and scores", content["parallel"]),
+        ("effects", "What each setting does", content["effects"]),
+        ("thresholds", "Mask threshold", content["thresholds"]),
         ("tradeoff", "Quality against time", content["tradeoff"].points),
         ("refinement", "Refinement", content["refinement"]),
         ("checks", "Trust in checks", content["ranks"]),
@@ -134,14 +148,44 @@ def _format_shared_overrides(jobs: Sequence[RunResult]) -> str:
     return shlex.join(o for o in (overrides or [[]])[0] if all(o in job for job in overrides))
 
 
-def _build_dots(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> list[charts.Dot]:
+def _build_dots(
+    jobs: Sequence[RunResult], ranked: Sequence[RunResult], targets: Sequence[str]
+) -> list[charts.Dot]:
     """Return the dots of the jobs that have a score and a speed."""
-    dots = []
-    for place, job in enumerate(jobs):
-        speed = job.summary.get("images_per_s") or math.nan
-        kind = "best" if job in ranked[:1] else ""
-        dots.append(charts.Dot(job.name, str(place), 1 / speed, compute_mean_score(job), kind))
-    return dots
+    speeds = [job.summary.get("images_per_s") or math.nan for job in jobs]
+    points = [(1 / v, compute_mean_score(job)) for v, job in zip(speeds, jobs, strict=True)]
+    front = find_pareto_front(points)
+    return [
+        charts.Dot(
+            job.name,
+            str(place),
+            *points[place],
+            "best" if job in ranked[:1] else "front" if front[place] else "",
+            front[place],
+            targets[place],
+        )
+        for place, job in enumerate(jobs)
+    ]
+
+
+def _describe_thresholds(
+    ranked: Sequence[RunResult], settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the scores over the mask threshold: of the best job, and the IoU of all."""
+    curves = [job.summary.get("threshold_curve") or {} for job in ranked]
+    if not curves or not has_thresholds(curves[0]):
+        return None
+    # Jobs that differ in what comes later have the same soft masks.
+    different = list({tuple(curve["iou"]): curve for curve in curves if curve}.values())
+    given = dict(o.partition("=")[::2] for o in ranked[0].overrides).get(MASK_THRESHOLD)
+    combine = settings.get("combine") or {}
+    threshold = combine.get("mask_threshold") if given is None else float(given)
+    return {
+        "sentence": describe_thresholds(curves[0], threshold),
+        "best": draw_threshold_scores(curves[0], threshold),
+        "n": len(different),
+        "all": draw_threshold_ious(different) if len(different) > 1 else None,
+    }
 
 
 def make_variant_panels(

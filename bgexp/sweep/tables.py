@@ -15,6 +15,7 @@ from bgexp.report.labels import get_display_name
 from bgexp.report.render import Cell, Table, make_change_cell, make_number_cell
 from bgexp.report.tables import describe_trust, format_interval, make_verdict_cell
 from bgexp.report.wording import describe_change
+from bgexp.sweep.effect_charts import EffectChart, draw_effect, read_number
 from bgexp.sweep.effects import (
     SCORES,
     WARNINGS,
@@ -26,28 +27,54 @@ from bgexp.sweep.effects import (
 from bgexp.sweep.run_result import RunResult
 
 
-def tabulate_jobs(jobs: Sequence[RunResult], ranked: Sequence[RunResult]) -> Table:
-    """Tabulate the jobs in their order; `ranked` are those with scores, the best first."""
-    keys = (*SCORES, "check.nothing_found") if ranked else WARNINGS
+def tabulate_jobs(
+    jobs: Sequence[RunResult], ranked: Sequence[RunResult], targets: Sequence[str]
+) -> Table:
+    """Tabulate the jobs; `ranked` are those with scores, the best first, and come first.
+
+    Args:
+        jobs: All jobs, in the order of their numbers.
+        ranked: As `rank_jobs`.
+        targets: The place on the page of each job's row.
+    """
+    keys = [*SCORES, "check.nothing_found"] if ranked else list(WARNINGS)
+    if not any(compute_mean_score(job, "check.nothing_found") > 0 for job in jobs):
+        keys.remove("check.nothing_found")
+    failed = [(job.summary.get("counts") or {}).get("failed") for job in jobs]
     varied = find_varied_settings([job.overrides for job in jobs])
     rows = []
-    for place, job in enumerate(jobs):
-        is_best = len(ranked) > 1 and job is ranked[0]
+    for job in [*ranked, *(job for job in jobs if job not in ranked)]:
+        place, is_best = jobs.index(job), len(ranked) > 1 and job is ranked[0]
         rows.append(
             [
-                Cell(str(place), place, link=job.link, strong=is_best),
-                *(Cell(values[place], strong=is_best) for values in varied.values()),
+                Cell(str(place), place, link=job.link, strong=is_best, anchor=targets[place]),
+                *(make_setting_cell(values[place], is_best) for values in varied.values()),
                 Cell(_describe_standing(job, ranked), strong=is_best),
                 *(make_number_cell(compute_mean_score(job, key), bar=key == "iou") for key in keys),
-                make_number_cell((job.summary.get("counts") or {}).get("failed"), 0),
+                *([make_number_cell(failed[place], 0)] if any(failed) else []),
                 make_number_cell(job.summary.get("images_per_s"), 2),
-                Cell("open", link=job.link.rpartition("/")[0]) if job.link else Cell(""),
             ]
         )
-    names = [key.rpartition(".")[2] for key in varied]
     score_names = [get_display_name(key.removeprefix("check.")) for key in keys]
-    columns = ("job", *names, "standing", *score_names, "failed", "images/s", "folder")
-    return Table("Jobs", columns, rows, "jobs.csv")
+    names = ["job", *map(name_setting, varied), "standing", *score_names]
+    sorting = (len(varied) + 2, "descending") if ranked else (0, "ascending")
+    columns = (*names, *(["failed"] if any(failed) else []), "images/s")
+    return Table("Jobs", columns, rows, "jobs.csv", sorting=sorting)
+
+
+def make_setting_cell(value: str, strong: bool = False) -> Cell:
+    """Return the cell of a setting's value; a number is sorted as one."""
+    number = read_number(value)
+    return Cell(value, None if math.isnan(number) else number, strong=strong)
+
+
+def name_setting(key: str) -> str:
+    """Return a setting's name as a heading, which may be broken between words.
+
+    >>> name_setting("detector.score_threshold")
+    'score threshold'
+    """
+    return key.rpartition(".")[2].replace("_", " ")
 
 
 def _describe_standing(job: RunResult, ranked: Sequence[RunResult]) -> str:
@@ -62,11 +89,12 @@ def _describe_standing(job: RunResult, ranked: Sequence[RunResult]) -> str:
 
 @dataclass(frozen=True)
 class EffectPart:
-    """A swept setting: its name, its change in words, and a row a value."""
+    """A swept setting: its name, its change in words, a row a value, and curves over numbers."""
 
     key: str
     sentence: str
     table: Table
+    charts: Sequence[EffectChart]
 
 
 def describe_effect(effect: Effect) -> EffectPart:
@@ -74,7 +102,7 @@ def describe_effect(effect: Effect) -> EffectPart:
     keys = [key for key in effect.values if key not in ("value", "n_jobs")]
     rows = [
         [
-            Cell(row["value"] or "not given"),
+            make_setting_cell(row["value"] or "not given"),
             *(make_number_cell(row[key], bar=key == "iou") for key in keys),
             make_number_cell(row["n_jobs"], 0),
         ]
@@ -86,7 +114,8 @@ def describe_effect(effect: Effect) -> EffectPart:
         sentence = f"{values}: {describe_change(effect.change)}"
         sentence += "" if effect.clear else "; no clear effect"
     names = [get_display_name(key.removeprefix("check.")) for key in keys]
-    return EffectPart(effect.key, sentence, Table(effect.key, ("value", *names, "jobs"), rows))
+    table = Table(effect.key, ("value", *names, "jobs"), rows)
+    return EffectPart(effect.key, sentence, table, draw_effect(effect))
 
 
 def tabulate_refinement(jobs: Sequence[RunResult]) -> Table | None:

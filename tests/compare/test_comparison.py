@@ -1,7 +1,6 @@
 """Variants against a baseline: who won which images, what is decided, what would decide it."""
 
 import dataclasses
-import itertools
 import math
 
 import numpy as np
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgexp.compare.common_images import match_images
-from bgexp.compare.comparison import compare_variants, find_pareto_front
+from bgexp.compare.comparison import compare_variants
 from bgexp.compare.findings import find_comparison_findings
 from bgexp.compare.verdict import judge_change
 from bgexp.metrics.paired import PairedChange, compute_paired_change
@@ -182,28 +181,6 @@ def test_votes(make_comparison):
     assert math.isnan(none.rate)
     assert "x=b is preferred by eye" in titles(comparison)
     assert make_comparison(a=SPREAD, b=SPREAD).preferences == []
-
-
-# -- the front -----------------------------------------------------------------------------------
-
-POINTS = st.lists(st.tuples(st.integers(1, 6), st.integers(0, 6)), min_size=1, max_size=12)
-
-
-@given(POINTS)
-def test_the_front_is_what_nothing_beats(points):
-    is_on_front = find_pareto_front([(float(s), float(q)) for s, q in points])
-    for on_front, (seconds, score) in zip(is_on_front, points, strict=True):
-        beaten = any(s <= seconds and q >= score and (s < seconds or q > score) for s, q in points)
-        assert on_front != beaten
-    front = sorted({point for point, on in zip(points, is_on_front, strict=True) if on})
-    assert front
-    for (quick, low), (slow, high) in itertools.pairwise(front):
-        assert quick < slow
-        assert low < high
-
-
-def test_what_has_no_score_is_not_on_the_front():
-    assert find_pareto_front([(math.nan, 0.9), (1.0, math.nan)]) == [False, False]
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=6, max_size=20))

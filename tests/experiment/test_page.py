@@ -1,12 +1,14 @@
 import re
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
+from bgexp.experiment.image_table import tabulate_images
 from bgexp.experiment.page import render_run
 from bgexp.report.render import MAX_ROWS
 from bgexp.system.terminal import make_printable
@@ -48,8 +50,8 @@ def headings(page):
 
 def test_a_run_with_truth(render):
     page = render(40)
-    sections = ["findings", "numbers", "distributions", "categories", "refinement", "checks"]
-    sections += ["images", "failed", "timings", "settings"]
+    sections = ["findings", "numbers", "distributions", "thresholds", "categories", "refinement"]
+    sections += ["checks", "images", "all", "failed", "timings", "settings"]
     assert [place for place in page.places if place in sections] == sections
     assert [tag["href"][1:] for tag in page.all("a")][: len(sections)] == sections
     for words in ("pairs", "40 images, 35 with truth", "IoU", "Foreground recall", "5 failed"):
@@ -63,7 +65,7 @@ def test_a_run_without_truth_has_no_scores(render):
     page = render(40, truth=False)
     assert "they do not choose" in page.text
     assert "numbers" in page.places
-    assert not {"checks", "IoU"} & set(page.places)
+    assert not {"checks", "thresholds", "IoU"} & set(page.places)
     assert "Foreground recall" not in page.text
     assert "Without truth nothing tells whether it helps" in page.text
     assert not page.all("figure", **{"class": "difference"})
@@ -139,6 +141,33 @@ def test_where_all_failed(run_parts, parse, settings):
     assert not {"numbers", "distributions", "timings", "images"} & set(page.places)
 
 
+def test_all_images_are_in_the_table_the_worst_first(run_parts, parse, settings):
+    summary, rows, pictures = run_parts(100)
+    page = parse(render_run(summary, settings, rows, pictures))
+    [order] = page.all("th", **{"aria-sort": "ascending"})
+    assert order["class"] == "right"  # IoU
+    table = tabulate_images(rows, {rows["path"][3]: "image-1"})
+    cells = {row[0].text: row for row in table.rows}
+    assert sorted(cells) == sorted(rows["path"])
+    ious = [row[2].sort for row in table.rows]
+    assert ious[:86] == sorted(ious[:86])
+    assert np.isnan(ious[86:]).all()  # those that failed
+    assert cells[rows["path"][3]][0].url == "#image-1"
+    assert cells[rows["path"][6]][-1].text == "empty: no bytes"
+    [waiting] = page.waiting
+    assert [row[0][0] for row in waiting] == [row[0].text for row in table.rows[MAX_ROWS:]]
+    assert waiting[0][2][:2] == [f"{ious[MAX_ROWS]:.3f}", pytest.approx(ious[MAX_ROWS], rel=1e-5)]
+    assert tabulate_images(pd.DataFrame(), {}) is None
+
+
+def test_most_pictures_of_a_long_gallery_wait(run_parts, parse, settings):
+    summary, rows, pictures = run_parts(60, count=40)
+    page = parse(render_run(summary, settings, rows, pictures))
+    assert len(page.all("template")) == 3  # of the worst, the best and those in between
+    assert page.text.count("need this page's script") == 3
+    assert len(page.all("article")) == len(pictures)
+
+
 def test_undefined_numbers_are_dashes(run_parts, parse, settings):
     summary, rows, _ = run_parts(20)
     for kind in ("metrics", "checks"):
@@ -165,10 +194,12 @@ def test_a_large_run_makes_a_small_page(run_parts, parse, settings):
     summary, rows, _ = run_parts(4431)
     data = render_run(summary, settings, rows)
     page = parse(data)
-    assert len(data) < 500_000  # without pictures; with 24 of 400 pixels about 2 MB
+    assert len(data) < 1_200_000  # without pictures
     assert len([place for place in page.places if place.startswith("failed-")]) == MAX_ROWS
     assert "and 583 more, see per_image.parquet" in page.text  # 633 failed
-    assert len(page.all("circle")) == 500
+    all_images, failed = page.waiting
+    assert (len(all_images), len(failed)) == (4431 - MAX_ROWS, 633 - MAX_ROWS)
+    assert len([dot for dot in page.all("circle") if "dot" in dot["class"]]) == 500
     assert "500 of 3,798 images drawn" in page.text
 
 
@@ -223,5 +254,5 @@ def test_any_name_is_text(run_parts, parse, settings, name):
     summary, rows, pictures = run_parts(8, names=lambda number: f"{name}{number}", count=4)
     page = parse(render_run(summary, settings, rows, pictures))
     assert make_printable(f"{name}0") in page.text
-    assert len(page.all("script")) == 1
+    assert len(page.all("script")) == 1  # so few rows wait for none
     assert all(character.isprintable() or character in "\n\u200d" for character in page.text)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bgexp.metrics.pareto import find_pareto_front
 from bgexp.report.charts import (
     FLOOR,
     HIGH,
@@ -65,21 +66,51 @@ def test_a_histogram_stays_in_its_frame_and_counts_all(values):
 JOBS = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 1)), min_size=1, max_size=12)
 
 
-@given(JOBS)
+MANY_JOBS = st.lists(st.tuples(st.floats(0.9, 1.1), st.floats(0.8, 0.9)), min_size=24, max_size=24)
+
+
+def box_of(point):
+    """The box of a dot's text, as wide as the widest letters make it."""
+    width = 6.6 * len(point.text.label)
+    left = point.text.at - (width if point.text.anchor == "end" else 0)
+    return left, point.text_y - 11, left + width, point.text_y + 3
+
+
+def overlap(first, other):
+    return not (
+        first[2] <= other[0] or other[2] <= first[0] or first[3] <= other[1] or other[3] <= first[1]
+    )
+
+
+@given(JOBS | MANY_JOBS)
 def test_jobs_stay_in_the_frame_and_texts_do_not_collide(numbers):
-    jobs = [Dot(f"refine=grabcut band={n}", str(n), *pair) for n, pair in enumerate(numbers)]
+    front = find_pareto_front(numbers)
+    best = max(range(len(numbers)), key=lambda n: numbers[n][1])
+    jobs = [
+        Dot(f"refine=grabcut band={n}", str(n), *pair, "best" if n == best else "", front[n])
+        for n, pair in enumerate(numbers)
+    ]
     scatter = draw_tradeoff(jobs)
     assert len(scatter.points) == len(jobs)
-    boxes = []
+    assert scatter.points[-1].kind == "best"  # above all others
+    texts = [point for point in scatter.points if point.text is not None]
+    corners = [tuple(map(float, pair.split(","))) for pair in scatter.front.split()]
+    lines = [
+        (min(a, c), min(b, d), max(a, c), max(b, d))
+        for (a, b), (c, d) in itertools.pairwise(corners)
+    ]
     for point in scatter.points:
         assert 0 <= point.x <= WIDE
         assert 0 <= point.y <= HIGH
-        if point.text is not None:
-            width = 6.6 * len(point.text.label)
-            left = point.text.at - (width if point.text.anchor == "end" else 0)
-            boxes.append((left, left + width, point.text_y))
-    for (a, b, y), (c, d, z) in itertools.combinations(boxes, 2):
-        assert b <= c or d <= a or abs(y - z) >= 14
+        dot = (point.x - 5.5, point.y - 5.5, point.x + 5.5, point.y + 5.5)
+        assert not any(overlap(box_of(text), dot) for text in texts)
+    for text in texts:
+        assert not any(overlap(box_of(text), line) for line in lines)
+    for first, other in itertools.combinations(texts, 2):
+        assert not overlap(box_of(first), box_of(other))
+    if len(jobs) > 8:
+        names = {jobs[n].name for n in range(len(jobs)) if front[n] or n == best}
+        assert {text.label.partition(", ")[2].partition(":")[0] for text in texts} <= names
     assert len(scatter.across) >= 2
 
 

@@ -6,6 +6,7 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
+from bgexp.report import render
 from bgexp.report.render import (
     Cell,
     Table,
@@ -21,6 +22,7 @@ from bgexp.system.terminal import make_printable
 def page(parse):
     """A page without content, taken apart."""
     content = {"findings": [], "anchors": {}, "jobs": Table("Jobs", (), ()), "shared": ""}
+    content |= {"parallel": None, "thresholds": None}
     content |= {"effects": [], "refinement": None, "ranks": None, "pictures": []}
     content |= {"tradeoff": type("Scatter", (), {"points": []})}
     head = {"kind": "k", "title": "<t>", "banners": [], "facts": [], "places": [], "links": {}}
@@ -64,8 +66,25 @@ def test_numbers():
 def test_a_table_is_cut_off():
     table = Table("t", ("a", "b"), [[Cell(str(n)), Cell(str(n), n)] for n in range(60)])
     assert (len(table.shown), table.n_hidden) == (50, 10)
-    assert [table.is_numeric(0), table.is_numeric(1)] == [False, True]
-    assert Table("t", ("a",), []).is_numeric(0) is False
+    assert table.is_numeric == [False, True]
+    assert Table("t", ("a",), []).is_numeric == [False]
+
+
+def test_the_rest_of_a_table_waits_for_the_script():
+    rows = [[Cell(f"<{n}>\n", url="#a"), Cell("0.123", 0.1234567891, 0.5)] for n in range(3)]
+    rows.append([Cell("", link="a b"), make_number_cell(float("nan"))])
+    table = Table("t", ("a", "b"), rows, most=2)
+    assert table.waiting == [
+        [["<2>\\n", None, None, "#a"], ["0.123", 0.123457, 0.5]],
+        [["", None, None, "a%20b"], ["\u2013"]],
+    ]
+    assert table.n_left_out == 0
+
+
+def test_a_page_does_not_hold_millions_of_rows(monkeypatch):
+    monkeypatch.setattr(render, "MAX_WAITING", 5)
+    table = Table("t", ("a",), [[Cell(str(n))] for n in range(60)])
+    assert (len(table.waiting), table.n_left_out) == (5, 5)
 
 
 @pytest.mark.parametrize(

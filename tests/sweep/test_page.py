@@ -43,11 +43,21 @@ def test_a_sweep_with_truth(jobs, parse):
     made = jobs()
     when = datetime(2026, 11, 23, 9, 5, tzinfo=UTC)
     page = parse(render_sweep("sweep 7", made, pictures(made), when, {"jobs.csv": "jobs.csv"}))
-    sections = ["findings", "jobs", "effects", "tradeoff", "refinement", "checks", "images"]
+    sections = ["findings", "jobs", "overview", "effects", "thresholds", "tradeoff"]
+    sections += ["refinement", "checks", "images"]
     assert [place for place in page.places if place in sections] == sections
     assert [tag["href"] for tag in page.all("a") if "report.html" in tag["href"]] == [
-        f"{n}/report.html" for n in range(4)
+        f"{n}/report.html"
+        for n in (3, 2, 1, 0)  # the best first
     ]
+    assert [tag["id"] for tag in page.all("tr") if "id" in tag] == [
+        "job-3",
+        "job-2",
+        "job-1",
+        "job-0",
+    ]
+    [order] = page.all("th", **{"aria-sort": "descending"})
+    assert order["class"] == "right"
     for words in (
         "sweep 7",
         "4 of 4 jobs finished",
@@ -57,7 +67,8 @@ def test_a_sweep_with_truth(jobs, parse):
     ):
         assert words in page.text
     assert page.text.count("best") >= 2  # the finding and the table
-    assert len(page.all("circle")) == 4
+    assert len([dot for dot in page.all("circle") if "dot" in dot["class"]]) == 4
+    assert len([line for line in page.all("polyline") if "trace" in line["class"]]) == 4
     images = page.all("img")
     assert len(images) == 3 * 5
     assert images[0]["alt"] == "original: 0027.jpg" or images[0]["alt"].startswith("original: c")
@@ -69,7 +80,7 @@ def test_a_sweep_without_truth(jobs, parse):
     page = parse(render_sweep("s", made, pictures(made)))
     assert "Without truth no job is the best one" in page.text
     assert "they warn, they do not choose" in page.text
-    assert not {"tradeoff", "checks"} & set(page.places)
+    assert not {"tradeoff", "checks", "thresholds"} & set(page.places)
     assert "IoU" not in page.text
     assert "nan" not in page.text
 
