@@ -136,7 +136,7 @@ def test_masks_of_a_tool_are_judged_as_they_are():
 
 
 def test_a_peer_is_not_trained():
-    with pytest.raises(UserError, match=r"^detector.name: no such choice here .got rembg; allowed"):
+    with pytest.raises(UserError, match=r"^detector: no such choice here .got rembg; allowed"):
         check_settings(TrainSettings, compose_plain("train", "dataset=pairs", "detector=rembg"))
 
 
@@ -153,7 +153,7 @@ def test_every_shipped_training(training):
     [("run", "composites"), ("run", "mixed"), ("train", "folder"), ("train", "sample")],
 )
 def test_a_dataset_of_another_command(command, dataset):
-    with pytest.raises(UserError, match=f"^dataset.name: no such choice here .got {dataset}; "):
+    with pytest.raises(UserError, match=f"^dataset: no such choice here .got {dataset}; "):
         check_settings(COMMANDS[command], compose_plain(command, f"dataset={dataset}"))
 
 

@@ -4,11 +4,10 @@ It is asked at each press of the key: it reads the schemas in `conf/` and import
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from bgexp.config.choices import Schema, list_alternatives, list_choices, read_schema
 from bgexp.config.conf_dir import find_conf_dir
 
 SHELLS = {"bash": "bgexp.bash", "fish": "bgexp.fish", "zsh": "bgexp.zsh"}
@@ -16,8 +15,6 @@ _SCRIPTS = Path(__file__).parent / "completion"
 _NOT_SETTINGS = ("defaults", "hydra", "$schema")
 _CONSTANTS: Mapping[str, tuple[object, ...]] = {"boolean": (True, False), "null": (None,)}
 _HYDRA_GROUPS = {"hydra/launcher": ("basic", "joblib", "submitit_slurm", "submitit_local")}
-
-Schema = Mapping[str, Any]
 
 
 def read_script(shell: str) -> str:
@@ -50,7 +47,7 @@ def complete_line(line: str, flags: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _list_keys(command: str, last: str) -> list[str]:
     """List groups and settings as `key=`; those within a section once its name is there."""
-    schema = _read_schema(command)
+    schema = read_schema(command)
     groups = [f"{group}=" for group in _list_groups(command)]
     keys = [f"{key}=" for key in _walk_keys(schema, schema, "")]
     sections = dict.fromkeys(f"{key.partition('.')[0]}." for key in keys if "." in key)
@@ -66,28 +63,14 @@ def _list_values(command: str, last: str) -> list[str]:
     start = f"{key}={before}," if before else f"{key}="
     if (group := _list_groups(command).get(key)) is not None:
         return [start + choice for choice in group]
-    schema = _read_schema(command)
+    schema = read_schema(command)
     values = [text for node in _find_nodes(schema, key) for text in _walk_values(schema, node)]
     return [start + text for text in dict.fromkeys(values)]
 
 
 def _list_groups(command: str) -> dict[str, tuple[str, ...]]:
-    """Return the choices of each group in a command's defaults."""
-    text = (find_conf_dir() / f"{command}.yaml").read_text()
-    defaults = re.search(r"^defaults:\n((?:  .*\n)+)", text, re.MULTILINE)
-    names = re.findall(
-        r"^  - (?:override )?/?(\w+):", defaults[1] if defaults else "", re.MULTILINE
-    )
-    groups = {
-        name: tuple(sorted(path.stem for path in (find_conf_dir() / name).glob("*.yaml")))
-        for name in names
-    }
-    return groups | (_HYDRA_GROUPS if command == "run" else {})
-
-
-def _read_schema(command: str) -> Schema:
-    schema: Schema = json.loads((find_conf_dir() / f"schemas/{command}.json").read_text())
-    return schema
+    """Return the choices of each group of a command."""
+    return list_choices(command) | (_HYDRA_GROUPS if command == "run" else {})
 
 
 def _walk_keys(schema: Schema, node: Schema, prefix: str) -> Iterator[str]:
@@ -109,22 +92,14 @@ def _find_nodes(schema: Schema, key: str) -> list[Schema]:
 
 
 def _list_properties(schema: Schema, node: Schema) -> Iterator[tuple[str, Schema]]:
-    for part in _list_alternatives(schema, node):
+    for part in list_alternatives(schema, node):
         for name, child in part.get("properties", {}).items():
             if name not in _NOT_SETTINGS and not (name == "name" and node is not schema):
                 yield name, child  # a section's name is chosen with its group
 
 
-def _list_alternatives(schema: Schema, node: Schema) -> Iterator[Schema]:
-    yield node
-    if "$ref" in node:
-        yield from _list_alternatives(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
-    for part in node.get("anyOf", ()):
-        yield from _list_alternatives(schema, part)
-
-
 def _walk_values(schema: Schema, node: Schema) -> Iterator[str]:
-    for part in _list_alternatives(schema, node):
+    for part in list_alternatives(schema, node):
         values = [*part.get("enum", ()), *part.get("examples", ())]
         values += [part["const"]] if "const" in part else []
         values += _CONSTANTS.get(str(part.get("type")), ())

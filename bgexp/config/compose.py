@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from bgexp.config import renamed
 from bgexp.config.base import expand_home
+from bgexp.config.choices import list_choices, list_shipped
 from bgexp.config.conf_dir import find_conf_dir
 from bgexp.config.credentials import use_credentials
 from bgexp.config.trust import (
@@ -42,6 +43,7 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
         UserError: an override or a config that cannot be; one line.
     """
     parse_overrides(overrides)
+    _refuse_choices_of_others(command, overrides)
     overrides = [f"++{o}" if o.startswith(_NAMED_BY_USER) else o for o in overrides]
     refuse_typed_keys(overrides)
     path = [f"hydra.searchpath=[{quote(f'file://{extra.resolve()}')}]"] if extra else []
@@ -56,6 +58,17 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
         _hide_credentials(config)
         _expand_home(config)
     return config
+
+
+def _refuse_choices_of_others(command: str, overrides: Sequence[str]) -> None:
+    """Refuse a choice that only other commands take, before Hydra stumbles over what is in it."""
+    allowed = list_choices(command)
+    for override in overrides:
+        group, _, choices = override.partition("=")
+        for choice in choices.split(",") if group in allowed else ():
+            if choice in list_shipped(group) and choice not in allowed[group]:
+                names = ", ".join(allowed[group])
+                raise UserError(f"{group}: no such choice here (got {choice}; allowed: {names})")
 
 
 def _compose(command: str, overrides: Sequence[str]) -> DictConfig:

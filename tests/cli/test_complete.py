@@ -11,6 +11,9 @@ import pytest
 from bgexp.cli.complete import SHELLS, complete_line, read_script
 from bgexp.cli.main import COMMANDS, FLAGS, main
 from bgexp.config.load import load_settings
+from bgexp.errors import UserError
+
+MASK_NAMES = ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "masks"]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,8 @@ from bgexp.config.load import load_settings
         ("bgexp run seed=1 refine=u", ["refine=unet"]),
         ("bgexp run -m refine=none,gu", ["refine=none,guided"]),
         ("bgexp batch engine=", ["engine=local", "engine=ray", "engine=slurm"]),
+        ("bgexp run detector=ma", [f"detector={name}" for name in MASK_NAMES]),
+        ("bgexp batch detector=ma", [f"detector={name}" for name in MASK_NAMES[:2]]),
         ("bgexp run device=c", ["device=cpu", "device=cuda"]),
         ("bgexp run force=", ["force=true", "force=false"]),
         ("bgexp batch model=", ["model=champion", "model=previous", "model=null"]),
@@ -48,6 +53,14 @@ def test_every_key_of_a_command_is_offered(command):
     for top in complete_line(f"bgexp {command} ", FLAGS):
         assert top.endswith(("=", ".")), top
         assert not top.endswith(".") or complete_line(f"bgexp {command} {top}", FLAGS)
+
+
+@pytest.mark.parametrize("command", ["batch", "doctor", "autotune", "train"])
+def test_a_choice_that_only_other_commands_take(command):
+    with pytest.raises(
+        UserError, match=r"^detector: no such choice here .got masks; allowed: demo"
+    ):
+        load_settings(command, ["detector=masks"])
 
 
 def test_the_values_that_are_offered_are_taken():

@@ -267,7 +267,7 @@ def test_an_image_without_a_mask_is_a_failed_row(bgexp_cli, tmp_path):
         ),
         (
             ["batch", "detector=masks", "detector.path=.", "input=.", "output=out"],
-            "detector.name: no such choice here (got masks; allowed: demo,",
+            "detector: no such choice here (got masks; allowed: demo,",
         ),
     ],
 )
