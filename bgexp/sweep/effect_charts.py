@@ -61,10 +61,13 @@ def _draw_score(effect: Effect, score: str) -> EffectChart:
         curve = Curve(positions, [means[v] for v in values], kind="line-iou", is_joined=is_joined)
         return EffectChart(title, "", draw_curves([curve]))
     best, level = next((value, change.before) for value, change in changes.items())
-    ends = [
-        [level + bound for bound in (changes[v].change, changes[v].low, changes[v].high)]
-        for v in values
-    ]
-    curve = Curve(positions, *map(list, zip(*ends, strict=True)), kind="line-iou")
+    shown = [changes[value] for value in values]
+    curve = Curve(
+        positions,
+        [level + change.change for change in shown],
+        [level + change.low for change in shown],
+        [level + change.high for change in shown],
+        kind="line-iou",
+    )
     note = f"best at {best}: {format_number(level)}" if best else ""
     return EffectChart(title, note, draw_curves([curve], level))

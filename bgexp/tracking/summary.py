@@ -13,7 +13,8 @@ ORDER = (  # of the keys of all commands
     *("bgexp", "versions", "device", "weights", "dataset", "counts"),
     *("issues", "missing_metadata", "flags", "skipped"),
     *("findings", "formats", "missing", "bounds", "reconciliation"),
-    *("metrics", "checks", "categories", "refinement", "check_ranks", "mask_ap", "detections"),
+    *("metrics", "checks", "categories", "refinement", "check_ranks"),
+    *("threshold_curve", "mask_ap", "detections"),
     *("timings", "workers", "network", "seconds", "reused", "images_per_s"),
     *("peak_rss_bytes", "error"),
 )

@@ -60,7 +60,8 @@ def test_a_comparison_with_truth(make_comparison, parse):
     assert "2026-11-23 09:05" in page.text
     links = [tag["href"] for tag in page.all("a") if "report.html" in tag["href"]]
     assert links == ["../../run/x/report.html"]
-    assert len(page.all("circle")) == 3 + 4  # the forest, and quality against time
+    dots = [dot for dot in page.all("circle") if "dot" in dot["class"].split()]
+    assert len(dots) == 3 + 4  # the forest, and quality against time
     assert len(page.all("polyline")) == 1
     assert len(page.all("img")) == 2 * 5
     assert "nan" not in page.text

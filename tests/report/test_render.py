@@ -104,17 +104,19 @@ def test_what_is_shown_of_a_text(text, seen):
 
 
 def test_colours_can_be_told_apart():
-    """Text and its ground have a contrast of at least 4.5, light and dark (WCAG 2.2, 1.4.3)."""
+    """Text has a contrast of at least 4.5, a chart's line 3, light and dark (WCAG 2.2)."""
     from bgexp.report.render import _make_environment
 
     style = _make_environment().loader.get_source(_make_environment(), "page.css")[0]
     light, dark = style.split("prefers-color-scheme: dark")[:2]
     for block in (light, dark.split("}")[0]):
-        colors = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
+        colors = dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6});", block))
         assert len(colors) >= 15
         for name in ("ink", "soft", "accent", "problem", "warning", "note", "good"):
             for ground in ("ground", "wash"):
                 assert contrast(colors[name], colors[ground]) >= 4.5, (name, ground)
+        for name in ("s0", "s1", "s3", "s4", "better", "worse"):
+            assert contrast(colors[name], colors["ground"]) >= 3, name
 
 
 def contrast(first, other):
