@@ -62,7 +62,7 @@ def test_a_comparison_with_truth(make_comparison, parse):
     assert links == ["../../run/x/report.html"]
     dots = [dot for dot in page.all("circle") if "dot" in dot["class"].split()]
     assert len(dots) == 3 + 4  # the forest, and quality against time
-    assert len(page.all("polyline")) == 1
+    assert len(page.all("polyline", **{"class": "front"})) == 1
     assert len(page.all("img")) == 2 * 5
     assert "nan" not in page.text
 
