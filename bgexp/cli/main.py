@@ -104,6 +104,7 @@ def _run_with_store_errors(arguments: list[str]) -> int:
 
 def program() -> int:
     """Run `main` as a program, which ends without garbage collection: a second less."""
+    from bgexp.system import rare_collection  # noqa: F401
     from bgexp.system.standard_output import keep_standard_output
 
     # The processes that it starts import nothing of the folder that they happen to stand in.

@@ -51,7 +51,7 @@ class TaskFailure:
 def preload(module: str) -> None:
     """Begin to import, for all workers to come, what they need, while this process goes on."""
     if _SERVED:
-        forkserver.set_forkserver_preload([module])
+        forkserver.set_forkserver_preload(["bgexp.system.rare_collection", module])
         forkserver.ensure_running()
 
 

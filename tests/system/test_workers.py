@@ -301,6 +301,24 @@ def test_the_server_ends_with_the_program():
     assert process.stdout.strip().endswith("9"), process.stderr  # SIGKILL
 
 
+def test_imports_of_a_program_and_its_workers_are_seldom_interrupted(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import gc, os, sys\n"
+        "from bgexp.cli.main import program\n"
+        "from bgexp.system.signals import StopRequest\n"
+        "from bgexp.system.workers import call_in_worker, preload\n"
+        "if __name__ == '__main__':\n"
+        "    preload('bgexp.errors')\n"
+        "    worker = call_in_worker(gc.get_threshold, StopRequest())\n"
+        "    sys.argv = ['bgexp', '--version']\n"
+        "    program()\n"
+        "    print(worker[0], gc.get_threshold()[0])\n"
+    )
+    process = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert process.stdout.splitlines()[1:] == ["20000 20000"], process.stderr
+
+
 def test_a_pool_keeps_its_workers_from_run_to_run(tmp_path):
     stop = StopRequest()
     with WorkerPool(partial(make_behave, tmp_path), 2, SECONDS) as pool:
