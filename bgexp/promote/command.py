@@ -240,7 +240,7 @@ def _register(
         with TemporaryDirectory() as temporary:
             bundle = save_bundle(winner.present_settings, Path(temporary) / BUNDLE, source)
             tags = {f"bgexp.{key}": value for key, value in source.items()}
-            version = register(settings, settings.name, bundle, run.run_id, tags)
+            version = register(settings, settings.name, bundle, tags)
         run.set_tags({"bgexp.promoted": winner.run_id, "bgexp.version": str(version)})
         fetch(settings, f"{settings.name}/{version.number}")  # it reads back before it counts
         set_champion(settings, version)

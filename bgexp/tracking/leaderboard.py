@@ -17,6 +17,7 @@ VIEW = "bgexp"
 MAX_SETTINGS = 6
 SCORES = ("iou.mean", "boundary_iou.mean", "foreground_recall.mean", "background_leakage.mean")
 CHECKS = ("checks.confidence.mean", "checks.coverage.mean")  # where there is no truth
+SPEED = "images_per_s"
 NEWEST = "attributes.start_time"
 
 
@@ -45,7 +46,7 @@ def build_view(params: Sequence[Mapping[str, str]], metrics: Collection[str]) ->
         metrics: The metrics that any of them has.
     """
     has_truth = SCORES[0] in metrics
-    scores = [*(SCORES if has_truth else CHECKS), "images_per_s"]
+    scores = [*(SCORES if has_truth else CHECKS), SPEED]
     settings = find_varied(params)[:MAX_SETTINGS] or ["detector.name", "refine.name"]
     columns = [f"metrics.`{name}`" for name in scores] + [f"params.`{key}`" for key in settings]
     return {

@@ -4,6 +4,7 @@ What a version holds is downloaded and verified as data. That it can be served a
 too makes no difference here: no model's code is run, and a model of someone else's is refused.
 """
 
+import base64
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from bgexp.errors import UserError
 from bgexp.system.addresses import read_file_uri
 from bgexp.system.atomic import make_folder, sync_tree
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
+from bgexp.tracking.leaderboard import CHECKS, SCORES, SPEED
 from bgexp.tracking.store import explain_store_error, open_store
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ PROMOTING, RETURNING = "promoting", "returning"  # the champion to be, while ali
 RUN, SETTINGS_SHA256 = "bgexp.run_id", "bgexp.settings_sha256"
 BUNDLE = "bundle"  # the artifact's folder
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: of an alias
+MODEL_TYPE = "background removal"
 _CODE = Path(__file__).parents[1] / "promote" / "serving_model.py"
+_EXAMPLE = Path(__file__).parents[1] / "sample" / "images" / "household" / "mug.jpg"
 
 
 @dataclass(frozen=True)
@@ -170,35 +174,84 @@ def _download(settings: TrackedSettings, version: Version) -> Bundle:
 
 
 def register(
-    settings: TrackedSettings, name: str, bundle: Bundle, run_id: str, tags: Mapping[str, str]
+    settings: TrackedSettings,
+    name: str,
+    bundle: Bundle,
+    tags: Mapping[str, str],
 ) -> Version:
-    """Register a bundle as the next version of a name; `run_id`: of the run that records it.
+    """Register a bundle as the next version of a name.
 
-    It is an MLflow model too, made from a file of code and never pickled: see serving_model.py.
+    It is an MLflow model too, made from a file of code and never pickled (serving_model.py), and
+    belongs to the run that its settings come from, with what that run measured on its dataset.
+
+    Args:
+        settings: The store.
+        name: The registered name.
+        bundle: Settings and weights.
+        tags: Labels of the version.
     """
     import mlflow
+    from mlflow.entities import LoggedModelOutput
 
-    client, _ = open_store(settings)
-    logging.getLogger("mlflow.store.model_registry").setLevel(logging.WARNING)
+    client, experiment_id = open_store(settings)
+    for logger in ("store.model_registry", "models.signature"):
+        logging.getLogger(f"mlflow.{logger}").setLevel(logging.WARNING)
+    run_id = bundle.source["run_id"]
+    labels = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: run_id}
+    model = client.create_logged_model(experiment_id, name, run_id, labels, model_type=MODEL_TYPE)
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
-        warnings.simplefilter("ignore")  # it would like an example of an input
+        warnings.simplefilter("ignore")
         mlflow.pyfunc.save_model(
             path=Path(folder) / "model",
             python_model=str(_CODE),
             artifacts={BUNDLE: str(bundle.folder)},  # the artifact's folder is called like this one
             pip_requirements=[f"bgexp=={__version__}"],
+            input_example=[base64.b64encode(_EXAMPLE.read_bytes()).decode()],  # it is tried, too
         )
-        client.log_artifacts(run_id, str(Path(folder) / "model"), "model")
-    place = read_file_uri(client.get_run(run_id).info.artifact_uri)
+        client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+    place = read_file_uri(model.artifact_location)
     if place is not None:
-        sync_tree(place / "model")  # before a version names it
+        sync_tree(place)  # before a version names it
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    _link_metrics(client, run_id, model.model_id)
     if _is_model_missing(client, name):
         client.create_registered_model(name)
-    labels = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: bundle.source["run_id"]}
     entity = client.create_model_version(
-        name, f"runs:/{run_id}/model", run_id, tags=labels, await_creation_for=0
+        name,
+        f"models:/{model.model_id}",
+        run_id,
+        tags=labels,
+        await_creation_for=0,
+        model_id=model.model_id,
     )
-    return Version(name, int(entity.version), labels[RUN], bundle.sha256)
+    return Version(name, int(entity.version), run_id, bundle.sha256)
+
+
+def _link_metrics(client: "MlflowClient", run_id: str, model_id: str) -> None:
+    """Give a model its run's metrics and dataset; the run itself keeps each of them once."""
+    from mlflow.entities import Metric
+
+    run = client.get_run(run_id)
+    inputs = run.inputs.dataset_inputs if run.inputs else []
+    dataset = inputs[0].dataset if inputs else None
+    names = [name for name in (*SCORES, *CHECKS, SPEED) if name in run.data.metrics]
+    latest = [client.get_metric_history(run_id, name)[-1] for name in names]
+    # The store knows a metric by run, name, time, step and value: to log one again adds nothing.
+    linked = [
+        Metric(
+            metric.key,
+            metric.value,
+            metric.timestamp,
+            metric.step,
+            model_id=model_id,
+            dataset_name=dataset.name if dataset else None,
+            dataset_digest=dataset.digest if dataset else None,
+            run_id=run_id,
+        )
+        for metric in latest
+    ]
+    client.log_batch(run_id, metrics=linked)
 
 
 def _is_model_missing(client: "MlflowClient", name: str) -> bool:

@@ -231,7 +231,7 @@ DATABASE = ("mlflow.db", "mlflow.db-journal", "mlflow.db-wal")
 QUERIES = {
     "status": "select run_uuid, artifact_uri, status from runs",
     "aliases": "select alias, version from registered_model_aliases",
-    "versions": "select v.version, v.run_id, t.value from model_versions v "
+    "versions": "select v.version, v.source, t.value from model_versions v "
     "join model_version_tags t on t.name = v.name and t.version = v.version "
     "where t.key = 'bgexp.settings_sha256'",
     "commands": "select run_uuid, value from tags where key = 'bgexp.command'",
@@ -268,7 +268,7 @@ def find_store_losses(state: State) -> Iterator[str]:
     """Yield what a store tells of finished runs and the champion and the disk does not hold."""
     try:
         finished, aliases = list_finished(state), dict(query(state, "aliases"))
-        versions = {number: (run_id, sha) for number, run_id, sha in query(state, "versions")}
+        versions = {number: (source, sha) for number, source, sha in query(state, "versions")}
         commands = dict(query(state, "commands"))
     except (sqlite3.DatabaseError, AssertionError) as error:
         yield f"the store is damaged: {error}"
@@ -277,8 +277,9 @@ def find_store_losses(state: State) -> Iterator[str]:
         if commands[run_id] == "run":
             yield from _find_broken(state, f"runs/artifacts/{run_id}/artifacts/")
     if "champion" in aliases:
-        run_id, sha256 = versions[aliases["champion"]]
-        bundle = f"runs/artifacts/{run_id}/artifacts/model/artifacts/bundle/"
+        source, sha256 = versions[aliases["champion"]]
+        model = source.removeprefix("models:/")
+        bundle = f"runs/artifacts/models/{model}/artifacts/artifacts/bundle/"
         settings = state.get(f"{bundle}settings.json") or b""
         yield from _compare({"settings.json": settings}, {"settings.json": sha256})
         hashes = json.loads(settings)["weights"] if _hash(settings) == sha256 else {}

@@ -3,18 +3,21 @@
 The runs here are written as `bgexp run` leaves them, with scores that are known.
 """
 
+import base64
+import json
 import re
 import threading
 import warnings
 from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from bgexp.config.check import check_settings, flatten_settings
 from bgexp.config.compose import compose_config, resolve_config
@@ -24,6 +27,8 @@ from bgexp.errors import UserError
 from bgexp.metrics.win_rate import Vote
 from bgexp.promote import judges
 from bgexp.promote.command import promote
+from bgexp.promote.serving import open_service
+from bgexp.system.addresses import read_file_uri
 from bgexp.system.atomic import write_json
 from bgexp.system.hashing import hash_file
 from bgexp.tracking.active_run import open_run
@@ -72,6 +77,7 @@ class Store:
         (folder / "config.yaml").write_text(config)
         with open_run(settings, "run", f"run {self.count}", folder, parent) as run:
             run.log_params(flatten_settings(settings))
+            run.log_dataset("pairs", digest, "photos", len(PATHS))
             run.log_metrics({"iou.mean": score, "images_per_s": 2.0})
             summary = {
                 "status": status,
@@ -127,6 +133,25 @@ def test_the_best_of_several_then_a_better_one_then_back(store):
     assert store.version() == 2
     store.promote("rollback=true")
     assert (store.version(), store.version("previous")) == (1, 2)
+
+
+def test_a_version_is_a_model_of_its_run_with_metrics_dataset_and_example(store):
+    winner = store.add(0.8)
+    store.promote(f"run={winner}")
+    client, _ = open_store(store.settings())
+    version = client.get_model_version_by_alias("bgexp", "champion")
+    assert version.run_id == winner
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert (model.source_run_id, model.status, model.name) == (winner, "READY", "bgexp")
+    numbers = {metric.key: (metric.value, metric.dataset_digest) for metric in model.metrics}
+    assert numbers == {"iou.mean": (0.8, "d" * 32), "images_per_s": (2.0, "d" * 32)}
+    run = client.get_run(winner)
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    assert len(client.get_metric_history(winner, "iou.mean")) == 1
+    place = read_file_uri(model.artifact_location)
+    (example,) = json.loads((place / "serving_input_example.json").read_text())["inputs"]
+    (png,) = open_service(place / "artifacts" / "bundle")([example])
+    assert Image.open(BytesIO(base64.b64decode(png))).size == (480, 360)
 
 
 def test_a_rollback_that_was_killed_is_finished_and_not_done_twice(store, monkeypatch):
@@ -244,9 +269,8 @@ def test_weights_that_are_others_by_now(store):
 
 def find_promoted_file(store, name):
     client, _ = open_store(store.settings())
-    run_id = client.get_model_version("bgexp", str(store.version())).run_id
-    place = urlsplit(client.get_run(run_id).info.artifact_uri).path
-    return Path(place) / "model/artifacts/bundle" / name
+    place = client.get_model_version_download_uri("bgexp", str(store.version()))
+    return read_file_uri(place) / "artifacts" / "bundle" / name
 
 
 @pytest.mark.parametrize("name", [DETECTOR, SETTINGS])
