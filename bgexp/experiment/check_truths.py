@@ -20,7 +20,7 @@ def warn_of_truths(
     """Tell what is wrong with a user's own truths, as `bgexp run` does at its end.
 
     Args:
-        dataset: Where they are from.
+        dataset: Where they are from; of several, each is named.
         pictures: HxWx3 uint8 RGB with their truths.
         detector: Whose masks they are held against.
     """
@@ -28,6 +28,7 @@ def warn_of_truths(
         measure_truth_fits(remove_background(image, detector).mask, truth)
         for image, truth in islice(pictures, _MOST)
     ]
-    document = {"masks": dataset.mask_rule.to_document()} if dataset.name == "pairs" else {}
+    document = {"masks": dataset.mask_rule.to_document()} if dataset.name != "coco" else {}
+    name = "" if dataset.name in ("pairs", "coco") else f"{dataset.name}: "
     for line in describe_truth_findings({"dataset": {**document, "truth": summarize_fits(fits)}}):
-        tell(line)
+        tell(f"{name}{line}")

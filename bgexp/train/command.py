@@ -67,8 +67,8 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
     classes = list_classes(settings, dataset)
     task = build_task(settings, classes, fabric.device)
     data = read_data(settings, dataset, classes)
-    if dataset is not None and fabric.is_global_zero:
-        _warn_of_truths(settings, dataset, data, fabric.device)
+    if fabric.is_global_zero:
+        _warn_of_truths(settings, data, fabric.device)
     make_folder(folder)
     if fabric.is_global_zero:
         for part in folder.glob(TEMPORARY):  # of a checkpoint, of a killed run
@@ -91,15 +91,14 @@ def train_network(settings: TrainSettings, folder: Path) -> Path:
     return folder / WEIGHTS
 
 
-def _warn_of_truths(
-    settings: TrainSettings, dataset: Dataset, data: TrainingData, device: torch.device
-) -> None:
+def _warn_of_truths(settings: TrainSettings, data: TrainingData, device: torch.device) -> None:
     """Hold the truths against the masks of a detector that learned from others, if there is one."""
     if settings.network == "detector" and settings.init != "weights":
         return
-    pictures = [(scene.image, Truth(scene.foreground, scene.void)) for scene in data.validation]
-    with suppress(UserError):  # the U-Net is trained without one
-        warn_of_truths(dataset, pictures, build_detector(settings.detector, device))
+    for dataset, scenes in data.truths:
+        pictures = [(scene.image, Truth(scene.foreground, scene.void)) for scene in scenes]
+        with suppress(UserError):  # the U-Net is trained without one
+            warn_of_truths(dataset, pictures, build_detector(settings.detector, device))
 
 
 def _build_fabric(settings: TrainSettings) -> Fabric:

@@ -99,20 +99,21 @@ def mix_scenes(source: Mixture, real_splits: Sequence[RealSplit]) -> MixedScenes
 
 def load_validation(
     source: Mixture, real_splits: Sequence[RealSplit], loop: TrainLoop, seed: int
-) -> list[Scene]:
-    """Load unseen pictures: as many of each set as composites.
+) -> list[list[Scene]]:
+    """Load unseen pictures: composites, and as many of each set.
 
     Raises:
         UserError: One cannot be read.
     """
     n_each = max(1, loop.validation_images // (len(real_splits) + 1))
     unseen = CompositeSources.from_folders(source.validation_cutouts, source.validation_backgrounds)
-    scenes = unseen.draw_many(n_each, loop.image_size, seed)
+    scenes = [unseen.draw_many(n_each, loop.image_size, seed)]
     for split in real_splits:
+        scenes.append([])
         items = split.photographs.items
         for number in np.random.default_rng((seed, 2)).permutation(len(items))[:n_each]:
             try:
-                scenes.append(split.photographs.load_whole(items[number], loop.image_size))
+                scenes[-1].append(split.photographs.load_whole(items[number], loop.image_size))
             except ImageError as error:
                 raise UserError(f"{split.key}: {items[number].path}: {error}") from error
     return scenes

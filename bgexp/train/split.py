@@ -1,6 +1,7 @@
 """Training data and validation data: scenes that share no object."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 from bgexp.config.train import Composites, Mixture, TrainSettings
 from bgexp.datasets.read import Dataset, Item, read_dataset
@@ -15,11 +16,19 @@ from bgexp.train.scene import Scene, Scenes
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Endless scenes to train on, fixed ones to validate on, and the datasets behind both."""
+    """Endless scenes to train on, fixed ones to validate on, and the datasets behind both.
+
+    Attributes:
+        scenes: To train on.
+        validation: To validate on.
+        datasets: All that were read.
+        truths: Those of the datasets whose masks are a user's own, with their validation scenes.
+    """
 
     scenes: Scenes
     validation: list[Scene]
     datasets: tuple[Dataset, ...] = ()
+    truths: tuple[tuple[Dataset, list[Scene]], ...] = ()
 
 
 def read_images(settings: TrainSettings) -> Dataset | None:
@@ -66,17 +75,19 @@ def read_data(
         raise UserError(
             f"dataset: none of the images kept for validation has any foreground{read_as}"
         )
-    return TrainingData(photographs, validation, (dataset,))
+    return TrainingData(photographs, validation, (dataset,), ((dataset, validation),))
 
 
 def _read_mixed(settings: TrainSettings, source: Mixture) -> TrainingData:
     training, unseen = (
         read_real_sets(source, split, settings.seed) for split in ("train", "validation")
     )
+    validation, *real = load_validation(source, unseen, settings.loop, settings.seed)
     return TrainingData(
         mix_scenes(source, training),
-        load_validation(source, unseen, settings.loop, settings.seed),
+        [*validation, *chain.from_iterable(real)],
         tuple(dataset for split in (*training, *unseen) for dataset in split.datasets),
+        tuple((split.datasets[0], scenes) for split, scenes in zip(unseen, real, strict=True)),
     )
 
 

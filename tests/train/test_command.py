@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -278,8 +279,19 @@ def test_inverted_truths_are_told_before_a_training_begins(inverted_pairs, capfd
     settings = check_settings(TrainSettings, resolve_config(compose_config("train", words, None)))
     dataset = read_images(settings)
     data = read_data(settings, dataset, ("background", "object"))
-    _warn_of_truths(settings, dataset, data, torch.device("cpu"))
+    _warn_of_truths(settings, data, torch.device("cpu"))
     line = " ".join(capfd.readouterr().err.split())
     assert line.startswith("Warning: The truths fit better inverted.")
-    _warn_of_truths(settings.replace(init="random"), dataset, data, torch.device("cpu"))
+    _warn_of_truths(settings.replace(init="random"), data, torch.device("cpu"))
     assert capfd.readouterr().err == ""  # nothing is known before it
+
+
+def test_inverted_truths_of_one_of_several_sets_are_told_by_its_name(inverted_pairs, capfd):
+    words = [*inverted_pairs, "loop.validation_share=0.5", "device=cpu"]
+    settings = check_settings(TrainSettings, resolve_config(compose_config("train", words, None)))
+    data = read_data(settings, read_images(settings), ("background", "object"))
+    ((dataset, scenes),) = data.truths
+    sets = ((replace(dataset, name="own/validation"), scenes), (dataset, []))
+    _warn_of_truths(settings, replace(data, truths=sets), torch.device("cpu"))
+    line = " ".join(capfd.readouterr().err.split())
+    assert line.startswith("own/validation: Warning: The truths fit better inverted.")

@@ -78,8 +78,14 @@ def test_a_mixed_scene_follows_from_seed_and_index(settings_of, overrides):
 
 def test_validation_has_as_many_of_each(settings_of, overrides):
     settings = settings_of(*overrides)
-    shapes = [scene.image.shape for scene in read_data(settings, None, OBJECT).validation]
+    data = read_data(settings, None, OBJECT)
+    shapes = [scene.image.shape for scene in data.validation]
     assert shapes == [(64, 64, 3)] * 2 + [(64, 43, 3)] * 2
+    ((dataset, scenes),) = data.truths
+    assert (dataset.name, [id(scene) for scene in scenes]) == (
+        "discs/validation",
+        [id(scene) for scene in data.validation[2:]],
+    )
 
 
 def test_coarse_masks_follow_their_pictures(settings_of, overrides, coarse_folder):
