@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import parent_process
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from bgexp.experiment.tracked_table import TABLE_IMAGES, Pair, shrink_pair
 from bgexp.images.decode import encode_mask
 from bgexp.images.png import encode_png
 from bgexp.system.cores import count_own_cores, count_threads_each
+from bgexp.system.hashing import hash_bytes
 from bgexp.system.peak_memory import read_peak_memory, reset_peak_memory
 from bgexp.system.progress import show_progress
 from bgexp.system.signals import StopRequest
@@ -205,10 +206,13 @@ def _evaluate_task(task: Task, detector: FileDetectors, settings: RunSettings) -
     row, removed = evaluate_image(task.item, detector, settings)
     if removed is None:
         return ImageEvaluation(row, memory=read_peak_memory())
+    mask = encode_mask(removed.mask)
+    alpha = b"" if removed.alpha is None else encode_png(removed.alpha)
+    alpha_sha256 = hash_bytes(alpha) if alpha else ""
     return ImageEvaluation(
-        row,
-        encode_mask(removed.mask),
-        b"" if removed.alpha is None else encode_png(removed.alpha),
+        replace(row, mask_sha256=hash_bytes(mask), alpha_sha256=alpha_sha256),
+        mask,
+        alpha,
         shrink_pair(removed) if task.with_pictures else None,
         removed.detector_output if isinstance(removed.detector_output, Detections) else None,
         read_peak_memory(),

@@ -31,6 +31,7 @@ class ImageResult:
         threshold_scores: As `score_thresholds`, before refinement; empty without truth or result.
         refined: "off", "applied", "skipped" or "refused", as in `refine.Refined`.
         fallback: Why refinement was skipped or refused; else empty.
+        mask_sha256, alpha_sha256: Of the files in masks.zip and alpha.zip; "" where there is none.
         cached: Whether the detections came from the cache.
         timings_ms: By STAGES; of cached detections, the time when they were computed.
     """
@@ -49,6 +50,8 @@ class ImageResult:
     threshold_scores: dict[str, list[float]] = field(default_factory=dict)
     refined: str = "off"
     fallback: str = ""
+    mask_sha256: str = ""
+    alpha_sha256: str = ""
     cached: bool = False
     timings_ms: dict[str, float] = field(default_factory=dict)
 

@@ -59,7 +59,16 @@ class MaskArchive:
             KeyError: There is none.
             ImageError: It cannot be decoded.
         """
-        return decode_mask(self._file.read(f"{path}.png"))
+        return decode_mask(self.read_png(path))
+
+    def read_png(self, path: str) -> bytes:
+        """Read the mask file of an image by the image's path.
+
+        Raises:
+            KeyError: There is none.
+            zipfile.BadZipFile: It does not have the archive's checksum.
+        """
+        return self._file.read(f"{path}.png")
 
     def list_names(self) -> list[str]:
         """Return the names of the files in it."""

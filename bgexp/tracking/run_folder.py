@@ -93,9 +93,9 @@ class RunFolder:
         """Write a row an image."""
         write_whole(self.path / ROWS, rows.to_parquet(index=False))
 
-    def open_masks(self) -> MaskArchive:
-        """Open the masks for reading."""
-        return MaskArchive.open(self.path / MASKS)
+    def open_masks(self, name: str = MASKS) -> MaskArchive:
+        """Open the masks, or ALPHAS, for reading."""
+        return MaskArchive.open(self.path / name)
 
     def create_masks(self) -> AbstractContextManager[MaskArchive]:
         """Open the masks for writing; they are there once all of them are written."""

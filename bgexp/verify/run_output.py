@@ -3,58 +3,59 @@
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bgexp.images.decode import ImageError
+import pandas as pd
+
+from bgexp.system.hashing import hash_bytes
 from bgexp.system.stores import Address, read_place
 from bgexp.tracking.mask_archive import MaskArchive
-from bgexp.tracking.run_folder import CONFIG, MASKS, PAGE, ROWS, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import ALPHAS, CONFIG, MASKS, PAGE, ROWS, SUMMARY, RunFolder
 from bgexp.verify.inputs import check_input, explain_unreachable
 from bgexp.verify.verification import Damage, RowCheck, Verification, check_rows
+
+HASHES = {MASKS: "mask_sha256", ALPHAS: "alpha_sha256"}  # the columns of the files in them
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """A row of per_image.parquet, with the masks and where the dataset can be reached."""
+    """A row of per_image.parquet, with the archives and where the dataset can be reached."""
 
     values: dict[str, Any]
-    masks: MaskArchive | None
+    archives: dict[str, MaskArchive]
     root: Path | Address | None
 
     def check(self) -> RowCheck:
-        """Read its mask and its image."""
+        """Read its mask, its alpha and its image."""
         check, path = RowCheck(), str(self.values["path"])
-        if self.masks is not None and self.values["status"] == "ok":
-            check.n_results = 1
-            problem = self._explain_mask(self.masks, path)
-            check.damage += [Damage(f"{MASKS}/{path}.png", problem, path)] if problem else []
+        for name, archive in self.archives.items():
+            if not (sha256 := self.values[HASHES[name]]):
+                continue
+            check.n_results += 1
+            problem = _explain_file(archive, path, sha256)
+            check.damage += [Damage(f"{name}/{path}.png", problem, path)] if problem else []
         if self.root is not None and self.values["sha256"]:
             check.n_inputs = 1
             damaged = check_input(self.root / path, self.values["sha256"], path)
             check.damage += [damaged] if damaged else []
         return check
 
-    def _explain_mask(self, masks: MaskArchive, path: str) -> str:
-        try:
-            mask = masks.read(path)
-        except KeyError:
-            return "is missing"
-        except (ImageError, zipfile.BadZipFile, OSError, ValueError) as error:
-            return f"cannot be read: {error}"
-        size = (self.values["height"], self.values["width"])
-        if mask.shape != size or float(mask.mean()) != self.values["check.coverage"]:
-            return "was changed"
-        return ""
+
+def _explain_file(archive: MaskArchive, path: str, sha256: str) -> str:
+    try:
+        png = archive.read_png(path)
+    except KeyError:
+        return "is missing"
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        return f"cannot be read: {error}"
+    return "" if hash_bytes(png) == sha256 else "was changed"
 
 
 def verify_run(folder: RunFolder, subset: float | None) -> Verification:
-    """Compare the rows of a run with its masks, its summary and its inputs.
-
-    A row has no hash of its mask: the archive's checksum, the size and the share of foreground
-    have to fit.
-    """
+    """Compare the rows of a run with its masks, its alphas, its summary and its inputs."""
     verification = Verification(str(folder.path))
     damage = verification.damage
     damage += [Damage(name, "is missing") for name in (CONFIG, PAGE) if not folder.has(name)]
@@ -72,14 +73,15 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
     recorded = summary.get("counts", counts)
     if wrong := [name for name in counts if recorded.get(name) != counts[name]]:
         damage.append(Damage(SUMMARY, f"its counts are not those of the rows: {', '.join(wrong)}"))
-    masks = _open_masks(folder, verification)
     root = _find_root(summary, verification)
     table = rows.to_dict("records")
-    check_rows((RunRow(values, masks, root) for values in table), len(rows), subset, verification)
-    if masks is not None:
-        with masks:
-            named = {f"{path}.png" for path in rows["path"][rows["status"] == "ok"]}
-            damage += _list_strangers(masks, named)
+    with ExitStack() as stack:
+        archives = dict(_open_archives(folder, rows, verification, stack))
+        rows_to_check = (RunRow(values, archives, root) for values in table)
+        check_rows(rows_to_check, len(rows), subset, verification)
+        for name, archive in archives.items():
+            named = {f"{path}.png" for path in rows["path"][rows[HASHES[name]] != ""]}
+            damage += _list_strangers(name, archive, named)
     return verification
 
 
@@ -94,15 +96,19 @@ def _read_summary(folder: RunFolder, verification: Verification) -> dict[str, An
     return {}
 
 
-def _open_masks(folder: RunFolder, verification: Verification) -> MaskArchive | None:
-    try:
-        return folder.open_masks()
-    except FileNotFoundError:
-        problem = "is missing"
-    except (zipfile.BadZipFile, OSError) as error:
-        problem = f"cannot be read: {error}"
-    verification.damage.append(Damage(MASKS, problem))
-    return None
+def _open_archives(
+    folder: RunFolder, rows: pd.DataFrame, verification: Verification, stack: ExitStack
+) -> Iterator[tuple[str, MaskArchive]]:
+    """Open the masks, and the alphas where a row has one."""
+    for name, column in HASHES.items():
+        if name == ALPHAS and not folder.has(name) and not (rows[column] != "").any():
+            continue
+        try:
+            yield name, stack.enter_context(folder.open_masks(name))
+        except FileNotFoundError:
+            verification.damage.append(Damage(name, "is missing"))
+        except (zipfile.BadZipFile, OSError) as error:
+            verification.damage.append(Damage(name, f"cannot be read: {error}"))
 
 
 def _find_root(summary: dict[str, Any], verification: Verification) -> Path | Address | None:
@@ -115,10 +121,10 @@ def _find_root(summary: dict[str, Any], verification: Verification) -> Path | Ad
     return place
 
 
-def _list_strangers(masks: MaskArchive, named: set[str]) -> Iterator[Damage]:
-    counts = Counter(masks.list_names())
-    for name, n in counts.items():
-        if name not in named:
-            yield Damage(f"{MASKS}/{name}", "no row names it")
+def _list_strangers(name: str, archive: MaskArchive, named: set[str]) -> Iterator[Damage]:
+    counts = Counter(archive.list_names())
+    for file, n in counts.items():
+        if file not in named:
+            yield Damage(f"{name}/{file}", "no row names it")
         elif n > 1:
-            yield Damage(f"{MASKS}/{name}", "is there twice")
+            yield Damage(f"{name}/{file}", "is there twice")

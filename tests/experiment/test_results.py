@@ -155,7 +155,7 @@ def test_rows_as_parquet(tmp_path):
     folder.write_rows(tabulate_rows([good, make_failed_row("bad.jpg", reason="empty: no bytes")]))
     table = folder.read_rows()
     named = ["path", "category", "sha256", "status", "reason", "width", "height"]
-    named += ["refined", "fallback", "cached"]
+    named += ["refined", "fallback", "mask_sha256", "alpha_sha256", "cached"]
     unrefined = [f"unrefined.{key}" for key in UNREFINED]
     checked, stages = [f"check.{key}" for key in CHECKS], [f"ms.{stage}" for stage in STAGES]
     assert list(table.columns) == [*named, *METRICS, *unrefined, *checked, *stages]

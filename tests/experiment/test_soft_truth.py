@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bgexp.metrics.matting import MATTING_METRICS
+from bgexp.system.hashing import hash_bytes
 from tests.conftest import SAMPLE
 
 NAMES = ("animals/cat", "birds/owl", "birds/duck")
@@ -66,6 +67,9 @@ def test_alphas_lie_beside_the_masks(soft_runs):
             == sorted(z.namelist())
             == sorted(f"{name}.jpg.png" for name in NAMES)
         )
+        rows = pd.read_parquet(folder / "per_image.parquet")
+        hashes = [hash_bytes(alphas.read(f"{path}.png")) for path in rows["path"]]
+        assert rows["alpha_sha256"].tolist() == hashes
         for name in alphas.namelist():
             alpha, mask = (np.asarray(Image.open(file.open(name))) for file in (alphas, z))
             far = cv2.erode(mask, np.ones((61, 61))) > 0

@@ -393,7 +393,7 @@ def test_a_run(run_folder):
         (lambda masks: masks[1:], ("{first}", "is missing")),
         (lambda masks: [*masks, ("x.png", b"")], ("masks.zip/x.png", "no row names it")),
         (lambda masks: [(masks[0][0], masks[1][1]), *masks[1:]], ("{first}", "was changed")),
-        (lambda masks: [(masks[0][0], b"x"), *masks[1:]], ("{first}", "cannot be read: ")),
+        (lambda masks: [(masks[0][0], b"x"), *masks[1:]], ("{first}", "was changed")),
     ],
 )
 def test_masks_of_a_run(run_folder, change, expected):
@@ -403,6 +403,19 @@ def test_masks_of_a_run(run_folder, change, expected):
     [(file, problem, _)] = find(run_folder)
     assert file == expected[0].format(first=f"masks.zip/{first}")
     assert problem.startswith(expected[1])
+
+
+def test_alphas_of_a_run(run_folder):
+    shutil.copy(run_folder / "masks.zip", run_folder / "alpha.zip")
+    rows = pd.read_parquet(run_folder / "per_image.parquet")
+    rows.assign(alpha_sha256=rows["mask_sha256"]).to_parquet(run_folder / "per_image.parquet")
+    assert verify(run_folder).n_results == 8
+    assert find(run_folder) == []
+    path = rows["path"][0]
+    rewrite(run_folder / "alpha.zip", lambda files: [(files[0][0], files[1][1]), *files[1:]])
+    assert find(run_folder) == [(f"alpha.zip/{path}.png", "was changed", path)]
+    (run_folder / "alpha.zip").unlink()
+    assert find(run_folder) == [("alpha.zip", "is missing", "")]
 
 
 def test_a_damaged_archive(run_folder):
