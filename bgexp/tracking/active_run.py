@@ -155,6 +155,7 @@ def open_run(
     except Exception as error:
         if (store_error := describe_store_error(error)) is None:
             raise
+        stop_waiting()
         raise store_error from error
     run = Run(client, entity)
     with wait_for_server():

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shlex
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,8 +85,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
         _check_address(uri)
     else:
         _check_database(runs / DATABASE, "runs_dir")
-    if not uri.startswith("http"):
-        _limit_tries()
+    _limit_tries(uri)
     try:
         mlflow.set_tracking_uri(uri)
         with FileLock(runs / ".mlflow.lock", timeout=60):
@@ -105,6 +105,7 @@ def open_store(settings: TrackedSettings) -> tuple["MlflowClient", str]:
     except UserError:
         raise
     except Exception as error:  # MLflow lets those of drivers, SQLAlchemy and JSON through
+        stop_waiting()
         raise describe_unreachable_store(uri, error) from error
 
 
@@ -114,6 +115,7 @@ def wait_for_server() -> Iterator[None]:
 
     A number of tries that the user has set is left as it is.
     """
+    _gave_up.clear()
     if os.environ.get(_RETRIES) != _AT_START:
         yield
         return
@@ -126,6 +128,7 @@ def wait_for_server() -> Iterator[None]:
 
 def stop_waiting() -> None:
     """Wait no more for a server that did not come back: the next calls fail within seconds."""
+    _gave_up.set()
     if os.environ.get(_RETRIES) == _AT_WORK:
         os.environ[_RETRIES] = _AT_START
 
@@ -146,6 +149,8 @@ class _RetryNotice(logging.Filter):
 
 
 _retry_notice = _RetryNotice()
+# Until a server answers again. Hydra gives back the environment as it was before each job.
+_gave_up = threading.Event()
 
 
 def require_store(settings: TrackedSettings) -> None:
@@ -167,7 +172,12 @@ def import_store(settings: TrackedSettings) -> None:
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
-def _limit_tries() -> None:
+def _limit_tries(uri: str) -> None:
+    """Let a database be tried a few times, and a server that used up its time no longer."""
+    if uri.startswith("http"):
+        if _gave_up.is_set():
+            stop_waiting()
+        return
     import mlflow.store.db.utils
 
     mlflow.store.db.utils.MAX_RETRY_COUNT = TRIES

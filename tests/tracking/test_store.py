@@ -137,6 +137,23 @@ def test_a_server_has_time_to_start_again_where_work_goes_on(monkeypatch):
         assert os.environ[name] == "1"
 
 
+def test_a_server_that_used_up_its_time_gets_no_more_from_the_next_job(tmp_path, monkeypatch):
+    name = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+    monkeypatch.setenv(name, "3")
+    away = settings_for(tmp_path, uri="http://127.0.0.1:9")
+    with store.wait_for_server():  # a sweep
+        store.stop_waiting()
+        for _ in range(2):
+            monkeypatch.setenv(name, "6")  # as Hydra does at the end of a job
+            with pytest.raises(UserError, match="no server answers"):
+                store.open_store(away)
+            assert os.environ[name] == "3"
+    with store.wait_for_server():  # it answers again
+        monkeypatch.setenv(name, "6")
+        store.open_store(settings_for(tmp_path))
+        assert os.environ[name] == "6"
+
+
 def test_tries_are_told_at_work_alone_and_now_and_then(monkeypatch):
     def look(message):
         record = logging.LogRecord("urllib3", logging.WARNING, "", 0, message, ("secret",), None)
