@@ -143,11 +143,12 @@ def test_how_each_job_stands(run_parts):
 
     def standing(*jobs):
         ordered = sorted(jobs, key=lambda job: -job.rows["iou"].mean())
-        return [row[2] for row in texts(tabulate_jobs(jobs, ordered))]
+        table = texts(tabulate_jobs(jobs, ordered, [f"job-{n}" for n in range(len(jobs))]))
+        return [row[2] for row in sorted(table)]  # the best is on top
 
     assert standing(job("a", low), job("b", high), reused, stopped) == [
         "", "best", "reused", "interrupted",
     ]  # fmt: skip
     assert standing(job("a", near), job("b", high))[0] == "leads, undecided"
     alone = job("a", low)  # nothing is swept: no column for it
-    assert texts(tabulate_jobs([alone], [alone]))[0][:2] == ["0", ""]
+    assert texts(tabulate_jobs([alone], [alone], ["job-0"]))[0][:2] == ["0", ""]
