@@ -78,6 +78,7 @@ class StoreLock:
         self._sights: dict[str, _Sight] = {}
         self._own = Hold("", {})
         self._ended = threading.Event()
+        self._beats = threading.Thread()
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +116,10 @@ class StoreLock:
         except OSError as error:
             raise UserError(f"output: {self._output}: {error.strerror}") from error
         self._ended = threading.Event()
-        threading.Thread(target=self._beat, args=(self._own, self._ended), daemon=True).start()
+        self._beats = threading.Thread(
+            target=self._beat, args=(self._own, self._ended), daemon=True
+        )
+        self._beats.start()
         return True
 
     def is_held_to_plan(self) -> bool:
@@ -176,6 +180,8 @@ class StoreLock:
 
     def _let_go(self) -> None:
         self._ended.set()
+        if self._beats.ident is not None:
+            self._beats.join(EXPIRY_S)  # a beat under way would write the object again
         if self._own.name:
             with suppress(OSError):  # it is dead for all others soon
                 self._output.discard(f"{LOCKS}/{self._own.name}")
