@@ -9,9 +9,10 @@ import math
 import os
 import re
 import shlex
+import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -202,7 +203,10 @@ def _check_address(uri: str) -> None:
 
 
 def _check_database(file: Path, key: str) -> None:
-    """Refuse a file that is there and no SQLite database; an empty one is a new store."""
+    """Refuse a file that is there and no SQLite database; an empty one is a new store.
+
+    After a power cut the header can be torn, too: SQLite restores it from the journal beside it.
+    """
     try:
         with file.open("rb") as database:
             header = database.read(len(_SQLITE_HEADER))
@@ -210,11 +214,16 @@ def _check_database(file: Path, key: str) -> None:
         return
     except OSError as error:
         raise UserError(f"{key}: {file}: {error.strerror}") from error
-    if header not in (b"", _SQLITE_HEADER):
+    if header in (b"", _SQLITE_HEADER):
+        return
+    try:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("pragma schema_version").fetchall()
+    except sqlite3.Error as error:
         raise UserError(
             f"{key}: {file} is no database, or a damaged one: bring a copy of it back, or move it "
             "away"
-        )
+        ) from error
 
 
 def _refuse_deleted(experiment: "mlflow.entities.Experiment", uri: str) -> None:

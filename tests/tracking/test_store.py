@@ -3,8 +3,10 @@
 import logging
 import os
 import shlex
+import shutil
 import sqlite3
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -208,3 +210,26 @@ def test_runs_are_counted_over_all_pages(monkeypatch):
     client = SimpleNamespace(search_runs=search_runs)
     monkeypatch.setattr(store, "open_store", lambda _: (client, "0"))
     assert store.count_runs(None) == (2, {"2": {"n": "2"}})
+
+
+def test_a_header_torn_by_a_power_cut_is_restored_from_the_journal(tmp_path):
+    store.open_store(settings_for(tmp_path / "runs"))
+    database, copy = tmp_path / "runs/mlflow.db", tmp_path / "copy/mlflow.db"
+    copy.parent.mkdir()
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("pragma cache_size = 1")  # pages are written before the commit
+        connection.execute("begin")
+        connection.execute("create table t (x)")
+        connection.executemany("insert into t values (?)", [("x" * 4000,)] * 100)
+        for file in (database, database.with_name("mlflow.db-journal")):
+            shutil.copy(file, copy.parent)
+    with copy.open("r+b") as file:
+        file.write(bytes(100))
+    store.open_store(settings_for(copy.parent))
+    with closing(sqlite3.connect(copy)) as connection:
+        tables = connection.execute("select name from sqlite_master").fetchall()
+    assert ("runs",) in tables
+    assert ("t",) not in tables
+    copy.write_bytes(bytes(8192))
+    with pytest.raises(UserError, match="is no database, or a damaged one"):
+        store.open_store(settings_for(copy.parent))
