@@ -17,7 +17,8 @@ def list_choices(command: str) -> dict[str, tuple[str, ...]]:
     groups = re.findall(
         r"^  - (?:override )?/?(\w+):", defaults[1] if defaults else "", re.MULTILINE
     )
-    return {group: _list_allowed(command, group) for group in groups}
+    schema = read_schema(command)
+    return {group: _list_allowed(schema, group) for group in groups}
 
 
 def list_shipped(group: str) -> tuple[str, ...]:
@@ -40,9 +41,8 @@ def list_alternatives(schema: Schema, node: Schema) -> Iterator[Schema]:
         yield from list_alternatives(schema, part)
 
 
-def _list_allowed(command: str, group: str) -> tuple[str, ...]:
+def _list_allowed(schema: Schema, group: str) -> tuple[str, ...]:
     """Return the choices whose name the section may have; all, where it has none."""
-    schema = read_schema(command)
     names = {
         part["const"]
         for section in list_alternatives(schema, schema["properties"].get(group, {}))

@@ -37,7 +37,7 @@ PROMOTING, RETURNING = "promoting", "returning"  # the champion to be, while ali
 RUN, SETTINGS_SHA256 = "bgexp.run_id", "bgexp.settings_sha256"
 BUNDLE = "bundle"  # the artifact's folder
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the second: of an alias
-MODEL_TYPE = "background removal"
+_MODEL_TYPE = "background removal"
 _CODE = Path(__file__).parents[1] / "promote" / "serving_model.py"
 _EXAMPLE = Path(__file__).parents[1] / "sample" / "images" / "household" / "mug.jpg"
 
@@ -198,7 +198,7 @@ def register(
         logging.getLogger(f"mlflow.{logger}").setLevel(logging.WARNING)
     run_id = bundle.source["run_id"]
     labels = {**tags, SETTINGS_SHA256: bundle.sha256, RUN: run_id}
-    model = client.create_logged_model(experiment_id, name, run_id, labels, model_type=MODEL_TYPE)
+    model = client.create_logged_model(experiment_id, name, run_id, labels, model_type=_MODEL_TYPE)
     with warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
         mlflow.pyfunc.save_model(

@@ -93,8 +93,12 @@ class RunFolder:
         """Write a row an image."""
         write_whole(self.path / ROWS, rows.to_parquet(index=False))
 
-    def open_masks(self, name: str = MASKS) -> MaskArchive:
-        """Open the masks, or ALPHAS, for reading."""
+    def open_masks(self) -> MaskArchive:
+        """Open the masks for reading."""
+        return self.open_archive(MASKS)
+
+    def open_archive(self, name: str) -> MaskArchive:
+        """Open MASKS or ALPHAS for reading."""
         return MaskArchive.open(self.path / name)
 
     def create_masks(self) -> AbstractContextManager[MaskArchive]:
