@@ -11,7 +11,7 @@ from bgexp.metrics.win_rate import Vote, compute_win_rate
 from bgexp.system.atomic import write_json
 from bgexp.tracking.active_run import open_run
 from bgexp.tracking.store import open_store
-from bgexp.tracking.votes import COMPARED, PLAN, log_votes, read_file, read_votes
+from bgexp.tracking.votes import COMPARED, MAX_BYTES, PLAN, log_votes, read_file, read_votes
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +120,20 @@ def test_what_is_no_file_of_votes(store, tmp_path, text):
     with pytest.raises(UserError, match=r"^votes: .*votes .1.\.json: ") as caught:
         read_file(save_content(tmp_path, text), store.settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_stands_twice(store, tmp_path):
+    text = json.dumps(export_votes(store, "left"))
+    file = save_content(tmp_path, '{"judge": "other", ' + text[1:])
+    with pytest.raises(UserError, match="'judge' stands there twice"):
+        read_file(file, store.settings)
+
+
+def test_a_file_that_is_too_large(store, tmp_path):
+    file = save_content(tmp_path, export_votes(store, "left"))
+    file.write_text(file.read_text() + " " * MAX_BYTES)
+    with pytest.raises(UserError, match="too large for a file of votes"):
+        read_file(file, store.settings)
 
 
 def test_a_file_that_is_not_there(store, tmp_path):
