@@ -16,6 +16,10 @@ STORAGE = {
 }
 
 
+# Something else stands in the place of a file or a folder.
+STRANGE = {errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+
+
 class UserError(Exception):
     """Wrong use or settings; the command line prints the message and exits with its code."""
 

@@ -16,6 +16,7 @@ from bgexp.errors import UserError
 from bgexp.system.checked_lines import encode_line, find_text
 from bgexp.system.folders import Folder, LocalFolder
 from bgexp.system.inside import is_inside
+from bgexp.system.state_files import MAX_STATE
 
 _INTERVAL = 5.0  # seconds between two writes of a journal in an object store
 _END = 400  # bytes; the line that closes a journal has fewer
@@ -204,7 +205,7 @@ def read_journal(folder: Folder, name: str) -> JournalContent:
     """
     content = JournalContent()
     try:
-        lines = folder.read(name).splitlines(keepends=True)
+        lines = folder.read(name, MAX_STATE).splitlines(keepends=True)
     except FileNotFoundError:
         return content
     except OSError as error:

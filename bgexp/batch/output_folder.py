@@ -2,7 +2,6 @@
 
 import fcntl
 import fnmatch
-import json
 import os
 import socket
 from collections.abc import Container, Iterable, Mapping
@@ -21,6 +20,7 @@ from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, make_folder, write_json
 from bgexp.system.folders import Folder, LocalFolder, StoreFolder, open_folder
 from bgexp.system.signals import StopRequest
+from bgexp.system.state_files import decode_json, read_state
 from bgexp.system.stores import Address, find_object
 
 LOCK, OWNER = "lock", "owner.json"
@@ -107,7 +107,9 @@ class LocalLock:
         refuse_links(output, [STATE, PLAN, f"{STATE}/{LOCK}", *TREES])
         try:
             make_folder(self._state)
-            self._file = (self._state / LOCK).open("ab")
+            # Without O_NONBLOCK a pipe of that name would be waited for.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
+            self._file = os.open(self._state / LOCK, flags, 0o666)
         except OSError as error:
             raise UserError(f"output: {output}: {error.strerror}") from error
 
@@ -115,7 +117,7 @@ class LocalLock:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._file.close()
+        os.close(self._file)
 
     def hold_alone(self) -> None:
         """Keep all others out."""
@@ -138,12 +140,12 @@ class LocalLock:
     def is_held_to_plan(self) -> bool:
         """Return whether who holds it alone only plans."""
         with suppress(OSError, ValueError, AttributeError):
-            return bool(json.loads((self._state / OWNER).read_text()).get("plans"))
+            return bool(decode_json(read_state(self._state / OWNER)).get("plans"))
         return False
 
     def _describe_owner(self) -> str:
         with suppress(OSError, ValueError, KeyError, TypeError):
-            owner = json.loads((self._state / OWNER).read_text())
+            owner = decode_json(read_state(self._state / OWNER))
             return f"process {owner['pid']} on {owner['host']}"
         return "another batch"
 

@@ -5,7 +5,6 @@ part and NNNNN.journal.jsonl what became of them. A plan never changes: where th
 folder takes its place, whole or not at all.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +31,8 @@ from bgexp.system.checked_lines import encode_line, find_text
 from bgexp.system.folders import Folder
 from bgexp.system.listing import FileEntry
 from bgexp.system.progress import tell
+from bgexp.system.state_files import MAX_STATE
+from bgexp.system.stores import locate_recorded
 
 STATE = ".bgexp"  # the folder inside the output that holds plan, journals and lock
 PLAN = f"{STATE}/plan.jsonl"
@@ -88,7 +89,7 @@ class PlanFolder:
         name = self.get_files(number)
         path = f"{self.output}/{name}"
         try:
-            files = decode_planned_files(self.output.read(name))
+            files = decode_planned_files(self.output.read(name, MAX_STATE))
         except OSError as error:
             raise UserError(f"output: {path}: {error.strerror}") from error
         if not files:
@@ -136,14 +137,16 @@ class PlanFolder:
 def read_plan(output: Folder) -> PlanFolder | None:
     """Return the plan of an output; None where there is none, or a damaged one."""
     try:
-        text = find_text(output.read(PLAN))
+        text = find_text(output.read(PLAN, MAX_STATE))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"output: {output}/{PLAN}: {error.strerror}") from error
     try:
-        plan = _PLAN.validate_python(json.loads(text)) if text else None
-    except (ValueError, ValidationError):
+        plan = _PLAN.validate_json(text) if text else None
+        if plan is not None:
+            locate_recorded(plan.origin.provenance.get("input"))
+    except (ValidationError, UserError):
         return None
     return PlanFolder(output, plan) if plan and re.fullmatch(_PARTS, plan.folder) else None
 

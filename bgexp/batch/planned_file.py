@@ -1,17 +1,23 @@
 """A file of the input and what is planned for it, as it is kept and as a worker gets it."""
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote, unquote_to_bytes
+
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
 
 from bgexp.system.checked_lines import encode_line, find_text
 from bgexp.system.listing import UNREADABLE
 from bgexp.system.stores import Address, read_place
+
+
+def _check_address(address: str) -> str:
+    read_place(address)
+    return address
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,11 @@ class PlannedFile:
         missing: The required metadata fields that are missing.
     """
 
+    # Read strictly: a line is of this version and whole, or it is damaged.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
+
     path: str
-    address: str
+    address: Annotated[str, AfterValidator(_check_address)]
     state: tuple[int, int, int]
     reason: str = ""
     width: int = 0
@@ -67,6 +76,9 @@ class PlannedFile:
         return self.state[0]
 
 
+_FILE = TypeAdapter(PlannedFile)
+
+
 def judge_reason(reason: str) -> Literal["failed", "skipped"]:
     """Return what a file is for this reason: failed where it may be an image that was not read."""
     return "failed" if reason.startswith(UNREADABLE) else "skipped"
@@ -89,14 +101,7 @@ def decode_planned_files(data: bytes) -> list[PlannedFile] | None:
         if (text := find_text(line)) is None:
             return None
         try:
-            files.append(PlannedFile(**_make_tuples(json.loads(text))))
-        except (AttributeError, TypeError):
+            files.append(_FILE.validate_json(text))
+        except ValidationError:
             return None
     return files
-
-
-def _make_tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """Replace the lists that JSON makes of tuples."""
-    return {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }

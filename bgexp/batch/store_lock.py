@@ -24,6 +24,7 @@ from bgexp.errors import UserError
 from bgexp.system.folders import StoreFolder
 from bgexp.system.progress import tell
 from bgexp.system.signals import StopRequest
+from bgexp.system.state_files import MAX_STATE, decode_json
 
 LOCKS = f"{STATE}/locks"
 BEAT_S = 5.0
@@ -153,7 +154,7 @@ class StoreLock:
         for name in [name for name in self._output.walk(LOCKS) if name != self._own.name]:
             owner = {}
             with suppress(FileNotFoundError, ValueError):
-                owner = json.loads(self._output.read(f"{LOCKS}/{name}"))
+                owner = decode_json(self._output.read(f"{LOCKS}/{name}", MAX_STATE))
             hold = Hold(name, owner if isinstance(owner, dict) else {})
             beat, now = hold.owner.get("beat"), monotonic()
             sight = self._sights.setdefault(name, _Sight(beat, now))

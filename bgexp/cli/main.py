@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from bgexp import __version__
 from bgexp.config.renamed import COMMANDS as RENAMED
-from bgexp.errors import STORAGE, HaltedError, Interruption, UserError
+from bgexp.errors import STORAGE, STRANGE, HaltedError, Interruption, UserError
 from bgexp.system.terminal import shorten_line
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ def _run_with_store_errors(arguments: list[str]) -> int:
     try:
         return _run_command(arguments)
     except OSError as error:
-        if error.errno not in STORAGE:
+        if error.errno not in STORAGE | STRANGE:
             raise
-        kind = UserError if isinstance(error, PermissionError) else HaltedError
+        is_wrong = isinstance(error, PermissionError) or error.errno in STRANGE
+        kind = UserError if is_wrong else HaltedError
         raise kind(f"{error.filename or 'files'}: {error.strerror}") from error
     except Exception as error:
         if "mlflow" not in sys.modules:

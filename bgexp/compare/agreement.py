@@ -59,7 +59,7 @@ def _read_mask_pairs(*folders: RunFolder, paths: list[str]) -> Iterator[tuple[Bo
         return
     with open_masks(folders) as archives:
         for path in paths:
-            with suppress(KeyError, ImageError):
+            with suppress(ImageError):
                 mask, target = (archive.read(path) for archive in archives)
                 if mask.shape == target.shape:
                     yield mask, target

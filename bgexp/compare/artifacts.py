@@ -1,7 +1,6 @@
 """The page of a comparison: its pictures, drawn from the runs' files."""
 
 import os
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -46,7 +45,7 @@ def _draw_pictures(comparison: Comparison) -> Pictures:
         if run.name in names and comparison.folders[run.name].has(MASKS)
     }
     paths = choose_disagreeing(comparison.runs, MAX_IMAGES)
-    with suppress(UserError, OSError, zipfile.BadZipFile):
+    with suppress(UserError, OSError):
         settings = comparison.folders[comparison.baseline].read_settings()
         dataset = _drop_changed_images(read_dataset(settings.dataset, settings.seed), comparison)
         return draw_variants(paths, folders, dataset, settings.dataset.max_megapixels)

@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,11 @@ from bgexp.detect.detections import Detections, DetectorOutput, Selection, SoftM
 from bgexp.detect.detector import Detector
 from bgexp.system.atomic import TEMPORARY, write_whole
 from bgexp.system.hashing import hash_bytes
+from bgexp.system.state_files import read_state
+from bgexp.system.zip_members import refuse_bomb
 
 _ABANDONED_SECONDS = 3600  # a temporary file this old belongs to a process that was killed
+_MAX_BYTES = 2**29  # of an entry, unpacked, too: a soft mask of 500 megapixels
 _ARRAYS = ("boxes", "labels", "scores", "masks")
 
 log = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ class DetectionCache:
         """Return the entry if its floor is at or below this one, without the scores between."""
         path = self._get_path(key)
         try:
-            entry, lowest = _decode(path.read_bytes(), key)
+            entry, lowest = _decode(_read(path), key)
         except FileNotFoundError:
             return None
         except Exception:  # damaged bytes raise nearly every type
@@ -179,6 +183,17 @@ def _encode(key: str, floor: float, entry: Entry) -> bytes:
         **{name: getattr(detections, name) for name in names},
     )
     return file.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of an entry, or raise OSError or ValueError where it is none of `_encode`.
+
+    A few bytes may stand for gigabytes of zeros.
+    """
+    data = read_state(path, _MAX_BYTES)
+    with ZipFile(BytesIO(data)) as archive:
+        refuse_bomb(archive.infolist(), _MAX_BYTES)
+    return data
 
 
 def _decode(data: bytes, key: str) -> tuple[Entry, float]:

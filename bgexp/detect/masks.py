@@ -3,7 +3,6 @@
 import json
 import math
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -30,6 +29,7 @@ from bgexp.system.hashing import hash_bytes
 from bgexp.system.listing import escape_path
 from bgexp.system.store_copies import fetch_file, fetch_folder
 from bgexp.system.stores import Address
+from bgexp.system.zip_members import read_member
 from bgexp.tracking.run_folder import MASKS, ROWS
 
 KEY = "detector.path"
@@ -232,12 +232,8 @@ def _read_file(place: Path, file: str) -> bytes:
     if place.is_dir():
         return read_bytes(Path(file))
     try:
-        archive = _open_archive(place, _read_state(place))
-        if archive.getinfo(file).file_size > _MAX_BYTES:
-            raise ImageError(f"larger than {_MAX_BYTES:,} bytes in {place.name}")
-        return archive.read(file)
-    except (OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        # RuntimeError: it is encrypted, or packed in a way that is not known.
+        return read_member(_open_archive(place, _read_state(place)), file, _MAX_BYTES)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ImageError(f"cannot be read from {place.name}: {error}") from error
 
 

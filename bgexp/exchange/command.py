@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 from bgexp.config.export import ExportSettings
 from bgexp.errors import UserError
@@ -11,7 +10,7 @@ from bgexp.exchange.draft import Draft
 from bgexp.exchange.write_drafts import refuse_used, write_drafts
 from bgexp.images.decode import ImageError
 from bgexp.system.progress import Step, show_progress
-from bgexp.system.stores import Address, read_place
+from bgexp.system.stores import Address, locate_recorded
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.past_runs import StoredRun, find_runs
 
@@ -55,8 +54,7 @@ def export_run(settings: ExportSettings, folder: Path) -> Export:
     try:
         with show_progress("images", len(paths)) as step:
             drafts = _read_drafts(run, paths, step)
-            root = read_place(str(run.summary["dataset"]["root"]))
-            images = root if isinstance(root, Address) else Path(root)
+            images = locate_recorded(run.summary["dataset"]["root"])
             file = write_drafts(drafts, output, settings.format, settings.polygons, images.name)
     except OSError as error:
         raise UserError(f"output: {error.filename or output}: {error.strerror}") from error
@@ -77,7 +75,7 @@ def _read_drafts(run: StoredRun, paths: list[str], step: Step) -> Iterator[Draft
             for path in paths:
                 yield Draft(path, masks.read(path))
                 step(0)
-    except (OSError, BadZipFile, KeyError, ImageError) as error:
+    except (OSError, ImageError) as error:
         raise UserError(
             f"run {run.run_id[:8]}: its masks cannot be read: {make_printable(error)} "
             f"(bgexp verify {run.folder.path} tells more)"

@@ -41,7 +41,7 @@ def read_masked_images(
     items = {item.path: item for item in dataset.items}
     with open_masks(folders) as archives:
         for path in paths:
-            with suppress(ImageError, KeyError):
+            with suppress(ImageError, KeyError):  # KeyError: it is not in the dataset any more
                 image, truth = load_item(items[path], max_megapixels)
                 masks = {
                     folder: archive.read(path)

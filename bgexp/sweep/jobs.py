@@ -1,14 +1,15 @@
 """A sweep: checks every combination, opens and closes the parent, tells how the jobs ended."""
 
-import json
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from bgexp.config.credentials import hide_credentials
 from bgexp.config.detectors import SoftMaskSettings
@@ -21,14 +22,27 @@ from bgexp.sweep.artifacts import JOBS, draw_sweep
 from bgexp.sweep.console import describe_job
 from bgexp.system.atomic import make_folder, write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
+from bgexp.system.state_files import decode_json, read_state
 from bgexp.tracking.active_run import close_jobs, open_run
 from bgexp.tracking.past_runs import is_finished
 from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
 from bgexp.tracking.run_names import find_varied_keys, name_sweep
+from bgexp.tracking.store import get_first_line
 
 log = logging.getLogger(__name__)
 
 SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
+
+
+class _Shared(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    run_id: str
+    score_floors: dict[str, float]
+    varied: list[str]
+    plan: list[dict[str, Any]]
+
+
 _EMPTY: Mapping[str, Any] = {}
 
 
@@ -41,7 +55,7 @@ def run_sweep(
     an earlier sweep that one goes on: its jobs are of this one, and those that finished are kept.
     """
     make_folder(folder)
-    earlier = json.loads((folder / SHARED).read_text()) if (folder / SHARED).exists() else {}
+    earlier = _read_shared(folder)
     varied = find_varied_keys(planned)
     name = name_sweep(varied, folder.name)
     with open_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
@@ -83,10 +97,26 @@ def check_plan(planned: Sequence[RunSettings], folder: Path) -> None:
     Raises:
         UserError: One of others.
     """
-    if (folder / SHARED).exists():
-        plan = json.loads((folder / SHARED).read_text()).get("plan")
-        if plan != _describe_plan(planned):
-            raise UserError(f"sweep.study: {folder.name} is a sweep of other settings, or order")
+    shared = _read_shared(folder)
+    if shared and shared.get("plan") != _describe_plan(planned):
+        raise UserError(f"sweep.study: {folder.name} is a sweep of other settings, or order")
+
+
+def _read_shared(folder: Path) -> dict[str, Any]:
+    """Read what all jobs of a sweep know; {} where it has not begun.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    path = folder / SHARED
+    if not path.exists():
+        return {}
+    try:
+        return _Shared.model_validate(decode_json(read_state(path))).model_dump()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # those of pydantic among them
+        raise UserError(f"{path} is damaged: {get_first_line(error)}") from error
 
 
 def _describe_plan(planned: Sequence[RunSettings]) -> list[dict[str, Any]]:
@@ -112,10 +142,10 @@ def run_job(
     Its folder gets a summary in every case; where the work itself broke, that has `status` and
     `error`, and another file tells the place in the code.
     """
-    earlier = folder.read_summary()
+    earlier = _read_earlier(folder)
     if earlier.get("status") == "finished" and is_finished(settings, earlier["run_id"]):
         return  # before the sweep was ended
-    shared = json.loads((sweep / SHARED).read_text()) if sweep is not None else {}
+    shared = _read_shared(sweep) if sweep is not None else {}
     settings = _add_score_floor(settings, shared.get("score_floors", {}))
     _write_overrides(folder, overrides)
     try:
@@ -128,6 +158,16 @@ def run_job(
     except Exception as error:
         folder.write_error(hide_credentials(traceback.format_exc()))
         _write_end(folder, "failed", " ".join(f"{type(error).__name__}: {error}".split()))
+
+
+def _read_earlier(folder: RunFolder) -> dict[str, Any]:
+    """Return the summary of an earlier attempt; a damaged one is none: its job is done again."""
+    try:
+        return folder.read_summary()
+    except UserError:
+        with suppress(OSError):
+            (folder.path / SUMMARY).unlink()
+        return {}
 
 
 def write_failed_job(folder: RunFolder, overrides: Sequence[str], error: str) -> None:

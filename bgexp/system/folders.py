@@ -22,10 +22,11 @@ from bgexp.system.inside import (
     hash_inside,
     is_file_inside,
     is_inside,
-    read_inside,
+    open_inside,
     remove_inside,
     write_inside,
 )
+from bgexp.system.state_files import read_at_most
 from bgexp.system.stores import (
     Address,
     create_object,
@@ -46,8 +47,8 @@ class Folder(Protocol):
         """Return the last part of its path."""
         ...
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of a file, or raise OSError."""
+    def read(self, name: str, limit: int | None = None) -> bytes:
+        """Return the bytes of a file, or raise OSError, as where they are more than a limit."""
         ...
 
     def write(self, name: str, data: bytes) -> None:
@@ -113,9 +114,10 @@ class LocalFolder:
         """Return the last part of its path."""
         return self.path.name
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int | None = None) -> bytes:
         """Return the bytes of a file."""
-        return read_inside(self.path, name)
+        with open_inside(self.path, name) as file:
+            return file.read() if limit is None else read_at_most(file, limit)
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file whole or not at all."""
@@ -132,11 +134,11 @@ class LocalFolder:
 
     def open(self, name: str) -> AbstractContextManager[BinaryIO]:
         """Open a file for reading."""
-        return (self.path / name).open("rb")
+        return open_inside(self.path, name)
 
     def read_end(self, name: str, size: int) -> bytes:
         """Return the last bytes of a file."""
-        with (self.path / name).open("rb") as file:
+        with open_inside(self.path, name) as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - size))
             return file.read()
 
@@ -199,9 +201,9 @@ class StoreFolder:
         """Return the last part of its address."""
         return self.address.name
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: int | None = None) -> bytes:
         """Return the bytes of an object."""
-        return read_object(self._locate(name))[0]
+        return read_object(self._locate(name), limit)[0]
 
     def write(self, name: str, data: bytes) -> None:
         """Write an object whole or not at all."""

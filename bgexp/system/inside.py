@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from bgexp.system.atomic import make_folder_in, open_into
+from bgexp.system.state_files import open_regular
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -48,14 +49,14 @@ def write_inside(root: Path, name: str, data: bytes) -> None:
         file.write(data)
 
 
-def read_inside(root: Path, name: str) -> bytes:
-    """Return the bytes of a regular file below the root.
+def open_inside(root: Path, name: str) -> BufferedReader:
+    """Open a regular file below the root for reading.
 
     Raises:
         OSError: There is none, or it cannot be read.
     """
-    with _open_folder(root, name) as folder, _open_in(folder, _split(name)[1]) as file:
-        return file.read()
+    with _open_folder(root, name) as folder:
+        return _open_in(folder, _split(name)[1])
 
 
 def append_inside(root: Path, name: str, data: bytes) -> None:
@@ -115,9 +116,7 @@ def _hash_in(folder: int, name: str) -> str:
 
 
 def _open_in(folder: int, name: str) -> BufferedReader:
-    # Without O_NONBLOCK a pipe of that name would hold up everything.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-    return os.fdopen(os.open(name, flags, dir_fd=folder), "rb")
+    return open_regular(name, folder, os.O_NOFOLLOW)
 
 
 @contextmanager

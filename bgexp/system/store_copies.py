@@ -20,6 +20,7 @@ from bgexp.system.atomic import make_folder, write_whole
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.inside import is_inside
 from bgexp.system.progress import show_progress, tell
+from bgexp.system.state_files import decode_json
 from bgexp.system.stores import (
     Address,
     StoredObject,
@@ -87,8 +88,8 @@ class _Copies:
 
     def read_versions(self) -> dict[str, list[object]]:
         """Return size and version of the copies by key."""
-        with suppress(OSError, ValueError):
-            return dict(json.loads(self.index.read_bytes()))
+        with suppress(OSError, ValueError, TypeError):
+            return dict(decode_json(self.index.read_bytes()))
         return {}
 
     def is_current(self, found: StoredObject, versions: Mapping[str, object]) -> bool:

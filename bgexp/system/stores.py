@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, cast, overload
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer
 from pydantic_core import PydanticCustomError
 
+from bgexp.errors import UserError
 from bgexp.system.terminal import make_printable
 
 if TYPE_CHECKING:
@@ -117,6 +118,21 @@ def read_place(value: object) -> object:
     return value
 
 
+def locate_recorded(place: object) -> Path | Address:
+    """Return the path or address that a record names, which anyone may have changed.
+
+    Raises:
+        UserError: It names none.
+    """
+    try:
+        found = read_place(place)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}") from error
+    if not isinstance(found, str):
+        raise UserError("a record names no place")
+    return found if isinstance(found, Address) else Path(found)
+
+
 Place = Annotated[
     Path | InstanceOf[Address],
     BeforeValidator(read_place),
@@ -167,17 +183,21 @@ def find_object(address: Address, *, patiently: bool = True) -> StoredObject | N
         return None
 
 
-def read_object(address: Address) -> tuple[bytes, StoredObject]:
+def read_object(address: Address, limit: int | None = None) -> tuple[bytes, StoredObject]:
     """Return an object's bytes, and what is known of them.
 
     Raises:
-        OSError: As `walk_objects`; FileNotFoundError where there is none.
+        OSError: As `walk_objects`; FileNotFoundError where there is none; it has more bytes than
+            the limit.
     """
     import obstore
 
     with _translate_errors(address):
         result = obstore.get(_connect(address.bucket), address.key)
-        return bytes(result.bytes()), _describe(result.meta)
+        found = _describe(result.meta)
+        if limit is not None and found.size > limit:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return bytes(result.bytes()), found
 
 
 def open_object(address: Address, size: int, piece: int = _PIECE) -> BinaryIO:

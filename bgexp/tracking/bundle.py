@@ -3,7 +3,6 @@
 A bundle is a folder with settings.json and safetensors files: data that is checked, never code.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from bgexp.config.run import RunSettings
 from bgexp.config.stages import Combine, Cutout, Refine
 from bgexp.errors import UserError
 from bgexp.system.hashing import hash_bytes, hash_file
+from bgexp.system.state_files import decode_json, read_state
 
 SETTINGS = "settings.json"
 DETECTOR, REFINER = "detector.safetensors", "refiner.safetensors"
@@ -70,9 +70,9 @@ def load_bundle(folder: Path) -> Bundle:
     """
     path = folder / SETTINGS
     try:
-        data = path.read_bytes()
-        content = json.loads(data)
-    except (OSError, ValueError, RecursionError) as error:
+        data = read_state(path)
+        content = decode_json(data)
+    except (OSError, ValueError) as error:
         raise UserError(f"model: {path}: cannot be read ({error})") from error
     if "${" in data.decode(errors="replace"):
         raise UserError(f"model: {path}: a promoted setting holds no interpolation")

@@ -10,8 +10,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bgexp.images.decode import decode_mask
+from bgexp.images.decode import ImageError, decode_mask
 from bgexp.system.atomic import open_whole
+from bgexp.system.state_files import open_regular
+from bgexp.system.zip_members import read_member
+
+_MAX_BYTES = 2**30  # of one mask, as a PNG
 
 
 class MaskArchive:
@@ -28,6 +32,7 @@ class MaskArchive:
             OSError: It is gone.
             zipfile.BadZipFile: It is damaged.
         """
+        open_regular(path).close()  # a pipe would be waited for
         return cls(zipfile.ZipFile(path))
 
     @classmethod
@@ -56,8 +61,7 @@ class MaskArchive:
         """Read the mask of an image by the image's path, HxW bool, True = foreground.
 
         Raises:
-            KeyError: There is none.
-            ImageError: It cannot be decoded.
+            ImageError: There is none, or it cannot be decoded.
         """
         return decode_mask(self.read_png(path))
 
@@ -65,10 +69,15 @@ class MaskArchive:
         """Read the mask file of an image by the image's path.
 
         Raises:
-            KeyError: There is none.
-            zipfile.BadZipFile: It does not have the archive's checksum.
+            ImageError: There is none, or it is damaged.
         """
-        return self._file.read(f"{path}.png")
+        try:
+            return read_member(self._file, f"{path}.png", _MAX_BYTES)
+        except (KeyError, ValueError) as error:
+            raise ImageError(str(error.args[0])) from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._file.NameToInfo
 
     def list_names(self) -> list[str]:
         """Return the names of the files in it."""
@@ -78,7 +87,10 @@ class MaskArchive:
         """Return the checksum and size of an image's mask file: equal ones are equal masks.
 
         Raises:
-            KeyError: There is none.
+            ImageError: There is none.
         """
-        entry = self._file.getinfo(f"{path}.png")
+        try:
+            entry = self._file.getinfo(f"{path}.png")
+        except KeyError as error:
+            raise ImageError(str(error.args[0])) from error
         return entry.CRC, entry.file_size

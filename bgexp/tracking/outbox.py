@@ -1,6 +1,5 @@
 """Records of work that is done, on their way to a tracking store that may be away."""
 
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,12 +10,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
-from typing import Any
+from typing import Literal
 
 from filelock import FileLock
+from pydantic import TypeAdapter
 
 from bgexp.config.base import TrackedSettings
 from bgexp.system.atomic import write_json
+from bgexp.system.state_files import decode_json, read_state
 from bgexp.system.stores import Address, read_object, read_place
 from bgexp.tracking.active_run import MAX_KEY_LENGTH, SOURCE_TAGS, Run
 from bgexp.tracking.store import get_first_line, import_store, open_store
@@ -31,11 +32,14 @@ class RunRecord:
 
     name: str
     experiment: str
-    status: str  # FINISHED or FAILED
+    status: Literal["FINISHED", "FAILED"]
     began_ms: int
     params: Mapping[str, str]
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]  # None: undefined
     tags: Mapping[str, str]
+
+
+_RECORD = TypeAdapter(RunRecord)
 
 
 @contextmanager
@@ -123,15 +127,15 @@ def _serve_outbox(
 
 def _send(settings: TrackedSettings, artifacts: Sequence[str], file: Path) -> str:
     """Send one record and delete its file; what an interrupted attempt left is removed first."""
-    post, name = json.loads(file.read_text()), file.name
-    tracking = settings.tracking.replace(experiment=post["experiment"])
+    post, name = _RECORD.validate_python(decode_json(read_state(file))), file.name
+    tracking = settings.tracking.replace(experiment=post.experiment)
     run_id = _create_run(settings.replace(tracking=tracking), artifacts, post, name)
     file.unlink()
     return run_id
 
 
 def _create_run(
-    settings: TrackedSettings, artifacts: Sequence[str], post: Mapping[str, Any], name: str
+    settings: TrackedSettings, artifacts: Sequence[str], post: RunRecord, name: str
 ) -> str:
     client, experiment_id = open_store(settings)
     for earlier in client.search_runs([experiment_id], f"tags.`bgexp.post` = '{name}'"):
@@ -140,14 +144,14 @@ def _create_run(
         client.delete_run(earlier.info.run_id)
     entity = client.create_run(
         experiment_id,
-        start_time=post["began_ms"],
-        tags={**post["tags"], "bgexp.post": name, **SOURCE_TAGS},
-        run_name=post["name"][:MAX_KEY_LENGTH],
+        start_time=post.began_ms,
+        tags={**post.tags, "bgexp.post": name, **SOURCE_TAGS},
+        run_name=post.name[:MAX_KEY_LENGTH],
     )
     run = Run(client, entity)
-    run.log_params(post["params"])
-    run.log_metrics(post["metrics"])
-    place = read_place(str(post["tags"].get("bgexp.folder", "")))
+    run.log_params(post.params)
+    run.log_metrics(post.metrics)
+    place = read_place(post.tags.get("bgexp.folder", ""))
     with TemporaryDirectory() as copies:
         folder = Path(place)
         if isinstance(place, Address):
@@ -155,7 +159,7 @@ def _create_run(
         for path in (folder / artifact for artifact in artifacts if place):
             if path.is_file() and not path.is_symlink():
                 run.log_file(path)
-    client.set_terminated(run.run_id, post["status"])
+    client.set_terminated(run.run_id, post.status)
     return run.run_id
 
 

@@ -28,6 +28,7 @@ from bgexp.config.credentials import (
 from bgexp.errors import UserError
 from bgexp.system.addresses import make_file_uri, make_sqlite_uri
 from bgexp.system.atomic import make_folder
+from bgexp.system.state_files import open_regular
 from bgexp.tracking.empty_store import copy_empty_store
 from bgexp.tracking.moved_store import ARTIFACTS, mend_moves
 
@@ -208,7 +209,7 @@ def _check_database(file: Path, key: str) -> None:
     After a power cut the header can be torn, too: SQLite restores it from the journal beside it.
     """
     try:
-        with file.open("rb") as database:
+        with open_regular(file) as database:
             header = database.read(len(_SQLITE_HEADER))
     except FileNotFoundError:
         return

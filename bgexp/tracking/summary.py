@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bgexp.config.check import flatten
 from bgexp.system.provenance import SCHEMA_VERSION, describe_bgexp, find_package_versions
 
 Status = Literal["finished", "failed", "interrupted"]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+_Numbers = dict[str, float | None]
 ORDER = (  # of the keys of all commands
     *("schema_version", "command", "status", "run_id", "parent_run_id", "reused_from", "identity"),
     *("bgexp", "versions", "device", "weights", "dataset", "counts"),
@@ -55,6 +59,75 @@ class RemovalSummary(Summary):
     checks: dict[str, dict[str, float]]
     timings: dict[str, dict[str, float]]
     error: str = ""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _State(_Part):
+    version: str
+    source_hash: str
+    git_commit: str | None
+
+
+class _Data(_Part):
+    name: str
+    root: str
+    digest: str
+
+
+class _Counts(_Part):
+    total: _Count
+    ok: _Count
+    failed: _Count
+
+
+class _Document(_Part):
+    """What is taken from a summary that was read; undefined numbers are null."""
+
+    status: Status
+    run_id: str = ""
+    reused_from: str | None = None
+    bgexp: _State = _State.model_construct()
+    device: dict[str, str] = {}
+    weights: dict[str, str] = {}
+    dataset: _Data = _Data.model_construct()
+    counts: _Counts = _Counts.model_construct()
+    metrics: dict[str, _Numbers] = {}
+    checks: dict[str, _Numbers] = {}
+    check_ranks: dict[str, _Numbers] = {}
+    timings: dict[str, _Numbers] = {}
+    mask_ap: _Numbers = {}
+    categories: dict[str, dict[str, Any]] = {}
+    refinement: dict[str, Any] = {}
+    threshold_curve: dict[str, Any] = {}
+    detections: dict[str, _Count] = {}
+    workers: _Count | None = None
+    images_per_s: float | None = None
+    error: str = ""
+
+
+_OF_FINISHED = {"run_id", "bgexp", "weights", "dataset", "counts", "images_per_s"}
+
+
+def check_summary(content: object) -> dict[str, Any]:
+    """Return a run's summary that was read; its other keys may hold anything.
+
+    Raises:
+        ValueError: Something in it is missing or of another kind.
+    """
+    try:
+        document = _Document.model_validate(content)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        place = ".".join(map(str, wrong["loc"])) or "all"
+        raise ValueError(f"{place}: {wrong['msg']}") from error
+    missing = _OF_FINISHED - document.model_fields_set
+    if document.status == "finished" and missing:
+        raise ValueError(f"{min(missing)} is missing")
+    assert isinstance(content, dict)
+    return content
 
 
 def flatten_numbers(parts: Mapping[str, Any]) -> dict[str, float]:

@@ -5,8 +5,7 @@ where; each exported file becomes a run below it. Logging a file twice, or a lat
 sitting, counts each pair once.
 """
 
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +16,7 @@ from bgexp.config.check import check_settings
 from bgexp.errors import UserError
 from bgexp.metrics.win_rate import Choice, Vote, compute_self_agreement
 from bgexp.system.atomic import make_folder, write_json
+from bgexp.system.state_files import decode_json, read_state
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.active_run import open_run
 from bgexp.tracking.store import open_store
@@ -187,25 +187,13 @@ def _find_file(client: "MlflowClient", run_id: str, tags: Mapping[str, str], nam
 
 def _read_json(file: Path) -> Any:  # noqa: ANN401
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"votes: {file}: too large for a file of votes")
-        return json.loads(file.read_bytes(), object_pairs_hook=_refuse_duplicates)
+        return decode_json(read_state(file, MAX_BYTES))
     except OSError as error:
         raise UserError(f"votes: {file}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(
             f"votes: {file}: not a file of votes: {make_printable(error)[:200]}"
         ) from error
-
-
-def _refuse_duplicates(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object; json itself would take the last of several equal keys."""
-    content: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in content:
-            raise ValueError(f"{key!r} stands there twice")
-        content[key] = value
-    return content
 
 
 def _check_content(kind: type[Settings], content: object, file: Path) -> Settings:

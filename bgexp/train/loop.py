@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from bgexp.config.train import TrainLoop
+from bgexp.errors import UserError
 from bgexp.system.atomic import open_whole
 from bgexp.system.progress import tell
+from bgexp.system.state_files import open_regular
 from bgexp.system.workers import ignore_stop_signals
 from bgexp.train.scene import Scenes
 from bgexp.train.tasks import Example, Target, ToExample
@@ -142,13 +144,26 @@ class Trainer:
             torch.save(state, file)
 
     def load(self, path: Path) -> None:
-        """Restore a checkpoint, the random state included."""
-        state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        self.model.module.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        self.step, self.best, self.stale = state["step"], state["best"], state["stale"]
+        """Restore a checkpoint, the random state included.
+
+        Raises:
+            UserError: It is damaged, or of another network.
+        """
+        try:
+            with open_regular(path) as file:
+                state = torch.load(file, map_location="cpu", weights_only=True)
+            self.model.module.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            torch.set_rng_state(state["rng"])
+            self.step, self.stale = int(state["step"]), int(state["stale"])
+            self.best = float(state["best"])
+        except Exception as error:  # on odd bytes the unpickler raises any type
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+            raise UserError(
+                f"{path} is no checkpoint of this training ({reason}): delete it, or choose "
+                "another folder"
+            ) from error
 
 
 def _group_parameters(model: nn.Module, backbone_share: float) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """A batch's output against its records: journals, manifest, summary, results, masks, inputs."""
 
 import errno
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ from bgexp.batch.unite import make_rows
 from bgexp.errors import UserError
 from bgexp.system.folders import Folder, LocalFolder
 from bgexp.system.hashing import hash_bytes
-from bgexp.system.stores import Address, read_place
+from bgexp.system.state_files import MAX_STATE, decode_json
+from bgexp.system.stores import Address, locate_recorded
 from bgexp.tracking.run_folder import PAGE, SUMMARY
 from bgexp.verify.inputs import check_input, explain_unreachable
 from bgexp.verify.records import (
@@ -35,7 +35,11 @@ from bgexp.verify.verification import Damage, RowCheck, Verification, check_rows
 
 # What systems leave in folders that somebody looked at.
 _OF_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}
-_LINKED = {errno.ELOOP: "a link stands in its place", errno.ENOTDIR: "no folder leads to it"}
+_STRANGE = {
+    errno.ELOOP: "a link stands in its place",
+    errno.ENOTDIR: "no folder leads to it",
+    errno.EINVAL: "is no regular file",
+}
 _EMPTY = hash_bytes(b"")
 _TREES = tuple(f"{name}/" for name in TREES)
 _FILES = ("output", "mask", "alpha")
@@ -81,7 +85,7 @@ def explain_unreadable(output: Folder, name: str) -> str:
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
-        return _LINKED.get(error.errno or 0) or f"cannot be read: {error.strerror}"
+        return _STRANGE.get(error.errno or 0) or f"cannot be read: {error.strerror}"
     return "is no regular file"
 
 
@@ -203,10 +207,9 @@ def _check_journals(folder: PlanFolder, verification: Verification) -> Journals 
     if damage:
         verification.notes.append(f"the journals are damaged: the rows are those of {PARQUET}")
         return None
-    root = read_place(folder.plan.origin.provenance["input"])
-    place = root if isinstance(root, Address) else Path(root)
+    place = locate_recorded(folder.plan.origin.provenance["input"])
     if reason := explain_unreachable(place):
-        verification.notes.append(f"the inputs were not looked at: {root}: {reason}")
+        verification.notes.append(f"the inputs were not looked at: {place}: {reason}")
     return Journals(folder, has_inputs=not reason)
 
 
@@ -220,11 +223,11 @@ def _walk_manifest_rows(output: Folder) -> Iterator[BatchRow]:
 
 def _check_reports(output: Folder, counts: Counter[str]) -> Iterator[Damage]:
     try:
-        summary = json.loads(output.read(SUMMARY))
+        summary = decode_json(output.read(SUMMARY, MAX_STATE))
         recorded = summary["counts"]
     except FileNotFoundError:
         yield Damage(SUMMARY, "is missing")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         yield Damage(SUMMARY, "cannot be read")
     else:
         wrong = [name for name in counts if recorded.get(name) != counts[name]]

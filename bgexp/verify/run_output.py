@@ -1,6 +1,5 @@
 """A run's folder: its rows, its masks and its inputs against each other."""
 
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from bgexp.errors import UserError
+from bgexp.images.decode import ImageError
 from bgexp.system.hashing import hash_bytes
-from bgexp.system.stores import Address, read_place
+from bgexp.system.stores import Address, locate_recorded
 from bgexp.tracking.mask_archive import MaskArchive
 from bgexp.tracking.run_folder import ALPHAS, CONFIG, MASKS, PAGE, ROWS, SUMMARY, RunFolder
 from bgexp.verify.inputs import check_input, explain_unreachable
@@ -45,11 +46,11 @@ class RunRow:
 
 
 def _explain_file(archive: MaskArchive, path: str, sha256: str) -> str:
+    if f"{path}.png" not in archive:
+        return "is missing"
     try:
         png = archive.read_png(path)
-    except KeyError:
-        return "is missing"
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except ImageError as error:
         return f"cannot be read: {error}"
     return "" if hash_bytes(png) == sha256 else "was changed"
 
@@ -61,8 +62,8 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
     damage += [Damage(name, "is missing") for name in (CONFIG, PAGE) if not folder.has(name)]
     try:
         rows = folder.read_rows()
-    except (OSError, ValueError) as error:
-        damage.append(Damage(ROWS, f"cannot be read: {' '.join(str(error).split())[:200]}"))
+    except UserError as error:
+        damage.append(Damage(ROWS, _describe_cause(error)))
         return verification
     verification.n_rows = len(rows)
     damage += [
@@ -85,12 +86,16 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
     return verification
 
 
+def _describe_cause(error: UserError) -> str:
+    return f"cannot be read: {' '.join(str(error.__cause__).split())[:200]}"
+
+
 def _read_summary(folder: RunFolder, verification: Verification) -> dict[str, Any]:
     try:
         if summary := folder.read_summary():
             return summary
         problem = "is missing"
-    except (OSError, ValueError, TypeError):
+    except UserError:
         problem = "cannot be read"
     verification.damage.append(Damage(SUMMARY, problem))
     return {}
@@ -103,19 +108,24 @@ def _open_archives(
     for name, column in _HASHES.items():
         if name == ALPHAS and not folder.has(name) and not (rows[column] != "").any():
             continue
+        if not folder.has(name):
+            verification.damage.append(Damage(name, "is missing"))
+            continue
         try:
             yield name, stack.enter_context(folder.open_archive(name))
-        except FileNotFoundError:
-            verification.damage.append(Damage(name, "is missing"))
-        except (zipfile.BadZipFile, OSError) as error:
-            verification.damage.append(Damage(name, f"cannot be read: {error}"))
+        except UserError as error:
+            verification.damage.append(Damage(name, _describe_cause(error)))
 
 
 def _find_root(summary: dict[str, Any], verification: Verification) -> Path | Address | None:
     dataset = summary.get("dataset", {})
-    root = read_place(str(dataset.get("root", "")))
-    place = root if isinstance(root, Address) else Path(root)
-    if reason := explain_unreachable(place) if root else "the summary does not name them":
+    root = str(dataset.get("root", ""))
+    try:
+        place = locate_recorded(root)
+        reason = explain_unreachable(place) if root else "the summary does not name them"
+    except UserError as error:
+        reason = str(error)
+    if reason:
         verification.notes.append(f"the inputs were not looked at: {root}: {reason}")
         return None
     return place

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 from dataclasses import asdict
 
@@ -32,10 +33,13 @@ def test_a_record_that_cannot_be_sent_does_not_hold_up_the_others(settings, tmp_
     damaged = runs / OUTBOX / "1-damaged.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text('{"name": ')
+    os.mkfifo(damaged.with_name("2-pipe.json"))
+    write_json(damaged.with_name("3-nested.json"), asdict(POST) | {"params": {"a": [[]]}})
     assert send_post(settings(), messages)
     assert messages == []
     assert read_run_names(runs) == ["batch x"]
-    assert list((runs / OUTBOX).glob("*.json")) == [damaged]
+    left = sorted(path.name for path in (runs / OUTBOX).glob("*.json"))
+    assert left == ["1-damaged.json", "2-pipe.json", "3-nested.json"]
 
 
 def test_a_record_sends_no_file_but_reports_in_its_folder(settings, tmp_path):

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+import zipfile
 from dataclasses import astuple, replace
 from pathlib import Path
 
@@ -126,6 +128,26 @@ def test_a_file_under_another_key_is_none(cache, tmp_path):
     [path] = files(tmp_path)
     path.rename(path.with_name(f"ab{'0' * 62}.npz"))
     assert cache.get(f"ab{'0' * 62}", 0.0) is None
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
+def test_a_bomb_is_none(cache, tmp_path, packing):
+    path = tmp_path / KEY[:2] / f"{KEY}.npz"
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w", packing) as archive, archive.open("masks.npy", "w") as member:
+        for _ in range(6):
+            member.write(bytes(10**8))
+    tracemalloc.start()
+    assert cache.get(KEY, 0.0) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10**7
+
+
+def test_a_pipe_is_none(cache, tmp_path):
+    (tmp_path / KEY[:2]).mkdir()
+    os.mkfifo(tmp_path / KEY[:2] / f"{KEY}.npz")
+    assert cache.get(KEY, 0.0) is None
 
 
 class PickleBomb:

@@ -1,7 +1,7 @@
 """A run's folder: what is written is read back, what is not there is empty or one clear line."""
 
 import math
-import zipfile
+import os
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,26 @@ from bgexp.config.check import check_settings
 from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
-from bgexp.images.decode import encode_mask
-from bgexp.tracking.run_folder import CONFIG, MASKS, RunFolder, open_masks
+from bgexp.images.decode import ImageError, encode_mask
+from bgexp.tracking.run_folder import (
+    CONFIG,
+    MASKS,
+    OVERRIDES,
+    ROWS,
+    SUMMARY,
+    RunFolder,
+    open_masks,
+)
 
 MASK = np.eye(3, dtype=bool)
+ROW = {"path": ["käse.jpg"], "category": ["."], "sha256": ["0"], "status": ["ok"]}
+READERS = {
+    SUMMARY: RunFolder.read_summary,
+    OVERRIDES: RunFolder.read_overrides,
+    CONFIG: RunFolder.read_settings,
+    ROWS: RunFolder.read_rows,
+    MASKS: RunFolder.open_masks,
+}
 
 
 def test_what_is_not_there(tmp_path):
@@ -23,7 +39,7 @@ def test_what_is_not_there(tmp_path):
     assert folder.read_rows().empty
     with pytest.raises(UserError, match=r"^its config\.yaml is gone \(.*none\)$"):
         folder.read_settings()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match=r"masks\.zip: No such file or directory$"):
         folder.open_masks()
     assert not folder.path.exists()
 
@@ -32,16 +48,16 @@ def test_what_was_written_is_read(tmp_path):
     folder = RunFolder(tmp_path / "new" / "run")
     config = resolve_config(compose_config("run", [], None))
     settings = check_settings(RunSettings, {k: v for k, v in config.items() if k != "sweep"})
-    rows = pd.DataFrame({"path": ["käse.jpg"], "iou": [0.5]})
+    rows = pd.DataFrame(ROW | {"iou": [0.5]})
     folder.write_settings(settings)
     folder.write_overrides(["seed=1"])
     folder.write_rows(rows)
-    folder.write_summary({"status": "finished", "images_per_s": math.nan})
+    folder.write_summary({"status": "failed", "images_per_s": math.nan})
     assert folder.read_settings() == settings
     assert folder.read_config() == settings.model_dump(mode="json")
     assert folder.read_overrides() == ["seed=1"]
     pd.testing.assert_frame_equal(folder.read_rows(), rows)
-    assert folder.read_summary() == {"status": "finished", "images_per_s": None}
+    assert folder.read_summary() == {"status": "failed", "images_per_s": None}
 
 
 def test_settings_that_are_not_known_are_one_line(tmp_path):
@@ -64,15 +80,79 @@ def test_masks_by_the_paths_of_their_images(tmp_path):
         np.testing.assert_array_equal(second.read("other.jpg"), ~MASK)
         assert first.read_fingerprint("same.jpg") == second.read_fingerprint("a/ü.jpg")
         assert first.read_fingerprint("same.jpg") != first.read_fingerprint("other.jpg")
-        with pytest.raises(KeyError):
+        with pytest.raises(
+            ImageError, match=r"^There is no item named .nowhere\.jpg\.png. in the archive$"
+        ):
             first.read("nowhere.jpg")
 
 
 def test_masks_that_were_cut_off_leave_nothing(tmp_path):
     folder = RunFolder(tmp_path)
-    with pytest.raises(KeyError), folder.create_masks() as archive:
+    with pytest.raises(ImageError), folder.create_masks() as archive:
         archive.read("nowhere.jpg")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / MASKS).write_bytes(b"no zip file")
-    with pytest.raises(zipfile.BadZipFile):
+    with pytest.raises(UserError, match=r"masks\.zip is damaged: File is not a zip file$"):
         folder.open_masks()
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 100,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"[1, {}]",
+        b'"\xff"',
+        b"NaN",
+        b"9" * 5000,
+        b"a: 2024-99-99",
+        b"PAR1" + b"\xff" * 100 + b"PAR1",
+        b"PK\5\6" + b"\xff" * 18,
+    ],
+    ids=lambda data: repr(data[:10]),
+)
+def test_what_is_damaged_is_one_line(tmp_path, name, data):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")) as caught:
+        READERS[name](RunFolder(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_stands_in_the_place_of_a_file_is_one_line(tmp_path, name):
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / name)
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / name).symlink_to("/dev/zero")
+    (tmp_path / "folder" / name).mkdir(parents=True)
+    for kind, reason in (("pipe", "not a reg"), ("link", "not a reg"), ("folder", "Is a direct")):
+        with pytest.raises(UserError, match=reason):
+            READERS[name](RunFolder(tmp_path / kind))
+
+
+def test_settings_that_grow_by_aliases(tmp_path):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
+    (tmp_path / CONFIG).write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"config\.yaml is damaged: an alias"):
+        RunFolder(tmp_path).read_config()
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"iou": [1.0]}, "it has no column category"),
+        (ROW | {"path": [1]}, "its column path holds not only texts"),
+        (ROW | {"status": [None]}, "its column status holds not only texts"),
+        (ROW | {"iou": ["0.5"]}, "its column iou holds not only numbers"),
+        (ROW | {"iou": [[0.5]]}, "its column iou holds not only numbers"),
+    ],
+)
+def test_rows_of_other_columns(tmp_path, columns, reason):
+    folder = RunFolder(tmp_path)
+    folder.write_rows(pd.DataFrame(columns))
+    with pytest.raises(UserError, match=rf"per_image\.parquet is damaged: {reason}$"):
+        folder.read_rows()

@@ -132,7 +132,7 @@ def test_a_key_that_stands_twice(store, tmp_path):
 def test_a_file_that_is_too_large(store, tmp_path):
     file = save_content(tmp_path, export_votes(store, "left"))
     file.write_text(file.read_text() + " " * MAX_BYTES)
-    with pytest.raises(UserError, match="too large for a file of votes"):
+    with pytest.raises(UserError, match="File too large"):
         read_file(file, store.settings)
 
 

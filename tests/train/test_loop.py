@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 
 from bgexp.config.train import TrainLoop
 from bgexp.detect.demo import build_demo_model
+from bgexp.errors import UserError
 from bgexp.train import loop
 from bgexp.train.loop import Examples, Trainer, train
 from bgexp.train.tasks import make_detector_example
@@ -204,11 +205,27 @@ class RunsCode:
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path):
     torch.save({"step": RunsCode(tmp_path / "made")}, tmp_path / "c.pt")
-    with pytest.raises(Exception, match="Weights only load failed"):
+    with pytest.raises(UserError, match="Weights only load failed"):
         make_trainer(LinearLoss()).load(tmp_path / "c.pt")
     assert not (tmp_path / "made").exists()
     torch.load(tmp_path / "c.pt", weights_only=False)
     assert (tmp_path / "made").exists()  # it would have
+
+
+@pytest.mark.parametrize("change", [{}, {"model": None}, {"step": "x"}, {"rng": []}, {"best": {}}])
+def test_a_checkpoint_that_is_another_is_one_line(tmp_path, change):
+    trainer = make_trainer(LinearLoss())
+    trainer.save(tmp_path / "c.pt")
+    state = torch.load(tmp_path / "c.pt", weights_only=True)
+    torch.save(state | change if change else [1], tmp_path / "c.pt")
+    with pytest.raises(UserError, match=r"c\.pt is no checkpoint of this training \("):
+        trainer.load(tmp_path / "c.pt")
+
+
+def test_what_is_no_checkpoint_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "c.pt")
+    with pytest.raises(UserError, match="not a regular file"):
+        make_trainer(LinearLoss()).load(tmp_path / "c.pt")
 
 
 class ProcessKilledError(Exception):
