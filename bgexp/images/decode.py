@@ -17,7 +17,15 @@ from typing import BinaryIO, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+)
+from PIL.JpegImagePlugin import MARKER
 from pillow_heif import register_heif_opener
 from simplejpeg import decode_jpeg
 
@@ -38,6 +46,8 @@ MAX_MEGAPIXELS = 200.0
 AVIF_MEGAPIXELS = 268  # libavif's limit
 
 _JPEGS = ("JPEG", "MPO")
+_APP1 = 0xFFE1  # the marker of a JPEG's EXIF
+_MAX_EXIF = 1 << 20  # bytes; a segment has 65,533
 _OPENERS = tuple(name for name in FORMATS if name != "MPO")  # an MPO is opened as a JPEG
 # Of TIFFs: this Pillow's libtiff may be without them, and just says that it could not decode.
 _RARE_COMPRESSIONS = {"tiff_jpeg", "tiff_thunderscan", "tiff_sgilog", "tiff_sgilog24", "webp"}
@@ -50,8 +60,6 @@ TOO_LARGE, NOT_SUPPORTED = "too large", "not supported"
 # What decoders say of them.
 _UNSUPPORTED = ("unsupported", "not supported", "cannot handle", "value for samples per pixel")
 _TRUNCATED = ("truncated", "end of file", "premature end", "are missing", "ends before")
-# Pillow's own: of pixels, which are ours to limit, and of what a profile in a PNG expands to.
-_LIMITS = ((Image, "MAX_IMAGE_PIXELS", None), (PngImagePlugin, "MAX_TEXT_CHUNK", MAX_PROFILE))
 _lock, _restore = threading.Lock(), ExitStack()
 _decoders = 0
 register_heif_opener()
@@ -211,6 +219,9 @@ def translate_errors() -> Iterator[None]:
                 setattr, PngImagePlugin, "MAX_TEXT_CHUNK", PngImagePlugin.MAX_TEXT_CHUNK
             )
             PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
+            short, long, _ = known = MARKER[_APP1]
+            _restore.callback(MARKER.__setitem__, _APP1, known)
+            MARKER[_APP1] = short, long, _read_app1
     try:
         yield
     except (ImageError, MemoryError, StoreError):  # which say nothing about the image
@@ -222,6 +233,15 @@ def translate_errors() -> Iterator[None]:
             _decoders -= 1
             if _decoders == 0:
                 _restore.close()
+
+
+def _read_app1(image: JpegImagePlugin.JpegImageFile, marker: int) -> None:
+    """Read a JPEG's segment of EXIF or XMP, unless there was more EXIF than any camera writes.
+
+    Pillow joins the segments one by one, in time that grows with the square of their number.
+    """
+    is_full = len(image.info.get("exif", b"")) > _MAX_EXIF
+    (JpegImagePlugin.Skip if is_full else JpegImagePlugin.APP)(image, marker)
 
 
 def _describe_error(error: Exception) -> str:

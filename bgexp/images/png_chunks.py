@@ -79,6 +79,7 @@ def _read_chunks(file: BinaryIO, with_pixels: bool) -> Iterator[_Chunk]:
     kinds = _NEEDED | _USEFUL | _TEXTS
     if not with_pixels:
         kinds = kinds - {_PIXELS} | set(_ANIMATION)
+    expanded: set[bytes] = set()  # of a kind that is expanded the first counts: all could be bombs
     file.seek(len(SIGNATURE))
     while len(head := file.read(8)) == 8:
         length, kind = unpack(">I4s", head)
@@ -91,18 +92,18 @@ def _read_chunks(file: BinaryIO, with_pixels: bool) -> Iterator[_Chunk]:
             yield kind, b""
         if kind in kinds and (kind not in _TEXTS or length <= _MAX_TEXT):
             content, checksum = file.read(length), file.read(4)
-            if _is_sound(kind, content, checksum):
+            if _is_sound(kind, content, checksum) and _is_useful(kind, content, expanded):
                 yield kind, content
         else:
             file.seek(length + 4, SEEK_CUR)
 
 
 def _is_sound(kind: bytes, content: bytes, checksum: bytes) -> bool:
-    """Tell whether a chunk is whole, and of use; raise ValueError where a needed one is not."""
+    """Tell whether a chunk is whole; raise ValueError where a needed one is not."""
     if kind == _PIXELS and len(checksum) < 4:  # the file ends here: the count of pixels decides
         return True
     if checksum == make_chunk(kind, content)[-1]:
-        return _is_useful(kind, content)
+        return True
     if kind in _NEEDED and len(checksum) < 4:
         raise ValueError(f"it ends before its chunk {kind.decode()} does")
     if kind in _NEEDED:
@@ -110,18 +111,22 @@ def _is_sound(kind: bytes, content: bytes, checksum: bytes) -> bool:
     return False
 
 
-def _is_useful(kind: bytes, content: bytes) -> bool:
+def _is_useful(kind: bytes, content: bytes, expanded: set[bytes]) -> bool:
     """Tell whether a chunk is of use, its text or profile not too large to be expanded."""
     if kind not in _TEXTS | {b"iCCP"}:
         return len(content) == _ANIMATION.get(kind, len(content))
     name, _, rest = content.partition(b"\0")
+    what = kind if kind == b"iCCP" else name
+    if what in expanded or what not in _USEFUL_TEXTS | {b"iCCP"}:
+        return False
+    expanded.add(what)
     if kind == b"iCCP":
         return sum(map(len, _expand([rest[1:]], MAX_PROFILE + 1))) <= MAX_PROFILE
     compressed = rest[1:] if kind == b"zTXt" else b""
     if kind == b"iTXt" and rest[:1] == b"\1":
         compressed = rest[2:].split(b"\0", 2)[-1]
     n_expanded = sum(map(len, _expand([compressed], _MAX_TEXT + 1)))
-    return name in _USEFUL_TEXTS and n_expanded <= _MAX_TEXT
+    return n_expanded <= _MAX_TEXT
 
 
 def _expand(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:

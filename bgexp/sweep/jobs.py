@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bgexp.config.credentials import hide_credentials
 from bgexp.config.detectors import SoftMaskSettings
@@ -22,7 +22,7 @@ from bgexp.sweep.artifacts import JOBS, draw_sweep
 from bgexp.sweep.console import describe_job
 from bgexp.system.atomic import make_folder, write_json, write_whole
 from bgexp.system.provenance import SCHEMA_VERSION
-from bgexp.system.state_files import decode_json, read_state
+from bgexp.system.state_files import decode_json, explain_first, read_state
 from bgexp.tracking.active_run import close_jobs, open_run
 from bgexp.tracking.past_runs import is_finished
 from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
@@ -115,7 +115,9 @@ def _read_shared(folder: Path) -> dict[str, Any]:
         return _Shared.model_validate(decode_json(read_state(path))).model_dump()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except ValueError as error:  # those of pydantic among them
+    except ValidationError as error:
+        raise UserError(f"{path} is damaged: {explain_first(error)}") from error
+    except ValueError as error:
         raise UserError(f"{path} is damaged: {get_first_line(error)}") from error
 
 
@@ -131,7 +133,13 @@ def _draw(
         draw_sweep(folder, settings, jobs, began)
     except Exception as error:
         folder.write_page(f"This page could not be drawn; see {LOG} and {JOBS}.\n".encode())
-        log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
+        log.warning(
+            "no %s: %s: %s",
+            PAGE,
+            type(error).__name__,
+            error,
+            exc_info=not isinstance(error, UserError),
+        )
 
 
 def run_job(

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from io import BufferedReader
 from typing import Any
 
+from pydantic import ValidationError
+
 MAX_STATE = 2**26  # bytes; a sweep of 10,000 jobs has a third of that
 
 
@@ -72,6 +74,13 @@ def decode_json(data: bytes) -> Any:  # noqa: ANN401
         )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def explain_first(error: ValidationError) -> str:
+    """Return the first thing that is wrong with content that was checked, and where."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"])) or "all"
+    return f"{place}: {first['msg'].partition(' or instance of')[0]}"
 
 
 def _refuse_constant(name: str) -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bgexp.config.check import flatten
 from bgexp.system.provenance import SCHEMA_VERSION, describe_bgexp, find_package_versions
+from bgexp.system.state_files import explain_first
 
 Status = Literal["finished", "failed", "interrupted"]
 _Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -120,9 +121,7 @@ def check_summary(content: object) -> dict[str, Any]:
     try:
         document = _Document.model_validate(content)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        place = ".".join(map(str, wrong["loc"])) or "all"
-        raise ValueError(f"{place}: {wrong['msg']}") from error
+        raise ValueError(explain_first(error)) from error
     missing = _OF_FINISHED - document.model_fields_set
     if document.status == "finished" and missing:
         raise ValueError(f"{min(missing)} is missing")

@@ -17,6 +17,7 @@ from bgexp.system.safe_csv import encode_safe_csv
 from bgexp.verify.verification import Damage
 
 _GROUP = 2**13  # rows that are held in memory at once
+_LINE = 2**20  # characters
 _KNOWN = tuple(field.name for field in fields(Record))
 _PATH = _KNOWN.index("path")
 
@@ -99,7 +100,7 @@ def _walk_cells(tables: Iterable[pd.DataFrame]) -> Iterator[Cells]:
 
 def _walk_csv(output: Folder, columns: Sequence[str]) -> Iterator[Cells]:
     with output.open(CSV) as file, TextIOWrapper(file, "utf-8", newline="") as text:
-        rows = csv.reader(text)
+        rows = csv.reader(_walk_lines(text))
         header = next(rows, [])
         if missing := [name for name in columns if name not in header]:
             raise ValueError(f"it has no column {missing[0]}")
@@ -110,7 +111,12 @@ def _walk_csv(output: Folder, columns: Sequence[str]) -> Iterator[Cells]:
 
 def _read_header(output: Folder) -> Cells:
     with output.open(CSV) as file, TextIOWrapper(file, "utf-8", newline="") as text:
-        return next(csv.reader(text), [])
+        return next(csv.reader(_walk_lines(text)), [])
+
+
+def _walk_lines(text: TextIOWrapper) -> Iterator[str]:
+    """Yield the lines; one that is longer than any row, of a file without breaks, in pieces."""
+    return iter(lambda: text.readline(_LINE), "")
 
 
 def _compare(

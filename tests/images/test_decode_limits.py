@@ -2,13 +2,21 @@ import struct
 import threading
 import time
 import warnings
+from io import BytesIO
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import AvifImagePlugin, Image
+from PIL.JpegImagePlugin import MARKER
 
-from bgexp.images.decode import ImageError, decode_image, decode_mask
+from bgexp.images.decode import (
+    ImageError,
+    decode_image,
+    decode_mask,
+    open_image,
+    translate_errors,
+)
 from tests.images.pictures import NOISE, SMOOTH, WHOLE, encode
 
 
@@ -103,3 +111,15 @@ def test_threads_stay_quiet_and_restore_what_is_global(monkeypatch):
     assert failures == []
     assert warnings.filters == before
     assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_of_exif_in_many_segments_the_first_megabyte_is_joined():
+    jpeg = encode(np.zeros((8, 8, 3), np.uint8), "JPEG")
+    segment = b"\xff\xe1\xff\xff" + b"Exif\0\0".ljust(65533, b"x")
+    many = jpeg[:2] + segment * 40 + jpeg[2:]
+    before = dict(MARKER)
+    with translate_errors():
+        joined = open_image(BytesIO(many)).info["exif"]
+    assert 2**20 < len(joined) < 2**20 + 2**17
+    assert before == MARKER
+    assert decode_image(many).shape == (8, 8, 3)

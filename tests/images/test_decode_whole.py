@@ -157,6 +157,7 @@ TEXT = b"".join(make_chunk(b"tEXt", b"a\0b"))
         (b"tEXt", b"a\0" + b"x" * (3 << 20)),
         (b"zTXt", b"a\0\0" + zlib.compress(b"x" * (80 << 20))),
         (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x" * (3 << 20))),
+        (b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(bytes(80 << 20))),
         (b"zTXt", b"Raw profile type exif\0\0no zlib stream"),
         (b"iCCP", b"a\0\0" + zlib.compress(bytes(80 << 20))),
         (b"iCCP", b"a\0\0no zlib stream"),
@@ -167,6 +168,11 @@ TEXT = b"".join(make_chunk(b"tEXt", b"a\0b"))
 )
 def test_a_png_is_whole_whatever_stands_beside_its_pixels(chunk):
     assert np.array_equal(decode_image(build_png(ROWS, chunk)), NOISE)
+
+
+def test_a_png_is_whole_with_many_texts_that_expand():
+    text = (b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(bytes(1 << 20)))
+    assert np.array_equal(decode_image(build_png(ROWS, *[text] * 70)), NOISE)
 
 
 def test_a_png_keeps_the_colours_of_a_large_profile():
