@@ -3,6 +3,7 @@
 import argparse
 import gc
 import getpass
+import logging
 import math
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bgexp import __version__
 from bgexp.config.renamed import COMMANDS as RENAMED
 from bgexp.errors import STORAGE, STRANGE, HaltedError, Interruption, UserError
-from bgexp.system.terminal import shorten_line
+from bgexp.system.terminal import PrintableRecord, shorten_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 all good; 1 finished but something failed; 2 wrong use or settings; 130 Ctrl-C; 143 SIGTERM.
     """
+    logging.setLogRecordFactory(PrintableRecord)
     stop = _make_handler()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

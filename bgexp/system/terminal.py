@@ -1,5 +1,6 @@
 """Names as a terminal and a page can show them, and words as a shell reads them."""
 
+import logging
 import shlex
 
 
@@ -28,6 +29,14 @@ def shorten_line(text: object, length: int) -> str:
         return line
     kept = length // 3
     return f"{line[:kept]} … {len(line) - 2 * kept:,} characters … {line[-kept:]}"
+
+
+class PrintableRecord(logging.LogRecord):
+    """What is logged, in a line that steers no terminal: names of files and errors are in it."""
+
+    def getMessage(self) -> str:  # noqa: N802
+        """Return the message."""
+        return make_printable(super().getMessage())
 
 
 def quote_for_shell(word: str) -> str:

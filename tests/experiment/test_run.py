@@ -190,6 +190,16 @@ def test_an_image_that_vanishes_has_no_sample(
     assert len(list((find_newest(tmp_path / "runs") / "samples").iterdir())) == 20
 
 
+def test_no_name_steers_the_terminal(run_cli, settings, tmp_path, capfd):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a\x1b[31m\nFORGED line\u202e.jpg").write_text("no image")
+    run_cli("run", f"runs_dir={tmp_path / 'runs'}", *settings, f"dataset.root={data}")
+    shown = "".join(capfd.readouterr()) + (find_newest(tmp_path / "runs") / "log.txt").read_text()
+    assert "a\\x1b[31m\\nFORGED line\\u202e.jpg: " in shown
+    assert not [steer for steer in ("\x1b[31m", "\u202e", "\nFORGED") if steer in shown]
+
+
 def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, monkeypatch):
     def broken(*_args):
         raise ZeroDivisionError("boom")
