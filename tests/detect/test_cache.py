@@ -130,13 +130,30 @@ def test_a_file_under_another_key_is_none(cache, tmp_path):
     assert cache.get(f"ab{'0' * 62}", 0.0) is None
 
 
-@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])
-def test_a_bomb_is_none(cache, tmp_path, packing):
+def write_soft_mask(path, packing, height, width):
+    """Write an entry as `_encode` would, of zeros, without having them in memory."""
+    path.parent.mkdir(exist_ok=True)
+    header = io.BytesIO()
+    shape = {"descr": "|u1", "fortran_order": False, "shape": (height, width)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        for name, array in (("key", np.array(KEY)), ("numbers", np.array([0.0, 1.0, 1.0, 1.0]))):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.save(member, array)
+        with archive.open("mask.npy", "w") as member:
+            member.write(header.getvalue())
+            for _ in range(height):
+                member.write(bytes(width))
+
+
+@pytest.mark.parametrize(
+    ("packing", "height"), [(zipfile.ZIP_DEFLATED, 600), (zipfile.ZIP_BZIP2, 100)]
+)
+def test_a_bomb_is_none(cache, tmp_path, packing, height):
     path = tmp_path / KEY[:2] / f"{KEY}.npz"
-    path.parent.mkdir()
-    with zipfile.ZipFile(path, "w", packing) as archive, archive.open("masks.npy", "w") as member:
-        for _ in range(6):
-            member.write(bytes(10**8))
+    write_soft_mask(path, zipfile.ZIP_DEFLATED, 2, 3)
+    assert cache.get(KEY, 0.0).output.mask.shape == (2, 3)
+    write_soft_mask(path, packing, height, 10**6)
     tracemalloc.start()
     assert cache.get(KEY, 0.0) is None
     peak = tracemalloc.get_traced_memory()[1]

@@ -327,6 +327,13 @@ DEFENCES = [
         "tests/experiment/test_run.py::test_no_name_steers_the_terminal",
     ),
     Defence(
+        "the UI for other machines, unasked",
+        "conf/ui.yaml",
+        "host: 127.0.0.1 ",
+        "host: 0.0.0.0 ",
+        "tests/cli/test_ui.py::test_the_shipped_settings",
+    ),
+    Defence(
         "a foreign name of the UI's host",
         "bgexp/cli/ui.py",
         "lists = {ALLOWED_HOSTS: patterns, ",
