@@ -70,7 +70,8 @@ class Store:
         runs = f"runs_dir={self.root / 'runs'}"
         settings = compose(RunSettings, "run", *base, runs, *overrides)
         noise = np.random.default_rng(self.count).normal(0, 0.01, len(PATHS))
-        rows = pd.DataFrame({"path": PATHS, "iou": score + noise, "sha256": "0"})
+        texts = {"path": PATHS, "category": ".", "sha256": "0", "status": "ok"}
+        rows = pd.DataFrame(texts | {"iou": score + noise})
         folder.mkdir()
         rows.to_parquet(folder / "per_image.parquet")
         config = yaml.safe_dump(settings.model_dump(mode="json"))
@@ -86,6 +87,8 @@ class Store:
                 "weights": {"name": "w", "sha256": hash_file(self.weights)},
                 "bgexp": {"version": "1", "source_hash": "s", "git_commit": None}
                 | {"git_dirty": dirty},
+                "counts": {"total": len(PATHS), "ok": len(PATHS), "failed": 0},
+                "images_per_s": 2.0,
             }
             write_json(folder / "summary.json", summary)
             run.failed = status != "finished"

@@ -42,7 +42,7 @@ def encode(data):
         (None, "INVALID_PARAMETER_VALUE", "image 1: no base64: "),
         ("/etc/passwd", "INVALID_PARAMETER_VALUE", "image 1: no base64: "),
         ("file:///etc/passwd", "INVALID_PARAMETER_VALUE", "image 1: no base64: "),
-        ("http://127.0.0.1:1/x.jpg", "INVALID_PARAMETER_VALUE", "image 1: no base64: "),
+        ("http://a.b/cde.jpeg", "INVALID_PARAMETER_VALUE", "image 1: no base64: "),
         ("data:image/png;base64,AAAA", "INVALID_PARAMETER_VALUE", "image 1: no base64: "),
         (encode(b"image"), "INVALID_PARAMETER_VALUE", "image 1: not an image"),
         (encode(b"broken"), "INTERNAL_ERROR", "the server failed: RuntimeError"),

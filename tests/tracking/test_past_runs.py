@@ -29,7 +29,7 @@ def store(tmp_path_factory):
         folder.mkdir()
         with open_run(store_of_runs.settings, command, name, folder, parent) as run:
             run.log_metrics({"iou.mean": score})
-            write_json(folder / "summary.json", {"run_id": run.run_id, "status": "finished"})
+            write_json(folder / "summary.json", {"run_id": run.run_id, "status": "failed"})
         store_of_runs.ids[name] = run.run_id
 
     add("run", "single", 0.1)
