@@ -12,6 +12,7 @@ from bgexp.config.run import RunSettings
 from bgexp.datasets.read import Dataset, Item
 from bgexp.detect.build import list_class_names
 from bgexp.detect.detections import Detections
+from bgexp.errors import UserError
 from bgexp.experiment.aggregate import (
     average_threshold_scores,
     check_ranks,
@@ -203,7 +204,8 @@ def _draw_page(folder: RunFolder, summary: RunSummary, inputs: RunInputs, began:
     try:
         draw_run(folder, summary.to_document(), inputs.dataset, inputs.settings, began)
     except Exception as error:
-        log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=True)
+        is_known = isinstance(error, UserError)
+        log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=not is_known)
 
 
 def _record(run: Run, summary: RunSummary, folder: RunFolder) -> None:

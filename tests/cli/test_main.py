@@ -2,6 +2,7 @@
 
 import errno
 import getpass
+import json
 import os
 import shutil
 import sqlite3
@@ -16,7 +17,6 @@ from bgexp import __version__
 from bgexp.cli import main as cli
 from bgexp.cli.commands import START
 from bgexp.errors import UserError
-from bgexp.tracking.run_folder import RunFolder
 from tests.conftest import SAMPLE
 
 WRONG = [
@@ -403,7 +403,8 @@ def test_nothing_of_the_current_folder_is_imported(tmp_path, weights):
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    assert RunFolder(tmp_path / "out").read_summary()["run_id"]  # the store was reached, too
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["run_id"]  # the store was reached, too
 
 
 def start(arguments, stdout, **environment):
