@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bgexp.batch import journal as module
 from bgexp.batch.journal import Closing, Journal, JournalContent, Record
 from bgexp.errors import UserError
-from bgexp.system.folders import LocalFolder
+from bgexp.system.folders import LocalFolder, StoreFolder
 from bgexp.system.hashing import hash_bytes
 
 FULL = Record(
@@ -252,3 +252,44 @@ def test_a_number_without_a_json_form_is_refused(journal):
     with pytest.raises(ValueError, match="JSON"):
         begin_journal(journal).add(Record("a", ".", "done", coverage=float("nan")))
     assert read_journal(journal) == JournalContent()
+
+
+# -- in an object store --------------------------------------------------------------------------
+
+
+def test_in_a_store_it_is_written_every_few_seconds_and_at_its_end(bucket, monkeypatch):
+    folder, clock = StoreFolder(bucket), [0.0]
+    monkeypatch.setattr(module, "monotonic", lambda: clock[0])
+
+    def read_paths():
+        return list(module.read_journal(folder, "journal").records)
+
+    records = [Record(f"{n}.jpg", ".", "failed", "x") for n in range(6)]
+    journal = Journal(folder, "journal", records[:1])
+    assert read_paths() == ["0.jpg"]
+    clock[0] = 5.0
+    journal.add(records[1])
+    assert read_paths() == ["0.jpg"]
+    clock[0] = 5.5
+    journal.add(records[2])
+    assert read_paths() == ["0.jpg", "1.jpg", "2.jpg"]
+    clock[0] = 10.5
+    journal.add(records[3])
+    assert len(read_paths()) == 3
+    journal.flush()
+    assert len(read_paths()) == 4
+    clock[0] = 15.5
+    journal.add(records[4])
+    assert len(read_paths()) == 4
+    journal.add(Closing(1, 2.0, 3.0))
+    assert len(read_paths()) == 5
+    assert module.read_journal(folder, "journal").closing == Closing(1, 2.0, 3.0)
+    assert module.is_closed(folder, "journal")
+
+
+def test_in_a_store_nothing_is_written_twice(bucket):
+    folder = StoreFolder(bucket)
+    journal = Journal(folder, "journal", RECORDS)
+    folder.write("journal", b"another worker's")
+    journal.flush()
+    assert folder.read("journal") == b"another worker's"

@@ -6,10 +6,8 @@ from multiprocessing import forkserver
 import pandas as pd
 import pytest
 
-from bgexp.batch import journal
 from bgexp.batch.command import batch_process_with_quality_handling
 from bgexp.batch.dispatch import open_image_workers
-from bgexp.batch.journal import Closing, Journal, Record, read_journal
 from bgexp.errors import HaltedError, UserError
 from bgexp.system.folders import StoreFolder
 from bgexp.system.stores import StoreError, walk_objects, write_object
@@ -135,21 +133,3 @@ def test_a_store_that_fails_ends_the_planning_and_skips_nothing(batch, stored, o
     monkeypatch.setattr("bgexp.batch.drafts._make_chunk_reader", make_failing_reader)
     with pytest.raises(HaltedError, match=r"^input: s3://\S+: the store does not answer; run the"):
         batch(f"input={stored}", f"output={output}")
-
-
-def test_a_journal_is_written_every_few_seconds_and_at_its_end(bucket, monkeypatch):
-    folder, clock = StoreFolder(bucket), [0.0]
-    monkeypatch.setattr(journal, "monotonic", lambda: clock[0])
-    records = [Record(f"{n}.jpg", ".", "failed", "x") for n in range(4)]
-    opened = Journal(folder, "journal", records[:1])
-    opened.add(records[1])
-    assert list(read_journal(folder, "journal").records) == ["0.jpg"]
-    clock[0] += 6
-    opened.add(records[2])
-    assert len(read_journal(folder, "journal").records) == 3
-    opened.add(records[3])
-    opened.flush()
-    assert len(read_journal(folder, "journal").records) == 4
-    opened.add(Closing(1, 2.0, 3.0))
-    assert read_journal(folder, "journal").closing == Closing(1, 2.0, 3.0)
-    assert journal.is_closed(folder, "journal")

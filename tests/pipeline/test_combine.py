@@ -303,6 +303,22 @@ def test_cleaning_agrees_with_the_obvious_way(seed, fill_holes, min_area):
     np.testing.assert_array_equal(ours, theirs)
 
 
+def test_a_soft_mask_is_cut_above_the_threshold_and_cleaned():
+    soft = SoftMask(np.full((10, 20), 128, np.uint8))
+    soft.mask[:, 12:] = 127
+    soft.mask[:2, :2] = 127
+    soft.mask[4, 4:6] = 0
+    soft.mask[0, 0], soft.mask[5, 15] = 128, 255
+    plain = combine_output(soft, Combine(fill_holes=0, min_area=0))
+    assert plain.used.shape == (0,)
+    assert plain.used.dtype == np.int64
+    np.testing.assert_array_equal(plain.mask, soft.mask > 127)
+    clean = combine_output(soft, Combine(fill_holes=2 / 200, min_area=2 / 200)).mask
+    expected = soft.mask > 127
+    expected[4, 4:6], expected[0, 0], expected[5, 15] = True, False, False
+    np.testing.assert_array_equal(clean, expected)
+
+
 # -- properties --------------------------------------------------------------------------------
 
 seeds = st.integers(0, 10**6)
