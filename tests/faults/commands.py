@@ -145,11 +145,13 @@ class Batch(Command):
 
     def resume(self) -> list[str]:
         """Run the batch again; its results are those of one that was not cut."""
-        problems = self.run_again()
-        state = read_state(self.root)
+        return self.run_again() + self.find_differences(read_state(self.root))
+
+    def find_differences(self, state: State) -> list[str]:
+        """Return what is not as after a batch that came to its end undisturbed."""
         results = [name for name in self.expected if name.startswith("new/out/")]
         results = [name for name in results if name.removeprefix("new/out/").startswith(TREES)]
-        problems += [f"{n} is another" for n in results if state.get(n) != self.expected[n]]
+        problems = [f"{n} is another" for n in results if state.get(n) != self.expected[n]]
         left = [name for name in state if fnmatch.fnmatch(Path(name).name, TEMPORARY)]
         left = [name for name in left if name.startswith("new/out")]
         problems += [f"{name} is left" for name in left]
