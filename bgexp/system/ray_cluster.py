@@ -3,11 +3,13 @@
 import logging
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from math import inf
+from tempfile import TemporaryFile
 from typing import Any, Generic, TypeVar
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports to its makers
@@ -222,18 +224,43 @@ def _connect(address: str | None) -> None:
     """Connect to the cluster, once in a process."""
     if ray.is_initialized():
         return
+    said: list[str] = []
     try:
         _try_address(address)
-        ray.init(
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _collect_stderr(said) if address else nullcontext():
+            ray.init(
+                address=address or "local",
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (OSError, RuntimeError, ValueError, RayError) as error:
+        if any("InvalidAuthToken" in line for line in said):
+            raise UserError(
+                f"engine.address: the Ray cluster at {address} wants another token, or one at all: "
+                "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where ~/.ray/auth_token is not its own"
+            ) from error
         reason = " ".join(str(error).split())[:200]
         place = address or "this machine"
         raise UserError(f"engine.address: no Ray cluster at {place}: {reason}") from error
+    sys.stderr.writelines(said)
+
+
+@contextmanager
+def _collect_stderr(said: list[str]) -> Iterator[None]:
+    """Add to a list what is written to the standard error, also by Ray's own threads."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with TemporaryFile("w+", errors="replace") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            said += file
 
 
 def _try_address(address: str | None) -> None:

@@ -4,9 +4,11 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
 import pandas as pd
@@ -148,3 +150,44 @@ def test_a_cluster_that_is_not_there(source, tmp_path):
     assert code == 2
     assert "engine.address: no Ray cluster at 127.0.0.1:9" in text
     assert "Traceback" not in text
+
+
+@pytest.fixture
+def guarded_cluster(monkeypatch):
+    """The address of a Ray cluster whose head asks for a token."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    with TemporaryDirectory(prefix="ray-") as folder:  # a socket's path is short
+        command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block"]
+        command += ["--port=6398", f"--temp-dir={folder}", "--num-cpus=2"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as ray:
+            try:
+                yield "127.0.0.1:6398"
+            finally:
+                started = psutil.Process(ray.pid).children(recursive=True)
+                for process in started:
+                    process.kill()
+                ray.kill()
+
+
+def test_a_cluster_that_asks_for_a_token(source, tmp_path, guarded_cluster, monkeypatch):
+    wait_for_port(6398)
+    settings = ["engine=ray", f"engine.address={guarded_cluster}"]
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "b" * 64)
+    code, text = finish(start(source, tmp_path / "out", *settings))
+    assert code == 2
+    assert text.startswith("bgexp: engine.address: the Ray cluster at 127.0.0.1:6398 wants another")
+    assert text.count("\n") == 1
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+    code, text = finish(start(source, tmp_path / "out", *settings))
+    assert code == 0, text
+
+
+def wait_for_port(port):
+    end = monotonic() + 60
+    while monotonic() < end:
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            sleep(0.2)
+    raise AssertionError(f"nobody listens at {port}")
