@@ -20,7 +20,7 @@ from bgexp.detect.maskrcnn import set_strides
 
 # The shipped weights; the model card is in the file's metadata and in docs/demo-detector.md.
 WEIGHTS = Path(__file__).parent / "demo.safetensors"
-WEIGHTS_SHA256 = "054ecd26de2d379f306f9dbf3143d45a5b63232f34bb01df9883147a18304109"
+WEIGHTS_SHA256 = "77b8b84247eb419b474685d843289808479e05f217d82c39ef453690327ef97f"
 
 CHANNELS = 128
 # MobileNetV2's blocks whose outputs feed the FPN, with their channels: strides 8, 16, 32.

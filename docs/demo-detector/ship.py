@@ -58,7 +58,11 @@ def main(weights: Path, commit: str, scores: str) -> None:
     card = (
         CARDS[network]
         | CARD
-        | {key: trained_card[key] for key in ("settings", "mixed", "step") if key in trained_card}
+        | {
+            key: trained_card[key]
+            for key in ("model", "settings", "mixed", "step")
+            if key in trained_card
+        }
         | {
             "commit": commit,
             "scores": json.dumps(json.loads(scores)),
