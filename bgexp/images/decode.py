@@ -221,7 +221,7 @@ def translate_errors() -> Iterator[None]:
             PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
             short, long, _ = known = MARKER[_APP1]
             _restore.callback(MARKER.__setitem__, _APP1, known)
-            MARKER[_APP1] = short, long, _read_app1
+            MARKER[_APP1] = short, long, _read_app1  # type: ignore[assignment]  # of an inferred type
     try:
         yield
     except (ImageError, MemoryError, StoreError):  # which say nothing about the image
