@@ -47,8 +47,9 @@ cluster-setup: $(INSTALLED)  ## install PostgreSQL and Slurm, which `make test-c
 test-cluster: $(INSTALLED)  ## test with real PostgreSQL, MLflow, S3-like store and Slurm, 15 minutes (ARGS=)
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
-test-faults: $(INSTALLED)  ## let workers die and hang, cut the power, let each call on files fail: 30 minutes (ARGS=)
+test-faults: $(INSTALLED)  ## let workers die and hang, kill, cut the power, let each call on files fail: 30 minutes (ARGS=)
 	$(BIN)/python -m tests.faults.pool_schedules
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills
 	$(BIN)/python -m tests.faults.run --jobs 2 $(ARGS)
 
 test-defences: $(INSTALLED)  ## take out each defence, and see the test of its attack fail: 20 minutes (ARGS=markup)

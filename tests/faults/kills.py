@@ -88,7 +88,7 @@ class KilledBatch(Batch):
 def main() -> int:
     """Return 1 where something was lost or went wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
