@@ -15,7 +15,7 @@ import pytest
 from cluster.object_store import ObjectStore
 from cluster.postgres import Postgres
 from cluster.slurm import Slurm
-from cluster.tracking_server import ADMIN, DATABASE, SECRETS, TrackingServer
+from cluster.tracking_server import ADMIN, SECRETS, TrackingServer
 
 BUCKET = "bgexp"
 
@@ -61,6 +61,7 @@ class Team:
 
     Attributes:
         server, postgres, objects: To be killed and started again.
+        database: The name of its database in PostgreSQL.
         passwords: By user: `admin`; `member`, who may make experiments; `reader`, who may not log
             into those of others.
         secrets: All passwords and keys, which nothing may show.
@@ -70,6 +71,7 @@ class Team:
     server: TrackingServer
     postgres: Postgres
     objects: ObjectStore
+    database: str
     passwords: Mapping[str, str]
     secrets: frozenset[str]
     started: "list[subprocess.Popen[str]]" = field(default_factory=list)
@@ -101,16 +103,22 @@ class Team:
         return f"tracking.uri={self.server.address}"
 
 
-@pytest.fixture(scope="session")
-def team(place: Path, postgres: Postgres, object_store: ObjectStore) -> Iterator[Team]:
-    """MLflow's server on PostgreSQL, artifacts in s3://bgexp/artifacts, three users."""
-    postgres.create_database(DATABASE)
+@pytest.fixture(scope="module")
+def team(
+    request: pytest.FixtureRequest, place: Path, postgres: Postgres, object_store: ObjectStore
+) -> Iterator[Team]:
+    """MLflow's server on PostgreSQL, artifacts in s3://bgexp/artifacts, three users.
+
+    Each module's is its own: it counts what is there.
+    """
+    name = request.module.__name__.rpartition(".")[2]
+    postgres.create_database(name)
     behind = {**postgres.client_environment, **object_store.client_environment}
     own = {name: make_secret() for name in SECRETS}
     passwords = {user: make_secret() for user in ("member", "reader")}
     server = TrackingServer(
-        place / "mlflow",
-        postgres.make_address(DATABASE),
+        place / name,
+        postgres.make_address(name),
         f"s3://{BUCKET}/artifacts",
         behind | own,
     )
@@ -119,12 +127,12 @@ def team(place: Path, postgres: Postgres, object_store: ObjectStore) -> Iterator
         passwords[ADMIN] = own["MLFLOW_AUTH_ADMIN_PASSWORD"]
         hidden = {*passwords.values(), *own.values()}
         hidden |= {behind["PGPASSWORD"], behind["AWS_SECRET_ACCESS_KEY"]}
-        team = Team(server, postgres, object_store, passwords, frozenset(hidden))
+        team = Team(server, postgres, object_store, name, passwords, frozenset(hidden))
         create_users(team, "member", "reader")
         yield team
         for process in team.started:  # of tests that failed
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 def create_users(team: Team, *users: str) -> None:
