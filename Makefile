@@ -52,7 +52,7 @@ test-faults: $(INSTALLED)  ## let workers die and hang, kill, cut the power, let
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.kills
 	$(BIN)/python -m tests.faults.run --jobs 2 $(ARGS)
 
-test-defences: $(INSTALLED)  ## take out each defence, and see the test of its attack fail: 20 minutes (ARGS=markup)
+test-defences: $(INSTALLED)  ## take out each defence, and see the test of its attack fail (ARGS=markup)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults.defences $(ARGS)
 
 test-mutants: $(INSTALLED)  ## change the code that must not be wrong, and see the tests fail: hours (ARGS="bgexp.batch.journal*")
