@@ -34,7 +34,9 @@ log = logging.getLogger(__name__)
 SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
 
 
-class _Shared(BaseModel):
+class _SweepRecord(BaseModel):
+    """What `sweep.json` holds."""
+
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     run_id: str
@@ -55,7 +57,7 @@ def run_sweep(
     an earlier sweep that one goes on: its jobs are of this one, and those that finished are kept.
     """
     make_folder(folder)
-    earlier = _read_shared(folder)
+    earlier = _read_sweep(folder)
     varied = find_varied_keys(planned)
     name = name_sweep(varied, folder.name)
     with open_run(planned[0], "sweep", name, folder, run_id=earlier.get("run_id")) as parent:
@@ -97,12 +99,12 @@ def check_plan(planned: Sequence[RunSettings], folder: Path) -> None:
     Raises:
         UserError: One of others.
     """
-    shared = _read_shared(folder)
+    shared = _read_sweep(folder)
     if shared and shared.get("plan") != _describe_plan(planned):
         raise UserError(f"sweep.study: {folder.name} is a sweep of other settings, or order")
 
 
-def _read_shared(folder: Path) -> dict[str, Any]:
+def _read_sweep(folder: Path) -> dict[str, Any]:
     """Read what all jobs of a sweep know; {} where it has not begun.
 
     Raises:
@@ -112,7 +114,7 @@ def _read_shared(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return _Shared.model_validate(decode_json(read_state(path))).model_dump()
+        return _SweepRecord.model_validate(decode_json(read_state(path))).model_dump()
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except ValidationError as error:
@@ -153,7 +155,7 @@ def run_job(
     earlier = _read_earlier(folder)
     if earlier.get("status") == "finished" and is_finished(settings, earlier["run_id"]):
         return  # before the sweep was ended
-    shared = _read_shared(sweep) if sweep is not None else {}
+    shared = _read_sweep(sweep) if sweep is not None else {}
     settings = _add_score_floor(settings, shared.get("score_floors", {}))
     _write_overrides(folder, overrides)
     try:
