@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bgexp.images.distances import measure_distances
 from bgexp.metrics.counts import BoolMask, count, leave_out, ratio
 
 EPSILON = float(np.finfo(float).eps)
@@ -181,6 +182,5 @@ def _mark_errors(
 def _compute_cost_of_extra(extra: BoolMask, truth: BoolMask) -> float:
     if not extra.any():
         return 0.0
-    background = (~truth).view(np.uint8)
-    distances = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[extra]
+    distances = measure_distances(~truth)[extra]
     return 2.0 * distances.size - float(np.exp2(distances.astype(float) / -5).sum())

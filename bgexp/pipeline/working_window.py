@@ -5,8 +5,8 @@ from math import ceil
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from bgexp.images.distances import measure_distances
 from bgexp.pipeline.refinement import BoolArray, ByteArray, RefusedError
 
 
@@ -79,7 +79,7 @@ def find_bands(mask: BoolArray, *widths: float) -> list[BoolArray]:
     A part thinner than the band keeps the inner half of its depth outside the band, and so does
     the background. Distances do not count the image border, where the object is only cut off.
     """
-    inside, outside = _measure_depth(mask), _measure_depth(~mask)
+    inside, outside = measure_distances(mask), measure_distances(~mask)
     parts = np.asarray(cv2.connectedComponents(mask.view(np.uint8))[1], np.int32)
     deepest = np.zeros(parts.max() + 1, np.float32)
     np.maximum.at(deepest, parts, inside)
@@ -106,9 +106,3 @@ def check_length(mask: BoolArray, shortest: float) -> None:
         raise RefusedError(
             f"the objects are too small at working size: {length:.0f} pixels, not {shortest:.0f}"
         )
-
-
-def _measure_depth(mask: BoolArray) -> NDArray[np.float32]:
-    """Measure the distance in pixels from each True pixel to the nearest False one."""
-    depth = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(depth, np.float32)
