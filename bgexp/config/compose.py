@@ -24,6 +24,7 @@ from bgexp.config.credentials import use_credentials
 from bgexp.config.trust import (
     list_typed,
     raise_refusal,
+    refuse_aliases_in_masses,
     refuse_code,
     refuse_keys_of_files,
     refuse_swept_store,
@@ -46,6 +47,8 @@ def compose_config(command: str, overrides: Sequence[str], extra: Path | None) -
     _refuse_choices_of_others(command, overrides)
     overrides = [f"++{o}" if o.startswith(_NAMED_BY_USER) else o for o in overrides]
     refuse_typed_keys(overrides)
+    if extra:
+        refuse_aliases_in_masses(extra)
     path = [f"hydra.searchpath=[{quote(f'file://{extra.resolve()}')}]"] if extra else []
     with trust(overrides):
         config = _compose(command, [*overrides, *path])

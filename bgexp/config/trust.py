@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import Container, DictConfig, ListConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -36,6 +38,7 @@ _OWN_RECORD = re.compile(
     r"hydra\.(searchpath|overrides|runtime\.(choices|config_sources)|job\.override_).*"
 )
 _ABSENT = object()
+_MAX_VALUES = 100_000  # of a file, aliases written out: some seconds of Hydra's
 
 _overrides: ContextVar[Sequence[str]] = ContextVar("overrides", default=())
 
@@ -71,6 +74,43 @@ def refuse_typed_keys(overrides: Sequence[str]) -> None:
         if re.search(r"(^|@)hydra\b", key) and not _TYPED.fullmatch(key):
             hint = "use --config-dir" if key == "hydra.searchpath" else f"allowed: {_SHORT}"
             raise UserError(f"{key}: not for Hydra's own section here ({hint})")
+
+
+def refuse_aliases_in_masses(folder: Path) -> None:
+    """Check that no config file below a folder stands for far more values than it writes down.
+
+    Aliases of aliases let a few lines mean billions, which Hydra would all make.
+
+    Raises:
+        UserError: the file.
+    """
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            is_bomb = path.is_file() and _stands_for_masses(path.read_bytes())
+        except (OSError, ValueError, yaml.YAMLError):
+            continue  # told by Hydra, if the file is chosen
+        if is_bomb:
+            raise UserError(f"--config-dir: {path}: aliases for more than {_MAX_VALUES:,} values")
+
+
+def _stands_for_masses(text: bytes) -> bool:
+    """Return whether a YAML text has aliases and, with them written out, too many values."""
+    if b"*" not in text or b"&" not in text:
+        return False
+    n_values, sizes, opened = 0, dict[str | None, int](), list[tuple[str | None, int]]()
+    for event in yaml.parse(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.AliasEvent):
+            n_values += sizes.get(event.anchor, 1)
+            if n_values > _MAX_VALUES:
+                return True
+        elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+            opened.append((event.anchor, n_values))
+            sizes[event.anchor] = _MAX_VALUES + 1  # until it is whole: it would hold itself
+            n_values += 1
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            sizes[anchor] = n_values - before
+    return False
 
 
 def refuse_code(value: object, key: str = "hydra") -> None:

@@ -172,3 +172,21 @@ def test_a_typed_choice_lets_its_file_read_nothing(tmp_path):
 def test_a_quoted_value_is_no_interpolation(text):
     overrides = [f"tracking.experiment={quote(text)}"]
     assert load_settings("run", overrides).tracking.experiment == text
+
+
+@pytest.mark.parametrize("start", ["&a0 [x, x]", "&a0 {k: [x, *a0]}"])
+def test_aliases_do_not_stand_for_masses(tmp_path, start):
+    """An alias of two, 16 times doubled."""
+    lines = [f"a0: {start}", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 17))]
+    write_config(tmp_path, "\n".join(lines), "bomb")
+    with pytest.raises(UserError, match=r"bomb\.yaml: aliases for more than 100,000 values"):
+        load_settings("run", ["+experiment=bomb"], tmp_path)
+
+
+def test_aliases_are_values(tmp_path):
+    write_config(tmp_path, "seed: &n 3\ndetector: {image_size: *n}")
+    with pytest.raises(UserError, match=r"detector\.image_size: .*got 3"):
+        load_settings("run", ["experiment=own"], tmp_path)
+    write_config(tmp_path, "seed: &n 64\ndetector: {image_size: *n}")
+    settings = load_settings("run", ["experiment=own"], tmp_path)
+    assert (settings.seed, settings.detector.image_size) == (64, 64)

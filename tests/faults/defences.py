@@ -180,6 +180,13 @@ DEFENCES = [
         "tests/tracking/test_run_folder.py::test_settings_that_grow_by_aliases",
     ),
     Defence(
+        "a config file that grows by aliases",
+        "bgexp/config/compose.py",
+        "        refuse_aliases_in_masses(extra)",
+        "        pass",
+        "tests/config/test_trust.py::test_aliases_do_not_stand_for_masses",
+    ),
+    Defence(
         "rows of other types",
         "bgexp/tracking/run_folder.py",
         "return _check_rows(pd.read_parquet(file))",
