@@ -33,7 +33,7 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     named = _read_sweep(config, sweep)
     if isinstance(named, OptunaSweep):
         return _optimize(named, config, options)
-    jobs = list_combinations(config, options.overrides) if sweep else [options.overrides]
+    jobs = [*list_combinations(config, options.overrides)] if sweep else [options.overrides]
     job_settings = [_compose_job(job, options) for job in jobs]
     check_runs_folder(job_settings[0].runs_dir)
     _preload_workers(job_settings)
@@ -48,6 +48,8 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
         check_plan(job_settings, folder)
     elif any((folder / name).exists() for name in (SUMMARY, SHARED)):
         raise UserError(f"{key}: {folder} holds the results of an earlier run")
+    for job in [folder / str(number) for number in range(len(jobs))] if sweep else [folder]:
+        RunFolder(job).refuse_obstacles()
     check_ready(job_settings)
     # These were read already; the address goes on without its credentials.
     fixed = {key: str(folder)}

@@ -154,7 +154,9 @@ def run_job(
     """
     earlier = _read_earlier(folder)
     if earlier.get("status") == "finished" and is_finished(settings, earlier["run_id"]):
-        return  # before the sweep was ended
+        if folder.has_whole_results():
+            return  # before the sweep was ended
+        log.warning("done again: not whole in %s", folder.path)
     shared = _read_sweep(sweep) if sweep is not None else {}
     settings = _add_score_floor(settings, shared.get("score_floors", {}))
     _write_overrides(folder, overrides)

@@ -1,5 +1,6 @@
 """Runs of the tracking store that were made earlier: found by what people call them, and read."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,14 @@ from bgexp.config.base import TrackedSettings
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.tracking.moved_store import follow_files
-from bgexp.tracking.run_folder import MASKS, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import SUMMARY, RunFolder
 from bgexp.tracking.store import explain_store_error, get_first_line, open_store
 
 if TYPE_CHECKING:
     import mlflow.entities
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 LAST = "last"  # the newest sweep or single run
 LIMIT = 1000  # runs that are read from a store
@@ -114,13 +117,14 @@ def find_runs(
 
 
 def find_finished(settings: TrackedSettings, identity: str) -> tuple[str, RunFolder] | None:
-    """Find the newest finished run with this identity and its results; return id and folder."""
+    """Find the newest finished run with this identity and whole results; return id and folder."""
     client, experiment_id = open_store(settings)
     query = f"attributes.status = 'FINISHED' and tags.`bgexp.identity` = '{identity}'"
     for run in client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]):
         folder = RunFolder(Path(run.data.tags["bgexp.folder"]))
-        if folder.has(SUMMARY) and folder.has(MASKS):
+        if folder.has_whole_results():
             return run.info.run_id, folder
+        log.warning("results not taken over: not whole in %s", folder.path)
     return None
 
 

@@ -19,6 +19,7 @@ from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError
 from bgexp.system.atomic import write_json, write_whole
+from bgexp.system.hashing import hash_bytes
 from bgexp.system.state_files import decode_json, open_regular, read_state
 from bgexp.tracking.mask_archive import MaskArchive
 from bgexp.tracking.store import get_first_line
@@ -34,6 +35,7 @@ SAMPLES = "samples"
 PAGE = "report.html"
 LOG = "log.txt"  # written by Hydra, as conf/hydra_runs.yaml says
 ERROR = "error.txt"  # only where bgexp itself broke: the place in the code
+HASHES = {MASKS: "mask_sha256", ALPHAS: "alpha_sha256"}  # the rows' columns of the files in them
 MAX_CONFIG = 2**20  # bytes of settings; reading as many takes seconds
 # The columns of texts, the first of them in each version; all others are of numbers.
 _ALWAYS = {"path", "category", "sha256", "status"}
@@ -56,6 +58,38 @@ class RunFolder:
     def has(self, name: str) -> bool:
         """Return whether a file is there."""
         return (self.path / name).exists()
+
+    def refuse_obstacles(self) -> None:
+        """Check that nothing stands where the folder and its files will be.
+
+        Raises:
+            UserError: A file in the place of the folder, or a folder in that of a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path}: it is a file, in the place of a run's folder")
+        for name in (LOG, CONFIG, OVERRIDES, ROWS, MASKS, ALPHAS, SAMPLES, PAGE, ERROR, SUMMARY):
+            path = self.path / name
+            if path.exists() and path.is_dir() != (name == SAMPLES):
+                kind, place = ("folder", "file") if path.is_dir() else ("file", "folder")
+                raise UserError(f"{path}: it is a {kind}, in the place of a {place} of a run")
+
+    def has_whole_results(self) -> bool:
+        """Return whether summary and rows can be read, and masks and alphas are as recorded."""
+        try:
+            if not self.read_summary():
+                return False
+            rows = self.read_rows()
+            for name, column in HASHES.items():
+                recorded = rows[rows[column] != ""]
+                if name == ALPHAS and recorded.empty and not self.has(name):
+                    continue
+                with self.open_archive(name) as archive:
+                    for path, sha256 in zip(recorded["path"], recorded[column], strict=True):
+                        if hash_bytes(archive.read_png(path)) != sha256:
+                            return False
+        except (UserError, ImageError, KeyError):  # the last of rows without hashes
+            return False
+        return True
 
     def read_summary(self) -> dict[str, Any]:
         """Read the summary; {} where there is none.

@@ -14,11 +14,9 @@ from bgexp.images.decode import ImageError
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.stores import Address, locate_recorded
 from bgexp.tracking.mask_archive import MaskArchive
-from bgexp.tracking.run_folder import ALPHAS, CONFIG, MASKS, PAGE, ROWS, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import ALPHAS, CONFIG, HASHES, PAGE, ROWS, SUMMARY, RunFolder
 from bgexp.verify.inputs import check_input, explain_unreachable
 from bgexp.verify.verification import Damage, RowCheck, Verification, check_rows
-
-_HASHES = {MASKS: "mask_sha256", ALPHAS: "alpha_sha256"}  # the columns of the files in them
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class RunRow:
         """Read its mask, its alpha and its image."""
         check, path = RowCheck(), str(self.values["path"])
         for name, archive in self.archives.items():
-            if not (sha256 := self.values[_HASHES[name]]):
+            if not (sha256 := self.values[HASHES[name]]):
                 continue
             check.n_results += 1
             problem = _explain_file(archive, path, sha256)
@@ -81,7 +79,7 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
         rows_to_check = (RunRow(values, archives, root) for values in table)
         check_rows(rows_to_check, len(rows), subset, verification)
         for name, archive in archives.items():
-            named = {f"{path}.png" for path in rows["path"][rows[_HASHES[name]] != ""]}
+            named = {f"{path}.png" for path in rows["path"][rows[HASHES[name]] != ""]}
             damage += _list_strangers(name, archive, named)
     return verification
 
@@ -105,7 +103,7 @@ def _open_archives(
     folder: RunFolder, rows: pd.DataFrame, verification: Verification, stack: ExitStack
 ) -> Iterator[tuple[str, MaskArchive]]:
     """Open the masks, and the alphas where a row has one."""
-    for name, column in _HASHES.items():
+    for name, column in HASHES.items():
         if name == ALPHAS and not folder.has(name) and not (rows[column] != "").any():
             continue
         if not folder.has(name):

@@ -187,6 +187,13 @@ DEFENCES = [
         "tests/config/test_trust.py::test_aliases_do_not_stand_for_masses",
     ),
     Defence(
+        "masks of an earlier run that are other ones",
+        "bgexp/tracking/past_runs.py",
+        "if folder.has_whole_results():",
+        "if folder.has(SUMMARY):",
+        "tests/sweep/test_jobs.py::test_damaged_results_are_not_taken_over",
+    ),
+    Defence(
         "rows of other types",
         "bgexp/tracking/run_folder.py",
         "return _check_rows(pd.read_parquet(file))",

@@ -5,6 +5,7 @@ import json
 import pytest
 from mlflow import MlflowClient
 
+from bgexp.errors import UserError
 from bgexp.tracking.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
@@ -21,9 +22,16 @@ def sweep(bgexp_cli, fast, tmp_path):
             "run", "-m", *words, f"refine={refine}", "sweep=grid", "sweep.study=mine",
             f"runs_dir={runs}",
         )  # fmt: skip
-        return code, err, [RunFolder(runs / f"sweep/mine/{n}").read_summary() for n in range(2)]
+        return code, err, [read_summary(runs, n) for n in range(2)]
 
     return run
+
+
+def read_summary(runs, number):
+    try:
+        return RunFolder(runs / f"sweep/mine/{number}").read_summary()
+    except UserError:
+        return None
 
 
 def read_parent(tmp_path):
@@ -49,6 +57,19 @@ def test_what_was_not_finished_is_done(sweep, tmp_path):
     assert code == 0, err
     assert last[0]["run_id"] != after[0]["run_id"]
     assert last[1] == after[1]
+    # What was taken over has to be whole.
+    damaged = tmp_path / "runs/sweep/mine/0"
+    masks = (damaged / "masks.zip").read_bytes()
+    (damaged / "masks.zip").write_bytes(masks[:-100])
+    code, err, again = sweep()
+    assert (code, again[1]) == (0, last[1]), err
+    assert again[0]["run_id"] != last[0]["run_id"]
+    assert (damaged / "masks.zip").read_bytes() == masks
+    (damaged / "summary.json").unlink()
+    (damaged / "summary.json").mkdir()
+    code, err, _ = sweep()
+    assert code == 2
+    assert err.startswith(f"bgexp: {damaged}/summary.json: it is a folder, in the place of a file")
     code, err, _ = sweep("guided,none")
     assert code == 2
     assert err.startswith("bgexp: sweep.study: mine is a sweep of other settings")

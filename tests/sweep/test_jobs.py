@@ -327,6 +327,21 @@ def test_an_identical_sweep_is_reused(run_cli, finished_sweep, runs, overrides, 
     ] == finished_sweep.summaries
 
 
+def test_damaged_results_are_not_taken_over(run_cli, finished_sweep, runs, overrides):
+    masks = finished_sweep.jobs[0] / "masks.zip"
+    content = masks.read_bytes()
+    masks.write_bytes(content[:-100])
+    try:
+        again = run_sweep(run_cli, runs, overrides)
+    finally:
+        masks.write_bytes(content)
+    assert again.code == 0, again.out
+    taken = [summary["reused_from"] for summary in again.summaries]
+    assert taken[0] is None
+    assert all(taken[1:])
+    assert (again.jobs[0] / "masks.zip").read_bytes() == content
+
+
 def test_force_computes_the_same_anew(run_cli, finished_sweep, runs, overrides):
     again = run_sweep(run_cli, runs, overrides, "force=true")
     assert again.code == 0

@@ -24,8 +24,9 @@ from bgexp.config.credentials import (
 from bgexp.errors import Interruption, UserError
 from bgexp.tracking import active_run as tracking
 from bgexp.tracking.past_runs import find_finished
-from bgexp.tracking.run_folder import RunFolder
+from bgexp.tracking.run_folder import MASKS
 from bgexp.tracking.store import get_first_line
+from tests.run_folders import write_results
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cr3t-Pa55"
@@ -165,23 +166,19 @@ def test_runs_of_dead_processes_are_closed(store_client):
 
 
 def test_only_finished_runs_with_results_are_found(store_client, settings, tmp_path):
-    def run(name, files, status="FINISHED"):
-        folder = tmp_path / name
-        folder.mkdir()
-        for file in files:
-            (folder / file).write_text("{}")
-        tags = {"bgexp.identity": "abc", "bgexp.folder": str(folder)}
+    def run(name, status="FINISHED"):
+        folder = write_results(tmp_path / name)
+        tags = {"bgexp.identity": "abc", "bgexp.folder": str(folder.path)}
         run_id = store_client[0].create_run(store_client[1], tags=tags).info.run_id
         store_client[0].set_terminated(run_id, status)
-        return run_id, RunFolder(folder)
+        return run_id, folder
 
-    both = ["summary.json", "masks.zip"]
     assert find_finished(settings, "abc") is None
-    first = run("first", both)
+    first = run("first")
     assert find_finished(settings, "abc") == first
-    run("without", ["summary.json"])
-    run("killed", both, "KILLED")
-    run("failed", both, "FAILED")
+    (run("damaged")[1].path / MASKS).write_bytes(b"")
+    run("killed", "KILLED")
+    run("failed", "FAILED")
     assert find_finished(settings, "abc") == first
     assert find_finished(settings, "abd") is None
 

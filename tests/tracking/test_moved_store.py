@@ -13,8 +13,9 @@ from bgexp.system.addresses import read_file_uri
 from bgexp.tracking.active_run import open_run
 from bgexp.tracking.moved_store import follow_files, mend_moves
 from bgexp.tracking.past_runs import find_finished
-from bgexp.tracking.run_folder import MASKS, SUMMARY
+from bgexp.tracking.run_folder import SUMMARY
 from bgexp.tracking.store import open_store
+from tests.run_folders import write_results
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +27,7 @@ def make_settings(runs):
 def add_run(runs):
     """A finished run with its files; returns its id."""
     folder = runs / "run" / "a#1"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SUMMARY).write_text("{}")
-    (folder / MASKS).write_bytes(b"masks")
+    write_results(folder)
     with open_run(make_settings(runs), "run", "a run", folder) as run:
         run.set_tags({"bgexp.identity": "abc"})
         run.log_file(folder / SUMMARY)

@@ -13,14 +13,19 @@ from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, encode_mask
 from bgexp.tracking.run_folder import (
+    ALPHAS,
     CONFIG,
+    LOG,
     MASKS,
     OVERRIDES,
+    PAGE,
     ROWS,
+    SAMPLES,
     SUMMARY,
     RunFolder,
     open_masks,
 )
+from tests.run_folders import write_results
 
 MASK = np.eye(3, dtype=bool)
 ROW = {"path": ["käse.jpg"], "category": ["."], "sha256": ["0"], "status": ["ok"]}
@@ -156,3 +161,53 @@ def test_rows_of_other_columns(tmp_path, columns, reason):
     folder.write_rows(pd.DataFrame(columns))
     with pytest.raises(UserError, match=rf"per_image\.parquet is damaged: {reason}$"):
         folder.read_rows()
+
+
+@pytest.mark.parametrize("name", [LOG, CONFIG, OVERRIDES, ROWS, MASKS, PAGE, SUMMARY, SAMPLES, ""])
+def test_what_stands_in_the_way_is_told_before_the_run(tmp_path, name):
+    folder = RunFolder(tmp_path / "run")
+    folder.refuse_obstacles()
+    place = folder.path / name
+    if name:
+        folder.path.mkdir()
+        folder.refuse_obstacles()
+    if name in ("", SAMPLES):
+        place.touch()
+    else:
+        place.mkdir()
+    with pytest.raises(UserError, match=f"{place}: it is a (file|folder), in the place of a"):
+        folder.refuse_obstacles()
+
+
+@pytest.fixture
+def whole(tmp_path):
+    return write_results(tmp_path)
+
+
+def test_whole_results(whole):
+    assert whole.has_whole_results()
+    (whole.path / PAGE).touch()
+    assert whole.has_whole_results()
+
+
+@pytest.mark.parametrize("name", [SUMMARY, ROWS, MASKS, ALPHAS])
+def test_results_that_are_not_whole(whole, name):
+    content = (whole.path / name).read_bytes()
+    (whole.path / name).unlink()
+    assert not whole.has_whole_results()
+    (whole.path / name).write_bytes(content[: len(content) // 2])
+    assert not whole.has_whole_results()
+
+
+def test_results_with_other_masks(whole):
+    with whole.create_masks() as archive:
+        archive.add("käse.jpg", encode_mask(~MASK))
+    assert not whole.has_whole_results()
+    with whole.create_masks() as archive:
+        archive.add("other.jpg", encode_mask(MASK))
+    assert not whole.has_whole_results()
+
+
+def test_results_without_hashes_are_not_known_to_be_whole(whole):
+    whole.write_rows(pd.DataFrame(ROW))
+    assert not whole.has_whole_results()
