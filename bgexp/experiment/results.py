@@ -79,6 +79,7 @@ class RunSummary(RemovalSummary):
     mask_ap: dict[str, float]
     detections: dict[str, int]
     workers: int
+    files: dict[str, str] = field(default_factory=dict)  # their hashes, which the run's folder adds
 
     def to_metrics(self) -> dict[str, float]:
         """Return what a tracking store compares: `iou.mean`, `timings.refine.p95_ms` and so on."""

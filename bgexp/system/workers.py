@@ -294,6 +294,11 @@ def describe_death(exit_code: int | None) -> str:
 def _run_worker(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
     """Run tasks in a worker's process until its pipe closes."""
     follow_parent()
+    with suppress(EOFError, ConnectionError):  # the parent is gone, perhaps before it read a result
+        _run_tasks(pipe, start)
+
+
+def _run_tasks(pipe: "connection.Connection", start: Callable[[], Callable[[T], R]]) -> None:
     try:
         function = start()
     except Exception as error:
@@ -301,10 +306,7 @@ def _run_worker(pipe: "connection.Connection", start: Callable[[], Callable[[T],
         return
     pipe.send(None)
     while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
+        task = pipe.recv()
         try:
             result: R | TaskFailure = function(task)
         except MemoryError:

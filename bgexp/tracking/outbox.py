@@ -110,17 +110,22 @@ def _serve_outbox(
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the record is kept, and nothing printed
     with suppress(Exception):  # told where it is needed
         import_store(settings)
-    try:
+    with suppress(EOFError, ConnectionError):  # nothing is to be sent, or nobody asks any more
         pipe.recv()
-    except EOFError:  # nothing is to be sent
-        return
+        _send_all(settings, artifacts, folder, pipe)
+
+
+def _send_all(
+    settings: TrackedSettings, artifacts: Sequence[str], folder: Path, pipe: Connection
+) -> None:
     try:
         with FileLock(folder / ".lock", timeout=SENDING_SECONDS):
             for path in sorted(folder.glob("*.json")):
                 try:
-                    pipe.send({path.name: _send(settings, artifacts, path)})
+                    answer: object = {path.name: _send(settings, artifacts, path)}
                 except Exception as error:  # one that no store takes must not hold up the others
-                    pipe.send((path.name, get_first_line(error)))
+                    answer = (path.name, get_first_line(error))
+                pipe.send(answer)
     except Exception as error:  # of all of them
         pipe.send(("", get_first_line(error)))
 

@@ -3,8 +3,9 @@
 The artifacts of a run that are fetched from the tracking store have the same layout.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,20 @@ class RunFolder:
             return check_summary(decode_json(read_state(self.path / SUMMARY)))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the summary as strict JSON; undefined numbers are null."""
-        write_json(self.path / SUMMARY, dict(summary))
+        """Write the summary as strict JSON, and in it the hashes; undefined numbers are null."""
+        write_json(self.path / SUMMARY, {**summary, "files": self.hash_files()})
+
+    def hash_files(self) -> dict[str, str]:
+        """Return the SHA-256 of each file by its name; not of masks and alphas, whose rows have it.
+
+        What cannot be read has none.
+        """
+        samples = sorted(f"{SAMPLES}/{path.name}" for path in (self.path / SAMPLES).glob("*"))
+        hashes = {}
+        for name in (CONFIG, OVERRIDES, ROWS, PAGE, *samples):
+            with suppress(OSError), open_regular(self.path / name) as file:
+                hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return hashes
 
     def read_overrides(self) -> list[str]:
         """Read each `key=value` that was given on the command line; none where it left none.

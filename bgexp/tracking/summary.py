@@ -21,7 +21,7 @@ ORDER = (  # of the keys of all commands
     *("metrics", "checks", "categories", "refinement", "check_ranks"),
     *("threshold_curve", "mask_ap", "detections"),
     *("timings", "workers", "network", "seconds", "reused", "images_per_s"),
-    *("peak_rss_bytes", "error"),
+    *("peak_rss_bytes", "error", "files"),
 )
 
 
@@ -107,6 +107,7 @@ class _Document(_Part):
     workers: _Count | None = None
     images_per_s: float | None = None
     error: str = ""
+    files: dict[str, str] = {}
 
 
 _OF_FINISHED = {"run_id", "bgexp", "weights", "dataset", "counts", "images_per_s"}

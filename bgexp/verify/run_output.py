@@ -72,6 +72,7 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
     recorded = summary.get("counts", counts)
     if wrong := [name for name in counts if recorded.get(name) != counts[name]]:
         damage.append(Damage(SUMMARY, f"its counts are not those of the rows: {', '.join(wrong)}"))
+    damage += _list_changed(folder, summary)
     root = _find_root(summary, verification)
     table = rows.to_dict("records")
     with ExitStack() as stack:
@@ -82,6 +83,15 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
             named = {f"{path}.png" for path in rows["path"][rows[HASHES[name]] != ""]}
             damage += _list_strangers(name, archive, named)
     return verification
+
+
+def _list_changed(folder: RunFolder, summary: dict[str, Any]) -> Iterator[Damage]:
+    hashes = folder.hash_files()
+    for name, sha256 in summary.get("files", {}).items():
+        if name in hashes and hashes[name] != sha256:
+            yield Damage(name, "was changed")
+        elif name not in hashes and name not in (CONFIG, PAGE):  # told above
+            yield Damage(name, "is missing")
 
 
 def _describe_cause(error: UserError) -> str:

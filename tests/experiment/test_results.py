@@ -41,6 +41,7 @@ KEYS = [
         "images_per_s",
         "peak_rss_bytes",
         "error",
+        "files",
     ),
 ]
 STATISTICS = ["mean", "median", "p05", "p95", "n_scored", "n_undefined"]

@@ -270,6 +270,22 @@ def _ends(pid):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to")
+@pytest.mark.parametrize("n_tasks", [1, 2])
+def test_a_worker_whose_parent_is_gone_just_ends(n_tasks):
+    """Gone before it read a result: the worker's next look is no end of file, but a reset."""
+    ours, theirs = workers.CONTEXT.Pipe()
+    process = workers.CONTEXT.Process(target=workers._run_worker, args=(theirs, make_square))
+    process.start()
+    theirs.close()
+    assert ours.recv() is None
+    for _ in range(n_tasks):
+        ours.send(0)
+    assert ours.poll(30)
+    ours.close()
+    process.join(30)
+    assert process.exitcode == 0
+
+
 def test_a_workers_memory_serves_again():
     """Expect that a worker does not ask the system again for memory that it has freed."""
     ((_, once),) = run_tasks([1], make_count_faults, 1, SECONDS, StopRequest())

@@ -12,6 +12,7 @@ from bgexp.config.compose import compose_config, resolve_config
 from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.images.decode import ImageError, encode_mask
+from bgexp.system.hashing import hash_file
 from bgexp.tracking.run_folder import (
     ALPHAS,
     CONFIG,
@@ -62,7 +63,9 @@ def test_what_was_written_is_read(tmp_path):
     assert folder.read_config() == settings.model_dump(mode="json")
     assert folder.read_overrides() == ["seed=1"]
     pd.testing.assert_frame_equal(folder.read_rows(), rows)
-    assert folder.read_summary() == {"status": "failed", "images_per_s": None}
+    summary = folder.read_summary()
+    hashes = {name: hash_file(folder.path / name) for name in (CONFIG, OVERRIDES, ROWS)}
+    assert summary == {"status": "failed", "images_per_s": None, "files": hashes}
 
 
 def test_settings_that_are_not_known_are_one_line(tmp_path):

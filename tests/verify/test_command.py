@@ -14,6 +14,7 @@ from bgexp.batch.manifest import read_manifest
 from bgexp.config.load import load_settings
 from bgexp.errors import UserError
 from bgexp.system.stores import delete_object, write_object
+from bgexp.tracking.run_folder import RunFolder
 from bgexp.verify.command import verify_output
 from tests.conftest import SAMPLE
 
@@ -409,6 +410,7 @@ def test_alphas_of_a_run(run_folder):
     shutil.copy(run_folder / "masks.zip", run_folder / "alpha.zip")
     rows = pd.read_parquet(run_folder / "per_image.parquet")
     rows.assign(alpha_sha256=rows["mask_sha256"]).to_parquet(run_folder / "per_image.parquet")
+    RunFolder(run_folder).write_summary(RunFolder(run_folder).read_summary())
     assert verify(run_folder).n_results == 8
     assert find(run_folder) == []
     path = rows["path"][0]
@@ -436,11 +438,34 @@ def test_rows_and_reports_of_a_run(run_folder):
     path = rows["path"][0]
     assert find(run_folder) == [
         (f"masks.zip/{path}.png", "no row names it", ""),
+        ("per_image.parquet", "was changed", ""),
         ("report.html", "is missing", ""),
         ("summary.json", "its counts are not those of the rows: total, ok", ""),
     ]
     (run_folder / "per_image.parquet").write_bytes(b"PAR1")
     assert [file for file, _, _ in find(run_folder)] == ["per_image.parquet", "report.html"]
+
+
+@pytest.mark.parametrize(
+    "name", ["config.yaml", "per_image.parquet", "report.html", "samples/{first}"]
+)
+def test_what_a_run_wrote_once(run_folder, name):
+    name = name.format(first=min(path.name for path in (run_folder / "samples").iterdir()))
+    content = (run_folder / name).read_bytes()
+    flip_bit(run_folder / name)
+    assert [file for file, _, _ in find(run_folder)] == [name]
+    (run_folder / name).write_bytes(content)
+    assert find(run_folder) == []
+    (run_folder / name).unlink()
+    assert name in [file for file, _, _ in find(run_folder)]
+
+
+def test_a_summary_names_no_file_elsewhere(run_folder):
+    summary = json.loads((run_folder / "summary.json").read_text())
+    summary["files"] = {"../secret": "0"}
+    (run_folder / "summary.json").write_text(json.dumps(summary))
+    (run_folder.parent / "secret").touch()
+    assert find(run_folder) == [("../secret", "is missing", "")]
 
 
 # -- object stores ---------------------------------------------------------------------------
