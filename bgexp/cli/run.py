@@ -39,8 +39,8 @@ def run(config: DictConfig, options: argparse.Namespace) -> int:
     _preload_workers(job_settings)
     from bgexp.experiment.prepare import check_ready
     from bgexp.sweep.console import build_document, show_results
-    from bgexp.sweep.jobs import SHARED, check_plan, run_sweep
-    from bgexp.tracking.run_folder import SUMMARY, RunFolder
+    from bgexp.sweep.jobs import check_plan, run_sweep
+    from bgexp.tracking.run_folder import SHARED, SUMMARY, RunFolder
 
     key = "hydra.sweep.dir" if sweep else "hydra.run.dir"
     folder = Path(OmegaConf.select(config, key)).resolve()

@@ -25,13 +25,11 @@ from bgexp.system.provenance import SCHEMA_VERSION
 from bgexp.system.state_files import decode_json, explain_first, read_state
 from bgexp.tracking.active_run import close_jobs, open_run
 from bgexp.tracking.past_runs import is_finished
-from bgexp.tracking.run_folder import LOG, PAGE, SUMMARY, RunFolder
+from bgexp.tracking.run_folder import LOG, PAGE, SHARED, SUMMARY, RunFolder
 from bgexp.tracking.run_names import find_varied_keys, name_sweep
 from bgexp.tracking.store import get_first_line
 
 log = logging.getLogger(__name__)
-
-SHARED = "sweep.json"  # in the sweep's folder: what jobs, in other processes too, have to know
 
 
 class _SweepRecord(BaseModel):

@@ -36,6 +36,7 @@ SAMPLES = "samples"
 PAGE = "report.html"
 LOG = "log.txt"  # written by Hydra, as conf/hydra_runs.yaml says
 ERROR = "error.txt"  # only where bgexp itself broke: the place in the code
+SHARED = "sweep.json"  # in a sweep's folder: what its jobs, in other processes too, have to know
 HASHES = {MASKS: "mask_sha256", ALPHAS: "alpha_sha256"}  # the rows' columns of the files in them
 MAX_CONFIG = 2**20  # bytes of settings; reading as many takes seconds
 # The columns of texts, the first of them in each version; all others are of numbers.

@@ -7,14 +7,14 @@ from bgexp.config.verify import VerifySettings
 from bgexp.errors import UserError
 from bgexp.system.folders import open_folder
 from bgexp.system.stores import Address
-from bgexp.tracking.run_folder import ROWS, RunFolder
+from bgexp.tracking.run_folder import MASKS, ROWS, SHARED, RunFolder
 from bgexp.verify.batch_output import verify_batch
-from bgexp.verify.run_output import verify_run
+from bgexp.verify.run_output import verify_run, verify_sweep
 from bgexp.verify.verification import Verification
 
 
 def verify_output(settings: VerifySettings) -> Verification:
-    """Read an output, of a batch or of a run, and compare it with what was recorded.
+    """Read an output, of a batch, a run or a sweep, and compare it with what was recorded.
 
     Raises:
         UserError: There is none, or its store does not answer.
@@ -31,6 +31,8 @@ def _verify(settings: VerifySettings) -> Verification:
     if not place.is_dir():
         raise UserError(f"output: no such folder: {place}")
     folder = Path(os.path.realpath(place))
-    if (folder / ROWS).exists():
+    if (folder / SHARED).exists():
+        return verify_sweep(folder, settings.subset)
+    if any((folder / name).exists() for name in (ROWS, MASKS)):
         return verify_run(RunFolder(folder), settings.subset)
     return verify_batch(open_folder(folder), settings.subset)

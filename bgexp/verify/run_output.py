@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,10 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
     """Compare the rows of a run with its masks, its alphas, its summary and its inputs."""
     verification = Verification(str(folder.path))
     damage = verification.damage
-    damage += [Damage(name, "is missing") for name in (CONFIG, PAGE) if not folder.has(name)]
+    damage += [Damage(name, "is missing") for name in (CONFIG, PAGE, ROWS) if not folder.has(name)]
+    if not folder.has(ROWS):
+        verification.notes.append("without rows nothing else was looked at")
+        return verification
     try:
         rows = folder.read_rows()
     except UserError as error:
@@ -82,6 +85,21 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
         for name, archive in archives.items():
             named = {f"{path}.png" for path in rows["path"][rows[HASHES[name]] != ""]}
             damage += _list_strangers(name, archive, named)
+    return verification
+
+
+def verify_sweep(folder: Path, subset: float | None) -> Verification:
+    """Verify each job of a sweep as a run; the number of its folder stands before its files."""
+    verification = Verification(str(folder))
+    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    for number in range(max(numbers, default=-1) + 1):
+        job = verify_run(RunFolder(folder / str(number)), subset)
+        verification.n_rows += job.n_rows
+        verification.n_sampled += job.n_sampled
+        verification.n_results += job.n_results
+        verification.n_inputs += job.n_inputs
+        verification.damage += [replace(d, file=f"{number}/{d.file}") for d in job.damage]
+        verification.notes += [f"{number}: {note}" for note in job.notes]
     return verification
 
 

@@ -446,6 +446,21 @@ def test_rows_and_reports_of_a_run(run_folder):
     assert [file for file, _, _ in find(run_folder)] == ["per_image.parquet", "report.html"]
 
 
+def test_a_sweep(two_runs, tmp_path):
+    sweep = shutil.copytree(next(two_runs.glob("sweep/*")), tmp_path / "sweep")
+    verification = verify(sweep)
+    assert verification.is_whole
+    assert (verification.n_rows, verification.n_results, verification.n_inputs) == (8, 8, 8)
+    flip_bit(sweep / "1/config.yaml")
+    (sweep / "0/per_image.parquet").unlink()
+    assert find(sweep) == [
+        ("0/per_image.parquet", "is missing", ""),
+        ("1/config.yaml", "was changed", ""),
+    ]
+    shutil.rmtree(sweep / "0")
+    assert ("0/per_image.parquet", "is missing", "") in find(sweep)
+
+
 @pytest.mark.parametrize(
     "name", ["config.yaml", "per_image.parquet", "report.html", "samples/{first}"]
 )
