@@ -1,13 +1,19 @@
 """Masks as CVAT's own XML ("CVAT for images 1.1"): https://docs.cvat.ai/docs/other/xml_format."""
 
+import re
 from collections.abc import Iterable
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bgexp.errors import UserError
 from bgexp.exchange.draft import LABEL, Draft
 from bgexp.exchange.outlines import trace_polygons
+from bgexp.system.terminal import make_printable
+
+# What XML 1.0 has no way to write: https://www.w3.org/TR/xml/#charsets
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def build_cvat(drafts: Iterable[Draft], polygons: bool) -> bytes:
@@ -17,6 +23,9 @@ def build_cvat(drafts: Iterable[Draft], polygons: bool) -> bytes:
         drafts: The images, each in turn.
         polygons: Whether masks become polygons, with an IoU of 0.99 at least; else they are
             runs, bit for bit.
+
+    Raises:
+        UserError: An image has a name that XML cannot hold.
     """
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
@@ -27,6 +36,11 @@ def build_cvat(drafts: Iterable[Draft], polygons: bool) -> bytes:
     ElementTree.SubElement(label, "name").text = LABEL
     ElementTree.SubElement(label, "attributes")
     for number, draft in enumerate(drafts):
+        if _NO_XML.search(draft.path):
+            raise UserError(
+                f"format=cvat: XML cannot hold the name {make_printable(draft.path)} (rename the "
+                "image, or take another format)"
+            )
         size = {"width": str(draft.width), "height": str(draft.height)}
         image = ElementTree.SubElement(
             root, "image", {"id": str(number), "name": draft.path} | size

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pycocotools.coco import COCO
 
+from bgexp.errors import UserError
 from bgexp.exchange.coco_file import build_coco
 from bgexp.exchange.cvat_file import build_cvat, count_runs
 from bgexp.exchange.draft import Draft
@@ -129,6 +130,14 @@ def test_cvat_masks():
     for path, mask in masks.items():
         np.testing.assert_array_equal(read[path], mask)
     assert list(read) == list(masks)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m.jpg", "\udcff.jpg", "\ufffe.jpg", "\0.jpg"])
+def test_names_that_xml_cannot_hold(name):
+    drafts = [Draft('new\nline \U0001f986 <&".jpg', np.eye(3, dtype=bool))]
+    assert list(read_cvat(build_cvat(drafts, polygons=False))) == [drafts[0].path]
+    with pytest.raises(UserError, match=r"^format=cvat: XML cannot hold the name [ -~]+$"):
+        build_cvat([*drafts, Draft(name, np.eye(3, dtype=bool))], polygons=False)
 
 
 def test_cvat_runs_are_those_of_its_document():
