@@ -70,7 +70,7 @@ def compute_paired_change(
     if clusters is None:
         low, high = _bootstrap(changes)
     else:
-        low, high = _bootstrap_clusters(changes, np.asarray(clusters, object)[is_defined])
+        low, high = _bootstrap_clusters(changes, np.array(clusters)[is_defined])
     return PairedChange(
         n=len(pairs),
         before=float(pairs[:, 0].mean()),
@@ -143,8 +143,8 @@ def _bootstrap(changes: Floats) -> tuple[float, float]:
     return _bootstrap_units(changes, (changes,), np.mean)
 
 
-def _bootstrap_clusters(changes: Floats, clusters: NDArray[np.object_]) -> tuple[float, float]:
-    _, place = np.unique(clusters.astype(str), return_inverse=True)
+def _bootstrap_clusters(changes: Floats, clusters: NDArray[np.str_]) -> tuple[float, float]:
+    _, place = np.unique(clusters, return_inverse=True)
     counts = np.bincount(place)
     if len(counts) < _MIN_CLUSTERS:
         return math.nan, math.nan

@@ -22,7 +22,7 @@ def make_origin(*overrides, version=None, source=SOURCE):
     return compute_origin(settings, version, source)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def plain():
     return make_origin()
 

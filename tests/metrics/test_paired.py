@@ -35,6 +35,12 @@ def test_the_interval_is_that_of_resampling():
     assert (change.low, change.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.01)
 
 
+def test_the_interval_of_changes_that_span_one():
+    """From 0 to 1, which is no change that all have."""
+    change = compute_paired_change([0.0] * 20, [0.0, 1.0] * 10)
+    assert 0.1 < change.low < 0.5 < change.high < 0.9
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(2)
     held = 0
@@ -47,9 +53,10 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
 
 def test_few_or_equal_pairs():
     nothing = astuple(compute_paired_change([], []))
-    assert nothing[0] == 0
+    assert (nothing[0], nothing[6:]) == (0, (0, 0))
     assert all(math.isnan(value) for value in nothing[1:6])
     assert math.isnan(compute_paired_change([0.1, 0.2], [0.5, 0.2]).low)
+    assert not math.isnan(compute_paired_change([0.1, 0.2, 0.3], [0.5, 0.2, 0.3]).low)
     same = compute_paired_change([0.5] * 4, [0.75] * 4)
     assert (same.low, same.change, same.high) == (0.25, 0.25, 0.25)
 
@@ -76,7 +83,10 @@ def test_ranks_by_hand():
 
 
 def test_ranks_that_say_nothing():
-    assert math.isnan(compute_rank_agreement([1, 2], [1, 2]).spearman)
+    few = compute_rank_agreement([1, 2], [1, 2])
+    assert math.isnan(few.spearman)
+    assert few.n == 2
+    assert compute_rank_agreement([], []).n == 0
     assert math.isnan(compute_rank_agreement([1, 1, 1], [1, 2, 3]).spearman)
     agreement = compute_rank_agreement([1, 2, 3, math.nan], [1, 2, 3, 4])
     assert (agreement.spearman, agreement.n) == (pytest.approx(1), 3)
@@ -177,6 +187,7 @@ def test_few_clusters_and_undefined_pairs():
     assert math.isnan(compute_paired_change(before, after, five).low)
     assert compute_paired_change(before, after, five).n == 30
     six = [f"c{n % 6}" for n in range(30)]
+    assert not math.isnan(compute_paired_change(before, after, six).low)
     gap = compute_paired_change([math.nan, *before], [0.5, *after], ["lone", *six])
     assert gap == compute_paired_change(before, after, six)
     with pytest.raises(ValueError, match="got 1 for 30"):
@@ -194,6 +205,7 @@ def test_how_many_more_images_by_hand():
     assert estimate_images_to_decide(make_change(-0.01, 0.02), 0.005) == math.ceil(817.25) - 100
     assert estimate_images_to_decide(make_change(0.01, 0.005), 0.005) == 0  # there are enough
     assert estimate_images_to_decide(make_change(0.004, 0.02), 0.005) is None
+    assert estimate_images_to_decide(make_change(0.005, 0.005), 0.005) is not None
     assert estimate_images_to_decide(make_change(0.01, math.nan), 0.005) is None
     assert estimate_images_to_decide(compute_paired_change([], []), 0.005) is None
 
