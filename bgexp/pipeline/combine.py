@@ -178,15 +178,10 @@ def _choose_detections(detections: Detections, settings: Combine) -> NDArray[np.
         pasted = _paste_masks(detections, indices, settings.mask_threshold)
         best = np.argmax([np.count_nonzero(mask.window) for mask in pasted])
     else:
-        best = np.argmin(_measure_centre_distances(detections))
+        left, top, right, bottom = detections.boxes.T
+        to_centre = left + right - detections.width, top + bottom - detections.height  # twice
+        best = np.argmin(np.hypot(*to_centre))
     return indices[[best]]
-
-
-def _measure_centre_distances(detections: Detections) -> NDArray[np.float64]:
-    """Return (N,) distances in pixels from each box's centre to the image's."""
-    left, top, right, bottom = detections.boxes.astype(np.float64).T
-    distances = np.hypot(left + right - detections.width, top + bottom - detections.height) / 2
-    return np.asarray(distances, np.float64)
 
 
 def _clean(mask: BoolArray, largest_hole: float, smallest_part: float) -> None:

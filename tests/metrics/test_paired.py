@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bgexp.metrics.paired import (
     PairedChange,
+    bootstrap_interval,
     compute_paired_change,
     compute_rank_agreement,
     estimate_images_to_decide,
@@ -138,6 +139,20 @@ def draw_clusters(rng, n_clusters, effect=0.0, size=10):
     before = rng.random(n_clusters * size)
     clusters = [f"c{number}" for number in range(n_clusters) for _ in range(size)]
     return before, before + shared + rng.normal(0, 0.01, n_clusters * size), clusters
+
+
+def test_resamples_are_as_many_as_asked_for_and_the_same_each_time():
+    shapes = []
+
+    def average(values, axis):
+        shapes.append(values.shape)
+        return values.mean(axis)
+
+    values = (np.arange(7.0) ** 2,)
+    interval = bootstrap_interval(values, average, 250, 0.9)
+    assert (sum(n for n, _ in shapes), {n for _, n in shapes}) == (250, {7})
+    means = values[0][np.random.default_rng(0).integers(0, 7, (250, 7))].mean(axis=1)
+    assert interval == pytest.approx(np.quantile(means, [0.05, 0.95]))
 
 
 def test_clusters_are_drawn_whole():

@@ -203,6 +203,15 @@ def test_which_detections_are_used(change, indices):
     assert combine_detections(detections, Combine(**change)).used.tolist() == indices
 
 
+@given(st.integers(0, 10**6))
+def test_the_central_one_is_that_whose_boxs_centre_is_nearest(seed):
+    detections = random_detections(seed, 8, (60, 90))
+    centres = (detections.boxes[:, :2] + detections.boxes[:, 2:]) / 2
+    distances = np.linalg.norm(centres - (45, 30), axis=1)
+    used = combine_detections(detections, Combine(instances="central")).used
+    assert distances[used] == pytest.approx(distances.min(), abs=1e-4)
+
+
 def test_largest_is_by_pasted_area_and_not_by_box():
     masks = np.stack([np.full((4, 4), 25), np.full((4, 4), 255)]).astype(np.uint8)
     detections = make_detections([[0, 0, 29, 19], [10, 10, 15, 15]], masks=masks)
@@ -260,6 +269,18 @@ def test_cleaning_of_a_case_worked_by_hand():
         filled = clean_cells({"fill_holes": (size + 0.1) / 400})
         assert count_parts(~filled, 1) - 1 == 2 - i
         assert filled.sum() == plain.sum() + sum(sizes[: i + 1])
+
+
+@pytest.mark.parametrize("n_pixels", [1, 2, 3])
+def test_specks_and_pinholes_are_measured_to_the_pixel(n_pixels):
+    speck = np.zeros((20, 20), np.uint8)
+    speck[5, 5 : 5 + n_pixels] = 255
+    less, more = ((n_pixels + change) / speck.size for change in (-0.25, 0.25))
+    for limit, n_left in ((less, n_pixels), (more, 0)):
+        assert combine_output(SoftMask(speck), Combine(min_area=limit)).mask.sum() == n_left
+    for limit, n_open in ((less, n_pixels), (more, 0)):
+        mask = combine_output(SoftMask(255 - speck), Combine(fill_holes=limit)).mask
+        assert (~mask).sum() == n_open
 
 
 def test_an_opening_at_the_image_border_is_no_hole():
@@ -378,6 +399,7 @@ def test_all_thresholds_give_the_masks_of_each(n, instances):
     for output in (random_detections(n, n, size), soft):
         plain = Combine(instances=instances, fill_holes=0, min_area=0)
         counts = count_exceeded_thresholds(output, plain, THRESHOLDS)
+        assert counts.dtype == np.uint8
         for place, threshold in enumerate(THRESHOLDS):
             mask = combine_output(output, plain.replace(mask_threshold=threshold)).mask
             assert np.array_equal(counts > place, mask)
