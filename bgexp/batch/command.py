@@ -23,7 +23,7 @@ from bgexp.batch.track_batch import track_batch
 from bgexp.batch.unite import describe_missing, unite_parts
 from bgexp.config.batch import UNITE, BatchSettings, PartShare
 from bgexp.errors import HaltedError, UserError
-from bgexp.system.folders import Folder
+from bgexp.system.folders import Folder, locate_error
 from bgexp.system.progress import tell
 from bgexp.system.signals import StopRequest, catch_stop_signals
 from bgexp.system.workers import preload
@@ -110,7 +110,7 @@ def _name_output_errors(output: Folder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise HaltedError(f"output: {output}: {error.strerror}") from error
+        raise HaltedError(f"output: {locate_error(output, error)}: {error.strerror}") from error
 
 
 def _find_batch_to_unite(settings: BatchSettings, output: Folder, origin: Origin) -> PlannedBatch:

@@ -18,7 +18,7 @@ from bgexp.config.batch import BatchSettings
 from bgexp.config.check import flatten
 from bgexp.errors import UserError
 from bgexp.system.atomic import TEMPORARY, make_folder, write_json
-from bgexp.system.folders import Folder, LocalFolder, StoreFolder, open_folder
+from bgexp.system.folders import Folder, LocalFolder, StoreFolder, locate_error, open_folder
 from bgexp.system.signals import StopRequest
 from bgexp.system.state_files import decode_json, read_state
 from bgexp.system.stores import Address, find_object
@@ -111,7 +111,7 @@ class LocalLock:
             flags = os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK
             self._file = os.open(self._state / LOCK, flags, 0o666)
         except OSError as error:
-            raise UserError(f"output: {output}: {error.strerror}") from error
+            raise UserError(f"output: {locate_error(output, error)}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +134,8 @@ class LocalLock:
         except BlockingIOError:
             return False
         except OSError as error:
-            raise UserError(f"output: {self._output}: {error.strerror}") from error
+            place = locate_error(self._output, error)
+            raise UserError(f"output: {place}: {error.strerror}") from error
         return True
 
     def is_held_to_plan(self) -> bool:

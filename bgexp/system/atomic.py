@@ -132,7 +132,7 @@ def write_json(path: str | os.PathLike[str], obj: object) -> None:
 
 def encode_json(obj: object) -> bytes:
     """Return strict JSON as `write_json` writes it."""
-    text = json.dumps(_replace_non_finite(obj), indent=2, allow_nan=False)
+    text = json.dumps(_replace_non_finite(obj), indent=2)
     return f"{text}\n".encode()
 
 

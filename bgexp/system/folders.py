@@ -96,6 +96,14 @@ class Folder(Protocol):
         ...
 
 
+def locate_error(folder: Folder, error: OSError) -> str:
+    """Return the file that an error is about; the folder, where that is not known."""
+    name = error.filename2 or error.filename
+    if isinstance(folder, LocalFolder) and isinstance(name, str | bytes):
+        return str(folder.path / os.fsdecode(name))
+    return str(folder)
+
+
 @dataclass(frozen=True)
 class LocalFolder:
     """A folder of a file system; on the way to a file in it no link is followed.

@@ -18,7 +18,7 @@ from bgexp.batch.planned_file import PlannedFile
 from bgexp.batch.summary import count_outcomes
 from bgexp.batch.unite import make_rows
 from bgexp.errors import UserError
-from bgexp.system.folders import Folder, LocalFolder
+from bgexp.system.folders import Folder, LocalFolder, locate_error
 from bgexp.system.hashing import hash_bytes
 from bgexp.system.state_files import MAX_STATE, decode_json
 from bgexp.system.stores import Address, locate_recorded
@@ -103,7 +103,7 @@ def verify_batch(output: Folder, subset: float | None) -> Verification:
     try:
         _verify(output, subset, verification)
     except OSError as error:
-        raise UserError(f"output: {output}: {error.strerror}") from error
+        raise UserError(f"output: {locate_error(output, error)}: {error.strerror}") from error
     return verification
 
 

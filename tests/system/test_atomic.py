@@ -139,11 +139,26 @@ def test_folders_on_the_way_to_a_name_from_elsewhere_are_synced_in_each_other(tm
     assert synced.index(tmp_path) < synced.index(tmp_path / "a") < synced.index(tmp_path / "a/b")
 
 
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("ismount", lambda _path: True), ("access", lambda _path, mode: mode != os.R_OK | os.W_OK)],
+)
+def test_what_is_mounted_or_others_own_is_the_last_folder_that_is_synced(
+    tmp_path, synced, monkeypatch, name, answer
+):
+    monkeypatch.setattr(os.path if name == "ismount" else os, name, answer)
+    make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path, tmp_path / "a"]
+
+
 def test_a_folder_that_cannot_be_made_is_named_whole(tmp_path):
     (tmp_path / "a").touch()
     with pytest.raises(NotADirectoryError) as caught:
         make_folder(tmp_path / "a" / "b")
     assert caught.value.filename == str(tmp_path / "a")
+    with pytest.raises(OSError, match="No such file") as caught:  # the kernel's own folder
+        make_folder("/proc/self/new")
+    assert caught.value.filename == f"/proc/{os.getpid()}/new"
 
 
 def test_what_a_library_wrote_is_synced_with_its_folders(tmp_path, synced):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bgexp.system.folders import LocalFolder, StoreFolder, open_folder
+from bgexp.system.folders import LocalFolder, StoreFolder, locate_error, open_folder
 from bgexp.system.hashing import hash_bytes
 
 
@@ -97,3 +97,18 @@ def test_what_is_appended_is_behind_the_rest(tmp_path):
     assert folder.read("journal") == b"1\n2\n"
     with pytest.raises(FileNotFoundError):
         folder.append("none", b"1")
+
+
+def test_an_error_tells_its_file(tmp_path, bucket):
+    folder = LocalFolder(tmp_path)
+    (tmp_path / "a").mkdir()
+    for error, expected in (
+        (OSError(5, "x"), tmp_path),
+        (OSError(5, "x", "b/c"), tmp_path / "b/c"),
+        (OSError(5, "x", str(tmp_path / "t"), None, "b/d"), tmp_path / "b/d"),
+    ):
+        assert locate_error(folder, error) == str(expected)
+    with pytest.raises(IsADirectoryError) as caught:
+        folder.write("a", b"x")
+    assert locate_error(folder, caught.value) == str(tmp_path / "a")
+    assert locate_error(open_folder(bucket), OSError(5, "x", "b/c")) == str(bucket)
