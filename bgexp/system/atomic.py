@@ -1,5 +1,6 @@
 """Files written whole or not at all, and the hashes that name what is in them."""
 
+import errno
 import json
 import math
 import os
@@ -51,8 +52,17 @@ def make_folder_in(outer: int, name: str) -> None:
     except FileExistsError:
         if key in _on_disk:
             return
-    os.fsync(outer)
+    _sync_folder(outer)
     _on_disk.add(key)
+
+
+def _sync_folder(descriptor: int) -> None:
+    """Bring the names in a folder to disk; some network file systems cannot, and say so."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF):
+            raise
 
 
 def sync_tree(path: Path) -> None:
@@ -66,7 +76,8 @@ def sync_tree(path: Path) -> None:
         for place in (*(Path(folder, name) for name in names), Path(folder)):
             descriptor = os.open(place, os.O_RDONLY)
             try:
-                os.fsync(descriptor)
+                sync = _sync_folder if place == Path(folder) else os.fsync
+                sync(descriptor)
             finally:
                 os.close(descriptor)
 
@@ -117,7 +128,7 @@ def open_into(folder: int, name: str) -> Iterator[BinaryIO]:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
-    os.fsync(folder)  # a rename survives a power cut only then
+    _sync_folder(folder)  # a rename survives a power cut only then
 
 
 def write_json(path: str | os.PathLike[str], obj: object) -> None:

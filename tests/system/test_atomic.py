@@ -1,9 +1,11 @@
+import errno
 import hashlib
 import json
 import math
 import os
 import resource
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,23 @@ def test_a_failed_fsync_of_the_folder_is_not_success(tmp_path, monkeypatch):
         write_whole(tmp_path / "file", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EBADF, errno.EIO])
+def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch, number):
+    """Some network file systems; any other error than theirs is one."""
+    fsync = os.fsync
+
+    def refuse_folders(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "no folders")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_folders)
+    with pytest.raises(OSError, match="no folders") if number == errno.EIO else nullcontext():
+        write_whole(tmp_path / "new" / "file", b"x")
+        sync_tree(tmp_path)
+        assert (tmp_path / "new" / "file").read_bytes() == b"x"
 
 
 def test_the_order_of_steps(tmp_path, monkeypatch):
