@@ -19,6 +19,7 @@ from time import monotonic
 import pandas as pd
 import psutil
 
+from bgexp.system.progress import show_progress
 from tests.faults.commands import Batch
 from tests.faults.disk import State, read_state
 
@@ -98,14 +99,16 @@ def main() -> int:
         batch = KilledBatch(Path(name).resolve(), options.images)
         seconds = batch.measure()
         batch.prepare()
-        for _ in range(options.kills):
-            victim, after = rng.choice(VICTIMS), rng.uniform(0, seconds)
-            has_ended, found = batch.kill(victim, after, rng)
-            if has_ended:
-                found += batch.find_differences(read_state(batch.root))
-                batch.prepare()
-                n_ends += 1
-            problems += [f"{victim} killed after {after:.2f} s: {line}" for line in found]
+        with show_progress("kills", options.kills) as step:
+            for _ in range(options.kills):
+                victim, after = rng.choice(VICTIMS), rng.uniform(0, seconds)
+                has_ended, found = batch.kill(victim, after, rng)
+                if has_ended:
+                    found += batch.find_differences(read_state(batch.root))
+                    batch.prepare()
+                    n_ends += 1
+                problems += [f"{victim} killed after {after:.2f} s: {line}" for line in found]
+                step(len(problems))
         problems += batch.resume()
     print(*problems[:20], sep="\n", end="\n" * bool(problems))
     print(

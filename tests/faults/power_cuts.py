@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
+from bgexp.system.progress import show_progress
 from tests.faults.calls import Call, Watch, read_calls
 from tests.faults.commands import Command
 from tests.faults.disk import Disk, State, write_state
@@ -52,16 +53,19 @@ def cut_power(
     calls, before = record(command, watch)
     losses: list[str] = []
     n_states = n_tried = 0
-    step = max(1, (len(calls) + 1 + n_subsets) // n_resumed)
-    for name, state in list_states(calls, before, n_subsets, seed):
-        n_states += 1
-        found = list(command.find_losses(state))
-        if n_states % step == step // 2:
-            n_tried += 1
-            shutil.rmtree(command.root)
-            write_state(state, command.root)
-            found += command.resume()
-        losses += [f"{command.name}, {name}: {loss}" for loss in found]
+    n_all = len(calls) + 1 + n_subsets
+    stride = max(1, n_all // n_resumed)
+    with show_progress(f"{command.name}, states", n_all) as step:
+        for name, state in list_states(calls, before, n_subsets, seed):
+            n_states += 1
+            found = list(command.find_losses(state))
+            if n_states % stride == stride // 2:
+                n_tried += 1
+                shutil.rmtree(command.root)
+                write_state(state, command.root)
+                found += command.resume()
+            losses += [f"{command.name}, {name}: {loss}" for loss in found]
+            step(len(losses))
     print(
         f"{command.name}: {len(calls):,} calls, {n_states:,} states, {n_tried:,} of them resumed: "
         f"{len(losses):,} losses",

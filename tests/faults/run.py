@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from time import monotonic
 
+from bgexp.system.progress import show_progress
 from tests.faults.calls import Watch, start_watched
 from tests.faults.commands import COMMANDS, Command
 from tests.faults.every_call import fail_once, list_cases
@@ -49,11 +50,13 @@ def try_calls(command: Command, watch: Watch, options: argparse.Namespace) -> li
     cases = list_cases(command, watch, log)
     share, n_shares = map(int, options.share.split("/"))
     chosen = random.Random(options.seed).sample(cases, min(options.calls, len(cases)))
-    problems, n_tried = [], 0
-    for place, fault in chosen[share - 1 :: n_shares]:
-        found = fail_once(command, watch, log, place, fault)
-        n_tried += found != [""]
-        problems += filter(None, found)
+    chosen, problems, n_tried = chosen[share - 1 :: n_shares], [], 0
+    with show_progress(f"{command.name}, calls", len(chosen)) as step:
+        for place, fault in chosen:
+            found = fail_once(command, watch, log, place, fault)
+            n_tried += found != [""]
+            problems += filter(None, found)
+            step(len(problems))
     print(
         f"{command.name}: of {len(cases):,} calls with a fault {n_tried:,} tried in "
         f"{monotonic() - began:.0f} s: {len(problems):,} bad",
