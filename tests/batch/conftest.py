@@ -18,12 +18,14 @@ from bgexp.images.decode import load_image
 from bgexp.system.atomic import TEMPORARY
 from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_file
-from bgexp.system.workers import preload
+from bgexp.system.workers import end_preload, preload
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _imported():
     preload("bgexp.batch.process_file")
+    yield
+    end_preload()  # else each of `make test-mutants` leaves one that goes on importing
 
 
 @pytest.fixture
