@@ -76,9 +76,10 @@ class RunFolder:
                 raise UserError(f"{path}: it is a {kind}, in the place of a {place} of a run")
 
     def has_whole_results(self) -> bool:
-        """Return whether summary and rows can be read, and masks and alphas are as recorded."""
+        """Return whether summary, rows, masks and alphas are there as they were recorded."""
         try:
-            if not self.read_summary():
+            summary = self.read_summary()
+            if not summary or self.hash_files().get(ROWS) != summary["files"][ROWS]:
                 return False
             rows = self.read_rows()
             for name, column in HASHES.items():
@@ -89,7 +90,7 @@ class RunFolder:
                     for path, sha256 in zip(recorded["path"], recorded[column], strict=True):
                         if hash_bytes(archive.read_png(path)) != sha256:
                             return False
-        except (UserError, ImageError, KeyError):  # the last of rows without hashes
+        except (UserError, ImageError, KeyError):  # the last of rows, or a summary, without hashes
             return False
         return True
 

@@ -91,8 +91,8 @@ def verify_run(folder: RunFolder, subset: float | None) -> Verification:
 def verify_sweep(folder: Path, subset: float | None) -> Verification:
     """Verify each job of a sweep as a run; the number of its folder stands before its files."""
     verification = Verification(str(folder))
-    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-    for number in range(max(numbers, default=-1) + 1):
+    numbers = {int(path.name) for path in folder.iterdir() if path.name.isdecimal()}
+    for number in sorted(numbers.union(range(len(numbers)))):
         job = verify_run(RunFolder(folder / str(number)), subset)
         verification.n_rows += job.n_rows
         verification.n_sampled += job.n_sampled

@@ -211,6 +211,15 @@ def test_results_with_other_masks(whole):
     assert not whole.has_whole_results()
 
 
+def test_results_with_other_rows(whole):
+    rows = whole.read_rows()
+    whole.write_rows(rows.assign(category="other"))
+    assert not whole.has_whole_results()
+    whole.write_rows(rows)
+    assert whole.has_whole_results()
+
+
 def test_results_without_hashes_are_not_known_to_be_whole(whole):
     whole.write_rows(pd.DataFrame(ROW))
+    whole.write_summary(whole.read_summary())
     assert not whole.has_whole_results()

@@ -459,6 +459,9 @@ def test_a_sweep(two_runs, tmp_path):
     ]
     shutil.rmtree(sweep / "0")
     assert ("0/per_image.parquet", "is missing", "") in find(sweep)
+    for name in ("²", "9" * 50):
+        (sweep / name).mkdir()
+    assert ("0/per_image.parquet", "is missing", "") in find(sweep)
 
 
 @pytest.mark.parametrize(
