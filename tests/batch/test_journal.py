@@ -138,7 +138,18 @@ def test_no_journal_and_an_unreadable_one(tmp_path):
 @pytest.mark.parametrize("field", ["output", "mask"])
 def test_a_name_that_is_no_results_is_refused(tmp_path, field, name):
     begin_journal(tmp_path / "journal", [replace(FULL, **{field: name})])
-    with pytest.raises(UserError, match="which is no result in this folder"):
+    with pytest.raises(
+        UserError,
+        match=rf"^output: {tmp_path}/journal names '.*', which is no result in this folder: choose "
+        r"another folder, or delete that file$",
+    ):
+        read_journal(tmp_path / "journal")
+
+
+def test_a_journal_that_would_fill_the_memory(tmp_path, monkeypatch):
+    begin_journal(tmp_path / "journal", RECORDS)
+    monkeypatch.setattr("bgexp.batch.journal.MAX_STATE", 100)
+    with pytest.raises(UserError, match=rf"^output: {tmp_path}/journal: "):
         read_journal(tmp_path / "journal")
 
 
