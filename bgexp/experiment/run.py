@@ -204,7 +204,7 @@ def _draw_page(folder: RunFolder, summary: RunSummary, inputs: RunInputs, began:
     try:
         draw_run(folder, summary.to_document(), inputs.dataset, inputs.settings, began)
     except Exception as error:
-        is_known = isinstance(error, UserError)
+        is_known = isinstance(error, UserError | OSError)  # such as a full disk
         log.warning("no %s: %s: %s", PAGE, type(error).__name__, error, exc_info=not is_known)
 
 

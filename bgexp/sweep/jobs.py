@@ -138,7 +138,7 @@ def _draw(
             PAGE,
             type(error).__name__,
             error,
-            exc_info=not isinstance(error, UserError),
+            exc_info=not isinstance(error, UserError | OSError),  # such as a full disk
         )
 
 

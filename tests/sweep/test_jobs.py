@@ -299,11 +299,12 @@ def test_an_identical_sweep_is_reused(run_cli, finished_sweep, runs, overrides, 
     assert again.code == 0, again.out
     assert again.out.count("reused") >= 4
     for old, new, job in zip(finished_sweep.summaries, again.summaries, again.jobs, strict=True):
-        changed = {"run_id", "parent_run_id", "reused_from"}
+        changed = {"run_id", "parent_run_id", "reused_from", "files"}
         assert {k: v for k, v in old.items() if k not in changed} == {
             k: v for k, v in new.items() if k not in changed
         }
         assert new["reused_from"] == old["run_id"] != new["run_id"]
+        assert new["files"]["per_image.parquet"] == old["files"]["per_image.parquet"]
         run = store.get_run(new["run_id"])
         assert run.info.status == "FINISHED"
         assert run.data.tags["bgexp.reused_from"] == old["run_id"]
