@@ -40,7 +40,7 @@ def main() -> int:
             problems += report(found)
         for command in options.commands if options.calls else ():
             case = COMMANDS[command](folder / "calls", 2)
-            problems += report(try_calls(case, watch, options))
+            problems += len(try_calls(case, watch, options))
     return 1 if problems else 0
 
 
@@ -56,6 +56,7 @@ def try_calls(command: Command, watch: Watch, options: argparse.Namespace) -> li
             found = fail_once(command, watch, log, place, fault)
             n_tried += found != [""]
             problems += filter(None, found)
+            report(list(filter(None, found)))
             step(len(problems))
     print(
         f"{command.name}: of {len(cases):,} calls with a fault {n_tried:,} tried in "
