@@ -161,14 +161,38 @@ def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
     sys.argv = ["bgexp run", *others, *(f"{key}={quote(value)}" for key, value in fixed.items())]
     sys.argv += ["--multirun"] * options.multirun
     sys.argv += ["--config-dir", str(options.config_dir.resolve())] if options.config_dir else []
-    hydra.main(version_base="1.3", config_path=str(find_conf_dir()), config_name="run")(_run_job)()
+    global _broken
+    _broken = []
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors of its own are raised here, and not printed there
+    program = hydra.main(version_base="1.3", config_path=str(find_conf_dir()), config_name="run")
+    try:
+        program(_run_job)()
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):  # its log cannot be opened
+            raise error.__cause__ from error
+        raise
+    if _broken:
+        raise _broken[0]
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     raise Interruption(128 + number)
 
 
+# Of jobs in this process whose folder cannot be written; None in any other.
+_broken: list[Exception] | None = None
+
+
 def _run_job(composed: DictConfig) -> None:
+    try:
+        _run_composed_job(composed)
+    except (UserError, OSError) as error:
+        if _broken is None:
+            raise
+        _broken.append(error)  # Hydra would print a traceback
+
+
+def _run_composed_job(composed: DictConfig) -> None:
     from bgexp.detect.device import limit_threads
     from bgexp.sweep.jobs import run_job
     from bgexp.tracking.run_folder import RunFolder

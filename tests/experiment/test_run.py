@@ -2,6 +2,7 @@
 
 import html
 import json
+import logging
 import os
 import re
 import signal
@@ -209,6 +210,36 @@ def test_a_page_that_cannot_be_drawn_loses_no_numbers(run_cli, fast, tmp_path, m
     folder = find_newest(tmp_path / "runs")
     assert RunFolder(folder).read_summary()["status"] == "finished"
     assert "no report.html: ZeroDivisionError: boom" in (folder / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("mode", [[], ["-m"]])
+@pytest.mark.parametrize("place", [(RunFolder, "write_overrides"), (logging.FileHandler, "_open")])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    run_cli, fast, tmp_path, monkeypatch, capfd, mode, place
+):
+    def full(*_args):
+        raise OSError(28, "No space left on device", "there")
+
+    monkeypatch.setattr(*place, full)
+    assert run_cli("run", *mode, f"runs_dir={tmp_path / 'runs'}", *fast) == 1
+    out, err = capfd.readouterr()
+    assert "Traceback" not in out + err
+    assert err.splitlines()[-1] == "bgexp: there: No space left on device"
+
+
+@pytest.mark.parametrize("name", ["write_page", "write_sample"])
+def test_a_page_for_which_there_is_no_room_is_a_line_in_the_log(
+    run_cli, fast, tmp_path, monkeypatch, capfd, name
+):
+    def full(*_args):
+        raise OSError(28, "No space left on device", "there")
+
+    monkeypatch.setattr(RunFolder, name, full)
+    assert run_cli("run", f"runs_dir={tmp_path / 'runs'}", *fast) == 0
+    assert "Traceback" not in "".join(capfd.readouterr())
+    folder = find_newest(tmp_path / "runs")
+    assert RunFolder(folder).read_summary()["status"] == "finished"
+    assert "no report.html: OSError: [Errno 28] No space left" in (folder / "log.txt").read_text()
 
 
 def test_a_full_disk_leaves_no_half_archive(run_cli, fast, tmp_path, monkeypatch, capfd):
