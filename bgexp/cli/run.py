@@ -26,6 +26,9 @@ from bgexp.errors import Interruption, UserError
 from bgexp.system.cores import count_own_cores
 from bgexp.system.workers import preload
 
+# Errors of jobs in this process, whose folders cannot be written; None in any other process.
+_broken: list[Exception] | None = None
+
 
 def run(config: DictConfig, options: argparse.Namespace) -> int:
     """Run a job or a sweep; return the exit code."""
@@ -177,10 +180,6 @@ def _run_hydra(options: argparse.Namespace, fixed: dict[str, str]) -> None:
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     raise Interruption(128 + number)
-
-
-# Of jobs in this process whose folder cannot be written; None in any other.
-_broken: list[Exception] | None = None
 
 
 def _run_job(composed: DictConfig) -> None:
