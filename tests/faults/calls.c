@@ -19,10 +19,12 @@
 #include <unistd.h>
 
 struct control { /* as calls.py packs it */
-    uint64_t count;  /* calls until now */
-    uint64_t target; /* the call that goes wrong, from 1; 0: none */
-    uint64_t fault;  /* an errno; 0: SIGKILL */
-    uint64_t data;   /* whether written bytes are noted, too */
+    uint64_t counts[2]; /* calls until now: on files of a store, which threads of MLflow's make at
+                           any time, and all others, whose order is the same each time */
+    uint64_t of_store;  /* whether the call that goes wrong is one of a store's */
+    uint64_t target;    /* its number, from 1; 0: none */
+    uint64_t fault;     /* an errno; 0: SIGKILL */
+    uint64_t data;      /* whether written bytes are noted, too */
     char root[512];
     char log[512];
 };
@@ -64,6 +66,7 @@ static int is_inside(const char *path) {
 
 struct call {
     int seen, log;
+    uint64_t number;
     const char *name;
     char path[PATH_MAX], other[PATH_MAX];
     long offset;
@@ -71,21 +74,30 @@ struct call {
     size_t size;
 };
 
+static void note(struct call *call, const char *outcome, size_t size) {
+    char line[3 * PATH_MAX];
+    int length = snprintf(line, sizeof line, "%s\t%lu\t%s\t%s\t%s\t%ld\t%zu\n", outcome, call->number,
+                          call->name, call->path, call->other, call->offset, size);
+    struct iovec parts[] = {{line, length}, {(void *)call->data, size}};
+    syscall(SYS_writev, call->log, parts, 2);
+    syscall(SYS_close, call->log);
+}
+
 /* Returns whether the call may go on. While a call is noted no other one is made. */
 static int begin(struct call *call, const char *name) {
     call->seen = is_inside(call->path) || is_inside(call->other);
     call->name = name, call->log = -1;
     if (!call->seen) return 1;
-    int hit = __atomic_add_fetch(&control->count, 1, __ATOMIC_SEQ_CST) == control->target;
+    uint64_t of_store = !!strstr(call->path, "/mlflow.db");
+    call->number = __atomic_add_fetch(&control->counts[of_store], 1, __ATOMIC_SEQ_CST);
+    int hit = call->number == control->target && of_store == control->of_store;
     if (control->log[0]) {
         call->log = syscall(SYS_openat, AT_FDCWD, control->log,
                             O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
         syscall(SYS_flock, call->log, 2);
     }
     if (!hit) return 1;
-    char line[3 * PATH_MAX];
-    int size = snprintf(line, sizeof line, "hit %s\t%s\t%s\t0\t0\n", name, call->path, call->other);
-    if (call->log >= 0) syscall(SYS_write, call->log, line, size), syscall(SYS_close, call->log);
+    if (call->log >= 0) note(call, "hit", 0);
     if (!control->fault) syscall(SYS_kill, getpid(), SIGKILL), pause();
     errno = control->fault;
     return 0;
@@ -93,17 +105,8 @@ static int begin(struct call *call, const char *name) {
 
 static long end(struct call *call, long result) {
     int error = errno;
-    if (call->seen && call->log >= 0) {
-        if (result >= 0) {
-            size_t size = control->data && call->data ? result : 0;
-            char line[3 * PATH_MAX];
-            int length = snprintf(line, sizeof line, "%s\t%s\t%s\t%ld\t%zu\n", call->name,
-                                  call->path, call->other, call->offset, size);
-            struct iovec parts[] = {{line, length}, {(void *)call->data, size}};
-            syscall(SYS_writev, call->log, parts, 2);
-        }
-        syscall(SYS_close, call->log);
-    }
+    if (call->seen && call->log >= 0)
+        note(call, result < 0 ? "failed" : "done", result > 0 && control->data && call->data ? result : 0);
     errno = error;
     return result;
 }

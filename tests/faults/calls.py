@@ -10,7 +10,7 @@ from mmap import mmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-_CONTROL = struct.Struct("QQQQ512s512s")
+_CONTROL = struct.Struct("QQQQQQ512s512s")
 _CONTROL_PATH = "BGEXP_TEST_CALLS"  # as in calls.c
 _SOURCE = Path(__file__).with_name("calls.c")
 COMPILER = shutil.which("cc")
@@ -18,23 +18,30 @@ COMPILER = shutil.which("cc")
 
 @dataclass(frozen=True)
 class Call:
-    """A call that succeeded, or the one that was made to fail.
+    """A call, by its number among those on files of a store, or among all others.
 
     Attributes:
+        outcome: done, failed (such as of a file that is not there), or hit: made to fail.
+        number: From 1.
         name: read, create, empty, open, write, truncate, sync, rename, link, unlink or mkdir.
         path: Absolute.
         other: The new name of a rename or link.
         offset: In bytes; of a truncate the new size.
         data: What was written, where that is noted.
-        is_hit: Whether it was made to fail.
     """
 
+    outcome: str
+    number: int
     name: str
     path: Path
     other: Path
     offset: int = 0
     data: bytes = b""
-    is_hit: bool = False
+
+    @property
+    def is_of_store(self) -> bool:
+        """Whether it is on a file of SQLite's."""
+        return "/mlflow.db" in str(self.path)
 
 
 def start_watched() -> None:
@@ -63,27 +70,31 @@ class Watch:
             self._memory = mmap(file.fileno(), _CONTROL.size)
 
     def set(
-        self, root: Path, log: Path, target: int = 0, fault: int = 0, with_data: bool = False
+        self,
+        root: Path,
+        log: Path,
+        target: Call | None = None,
+        fault: int = 0,
+        with_data: bool = False,
     ) -> None:
         """Count calls below a folder anew, and note them.
 
         Args:
             root: Without links.
             log: Where they are noted.
-            target: The number of the call that goes wrong, from 1; 0 for none.
+            target: The call that goes wrong, as an earlier run made it; None: none.
             fault: Its errno; 0 to kill its process.
             with_data: Note the bytes that are written, too.
         """
         log.unlink(missing_ok=True)
         names = os.fsencode(root), os.fsencode(log)
         assert max(map(len, names)) < 512
-        self._memory[:] = _CONTROL.pack(0, target, fault, with_data, *names)
+        chosen = (target.is_of_store, target.number) if target else (0, 0)
+        self._memory[:] = _CONTROL.pack(0, 0, *chosen, fault, with_data, *names)
 
-    def stop(self) -> int:
-        """Count no more, and return how many calls there were."""
-        count = int(_CONTROL.unpack(self._memory[:])[0])
+    def stop(self) -> None:
+        """Count no more."""
         self._memory[:] = bytes(_CONTROL.size)
-        return count
 
 
 def read_calls(log: Path) -> list[Call]:
@@ -91,9 +102,9 @@ def read_calls(log: Path) -> list[Call]:
     calls, rest = [], log.read_bytes() if log.exists() else b""
     while rest:
         line, _, rest = rest.partition(b"\n")
-        name, path, other, offset, size = line.split(b"\t")
+        outcome, number, name, path, other, offset, size = line.split(b"\t")
         data, rest = rest[: int(size)], rest[int(size) :]
-        is_hit = name.startswith(b"hit ")
+        what = outcome.decode(), int(number), name.decode()
         paths = Path(os.fsdecode(path)), Path(os.fsdecode(other))
-        calls.append(Call(name.decode().removeprefix("hit "), *paths, int(offset), data, is_hit))
+        calls.append(Call(*what, *paths, int(offset), data))
     return calls

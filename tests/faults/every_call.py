@@ -1,27 +1,29 @@
-"""Each call by which a command changes files goes wrong, once each.
+"""Each call by which a command reads or changes files goes wrong, once each.
 
-It fails with EIO, with ENOSPC, or its process is killed there. The command has to end with a
-documented exit code, without a traceback; nothing may be recorded that is not there, whole; the
-same command, run again, has to come to its end.
+It fails with EIO, with ENOSPC, or its process is killed there, where that differs. The command has
+to end with a documented exit code, without a traceback; nothing may be recorded that is not there,
+whole; the same command, run again, has to come to its end.
 """
 
 import errno
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.faults.calls import Watch, read_calls
+from tests.faults.calls import Call, Watch, read_calls
 from tests.faults.commands import Command
 from tests.faults.disk import read_state
 from tests.faults.forks import run_command
 
 KILL = 0
 FAULTS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "killed": KILL}
-OF_SQLITE = 8  # of the calls on its files, most of all, each eighth: they are alike
-NEEDS_NO_ROOM = ("read", "unlink")
+OF_ALIKE = 8  # of SQLite's calls, further writes to a file and folders that are there, each eighth
+NEEDS_NO_ROOM = ("read", "open", "unlink")
+CHANGES_NOTHING = ("read", "open", "sync")  # killed there, all is as one call later
 
 
-def list_cases(command: Command, watch: Watch, log: Path) -> list[tuple[int, str]]:
-    """Run a command undisturbed; return the numbers of its calls with each fault."""
+def list_cases(command: Command, watch: Watch, log: Path) -> list[tuple[Call, str]]:
+    """Run a command undisturbed; return its calls, each with each fault."""
     command.prepare()
     watch.set(command.root, log)
     problems = command.run_again()
@@ -29,22 +31,38 @@ def list_cases(command: Command, watch: Watch, log: Path) -> list[tuple[int, str
     if problems:
         sys.exit(problems[0])
     command.learn()
+    calls = read_calls(log)
     return [
-        (place, fault)
-        for place, call in enumerate(read_calls(log), 1)
-        for fault in FAULTS
-        if fault != "ENOSPC" or call.name not in NEEDS_NO_ROOM
-        if "mlflow.db" not in call.path.name or place % OF_SQLITE == 0
+        (call, fault)
+        for before, call in zip([None, *calls], calls, strict=False)
+        if not _is_alike(before, call) or call.number % OF_ALIKE == 0
+        for fault in _list_faults(call)
     ]
 
 
-def fail_once(command: Command, watch: Watch, log: Path, place: int, fault: str) -> list[str]:
+def _is_alike(before: Call | None, call: Call) -> bool:
+    is_next = before is not None and (before.name, before.path) == (call.name, call.path)
+    is_there = (call.outcome, call.name) == ("failed", "mkdir")
+    return call.is_of_store or is_there or (call.name == "write" and is_next)
+
+
+def _list_faults(call: Call) -> Iterator[str]:
+    yield "EIO"
+    if call.outcome == "failed":  # such as a look for a file that is not there
+        return
+    if call.name not in NEEDS_NO_ROOM:
+        yield "ENOSPC"
+    if call.name not in CHANGES_NOTHING:
+        yield "killed"
+
+
+def fail_once(command: Command, watch: Watch, log: Path, call: Call, fault: str) -> list[str]:
     """Let one call go wrong; return what is wrong then, [""] where the call was not made."""
     command.prepare()
-    watch.set(command.root, log, place, FAULTS[fault])
+    watch.set(command.root, log, call, FAULTS[fault])
     code = run_command(command.arguments, command.log)
     watch.stop()
-    hits = [call for call in read_calls(log) if call.is_hit]
+    hits = [call for call in read_calls(log) if call.outcome == "hit"]
     if not hits:
         return [""]
     output = command.log.read_text()
@@ -57,4 +75,6 @@ def fail_once(command: Command, watch: Watch, log: Path, place: int, fault: str)
     problems += command.resume()
     place_name = f"{hits[0].name} {hits[0].path.relative_to(command.root)}"
     said = f"\n    {output[-1500:]!r}" if problems else ""
-    return [f"{command.name}, call {place} ({place_name}), {fault}: {p}{said}" for p in problems]
+    return [
+        f"{command.name}, call {call.number} ({place_name}), {fault}: {p}{said}" for p in problems
+    ]

@@ -27,7 +27,7 @@ def record(command: Command, watch: Watch) -> tuple[list[Call], Disk]:
     if problems:
         sys.exit(problems[0])
     command.learn()
-    return read_calls(log), before
+    return [call for call in read_calls(log) if call.outcome == "done"], before
 
 
 def list_states(

@@ -52,8 +52,8 @@ def try_calls(command: Command, watch: Watch, options: argparse.Namespace) -> li
     chosen = random.Random(options.seed).sample(cases, min(options.calls, len(cases)))
     chosen, problems, n_tried = chosen[share - 1 :: n_shares], [], 0
     with show_progress(f"{command.name}, calls", len(chosen)) as step:
-        for place, fault in chosen:
-            found = fail_once(command, watch, log, place, fault)
+        for call, fault in chosen:
+            found = fail_once(command, watch, log, call, fault)
             n_tried += found != [""]
             problems += filter(None, found)
             report(list(filter(None, found)))
