@@ -27,6 +27,7 @@ from bgexp.sweep.optuna_study import (
     tell_result,
 )
 from bgexp.system.atomic import make_folder
+from bgexp.system.log_file import LogFile
 from bgexp.tracking.run_folder import LOG, RunFolder
 
 Compose = Callable[[Sequence[str]], RunSettings]
@@ -157,7 +158,7 @@ def _log_to_terminal() -> Iterator[None]:
 @contextmanager
 def _log_to_file(job: RunFolder) -> Iterator[None]:
     make_folder(job.path)
-    handler = logging.FileHandler(job.path / LOG)
+    handler = LogFile(job.path / LOG)
     logging.getLogger().addHandler(handler)
     try:
         yield
