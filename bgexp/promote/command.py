@@ -96,7 +96,9 @@ def _roll_back(settings: PromoteSettings, *, is_begun: bool) -> Decision:
     previous = find_version(settings, f"{settings.name}@{PREVIOUS}")
     if is_begun:
         champion, previous = previous, champion
-    if champion is None or previous is None or champion.number == previous.number:
+    if champion is None:
+        raise RefusedError(f"rollback: {settings.name} has no champion")
+    if previous is None or champion.number == previous.number:
         raise RefusedError(f"rollback: {settings.name} has no previous champion")
     fetch(settings, f"{settings.name}/{previous.number}")  # it is there and whole
     decision = Decision()

@@ -29,6 +29,7 @@ from bgexp.tracking.store import (
     stop_waiting,
     wait_for_server,
 )
+from bgexp.tracking.stored_files import fetch_files
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -119,7 +120,7 @@ class Run:
 
     def copy_artifacts(self, run_id: str) -> None:
         """Take over all artifacts of another run."""
-        self.log_folder(Path(self._client.download_artifacts(run_id, "")))
+        self.log_folder(fetch_files(self._client, run_id))
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from bgexp.config.run import RunSettings
 from bgexp.errors import UserError
 from bgexp.tracking.moved_store import follow_files
 from bgexp.tracking.run_folder import SUMMARY, RunFolder
-from bgexp.tracking.store import explain_store_error, get_first_line, open_store
+from bgexp.tracking.store import get_first_line, open_store
+from bgexp.tracking.stored_files import fetch_files
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -190,7 +191,7 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run", runs_dir: Path
     tags = run.data.tags
     folder = RunFolder(Path(tags.get("bgexp.folder", "")))
     if not folder.has(SUMMARY) and run.info.status != "RUNNING":  # made on another machine
-        folder = RunFolder(_download(client, run.info.run_id))
+        folder = RunFolder(fetch_files(client, run.info.run_id))
     return StoredRun(
         run.info.run_id,
         run.info.run_name,
@@ -202,17 +203,6 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run", runs_dir: Path
         folder,
         runs_dir,
     )
-
-
-def _download(client: "MlflowClient", run_id: str) -> Path:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return Path(client.download_artifacts(run_id, ""))
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"run {run_id}: its files cannot be fetched ({explain_store_error(error)})"
-        ) from error
 
 
 def _name_store(settings: TrackedSettings) -> str:

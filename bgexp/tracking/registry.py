@@ -23,7 +23,8 @@ from bgexp.system.addresses import read_file_uri
 from bgexp.system.atomic import make_folder, sync_tree
 from bgexp.tracking.bundle import SETTINGS, Bundle, load_bundle
 from bgexp.tracking.leaderboard import CHECKS, SCORES, SPEED
-from bgexp.tracking.store import explain_store_error, open_store
+from bgexp.tracking.store import open_store
+from bgexp.tracking.stored_files import explain_failed_fetch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -149,12 +150,11 @@ def apply_model(settings: Pipeline) -> tuple[Pipeline, Version | None]:
 
 def _download(settings: TrackedSettings, version: Version) -> Bundle:
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     client, _ = open_store(settings)
     models = settings.runs_dir.resolve() / "models"
     target = models / f"{version.name}-{version.number}"
-    try:
+    with explain_failed_fetch(f"model: {version}"):
         make_folder(target)
         with TemporaryDirectory(dir=models, prefix=".") as folder:
             uri = client.get_model_version_download_uri(version.name, str(version.number))
@@ -166,10 +166,6 @@ def _download(settings: TrackedSettings, version: Version) -> Bundle:
                 raise UserError(f"model: {version}: its {SETTINGS} is not the promoted one")
             for name in (*bundle.weights, SETTINGS):
                 (bundle.folder / name).replace(target / name)
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"model: {version} cannot be downloaded: {explain_store_error(error)}"
-        ) from error
     return load_bundle(target)
 
 

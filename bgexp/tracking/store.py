@@ -55,9 +55,15 @@ DRIVERS = {  # the packages of these modules
     "psycopg": "psycopg[binary]",
     "psycopg2": "psycopg2-binary",
     "MySQLdb": "mysqlclient",
+    "google": "google-cloud-storage",
+    "google.cloud": "google-cloud-storage",
+    "azure": "azure-storage-blob",
 }
 TRIES = 3  # to reach an SQL store; MLflow's ten take a minute and a half
+# By whose errors a store fails: MLflow's own, and of what it reaches others' files by.
+_PACKAGES = ("mlflow", "sqlalchemy", "requests", "boto3", "botocore", "google", "azure")
 _SQLITE_HEADER = b"SQLite format 3\0"
+_FAILED_FILE = re.compile(r"^#+ File (.+) #+\n(.+)", re.MULTILINE)  # of several that were fetched
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
 _NOTICE_S = 30  # between two lines that say that a server does not answer
 
@@ -271,7 +277,7 @@ def describe_store_error(error: BaseException) -> UserError | None:
     """
     import mlflow
 
-    if type(error).__module__.partition(".")[0] not in ("mlflow", "sqlalchemy", "requests"):
+    if type(error).__module__.partition(".")[0] not in _PACKAGES:
         return None
     return describe_unreachable_store(mlflow.get_tracking_uri(), error)
 
@@ -307,5 +313,11 @@ def explain_store_error(error: BaseException) -> str:
 
 
 def get_first_line(error: BaseException) -> str:
-    """Return an error's first line without credentials, at most 200 characters."""
-    return (hide_credentials(str(error)).splitlines() or [type(error).__name__])[0][:200]
+    """Return an error's first line without credentials, at most 200 characters.
+
+    Of files that MLflow could not fetch it is the first file's; MLflow's own says nothing of why.
+    """
+    text = hide_credentials(str(error))
+    if failed_file := _FAILED_FILE.search(text):
+        return f"{failed_file[1]}: {failed_file[2]}"[:200]
+    return (text.splitlines() or [type(error).__name__])[0][:200]

@@ -20,6 +20,7 @@ from bgexp.system.state_files import decode_json, read_state
 from bgexp.system.terminal import make_printable
 from bgexp.tracking.active_run import open_run
 from bgexp.tracking.store import open_store
+from bgexp.tracking.stored_files import fetch_files
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -182,7 +183,7 @@ def _find_file(client: "MlflowClient", run_id: str, tags: Mapping[str, str], nam
     path = Path(tags.get("bgexp.folder", "")) / name
     if path.is_file():
         return path
-    return Path(client.download_artifacts(run_id, name))  # made on another machine
+    return fetch_files(client, run_id, name)  # made on another machine
 
 
 def _read_json(file: Path) -> Any:  # noqa: ANN401

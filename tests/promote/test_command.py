@@ -137,6 +137,10 @@ def test_the_best_of_several_then_a_better_one_then_back(store):
     store.promote("rollback=true")
     assert (store.version(), store.version("previous")) == (1, 2)
 
+    client, _ = open_store(store.settings())
+    client.delete_registered_model_alias("bgexp", "champion")
+    assert get_refusal(store, "rollback=true") == "rollback: bgexp has no champion"
+
 
 def test_a_version_is_a_model_of_its_run_with_metrics_dataset_and_example(store):
     winner = store.add(0.8)
@@ -323,7 +327,7 @@ def test_a_pickle_of_someone_else_is_never_read(store, tmp_path):
     with pytest.raises(UserError, match="was not made by bgexp promote, and is not loaded"):
         apply_model(settings)
     client.set_model_version_tag("bgexp", version.version, "bgexp.settings_sha256", "0" * 64)
-    with pytest.raises(UserError, match="cannot be downloaded"):
+    with pytest.raises(UserError, match="cannot be fetched"):
         fetch(store.settings(), "champion")
     assert not canary.exists()
 
