@@ -20,7 +20,7 @@ from bgexp.errors import UserError
 
 _CODE = re.compile(
     r"hydra(_plugins|\._internal)\.[\w.]+\.\w+(Launcher|Sweeper)"
-    r"|logging\.StreamHandler|bgexp\.system\.log_file\.LogFile"
+    r"|logging\.(Stream|File)Handler|bgexp\.system\.log_file\.LogFile"
 )
 _MAKES_CONFIG = re.compile(r"\$\{\s*oc\.(create|decode)")  # resolvers that turn text into config
 # What Hydra's own section may hold from a file. Not a launcher's commands, such as Slurm's `setup`.
