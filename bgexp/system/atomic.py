@@ -108,6 +108,9 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     try:
         with open_into(folder, path.name) as file:
             yield file
+    except OSError as error:
+        _name_file(error, path.name, str(path))
+        raise
     finally:
         os.close(folder)
 
@@ -124,11 +127,20 @@ def open_into(folder: int, name: str) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            _name_file(error, temporary, name)
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
     _sync_folder(folder)  # a rename survives a power cut only then
+
+
+def _name_file(error: OSError, opened_as: str, name: str) -> None:
+    """Let an error that names no file, or the one that was opened in its place, name the file."""
+    if error.errno is not None and error.filename in (None, opened_as):
+        error.filename = name
+        del error.filename2  # None would be told as a name
 
 
 def write_json(path: str | os.PathLike[str], obj: object) -> None:

@@ -43,6 +43,7 @@ def write_inside(root: Path, name: str, data: bytes) -> None:
         OSError: It could not be written, or the name leads out of the root.
     """
     with (
+        _locate_errors(root, name),
         _open_folder(root, name, make=True) as folder,
         open_into(folder, _split(name)[1]) as file,
     ):
@@ -55,7 +56,7 @@ def open_inside(root: Path, name: str) -> BufferedReader:
     Raises:
         OSError: There is none, or it cannot be read.
     """
-    with _open_folder(root, name) as folder:
+    with _locate_errors(root, name), _open_folder(root, name) as folder:
         return _open_in(folder, _split(name)[1])
 
 
@@ -66,16 +67,17 @@ def append_inside(root: Path, name: str, data: bytes) -> None:
         OSError: There is no such file, or it could not be written; it is as it was then.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
-    with _open_folder(root, name) as folder:
-        file = os.open(_split(name)[1], flags, dir_fd=folder)
-    try:
-        size = os.fstat(file).st_size
-        if os.write(file, data) != len(data):  # a full disk takes a part
-            os.ftruncate(file, size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file)
-    finally:
-        os.close(file)
+    with _locate_errors(root, name):
+        with _open_folder(root, name) as folder:
+            file = os.open(_split(name)[1], flags, dir_fd=folder)
+        try:
+            size = os.fstat(file).st_size
+            if os.write(file, data) != len(data):  # a full disk takes a part
+                os.ftruncate(file, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file)
+        finally:
+            os.close(file)
 
 
 def hash_inside(root: Path, name: str) -> str | None:
@@ -117,6 +119,18 @@ def _hash_in(folder: int, name: str) -> str:
 
 def _open_in(folder: int, name: str) -> BufferedReader:
     return open_regular(name, folder, os.O_NOFOLLOW)
+
+
+@contextmanager
+def _locate_errors(root: Path, name: str) -> Iterator[None]:
+    """Let errors name the file by its path: it is opened by the last part of its name."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = str(root / name)
+            del error.filename2  # None would be told as a name
+        raise
 
 
 @contextmanager

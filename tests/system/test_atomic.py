@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgexp.system import atomic as files
-from bgexp.system.atomic import TEMPORARY, make_folder, sync_tree, write_json, write_whole
+from bgexp.system.atomic import (
+    TEMPORARY,
+    make_folder,
+    open_whole,
+    sync_tree,
+    write_json,
+    write_whole,
+)
 from bgexp.system.folders import LocalFolder
 from bgexp.system.hashing import hash_bytes, hash_file
 
@@ -178,6 +185,29 @@ def test_a_folder_that_cannot_be_made_is_named_whole(tmp_path):
     with pytest.raises(OSError, match="No such file") as caught:  # the kernel's own folder
         make_folder("/proc/self/new")
     assert caught.value.filename == f"/proc/{os.getpid()}/new"
+
+
+@pytest.mark.parametrize("call", ["open", "fsync", "replace"])
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path, monkeypatch, call):
+    real = os.open
+
+    def fail(*arguments, **_folders):
+        if call == "open" and not str(arguments[0]).endswith(".part"):
+            return real(*arguments, **_folders)
+        names = {"open": arguments[:1], "fsync": (), "replace": (arguments[0], None, arguments[-1])}
+        raise OSError(errno.ENOSPC, "full", *names[call])
+
+    make_folder(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(OSError, match="full") as caught:
+            write_whole(tmp_path / "a" / "b", b"data")
+    assert str(caught.value) == f"[Errno 28] full: '{tmp_path}/a/b'"
+    with pytest.raises(OSError, match="words alone"), open_whole(tmp_path / "b"):
+        raise OSError("words alone")
+    with pytest.raises(OSError, match="another") as caught, open_whole(tmp_path / "b"):
+        raise OSError(errno.EIO, "another", "other file")
+    assert caught.value.filename == "other file"
 
 
 def test_what_a_library_wrote_is_synced_with_its_folders(tmp_path, synced):

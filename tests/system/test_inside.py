@@ -3,7 +3,13 @@
 import pytest
 
 from bgexp.system.hashing import hash_bytes
-from bgexp.system.inside import hash_inside, remove_inside, write_inside
+from bgexp.system.inside import (
+    append_inside,
+    hash_inside,
+    open_inside,
+    remove_inside,
+    write_inside,
+)
 
 CONTENT = b"somebody else's"
 OUT = ["../mine", "a/../../mine", "ABSOLUTE", "link/mine", "", ".", "a//b", "a\0b"]
@@ -46,3 +52,18 @@ def test_what_is_inside_is_written_and_deleted(root):
     assert not remove_inside(root, "a/b/file", hash_bytes(b"other"))
     assert remove_inside(root, "a/b/file", hash_bytes(b"new"))
     assert not (root / "a/b/file").exists()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda root: write_inside(root, "a/b", b"new"),
+        lambda root: append_inside(root, "a/b", b"new"),
+        lambda root: open_inside(root, "a/b"),
+    ],
+)
+def test_an_error_names_the_file_by_its_path(root, use):
+    (root / "a/b").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError) as caught:
+        use(root)
+    assert str(caught.value) == f"[Errno 21] Is a directory: '{root}/a/b'"
