@@ -104,6 +104,20 @@ def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch, number):
         assert (tmp_path / "new" / "file").read_bytes() == b"x"
 
 
+def test_a_file_that_cannot_be_synced_is_an_error_there_too(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    fsync = os.fsync
+
+    def refuse_files(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no files")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse_files)
+    with pytest.raises(OSError, match="no files"):
+        sync_tree(tmp_path)
+
+
 def test_the_order_of_steps(tmp_path, monkeypatch):
     steps = []
     fsync, replace = os.fsync, os.replace
