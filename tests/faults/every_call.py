@@ -31,7 +31,8 @@ def list_cases(command: Command, watch: Watch, log: Path) -> list[tuple[Call, st
     if problems:
         sys.exit(problems[0])
     command.learn()
-    calls = read_calls(log)
+    # Those of a store apart: its threads' come between the others at any time.
+    calls = sorted(read_calls(log), key=lambda call: (call.is_of_store, call.number))
     return [
         (call, fault)
         for before, call in zip([None, *calls], calls, strict=False)

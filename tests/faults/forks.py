@@ -19,11 +19,13 @@ SECONDS = 120  # after which a command counts as hanging
 def warm_up() -> None:
     """Import all that commands import, and let them start processes by plain forks.
 
-    The servers that fork workers, and MLflow in the outbox's process, take seconds each time.
+    The servers that fork workers, and MLflow in the outbox's process, take seconds each time. What
+    MLflow copies by several threads is copied by one: the order of calls is the same each time.
     """
     import mlflow.pyfunc
+    import mlflow.store.artifact.artifact_repo
     import mlflow.store.tracking.sqlalchemy_store
-    import mlflow.system_metrics.system_metrics_monitor  # noqa: F401
+    import mlflow.system_metrics.system_metrics_monitor
 
     import bgexp.batch.command
     import bgexp.batch.console
@@ -37,6 +39,7 @@ def warm_up() -> None:
     import bgexp.tracking.outbox
     from bgexp.system import provenance, workers
 
+    mlflow.store.artifact.artifact_repo._NUM_MAX_THREADS = 1
     provenance._run_git = lambda *_: None  # with changes in no commit nothing would be promoted
     provenance.describe_bgexp()  # kept from now on
     fork = multiprocessing.get_context("fork")

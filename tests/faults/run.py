@@ -4,15 +4,15 @@
 """
 
 import argparse
-import random
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import monotonic
+from zlib import crc32
 
 from bgexp.system.progress import show_progress
-from tests.faults.calls import Watch, start_watched
+from tests.faults.calls import Call, Watch, start_watched
 from tests.faults.commands import COMMANDS, Command
 from tests.faults.every_call import fail_once, list_cases
 from tests.faults.forks import warm_up
@@ -48,9 +48,7 @@ def try_calls(command: Command, watch: Watch, options: argparse.Namespace) -> li
     """Let each call of a command go wrong, or those of a sample; return what is wrong then."""
     began, log = monotonic(), command.folder / "calls.log"
     cases = list_cases(command, watch, log)
-    share, n_shares = map(int, options.share.split("/"))
-    chosen = random.Random(options.seed).sample(cases, min(options.calls, len(cases)))
-    chosen, problems, n_tried = chosen[share - 1 :: n_shares], [], 0
+    chosen, problems, n_tried = choose_cases(cases, options), [], 0
     with show_progress(f"{command.name}, calls", len(chosen)) as step:
         for call, fault in chosen:
             found = fail_once(command, watch, log, call, fault)
@@ -64,6 +62,20 @@ def try_calls(command: Command, watch: Watch, options: argparse.Namespace) -> li
         flush=True,
     )
     return problems
+
+
+def choose_cases(
+    cases: list[tuple[Call, str]], options: argparse.Namespace
+) -> list[tuple[Call, str]]:
+    """Return a seeded sample, and of that a share, alike in processes whose cases are alike."""
+
+    def draw(case: tuple[Call, str]) -> int:
+        call, fault = case
+        return crc32(f"{options.seed} {call.is_of_store} {call.number} {fault}".encode())
+
+    share, n_shares = map(int, options.share.split("/"))
+    sample = sorted(cases, key=draw)[: options.calls]
+    return [case for case in sample if draw(case) % n_shares == share - 1]
 
 
 def report(problems: list[str]) -> int:
