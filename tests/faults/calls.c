@@ -1,5 +1,5 @@
-/* Loaded before libc: sees each call by which a process, or a child of it, changes files below a
-   folder. It notes the calls, and makes one of them fail or kill its process. See calls.py. */
+/* Loaded before libc: sees each call by which a process, or a child of it, opens or changes files
+   below a folder. It notes the calls, and makes one of them fail or kill its process. See calls.py. */
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 struct control { /* as calls.py packs it */
-    uint64_t counts[2]; /* calls until now: on files of a store, which threads of MLflow's make at
-                           any time, and all others, whose order is the same each time */
+    uint64_t counts[2]; /* calls until now: those whose order is the same each time, and those on a
+                           store's files and their folder, which threads of MLflow's make */
     uint64_t of_store;  /* whether the call that goes wrong is one of a store's */
     uint64_t target;    /* its number, from 1; 0: none */
     uint64_t fault;     /* an errno; 0: SIGKILL */
@@ -66,7 +66,7 @@ static int is_inside(const char *path) {
 
 struct call {
     int seen, log;
-    uint64_t number;
+    uint64_t of_store, number;
     const char *name;
     char path[PATH_MAX], other[PATH_MAX];
     long offset;
@@ -74,10 +74,16 @@ struct call {
     size_t size;
 };
 
+static int is_of_store(const char *path) {
+    const char *end = strrchr(path, '/');
+    return strstr(path, "/mlflow.db") || (end && !strcmp(end, "/runs"));
+}
+
 static void note(struct call *call, const char *outcome, size_t size) {
     char line[3 * PATH_MAX];
-    int length = snprintf(line, sizeof line, "%s\t%lu\t%s\t%s\t%s\t%ld\t%zu\n", outcome, call->number,
-                          call->name, call->path, call->other, call->offset, size);
+    int length = snprintf(line, sizeof line, "%s\t%lu\t%lu\t%s\t%s\t%s\t%ld\t%zu\n", outcome,
+                          call->of_store, call->number, call->name, call->path, call->other,
+                          call->offset, size);
     struct iovec parts[] = {{line, length}, {(void *)call->data, size}};
     syscall(SYS_writev, call->log, parts, 2);
     syscall(SYS_close, call->log);
@@ -88,9 +94,9 @@ static int begin(struct call *call, const char *name) {
     call->seen = is_inside(call->path) || is_inside(call->other);
     call->name = name, call->log = -1;
     if (!call->seen) return 1;
-    uint64_t of_store = !!strstr(call->path, "/mlflow.db");
-    call->number = __atomic_add_fetch(&control->counts[of_store], 1, __ATOMIC_SEQ_CST);
-    int hit = call->number == control->target && of_store == control->of_store;
+    call->of_store = is_of_store(call->path);
+    call->number = __atomic_add_fetch(&control->counts[call->of_store], 1, __ATOMIC_SEQ_CST);
+    int hit = call->number == control->target && call->of_store == control->of_store;
     if (control->log[0]) {
         call->log = syscall(SYS_openat, AT_FDCWD, control->log,
                             O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);

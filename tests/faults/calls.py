@@ -1,4 +1,4 @@
-"""The calls by which programs change files: noted, or made to fail, by what calls.c does."""
+"""The calls by which programs open and change files: noted, or made to fail, by calls.c."""
 
 import os
 import shutil
@@ -18,12 +18,14 @@ COMPILER = shutil.which("cc")
 
 @dataclass(frozen=True)
 class Call:
-    """A call, by its number among those on files of a store, or among all others.
+    """A call, by its number among those on a store's files and their folder, or among all others.
 
     Attributes:
         outcome: done, failed (such as of a file that is not there), or hit: made to fail.
+        is_of_store: Whether it is on a store's files or their folder.
         number: From 1.
-        name: read, create, empty, open, write, truncate, sync, rename, link, unlink or mkdir.
+        name: read (an open for reading), create, empty, open, write, truncate, sync, rename, link,
+            unlink or mkdir.
         path: Absolute.
         other: The new name of a rename or link.
         offset: In bytes; of a truncate the new size.
@@ -31,17 +33,13 @@ class Call:
     """
 
     outcome: str
+    is_of_store: bool
     number: int
     name: str
     path: Path
     other: Path
     offset: int = 0
     data: bytes = b""
-
-    @property
-    def is_of_store(self) -> bool:
-        """Whether it is on a file of SQLite's."""
-        return "/mlflow.db" in str(self.path)
 
 
 def start_watched() -> None:
@@ -102,9 +100,9 @@ def read_calls(log: Path) -> list[Call]:
     calls, rest = [], log.read_bytes() if log.exists() else b""
     while rest:
         line, _, rest = rest.partition(b"\n")
-        outcome, number, name, path, other, offset, size = line.split(b"\t")
+        outcome, of_store, number, name, path, other, offset, size = line.split(b"\t")
         data, rest = rest[: int(size)], rest[int(size) :]
-        what = outcome.decode(), int(number), name.decode()
+        what = outcome.decode(), of_store == b"1", int(number), name.decode()
         paths = Path(os.fsdecode(path)), Path(os.fsdecode(other))
         calls.append(Call(*what, *paths, int(offset), data))
     return calls

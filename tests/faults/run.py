@@ -26,7 +26,7 @@ def main() -> int:
         shares = [f"--share={n}/{options.jobs}" for n in range(1, options.jobs + 1)]
         command = [sys.executable, *sys.orig_argv[1:], "--jobs=1"]
         processes = [subprocess.Popen([*command, share]) for share in shares]
-        return max(process.wait() for process in processes)
+        return int(any([process.wait() for process in processes]))
     start_watched()
     watch = Watch()
     warm_up()

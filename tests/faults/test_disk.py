@@ -17,7 +17,9 @@ def replay(*calls):
     for name, path, *rest in calls:
         other = ROOT / rest[0] if name in ("rename", "link") else ROOT
         data = rest[0] if name == "write" else b""
-        disk.apply(Call("done", 0, name, ROOT / path, other, rest[1] if len(rest) > 1 else 0, data))
+        disk.apply(
+            Call("done", False, 0, name, ROOT / path, other, rest[1] if len(rest) > 1 else 0, data)
+        )
     return disk
 
 
