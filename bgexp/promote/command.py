@@ -94,12 +94,12 @@ def _roll_back(settings: PromoteSettings, *, is_begun: bool) -> Decision:
     """Change champion and previous; where a killed command had begun to, it is done by now."""
     champion = find_version(settings, f"{settings.name}@{CHAMPION}")
     previous = find_version(settings, f"{settings.name}@{PREVIOUS}")
-    if is_begun:
-        champion, previous = previous, champion
     if champion is None:
         raise RefusedError(f"rollback: {settings.name} has no champion")
     if previous is None or champion.number == previous.number:
         raise RefusedError(f"rollback: {settings.name} has no previous champion")
+    if is_begun:
+        champion, previous = previous, champion
     fetch(settings, f"{settings.name}/{previous.number}")  # it is there and whole
     decision = Decision()
     if settings.dry_run:

@@ -7,8 +7,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedWriter, FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 # A killed process may leave such a file: whoever owns the folder may delete it.
 TEMPORARY = ".bgexp-*.part"
@@ -34,11 +38,8 @@ def make_folder(path: str | os.PathLike[str]) -> None:
     make_folder(path.parent)
     outer = os.open(path.parent, _FOLDER)
     try:
-        make_folder_in(outer, path.name)
-    except OSError as error:
-        if error.filename == path.name:
-            error.filename = str(path)
-        raise
+        with name_errors(path):
+            make_folder_in(outer, path.name)
     finally:
         os.close(outer)
 
@@ -77,7 +78,8 @@ def sync_tree(path: Path) -> None:
             descriptor = os.open(place, os.O_RDONLY)
             try:
                 sync = _sync_folder if place == Path(folder) else os.fsync
-                sync(descriptor)
+                with name_errors(place):
+                    sync(descriptor)
             finally:
                 os.close(descriptor)
 
@@ -106,41 +108,58 @@ def open_whole(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     make_folder(path.parent)
     folder = os.open(path.parent, _FOLDER)
     try:
-        with open_into(folder, path.name) as file:
+        with open_into(folder, path) as file:
             yield file
-    except OSError as error:
-        _name_file(error, path.name, str(path))
-        raise
     finally:
         os.close(folder)
 
 
 @contextmanager
-def open_into(folder: int, name: str) -> Iterator[BinaryIO]:
-    """Open a file as `open_whole` does, in a folder given by its open descriptor."""
+def open_into(folder: int, path: Path) -> Iterator[BinaryIO]:
+    """Open a file as `open_whole` does, in its folder, which is given by its open descriptor."""
     # Not derived from the target's name, which may already be as long as a name can be.
     temporary = TEMPORARY.replace("*", secrets.token_hex(8))
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
-        with os.fdopen(descriptor, "wb") as file:
+        with name_errors(path):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(temporary, flags, 0o666, dir_fd=folder)
+        with BufferedWriter(_NamedFile(descriptor, path)) as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException as error:
-        if isinstance(error, OSError):
-            _name_file(error, temporary, name)
+            with name_errors(path):
+                os.fsync(descriptor)
+        with name_errors(path):
+            os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
         raise
-    _sync_folder(folder)  # a rename survives a power cut only then
+    with name_errors(path):
+        _sync_folder(folder)  # a rename survives a power cut only then
 
 
-def _name_file(error: OSError, opened_as: str, name: str) -> None:
-    """Let an error that names no file, or the one that was opened in its place, name the file."""
-    if error.errno is not None and error.filename in (None, opened_as):
-        error.filename = name
-        del error.filename2  # None would be told as a name
+class _NamedFile(FileIO):
+    """A file whose errors tell the path that it will have."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "wb")
+        self._path = path
+
+    def write(self, data: "Buffer") -> int:
+        with name_errors(self._path):
+            return super().write(data)
+
+
+@contextmanager
+def name_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors tell this path: the system was given a descriptor, or a name in an open folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and not Path(str(error.filename or "")).is_absolute():
+            error.filename = os.fspath(path)
+            del error.filename2  # None would be told as a name
+        raise
 
 
 def write_json(path: str | os.PathLike[str], obj: object) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
-from bgexp.system.atomic import make_folder_in, open_into
+from bgexp.system.atomic import make_folder_in, name_errors, open_into
 from bgexp.system.state_files import open_regular
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -43,9 +43,9 @@ def write_inside(root: Path, name: str, data: bytes) -> None:
         OSError: It could not be written, or the name leads out of the root.
     """
     with (
-        _locate_errors(root, name),
+        name_errors(f"{root}/{name}"),
         _open_folder(root, name, make=True) as folder,
-        open_into(folder, _split(name)[1]) as file,
+        open_into(folder, root / name) as file,
     ):
         file.write(data)
 
@@ -56,7 +56,7 @@ def open_inside(root: Path, name: str) -> BufferedReader:
     Raises:
         OSError: There is none, or it cannot be read.
     """
-    with _locate_errors(root, name), _open_folder(root, name) as folder:
+    with name_errors(f"{root}/{name}"), _open_folder(root, name) as folder:
         return _open_in(folder, _split(name)[1])
 
 
@@ -67,7 +67,7 @@ def append_inside(root: Path, name: str, data: bytes) -> None:
         OSError: There is no such file, or it could not be written; it is as it was then.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
-    with _locate_errors(root, name):
+    with name_errors(f"{root}/{name}"):
         with _open_folder(root, name) as folder:
             file = os.open(_split(name)[1], flags, dir_fd=folder)
         try:
@@ -119,18 +119,6 @@ def _hash_in(folder: int, name: str) -> str:
 
 def _open_in(folder: int, name: str) -> BufferedReader:
     return open_regular(name, folder, os.O_NOFOLLOW)
-
-
-@contextmanager
-def _locate_errors(root: Path, name: str) -> Iterator[None]:
-    """Let errors name the file by its path: it is opened by the last part of its name."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            error.filename = str(root / name)
-            del error.filename2  # None would be told as a name
-        raise
 
 
 @contextmanager

@@ -13,13 +13,21 @@ class LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's own name
         """Tell the first error of the disk; logging itself prints a traceback for each line."""
         error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
+        if isinstance(error, OSError):
+            self._tell(error)
+        else:
             super().handleError(record)
-        elif not self._is_told:
-            self._is_told = True
-            print(f"{self.baseFilename}: {error.strerror}: lines are missing", file=sys.stderr)
 
     def close(self) -> None:
-        """Close it; what the disk did not take was told."""
-        with suppress(OSError):
+        """Close it; some disks tell only then that they did not take what was written."""
+        try:
             super().close()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        if not self._is_told and sys.stderr:
+            self._is_told = True
+            with suppress(OSError):  # the terminal is gone, too
+                reason = error.strerror or error
+                print(f"{self.baseFilename}: {reason}: lines are missing", file=sys.stderr)

@@ -15,7 +15,7 @@ from bgexp.errors import UserError
 from bgexp.tracking.moved_store import follow_files
 from bgexp.tracking.run_folder import SUMMARY, RunFolder
 from bgexp.tracking.store import get_first_line, open_store
-from bgexp.tracking.stored_files import fetch_files
+from bgexp.tracking.stored_files import fetch_run
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -191,7 +191,7 @@ def _read_run(client: "MlflowClient", run: "mlflow.entities.Run", runs_dir: Path
     tags = run.data.tags
     folder = RunFolder(Path(tags.get("bgexp.folder", "")))
     if not folder.has(SUMMARY) and run.info.status != "RUNNING":  # made on another machine
-        folder = RunFolder(fetch_files(client, run.info.run_id))
+        folder = RunFolder(fetch_run(client, run, runs_dir))
     return StoredRun(
         run.info.run_id,
         run.info.run_name,

@@ -51,17 +51,18 @@ os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its chatter on table
 DATABASE = "mlflow.db"  # in the runs folder
 PAGE_SIZE = 1000  # runs read at a time
 STORES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
-DRIVERS = {  # the packages of these modules
+DRIVERS = {  # the packages of these modules and of those below them
     "psycopg": "psycopg[binary]",
     "psycopg2": "psycopg2-binary",
     "MySQLdb": "mysqlclient",
-    "google": "google-cloud-storage",
     "google.cloud": "google-cloud-storage",
+    "azure.identity": "azure-identity",
     "azure": "azure-storage-blob",
 }
 TRIES = 3  # to reach an SQL store; MLflow's ten take a minute and a half
-# By whose errors a store fails: MLflow's own, and of what it reaches others' files by.
-_PACKAGES = ("mlflow", "sqlalchemy", "requests", "boto3", "botocore", "google", "azure")
+# By whose errors a store fails: MLflow's own, and those of the clients it has for object stores.
+_CLIENTS = ("boto3", "botocore", "google.api_core", "google.auth", "google.cloud", "azure")
+_PACKAGES = ("mlflow", "sqlalchemy", "requests", *_CLIENTS)
 _SQLITE_HEADER = b"SQLite format 3\0"
 _FAILED_FILE = re.compile(r"^#+ File (.+) #+\n(.+)", re.MULTILINE)  # of several that were fetched
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
@@ -277,7 +278,7 @@ def describe_store_error(error: BaseException) -> UserError | None:
     """
     import mlflow
 
-    if type(error).__module__.partition(".")[0] not in _PACKAGES:
+    if not is_of_store(error):
         return None
     return describe_unreachable_store(mlflow.get_tracking_uri(), error)
 
@@ -288,11 +289,11 @@ def explain_store_error(error: BaseException) -> str:
 
     text = str(error).lower()
     if isinstance(error, ImportError) and error.name:
-        package = DRIVERS.get(error.name, error.name)
+        package = _find_package(error.name)
         return f"it needs a driver that is not installed (pip install '{package}')"
     if "<html" in text or "<!doctype" in text or isinstance(error, json.JSONDecodeError):
         return "a web page answers there, and no tracking server"
-    response = getattr(error, "response", None)
+    response = getattr(error, "response", None) if _is_of(error, ("requests",)) else None
     code = getattr(error, "error_code", getattr(response, "status_code", None))
     if code in ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", 401):
         names = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
@@ -310,6 +311,21 @@ def explain_store_error(error: BaseException) -> str:
             return "the server answers with errors (its log tells which)"
         return f"no server answers there{f' ({reason[1]})' if reason else ''}"
     return get_first_line(error)
+
+
+def is_of_store(error: BaseException) -> bool:
+    """Return whether an error is one by which a store fails."""
+    return _is_of(error, _PACKAGES)
+
+
+def _is_of(error: BaseException, packages: tuple[str, ...]) -> bool:
+    module = type(error).__module__
+    return any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
+def _find_package(module: str) -> str:
+    packages = (p for name, p in DRIVERS.items() if f"{module}.".startswith(f"{name}."))
+    return next(packages, module)
 
 
 def get_first_line(error: BaseException) -> str:
