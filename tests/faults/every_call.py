@@ -24,7 +24,7 @@ CHANGES_NOTHING = ("read", "open")  # killed there, all is as at that process's 
 TRIES = 4  # of calls that other processes or threads may have brought out of their order
 # What is another each time in the names of files: ids, moments, temporary names.
 _RANDOM = re.compile(
-    r"[0-9a-f]{8,}|\d{4}-\d\d-\d\d_[\d-]+|(?<=uploading\.)\w+|(?<=/\.)\w{8}(?=/|$)"
+    r"[0-9a-f]{8}[0-9a-f-]*|\d{4}-\d\d-\d\d_[\d-]+|(?<=uploading\.)\w+|(?<=/\.)\w{8}(?=/|$)"
 )
 
 
