@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,9 @@ from bgexp.config.trust import (
     trust,
 )
 from bgexp.errors import UserError
+
+# It takes an empty element of a list as empty text, and would print a page about its place.
+warnings.filterwarnings("ignore", "In the sequence", UserWarning)
 
 _NAME = re.compile(r"[\w$-]+([./@:][\w$-]+)*", re.ASCII)  # of a setting or a group
 _NAMED_BY_USER = ("dataset.real.", "dataset.real=")  # what stands below has the user's own names

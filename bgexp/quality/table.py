@@ -3,6 +3,7 @@
 import codecs
 import io
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from bgexp.config.analyze import Outliers, QualityChecks
 from bgexp.errors import UserError
@@ -63,7 +65,7 @@ def read_metadata_table(
         return None
     text, encoding, delimiter = _read_text(path, key)
     try:
-        table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, skipinitialspace=True)
+        table = _parse_csv(text, delimiter)
     except ValueError as error:
         raise UserError(f"{key}: {path}: {' '.join(str(error).split())}") from error
     if (encoding, delimiter) != ("UTF-8", ","):
@@ -77,6 +79,22 @@ def read_metadata_table(
         raise UserError(f"{key}: {path}: {len(repeated)} paths twice, {repeated.iloc[0]} first")
     _refuse_other_files(table["path"], files, f"{key}: {path}")
     return _empty_blank_cells(table.set_index("path"))
+
+
+def _parse_csv(text: str, delimiter: str) -> pd.DataFrame:
+    """Return the cells as text; a delimiter after the last cell of each line is no cell.
+
+    Raises:
+        ValueError: It is no CSV, or a line has cells that no column is there for.
+    """
+    form: dict[str, Any] = {"sep": delimiter, "dtype": str, "skipinitialspace": True}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ParserWarning)
+        try:
+            # Otherwise pandas takes the first column for names of lines that have a cell too many.
+            return pd.read_csv(io.StringIO(text), index_col=False, **form)
+        except ParserWarning as error:
+            raise ValueError("lines have more cells than the first line has columns") from error
 
 
 def _empty_blank_cells(table: pd.DataFrame) -> pd.DataFrame:

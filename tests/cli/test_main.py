@@ -388,6 +388,16 @@ def test_it_ends_without_a_page_about_leaks():
 
 
 @pytest.mark.slow
+def test_a_text_with_empty_elements_is_one_line_and_no_warning():
+    process = subprocess.run(
+        [sys.executable, "-m", "bgexp.cli.main", "run", "seed=${oc.env:HOME,,,}"],
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 2
+    assert len(process.stderr.splitlines()) == 1, process.stderr
+
+
 def test_nothing_of_the_current_folder_is_imported(tmp_path, weights):
     for module in ("random", "numpy", "torch", "cv2", "mlflow"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('imported from here')")

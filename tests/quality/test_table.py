@@ -108,6 +108,13 @@ def test_a_csv_of_many_empty_columns(tmp_path):
         read_metadata_table(path, ["x.jpg"])
 
 
+def test_a_delimiter_at_the_end_of_each_line_is_no_cell(tmp_path):
+    path = tmp_path / "metadata.csv"
+    path.write_text("path,owner\na/x.jpg,Ana,\nb.jpg,Jo,\n")
+    table = read_metadata_table(path, ["a/x.jpg"])
+    assert table["owner"].to_dict() == {"a/x.jpg": "Ana", "b.jpg": "Jo"}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("first", ["", "sep=", "quoted"])
@@ -143,6 +150,8 @@ def test_what_spreadsheets_write(tmp_path, capfd, encoding, delimiter, first):
         ('path,x\n"a,1\n', "EOF inside string"),
         ("path,x\nb/x.jpg,1\n", "none of its paths is here (it has 'b/x.jpg', here 'a/x.jpg')"),
         ("path,x\n", "none of its paths is here (it has no rows, here 'a/x.jpg')"),
+        ("path,x\na/x.jpg,1,2\n", "lines have more cells than the first line has columns"),
+        ("path,x\na/x.jpg" + "," * 50_000, "lines have more cells than the first line has"),
     ],
 )
 def test_a_csv_that_does_not_fit(tmp_path, text, reason):
