@@ -34,7 +34,7 @@ from bgexp.config.trust import (
 )
 from bgexp.errors import UserError
 
-# It takes an empty element of a list as empty text, and would print a page about its place.
+# OmegaConf takes an empty element of a list as empty text, and would print the whole of it.
 warnings.filterwarnings("ignore", "In the sequence", UserWarning)
 
 _NAME = re.compile(r"[\w$-]+([./@:][\w$-]+)*", re.ASCII)  # of a setting or a group

@@ -87,12 +87,16 @@ def _parse_csv(text: str, delimiter: str) -> pd.DataFrame:
     Raises:
         ValueError: It is no CSV, or a line has cells that no column is there for.
     """
-    form: dict[str, Any] = {"sep": delimiter, "dtype": str, "skipinitialspace": True}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ParserWarning)
         try:
-            # Otherwise pandas takes the first column for names of lines that have a cell too many.
-            return pd.read_csv(io.StringIO(text), index_col=False, **form)
+            return pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                dtype=str,
+                skipinitialspace=True,
+                index_col=False,  # or it were the first column where lines have a cell too many
+            )
         except ParserWarning as error:
             raise ValueError("lines have more cells than the first line has columns") from error
 

@@ -38,9 +38,14 @@ def fetch_run(client: "MlflowClient", run: "Run", runs_dir: Path) -> Path:
         if not target.exists():
             make_folder(target.parent)
             with TemporaryDirectory(dir=target.parent, prefix=".") as folder:
-                part = Path(mkdtemp(dir=folder))
+                part = Path(folder, "files")
+                make_folder(part)
                 client.download_artifacts(run_id, "", str(part))
-                part.rename(target)
+                try:
+                    part.rename(target)
+                except OSError:
+                    if not target.exists():  # else another command has just fetched them
+                        raise
         return target
 
 
